@@ -1,0 +1,1 @@
+"""The miniature model shipped with the project: weights and their manifest."""

@@ -1,0 +1,120 @@
+"""What comes out of the engine process, and what goes in: small frozen records that cross the wire as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Message:
+    """One frame's JSON part; `blob` is its binary part."""
+
+    def to_wire(self) -> tuple[dict[str, Any], bytes]:
+        """The message as a JSON object with its kind, and the bytes that travel beside it."""
+        values = asdict(self)
+        blob = values.pop("preview", None) or b""
+        return {"kind": type(self).__name__, **values}, blob
+
+
+# --- web process -> engine process
+
+
+@dataclass(frozen=True)
+class Draw(Message):
+    """Draw one task.
+
+    `params` is `GenerateParams.to_dict()`; `outputs` holds one absolute path per picture, extension included;
+    `checkpoint` is the checkpoint's path, or None for the built-in model; `notes` are remarks made before the
+    engine saw the task (a missing LoRA left out, say), repeated in `Ended`.
+    """
+
+    task_id: str
+    params: dict[str, Any]
+    outputs: list[str]
+    checkpoint: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Stop(Message):
+    """End this task after its current sampling step; pictures already saved stay."""
+
+    task_id: str
+
+
+@dataclass(frozen=True)
+class Skip(Message):
+    """Drop the picture being drawn and go on with the task's next one."""
+
+    task_id: str
+
+
+# --- engine process -> web process
+
+
+@dataclass(frozen=True)
+class Ready(Message):
+    """The engine has imported its libraries and takes tasks."""
+
+    device: str
+    torch: str
+
+
+@dataclass(frozen=True)
+class Progressed(Message):
+    """Something a person watching would like to know; `preview` is a PNG or empty."""
+
+    task_id: str
+    percent: int
+    message: str
+    preview: bytes = b""
+
+
+@dataclass(frozen=True)
+class PictureDone(Message):
+    """One picture lies complete under its final name."""
+
+    task_id: str
+    index: int
+    path: str
+    seed: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Ended(Message):
+    """The last event of a task.
+
+    `outcome` is `finished`, `stopped` or `failed`; `error` says why it failed, for the client to read.
+    `seconds` holds the stages' durations (load, text, sampling, decode, save); `drawn_with` names the model files
+    in force; `notes` says what was left out or replaced.
+    """
+
+    OUTCOMES: ClassVar[tuple[str, ...]] = ("finished", "stopped", "failed")
+
+    task_id: str
+    outcome: str
+    error: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    drawn_with: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+KINDS: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (Draw, Stop, Skip, Ready, Progressed, PictureDone, Ended)
+}
+
+
+def from_wire(values: dict[str, Any], blob: bytes = b"") -> Message:
+    """The message a frame holds.
+
+    Raises:
+        KeyError: the frame names no known kind.
+    """
+    values = dict(values)
+    kind = KINDS[values.pop("kind")]
+    if kind is Progressed:
+        values["preview"] = blob
+    return kind(**values)

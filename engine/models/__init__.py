@@ -1,0 +1,1 @@
+"""Model files: the catalogue, loaders and the networks they make."""

