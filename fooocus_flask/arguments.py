@@ -1,0 +1,85 @@
+"""How a request's body and query become arguments: the wire's rules for JSON, and its words for what does not fit.
+
+Blueprints take their `Blueprint` from here; it is flask-smorest's with these rules.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import flask_smorest
+from flask import Request
+from marshmallow import Schema, ValidationError
+from webargs.flaskparser import FlaskParser
+
+from fooocus_flask.errors import InvalidRequest
+from schemas.faults import Fault
+
+PLACES = {"json": "body", "form": "body", "files": "body", "query": "query", "querystring": "query"}
+FORM = "application/x-www-form-urlencoded"
+
+
+class ArgumentsParser(FlaskParser):
+    """Reads arguments; what does not fit is raised as `InvalidRequest`, all faults at once."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION = dict.fromkeys(FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION)
+
+    def load_json(self, req: Request, schema: Schema) -> Any:
+        """The body as JSON, whatever its type says (api.md D40)."""
+        return json_body(req)
+
+    def handle_error(self, error: ValidationError, req: Request, schema: Schema, **_: Any) -> NoReturn:
+        """Tell all faults."""
+        raise InvalidRequest.from_messages(*located(error.normalized_messages())) from error
+
+
+class Blueprint(flask_smorest.Blueprint):
+    """A group of endpoints whose arguments follow the wire's rules."""
+
+    ARGUMENTS_PARSER = ArgumentsParser()
+
+
+def located(messages: dict[str, Any]) -> tuple[Any, str]:
+    """What webargs collected under a location's name, and the wire's word for that location."""
+    location, below = next(iter(messages.items()))
+    return (below, PLACES[location]) if location in PLACES else (messages, "body")
+
+
+def json_body(request: Request) -> dict[str, Any]:
+    """The request's JSON object.
+
+    Raises:
+        InvalidRequest: there is no body, it is not JSON, or it is not an object.
+    """
+    data = request.get_data(cache=True)
+    if not data.strip():
+        raise InvalidRequest([Fault("missing", "Field required", loc=("body",))])
+    try:
+        body = json.loads(data, parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        if request.mimetype and not request.is_json:
+            raise not_an_object(data.decode("utf-8", "replace")) from error
+        raise InvalidRequest([broken_json(error)]) from error
+    if body is None:
+        raise InvalidRequest([Fault("missing", "Field required", loc=("body",))])
+    if not isinstance(body, dict):
+        raise not_an_object(body)
+    return body
+
+
+def refuse_constant(word: str) -> NoReturn:
+    """Python reads NaN and Infinity, JSON has neither."""
+    raise ValueError(f"{word} is not JSON")
+
+
+def broken_json(error: Exception) -> Fault:
+    """Where the JSON breaks, and how."""
+    position = error.pos if isinstance(error, json.JSONDecodeError) else 0
+    reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+    return Fault("json_invalid", "JSON decode error", {}, {"error": reason}, ("body", position))
+
+
+def not_an_object(body: Any) -> InvalidRequest:
+    """The refusal of a body that is something else than a JSON object."""
+    return InvalidRequest([Fault("model_attributes_type", "Input should be a JSON object", body, loc=("body",))])

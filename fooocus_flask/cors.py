@@ -1,0 +1,64 @@
+"""Which web pages may call: CORS as FooocusAPI's clients know it.
+
+Flask-CORS cannot be told to send `*` together with credentials and to echo the origin only beside a cookie or on
+a preflight, which is what those clients see, so the few headers are set here.
+"""
+
+from __future__ import annotations
+
+from flask import Flask, Response, current_app, request
+
+METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+EXPOSED = "X-Task-Id, X-Seed, X-Total-Count, Retry-After"
+MAX_AGE = 600
+
+
+def init_app(app: Flask) -> None:
+    """Answer preflights, and mark every other answer to a page's request."""
+    app.before_request(preflight)
+    app.after_request(mark)
+
+
+def is_preflight() -> bool:
+    """Whether a browser asks for permission."""
+    headers = request.headers
+    return request.method == "OPTIONS" and "Origin" in headers and "Access-Control-Request-Method" in headers
+
+
+def allows(origin: str) -> bool:
+    """Whether CORS_ORIGINS (`*`, a list, or a text of origins with commas) has this origin."""
+    allowed = current_app.config.get("CORS_ORIGINS", "*")
+    if isinstance(allowed, str):
+        allowed = [entry.strip() for entry in allowed.split(",")]
+    return "*" in allowed or origin in allowed
+
+
+def preflight() -> Response | None:
+    """The answer to a preflight; None for any other request."""
+    if not is_preflight():
+        return None
+    if not allows(request.headers["Origin"]):
+        return Response("Disallowed CORS origin", 400, mimetype="text/plain")
+    response = Response("OK", mimetype="text/plain")
+    response.access_control_max_age = MAX_AGE
+    response.headers["Access-Control-Allow-Methods"] = METHODS
+    asked = request.headers.get("Access-Control-Request-Headers")
+    if asked:
+        response.headers["Access-Control-Allow-Headers"] = asked
+    return response
+
+
+def mark(response: Response) -> Response:
+    """Add the headers that let the page read the answer."""
+    origin = request.headers.get("Origin")
+    if origin is None or not allows(origin):
+        return response
+    configured = current_app.config.get("CORS_ORIGINS", "*")
+    echoed = configured != "*" or "Cookie" in request.headers or is_preflight()
+    response.headers["Access-Control-Allow-Origin"] = origin if echoed else "*"
+    response.headers["Access-Control-Allow-Credentials"] = "true"
+    if echoed:
+        response.vary.add("Origin")
+    if not is_preflight():
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED
+    return response

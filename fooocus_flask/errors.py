@@ -1,0 +1,119 @@
+"""Failures a client can act on, and the one JSON shape all of them leave in: `{"detail": …}`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flask import Flask, Response, current_app, jsonify, request
+from marshmallow import ValidationError
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, default_exceptions
+from werkzeug.exceptions import NotFound as WrongPath
+
+from schemas.faults import Fault, flat
+
+
+class FooocusError(Exception):
+    """A failure the client can act on; `detail` is what the client reads."""
+
+    status = 500
+
+    def __init__(self, detail: Any = None, *, status: int | None = None, headers: Mapping[str, str] | None = None):
+        self.detail = detail if detail is not None else default_exceptions[status or self.status]().name
+        self.status = status or self.status
+        self.headers = dict(headers or {})
+        super().__init__(str(self.detail))
+
+
+class Forbidden(FooocusError):
+    """The key is missing or wrong."""
+
+    status = 403
+
+
+class NotFound(FooocusError):
+    """There is nothing under this address."""
+
+    status = 404
+
+
+class TaskNotFound(NotFound):
+    """No task has this id."""
+
+    def __init__(self, task_id: str):
+        super().__init__(f"No task has the id {task_id!r}")
+
+
+class QueueFull(FooocusError):
+    """More tasks wait than the operator allows; `retry_after` is a guess in seconds."""
+
+    status = 503
+
+    def __init__(self, waiting: int, retry_after: int):
+        text = f"{waiting} tasks are waiting, which is the limit; try again later"
+        super().__init__(text, headers={"Retry-After": str(retry_after)})
+
+
+class NotBuilt(FooocusError):
+    """The route is in the contract, its work is not in this version."""
+
+    status = 501
+
+
+class InvalidRequest(FooocusError):
+    """The request does not fit its shape; `detail` lists all faults at once."""
+
+    status = 422
+
+    def __init__(self, faults: Iterable[Fault]):
+        self.faults = list(faults)
+        super().__init__([fault.to_dict() for fault in self.faults])
+
+    @classmethod
+    def from_messages(cls, messages: Any, place: str = "body") -> InvalidRequest:
+        """The same for marshmallow's messages about the `body` or the `query`."""
+        return cls(flat(messages, (place,)))
+
+
+def init_app(app: Flask) -> None:
+    """Answer every failure of this application as JSON."""
+    app.register_error_handler(FooocusError, tell)
+    app.register_error_handler(ValidationError, tell_validation)
+    app.register_error_handler(HTTPException, tell_http)
+
+
+def reply(status: int, detail: Any, headers: Mapping[str, str] | None = None) -> Response:
+    """An error's answer."""
+    response = jsonify(detail=detail)
+    response.status_code = status
+    response.headers.update(headers or {})
+    return response
+
+
+def tell(error: FooocusError) -> Response:
+    return reply(error.status, error.detail, error.headers)
+
+
+def tell_validation(error: ValidationError) -> Response:
+    return tell(InvalidRequest.from_messages(error.normalized_messages()))
+
+
+def tell_http(error: HTTPException) -> Response:
+    """Werkzeug's own errors; their names, unless whoever raised them said more."""
+    if isinstance(error, WrongPath) and (methods := other_slash_form_allows()):
+        error = MethodNotAllowed(methods)
+    cause = getattr(error, "exc", None)
+    if isinstance(cause, ValidationError):
+        return tell_validation(cause)
+    plain = error.description == type(error).description
+    detail = error.name if plain else error.description
+    if isinstance(error, RequestEntityTooLarge):
+        detail = f"The request body is larger than {current_app.config['MAX_CONTENT_LENGTH']} bytes"
+    headers = {name: value for name, value in error.get_headers() if name.lower() != "content-type"}
+    return reply(error.code or 500, detail, headers)
+
+
+def other_slash_form_allows() -> list[str]:
+    """The methods of the same path with or without its last slash: werkzeug calls a wrong method there a wrong path."""
+    path = request.path.removesuffix("/") if request.path.endswith("/") else request.path + "/"
+    return sorted(current_app.url_map.bind("").allowed_methods(path))

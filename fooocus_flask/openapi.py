@@ -1,0 +1,75 @@
+"""The OpenAPI document, its pages, and the rules for JSON that leaves: made from the blueprints' schemas."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+import flask_smorest
+from flask import Flask
+from flask.json.provider import DefaultJSONProvider
+from flask_swagger_ui import get_swaggerui_blueprint
+from marshmallow import Schema, fields
+
+from fooocus_flask.auth import HEADER, OPEN_BLUEPRINTS
+
+DOCS = "/docs"
+DOCUMENT = "/openapi.json"
+
+
+class ErrorSchema(Schema):
+    """Every failure."""
+
+    detail = fields.Raw(
+        required=True,
+        metadata={
+            "description": "What went wrong: a text, or for 422 a list of faults (type, loc, msg, input, ctx).",
+            "oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}],
+        },
+    )
+
+
+class Api(flask_smorest.Api):
+    """flask-smorest's, with our error shape."""
+
+    ERROR_SCHEMA = ErrorSchema
+
+    def _register_error_handlers(self) -> None:
+        """None: `fooocus_flask.errors` answers for every failure."""
+
+
+class WireJson(DefaultJSONProvider):
+    """JSON as it leaves: UTF-8, compact, members in the order they were made."""
+
+    ensure_ascii = False
+    sort_keys = False
+    compact = True
+
+
+def init_app(app: Flask) -> Api:
+    """The extension that blueprints are registered with; call it before any route exists."""
+    app.json = WireJson(app)
+    app.url_map.strict_slashes = False  # both slash forms answer directly (api.md D39)
+    app.config.update(
+        API_TITLE="fooocus-flask",
+        API_VERSION=version("fooocus-flask"),
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX=None,
+    )
+    api = Api(app)
+    api.spec.components.security_scheme("apiKey", {"type": "apiKey", "in": "header", "name": HEADER})
+    # No validatorUrl: the page would ask a host outside.
+    page = {"app_name": "fooocus-flask", "validatorUrl": None, "tryItOutEnabled": True}
+    app.register_blueprint(get_swaggerui_blueprint(DOCS, DOCUMENT, config=page))
+    return api
+
+
+def document(app: Flask) -> dict[str, Any]:
+    """The OpenAPI 3.1 document; every operation that needs the key says so."""
+    api: Api = app.extensions["flask-smorest"]["apis"][""]["ext_obj"]
+    spec = api.spec.to_dict()
+    for operations in spec["paths"].values():
+        for operation in operations.values():
+            if isinstance(operation, dict) and OPEN_BLUEPRINTS.isdisjoint(operation.get("tags", ())):
+                operation["security"] = [{"apiKey": []}]
+    return spec
