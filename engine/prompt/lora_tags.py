@@ -1,0 +1,41 @@
+"""LoRAs named inside a prompt: `<lora:name:weight>`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from pathlib import PurePath
+
+TAG = re.compile(r"<lora:([^:]+):([+-]?(?:\d+\.?\d*|\.\d+))>")
+MAX_LORAS = 5
+
+NamedLora = tuple[str, float]
+
+
+def take_tags(line: str, files: Sequence[str], enabled: Collection[str] = ()) -> tuple[str, list[NamedLora]]:
+    """The line without its tags, tidied, and the LoRAs they name as (file, weight).
+
+    `files` are the known LoRA files, the first whose stem equals the tag's name is meant; a name nobody has is dropped.
+    A file in `enabled` (the request's own LoRAs) is not taken twice. The line is tidied whether it has tags or not.
+    """
+    stems: dict[str, str] = {}
+    for file in files:
+        stems.setdefault(PurePath(file).stem, file)
+    found: list[NamedLora] = []
+    pieces = line.split(",")
+    for name, weight in (match for piece in pieces for match in TAG.findall(piece)):
+        lora = (stems.get(name, ""), float(weight))
+        if lora[0] and lora[0] not in enabled and lora not in found:
+            found.append(lora)
+    return tidied(",".join(TAG.sub("", piece) for piece in pieces)), found
+
+
+def tidied(line: str) -> str:
+    """The line with one space between words and `, ` between its pieces; empty pieces are gone."""
+    line = re.sub(" +", " ", line)
+    return ", ".join(piece for piece in map(str.strip, line.split(",")) if piece)
+
+
+def all_loras(requested: Sequence[NamedLora], found: Sequence[NamedLora], limit: int = MAX_LORAS) -> list[NamedLora]:
+    """The request's LoRAs and those of its tags; only if there are any of these are all together cut to `limit`."""
+    return [*requested, *found][:limit] if found else list(requested)

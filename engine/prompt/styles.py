@@ -1,0 +1,115 @@
+"""Styles: named templates that surround a prompt, from JSON files of Fooocus's format."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.names import EXPANSION_STYLE, RANDOM_STYLE
+from engine.prompt.files import files_below
+
+log = logging.getLogger(__name__)
+
+SHIPPED = Path(__file__).parent / "data" / "sdxl_styles"
+FAMILIES = tuple(f"sdxl_styles_{family}.json" for family in ("fooocus", "sai", "mre", "twri", "diva", "marc_k3nt3l"))
+SLOT = "{prompt}"
+
+
+@dataclass(frozen=True)
+class StyledTexts:
+    """What one style makes of a prompt; `has_prompt` says whether the prompt itself is in `positive`."""
+
+    positive: list[str]
+    negative: list[str]
+    has_prompt: bool
+
+
+@dataclass(frozen=True)
+class Style:
+    """One template pair."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+
+    def apply(self, prompt: str) -> StyledTexts:
+        """The lines of both templates with the prompt in its slots."""
+        return StyledTexts(
+            self.prompt.replace(SLOT, prompt).splitlines(), self.negative_prompt.splitlines(), SLOT in self.prompt
+        )
+
+
+class Styles:
+    """The shipped styles, and those of the user's folders, which add to them or replace them by name.
+
+    A user's file with the name of a shipped one stands in its place; other files come before the families.
+    """
+
+    def __init__(self, folders: Iterable[Path] = ()) -> None:
+        self._styles: dict[str, Style] = {}
+        user_files = [path for folder in folders for path in files_below(folder, ".json")]
+        replaced = {path.name for path in user_files}
+        shipped = [SHIPPED / name for name in FAMILIES if name not in replaced]
+        from_user: set[str] = set()
+        for path in sorted([*user_files, *shipped], key=_rank):
+            for name, style in _entries(path):
+                if path.parent == SHIPPED and name in from_user:
+                    continue
+                if path.parent != SHIPPED:
+                    from_user.add(name)
+                self._styles[name] = style
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._styles
+
+    def template_names(self) -> list[str]:
+        """The styles that have a template, in load order: what `Random Style` draws from."""
+        return list(self._styles)
+
+    def names(self) -> list[str]:
+        """Every name a request may select, the two that are no template first."""
+        return [EXPANSION_STYLE, RANDOM_STYLE, *self._styles]
+
+    def apply(self, name: str, prompt: str) -> StyledTexts:
+        """What the style makes of the prompt.
+
+        Raises:
+            KeyError: no style of that name has a template.
+        """
+        return self._styles[name].apply(prompt)
+
+
+def _rank(path: Path) -> int:
+    """Families in their fixed order, any other file before them."""
+    return FAMILIES.index(path.name) if path.name in FAMILIES else -1
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Style]]:
+    """The styles of a file; one that cannot be read is left out with a warning."""
+    try:
+        styles = [_entry(entry) for entry in json.loads(path.read_text("utf-8"))]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if path.parent == SHIPPED:
+            raise
+        log.warning("styles of %s left out: %s: %s", path, type(error).__name__, error)
+        return
+    yield from styles
+
+
+def _entry(entry: dict[str, Any]) -> tuple[str, Style]:
+    texts = entry["name"], entry.get("prompt", ""), entry.get("negative_prompt", "")
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("name, prompt and negative_prompt must be text")
+    return normalised(texts[0]), Style(*texts[1:])
+
+
+def normalised(name: str) -> str:
+    """The name as requests spell it: hyphens to spaces, words capitalised, families' initials upper."""
+    words = name.replace("-", " ").split(" ")
+    name = " ".join(word[:1].upper() + word[1:].lower() for word in words)
+    for word, spelling in (("3d", "3D"), ("Sai", "SAI"), ("Mre", "MRE"), ("(s", "(S")):
+        name = name.replace(word, spelling)
+    return name

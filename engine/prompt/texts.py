@@ -1,0 +1,114 @@
+"""From a request to the texts each of its pictures is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from engine.names import EXPANSION_STYLE, NO_MODEL, PERFORMANCES, RANDOM_STYLE
+from engine.params import MAX_SEED, GenerateParams
+from engine.prompt.lines import prompt_lines
+from engine.prompt.lora_tags import NamedLora, take_tags
+from engine.prompt.styles import Styles
+from engine.prompt.wildcards import Wildcards, with_array_items
+
+
+@dataclass(frozen=True)
+class PictureTexts:
+    """One picture's texts.
+
+    `positive` and `negative` are encoded each text on its own; the pooled vectors of the first `positive_top_k` and
+    `negative_top_k` are summed (an expansion's text comes after them). `styles` are the selected ones without the
+    expansion's name, random ones resolved. `prompt` and `negative_prompt` are what to write down: wildcards resolved,
+    no style text. `prompt_line` is the first line of it, which expansion starts from. `loras` are those the prompt's
+    tags name, as (file, weight).
+    """
+
+    seed: int
+    positive: list[str]
+    negative: list[str]
+    positive_top_k: int
+    negative_top_k: int
+    styles: list[str]
+    prompt: str
+    negative_prompt: str
+    prompt_line: str
+    expand: bool
+    loras: list[NamedLora]
+
+
+def picture_texts(
+    params: GenerateParams, styles: Styles, wildcards: Wildcards, lora_files: Sequence[str] = ()
+) -> list[PictureTexts]:
+    """The texts of each of the request's pictures, in order.
+
+    `lora_files` are the LoRA files that tags in the prompt may name.
+
+    Raises:
+        KeyError: a selected style does not exist.
+    """
+    selected = list(params.style_selections)
+    expand = EXPANSION_STYLE in selected
+    if expand:
+        selected.remove(EXPANSION_STYLE)
+    positive, negative = prompt_lines(params.prompt), prompt_lines(params.negative_prompt)
+    expand = expand and positive[0] != ""
+    enabled = {lora.model_name for lora in params.loras if lora.enabled and lora.model_name != NO_MODEL}
+    own_lora = PERFORMANCES[params.performance_selection].lora
+    positive[0], loras = take_tags(positive[0], [file for file in lora_files if file != own_lora], enabled)
+
+    pictures = []
+    for index in range(params.image_number):
+        seed = (params.image_seed + (0 if params.disable_seed_increment else index)) % (MAX_SEED + 1)
+        random = Random(seed)
+        lines, negative_lines = _resolved(positive, negative, wildcards, random, index, params.read_wildcards_in_order)
+        drawn = [random.choice(styles.template_names()) if name == RANDOM_STYLE else name for name in selected]
+        texts, negative_texts = styled(lines, negative_lines, drawn, styles)
+        pictures.append(
+            PictureTexts(
+                seed=seed,
+                positive=texts,
+                negative=negative_texts,
+                positive_top_k=len(texts),
+                negative_top_k=len(negative_texts),
+                styles=drawn,
+                prompt="\n".join(lines),
+                negative_prompt="\n".join(negative_lines),
+                prompt_line=lines[0],
+                expand=expand,
+                loras=loras,
+            )
+        )
+    return pictures
+
+
+def _resolved(
+    positive: list[str], negative: list[str], wildcards: Wildcards, random: Random, index: int, in_order: bool
+) -> tuple[list[str], list[str]]:
+    """Both sides' lines without placeholders and arrays; both first lines draw their words before the others."""
+
+    def words(line: str) -> str:
+        return wildcards.resolved(line, random, index, in_order)
+
+    first, negative_first = words(positive[0]), words(negative[0])
+    others, negative_others = [words(line) for line in positive[1:]], [words(line) for line in negative[1:]]
+    return [with_array_items(first, index), *others], [negative_first, *negative_others]
+
+
+def styled(
+    lines: list[str], negative_lines: list[str], selected: list[str], styles: Styles
+) -> tuple[list[str], list[str]]:
+    """The positive and the negative texts of a prompt's lines under styles, empty ones left out.
+
+    Each style with a slot gives a text of its own with the first line in it; only without any the first line stands
+    for itself.
+    """
+    applied = [styles.apply(name, lines[0]) for name in selected]
+    positive = [text for style in applied for text in style.positive]
+    negative = [text for style in applied for text in style.negative]
+    if not any(style.has_prompt for style in applied):
+        positive.insert(0, lines[0])
+    positive += lines[1:]
+    negative += negative_lines
+    return [text for text in positive if text] or lines[:1], [text for text in negative if text] or negative_lines[:1]
