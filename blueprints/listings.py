@@ -1,0 +1,75 @@
+"""What there is to choose from: models, styles, presets and the words other parameters take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, jsonify
+
+from engine import names
+from fooocus_flask import presets
+from fooocus_flask.arguments import Blueprint
+from fooocus_flask.prepare import catalogue
+from schemas.generate import style_names
+from schemas.listings import AllModelsSchema, PerformanceModeSchema, names_of
+
+blueprint = Blueprint(
+    "listings", __name__, url_prefix="/v1/engines", description="What there is to choose from, as it is now."
+)
+
+
+@blueprint.get("/all-models")
+@blueprint.response(200, AllModelsSchema)
+def all_models() -> dict[str, Any]:
+    """List the checkpoint and LoRA files on this server."""
+    models = catalogue()
+    return {"model_filenames": models.checkpoints(), "lora_filenames": models.loras()}
+
+
+@blueprint.get("/styles")
+@blueprint.response(200, names_of("Values of style_selections."))
+def styles() -> Response:
+    """List the styles."""
+    return jsonify(style_names())
+
+
+@blueprint.get("/presets")
+@blueprint.response(200, names_of("Values of preset."))
+def preset_names() -> Response:
+    """List the presets."""
+    return jsonify(presets.names())
+
+
+@blueprint.get("/sizes")
+@blueprint.response(200, names_of("Usual values of aspect_ratios_selection; others may be asked for."))
+def sizes() -> Response:
+    """List the usual sizes."""
+    return jsonify([size.replace("×", "*") for size in names.ASPECT_RATIOS])
+
+
+@blueprint.get("/samplers")
+@blueprint.response(200, names_of("Values of sampler_name."))
+def samplers() -> Response:
+    """List the samplers."""
+    return jsonify(names.SAMPLERS)
+
+
+@blueprint.get("/schedulers")
+@blueprint.response(200, names_of("Values of scheduler_name."))
+def schedulers() -> Response:
+    """List the noise schedules."""
+    return jsonify(names.SCHEDULERS)
+
+
+@blueprint.get("/vaes")
+@blueprint.response(200, names_of("Values of vae_name."))
+def vaes() -> Response:
+    """List the VAEs."""
+    return jsonify([names.VAE_OF_CHECKPOINT, *catalogue().vaes()])
+
+
+@blueprint.get("/performance-modes")
+@blueprint.response(200, PerformanceModeSchema(many=True))
+def performance_modes() -> list[names.Performance]:
+    """List the performance modes."""
+    return list(names.PERFORMANCES.values())

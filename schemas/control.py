@@ -1,0 +1,28 @@
+"""Stopping and skipping."""
+
+from __future__ import annotations
+
+from marshmallow import EXCLUDE, Schema, fields
+
+from schemas.fields import Text
+
+
+class ControlSchema(Schema):
+    """What to do with the running task."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    action = Text(
+        "stop ends the running task after its current step, skip drops the picture being drawn. "
+        "Any other word changes nothing and is told so.",
+        required=True,
+        metadata={"examples": ["stop", "skip"]},
+    )
+    task_id = Text("The task meant; absent: the one that is running.", default=None, allow_none=True)
+
+
+class MessageSchema(Schema):
+    """What was done."""
+
+    message = fields.String(metadata={"description": "What was done, in the words clients compare with."})

@@ -1,0 +1,257 @@
+"""The kinds of member a request has: what each takes for its value, and the wire's word for what it refuses.
+
+Coercion is the reference's: numeric strings are numbers, the usual words are booleans, only a string is a string.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
+
+from marshmallow import Schema, ValidationError, fields, missing
+
+from schemas.faults import Fault, fault
+
+TRUE_WORDS = frozenset({"true", "yes", "on", "1", "t", "y"})
+FALSE_WORDS = frozenset({"false", "no", "off", "0", "f", "n"})
+NO_IMAGE_WORDS = frozenset({"", "None", "none", "null", "string"})
+INTEGER = re.compile(r"\s*[+-]?[0-9]{1,40}(\.0*)?\s*", re.ASCII)
+NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?\s*", re.ASCII)
+
+
+class Described(fields.Field):
+    """What every member has besides its kind: a description, a default, and whether null will do."""
+
+    def __init__(self, description: str, *, default: Any = None, required: bool = False, **kwargs: Any):
+        metadata: dict[str, Any] = {"description": description, **kwargs.pop("metadata", {})}
+        if not required:
+            metadata["default"] = default
+        super().__init__(required=required, metadata=metadata, **kwargs)
+
+    def _validate_missing(self, value: Any) -> None:
+        """Absent and null, in the wire's words."""
+        if value is missing and self.required:
+            raise fault("missing", "Field required")
+        if value is None and not self.allow_none:
+            self.refuse(None)
+
+    def refuse(self, value: Any) -> NoReturn:
+        """Raise the fault of a value of the wrong kind."""
+        raise NotImplementedError
+
+    def default(self) -> Any:
+        """The value of an absent member."""
+        return self.metadata["default"]
+
+
+class Text(Described, fields.String):
+    """A string, and only a string."""
+
+    def refuse(self, value: Any) -> NoReturn:
+        raise fault("string_type", "Input should be a valid string", value)
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str:
+        if not isinstance(value, str):
+            self.refuse(value)
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise fault("string_unicode", "Input should be valid Unicode: it holds half of a surrogate pair", value)
+        return value
+
+
+class Choice(Text):
+    """One of a list of words; `aliases` are other spellings of some, `fold` ignores case."""
+
+    def __init__(
+        self,
+        description: str,
+        words: Iterable[str],
+        *,
+        aliases: Mapping[str, str] | None = None,
+        fold: bool = False,
+        **kwargs: Any,
+    ):
+        self.words = tuple(words)
+        self.aliases = dict(aliases or {})
+        self.fold = fold
+        super().__init__(description, metadata={"enum": [*self.words, *self.aliases]}, **kwargs)
+
+    def refuse(self, value: Any) -> NoReturn:
+        legal = ", ".join(repr(word) for word in self.words)
+        raise fault("enum", f"Input should be one of {legal}", value, expected=legal)
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str:
+        word = value.lower() if self.fold and isinstance(value, str) else value
+        if not isinstance(word, str):
+            self.refuse(value)
+        word = self.aliases.get(word, word)
+        if word not in self.words:
+            self.refuse(value)
+        return word
+
+
+class Bounded(Described):
+    """A number with inclusive bounds."""
+
+    def __init__(self, description: str, least: float | None = None, most: float | None = None, **kwargs: Any):
+        self.least, self.most = least, most
+        bounds = {"minimum": least, "maximum": most}
+        metadata = {name: bound for name, bound in bounds.items() if bound is not None} | kwargs.pop("metadata", {})
+        super().__init__(description, metadata=metadata, **kwargs)
+
+    def within(self, number: Any, value: Any) -> Any:
+        """The number, if its bounds hold."""
+        if self.least is not None and number < self.least:
+            text = f"Input should be greater than or equal to {self.least}"
+            raise fault("greater_than_equal", text, value, ge=self.least)
+        if self.most is not None and number > self.most:
+            raise fault("less_than_equal", f"Input should be less than or equal to {self.most}", value, le=self.most)
+        return number
+
+
+class Whole(Bounded, fields.Integer):
+    """An integer."""
+
+    def refuse(self, value: Any) -> NoReturn:
+        raise fault("int_parsing", "Input should be a valid integer", value)
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> int:
+        if isinstance(value, str):
+            if not INTEGER.fullmatch(value):
+                self.refuse(value)
+            return self.within(int(value.partition(".")[0]), value)
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            self.refuse(value)
+        if value != int(value):
+            raise fault("int_from_float", "Input should be a whole number, without a fraction", value)
+        return self.within(int(value), value)
+
+
+class Number(Bounded, fields.Float):
+    """A finite number."""
+
+    def refuse(self, value: Any) -> NoReturn:
+        raise fault("float_parsing", "Input should be a valid number", value)
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> float:
+        if isinstance(value, str) and not NUMBER.fullmatch(value):
+            self.refuse(value)
+        if not isinstance(value, (str, int, float)):
+            self.refuse(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            self.refuse(value)
+        if not math.isfinite(number):
+            self.refuse(value)
+        return self.within(number, value)
+
+
+class Flag(Described, fields.Boolean):
+    """A boolean or one of the usual words for it."""
+
+    def refuse(self, value: Any) -> NoReturn:
+        raise fault("bool_parsing", "Input should be true or false", value)
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> bool:
+        word = value.lower() if isinstance(value, str) else value
+        if isinstance(word, (int, float)):
+            word = str(int(word)) if word in (0, 1) else ""
+        if not isinstance(word, str) or word not in TRUE_WORDS | FALSE_WORDS:
+            self.refuse(value)
+        return word in TRUE_WORDS
+
+
+class Image(Described, fields.String):
+    """A picture: URL, data URL or base64; None where the words for *no image* stand."""
+
+    def __init__(self, description: str, **kwargs: Any):
+        text = f"{description} URL, data URL or base64; null, empty or None: no image."
+        super().__init__(text, **({} if kwargs.get("required") else {"allow_none": True}), **kwargs)
+
+    def refuse(self, value: Any) -> NoReturn:
+        raise fault("string_type", "Input should be a valid string", value)
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str | None:
+        if not isinstance(value, str):
+            self.refuse(value)
+        if value not in NO_IMAGE_WORDS:
+            return value
+        if self.required:
+            raise fault("missing", "An image is required: a URL, a data URL or base64", value)
+        return None
+
+
+class Items(Described, fields.List):
+    """A list of members of one kind; at most `longest`, filled up to it with `filler` where one is given."""
+
+    def __init__(
+        self,
+        description: str,
+        item: fields.Field,
+        *,
+        longest: int | None = None,
+        filler: Callable[[], Any] | None = None,
+        **kwargs: Any,
+    ):
+        self.longest, self.filler = longest, filler
+        metadata = {} if longest is None else {"maxItems": longest}
+        super().__init__(description, cls_or_instance=item, metadata=metadata, **kwargs)
+
+    def refuse(self, value: Any) -> NoReturn:
+        raise fault("list_type", "Input should be a valid list", value)
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> list[Any]:
+        if not isinstance(value, list):
+            self.refuse(value)
+        if self.longest is not None and len(value) > self.longest:
+            text = f"List should have at most {self.longest} items, not {len(value)}"
+            raise fault("too_long", text, value, max_length=self.longest, actual_length=len(value))
+        return self.filled(super()._deserialize(value, attr, data, **kwargs))
+
+    def filled(self, items: list[Any]) -> list[Any]:
+        """The list, as long as the engine expects it."""
+        if self.filler is None or self.longest is None:
+            return items
+        return items + [self.filler() for _ in range(self.longest - len(items))]
+
+
+class Part(fields.Nested):
+    """An object inside a list; absent members take their defaults."""
+
+    def _validate_missing(self, value: Any) -> None:
+        if value is None:
+            self.refuse(value)
+
+    def _load(self, value: Any, partial: Any = None) -> Any:
+        if not isinstance(value, Mapping):
+            self.refuse(value)
+        return super()._load(value, partial)
+
+    def _test_collection(self, value: Any) -> None:
+        """`_load` says what does not fit."""
+
+    def refuse(self, value: Any) -> NoReturn:
+        raise fault("model_attributes_type", "Input should be a JSON object", value)
+
+
+def defaults(schema: Schema) -> dict[str, Any]:
+    """The default of each member that has one, ready for use; lists are new each time."""
+    return {
+        name: fresh(field.default())
+        for name, field in schema.fields.items()
+        if isinstance(field, Described) and not field.required
+    }
+
+
+def fresh(value: Any) -> Any:
+    """A copy whose lists and objects are its own."""
+    if isinstance(value, (list, tuple)):
+        return [fresh(item) for item in value]
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def refused(type: str, msg: str, member: str, value: Any = None, **ctx: Any) -> ValidationError:
+    """A fault found when looking at several members together, told at one of them."""
+    return ValidationError({member: [Fault(type, msg, value, ctx)]})

@@ -1,0 +1,131 @@
+"""Tasks as clients ask for them and as they see them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from marshmallow import EXCLUDE, Schema, fields, pre_load, validates_schema
+
+from schemas.faults import fault
+from schemas.fields import Choice, Described, Whole, refused
+
+LISTS = ("all", "history", "current", "pending")
+STATUSES = ("pending", "running", "finished", "failed", "stop")
+LARGEST_PAGE = 500
+IMAGE_MEMBERS = ("uov_input_image", "inpaint_input_image", "inpaint_mask_image_upload", "enhance_input_image")
+ZONE_WITH_BLANK = re.compile(r" (?=\d\d:?\d\d$)")
+
+
+class Moment(Described, fields.AwareDateTime):
+    """A moment in ISO 8601: a date, or with a time, a fraction, a zone; without a zone the server's own counts."""
+
+    def refuse(self, value: Any) -> NoReturn:
+        text = "Input should be an ISO 8601 date or date and time, such as 2024-07-05T09:31:25 or 2024-07-05T07:31:25Z"
+        raise fault("datetime_parsing", text, value)
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> dt.datetime:
+        if not isinstance(value, str):
+            self.refuse(value)
+        try:
+            # In a query the + of a zone arrives as a blank unless the client encodes it.
+            return dt.datetime.fromisoformat(ZONE_WITH_BLANK.sub("+", value.strip())).astimezone()
+        except (ValueError, OverflowError, OSError):
+            self.refuse(value)
+
+
+class TasksQuerySchema(Schema):
+    """Which tasks to list, or to delete."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    query = Choice("Which lists to fill; the others stay empty.", LISTS, default="all")
+    page = Whole("Page of history and of pending, from 0.", 0, 2**31, default=0)
+    page_size = Whole("Tasks on a page.", 1, LARGEST_PAGE, default=10)
+    start_at = Moment("Only tasks queued at or after this moment, oldest first.", default=None)
+    end_at = Moment("Only tasks queued at or before this moment; absent: now.", default=None)
+    action = Choice("delete: delete the tasks in the range and their pictures.", ("delete",), fold=True, default=None)
+
+    @pre_load
+    def drop_empty(self, members: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+        """A parameter without a value counts as absent."""
+        return {name: value for name, value in members.items() if value != ""}
+
+    @validates_schema
+    def check_range(self, members: dict[str, Any], **_: Any) -> None:
+        """A deletion needs a range, and a range must not be backwards."""
+        start, end = members.get("start_at"), members.get("end_at")
+        if members.get("action") and start is None:
+            raise refused("missing", "A deletion needs start_at", "start_at")
+        if start and end and end < start:
+            raise refused("range", "end_at lies before start_at", "end_at", end.isoformat())
+
+
+class TaskRecordSchema(Schema):
+    """A task: what was asked for, how far it is, what came of it."""
+
+    id = fields.Integer(metadata={"description": "Number of the task in this installation."})
+    task_id = fields.String(metadata={"description": "32 hexadecimal digits, unique."})
+    req_params = fields.Function(
+        lambda task: record_params(read(task, "req_params")),
+        metadata={
+            "type": "object",
+            "description": "The parameters in force; they can be sent back as a request.",
+        },
+    )
+    in_queue_mills = fields.Integer(metadata={"description": "When it was queued, Unix time in milliseconds."})
+    start_mills = fields.Integer(
+        allow_none=True, metadata={"description": "When drawing began; null while the task waits."}
+    )
+    finish_mills = fields.Integer(allow_none=True, metadata={"description": "When it ended; null until then."})
+    task_status = fields.String(metadata={"description": "State of the task.", "enum": list(STATUSES)})
+    progress = fields.Float(allow_none=True, metadata={"description": "Percent done, 0 to 100."})
+    preview = fields.String(
+        allow_none=True,
+        metadata={"description": "The last preview, base64 of a PNG; only while the task runs."},
+    )
+    webhook_url = fields.String(allow_none=True, metadata={"description": "Where the record is sent at the end."})
+    result = fields.List(
+        fields.String(), allow_none=True, metadata={"description": "URLs of the pictures; null until the task ends."}
+    )
+    pictures_done = fields.Integer(metadata={"description": "How many pictures were drawn."})
+    seed = fields.String(metadata={"description": "The first picture's seed as a text, which no client rounds."})
+    error = fields.String(allow_none=True, metadata={"description": "Why the task failed; null otherwise."})
+    notes = fields.List(
+        fields.String(), metadata={"description": "What was left out or replaced, for instance a model not on disk."}
+    )
+    drawn_with = fields.Dict(
+        allow_none=True, metadata={"description": "The model files that drew; null until the task ends."}
+    )
+
+
+class TasksSchema(Schema):
+    """Tasks by state."""
+
+    history = fields.List(fields.Nested(TaskRecordSchema), metadata={"description": "Ended tasks, newest first."})
+    current = fields.List(fields.Nested(TaskRecordSchema), metadata={"description": "The running task, if any."})
+    pending = fields.List(fields.Nested(TaskRecordSchema), metadata={"description": "Waiting tasks, oldest first."})
+
+
+class DeletedSchema(Schema):
+    """What a deletion did."""
+
+    deleted = fields.Integer(metadata={"description": "Tasks deleted."})
+    files = fields.Integer(metadata={"description": "Picture files deleted."})
+
+
+def read(task: Any, member: str) -> Any:
+    """A member of a record, be it a row or a dictionary."""
+    return task[member] if isinstance(task, Mapping) else getattr(task, member)
+
+
+def record_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters as a record shows them: an empty text where there is no picture (api.md section 7.1)."""
+    shown = dict(params)
+    for member in IMAGE_MEMBERS:
+        shown[member] = shown.get(member) or ""
+    shown["controlnet_image"] = [part | {"cn_img": part["cn_img"] or ""} for part in shown.get("controlnet_image", ())]
+    return shown

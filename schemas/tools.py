@@ -1,0 +1,55 @@
+"""Masks and descriptions of pictures."""
+
+from __future__ import annotations
+
+from marshmallow import EXCLUDE, Schema, fields
+
+from engine import names
+from schemas.fields import Choice, Flag, Image, Number, Text, Whole
+
+
+class MaskSchema(Schema):
+    """What to find in a picture, and with which model."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    image = Image("The picture.", required=True)
+    mask_model = Choice("The model that finds it.", names.MASK_MODELS, default="isnet-general-use")
+    cloth_category = Choice("Which clothes; for u2net_cloth_seg.", names.CLOTH_CATEGORIES, default="full")
+    dino_prompt_text = Text("What to look for, in the singular; for sam.", default="")
+    sam_model = Choice("Size of the SAM model; for sam.", names.SAM_MODELS, default="vit_b")
+    box_threshold = Number("How sure a box must be; for sam.", 0, 1, default=0.3)
+    text_threshold = Number("How well a word must fit; for sam.", 0, 1, default=0.25)
+    sam_max_detections = Whole("Most things to take, 0: all; for sam.", 0, 10, default=0)
+    dino_erode_or_dilate = Number("Grow or shrink the boxes, in pixels.", default=0)
+    dino_debug = Flag("Return the boxes in place of the mask.", default=False)
+
+
+class DescribeSchema(Schema):
+    """A picture to describe."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    image = Image("The picture.", required=True)
+    image_type = Choice(
+        "Photo gives a sentence, Anime a list of tags. As a query parameter it counts where the body has none.",
+        names.DESCRIBE_TYPES,
+        default="Photo",
+    )
+
+
+class DescribeQuerySchema(Schema):
+    """The kind of picture, beside the body."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    image_type = Choice("Photo gives a sentence, Anime a list of tags.", names.DESCRIBE_TYPES, default="Photo")
+
+
+class DescriptionSchema(Schema):
+    """What the picture shows."""
+
+    describe = fields.String(metadata={"description": "A sentence (Photo) or tags with commas between them (Anime)."})
