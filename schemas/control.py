@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from marshmallow import EXCLUDE, Schema, fields
+from marshmallow import Schema, fields
 
-from schemas.fields import Text
+from schemas.fields import FilledSchema, Text
 
 
-class ControlSchema(Schema):
+class ControlSchema(FilledSchema):
     """What to do with the running task."""
-
-    class Meta:
-        unknown = EXCLUDE
 
     action = Text(
         "stop ends the running task after its current step, skip drops the picture being drawn. "

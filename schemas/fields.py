@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
-from marshmallow import Schema, ValidationError, fields, missing
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing, post_load
 
 from schemas.faults import Fault, fault
 
@@ -234,6 +234,18 @@ class Part(fields.Nested):
 
     def refuse(self, value: Any) -> NoReturn:
         raise fault("model_attributes_type", "Input should be a JSON object", value)
+
+
+class FilledSchema(Schema):
+    """A shape whose absent members take their defaults, and whose unknown ones are ignored."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    @post_load
+    def fill(self, members: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Fill in what is absent."""
+        return defaults(self) | members
 
 
 def defaults(schema: Schema) -> dict[str, Any]:

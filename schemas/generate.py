@@ -17,7 +17,7 @@ from engine import names
 from engine.params import MAX_SEED
 from engine.prompt.styles import Styles
 from schemas.faults import fault
-from schemas.fields import Choice, Flag, Image, Items, Number, Part, Text, Whole, defaults
+from schemas.fields import Choice, FilledSchema, Flag, Image, Items, Number, Part, Text, Whole, defaults
 
 MOST_LORAS = 5
 MOST_CONTROL_IMAGES = 4
@@ -120,19 +120,7 @@ def is_side(pixels: int) -> bool:
     return LEAST_SIDE <= pixels <= MOST_SIDE and pixels % SIDE_STEP == 0
 
 
-class PartSchema(Schema):
-    """A part of a request; absent members take their defaults."""
-
-    class Meta:
-        unknown = EXCLUDE
-
-    @post_load
-    def complete(self, part: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Fill in what is absent."""
-        return defaults(self) | part
-
-
-class LoraSchema(PartSchema):
+class LoraSchema(FilledSchema):
     """One LoRA."""
 
     enabled = Flag("Whether this LoRA is used.", default=False)
@@ -144,7 +132,7 @@ class LoraSchema(PartSchema):
     weight = Number("Strength; negative values push away from what the LoRA was trained on.", -2, 2, default=0.5)
 
 
-class ImagePromptSchema(PartSchema):
+class ImagePromptSchema(FilledSchema):
     """One picture that guides the drawing."""
 
     cn_img = Image("The picture.")
@@ -167,7 +155,7 @@ class ImagePromptSchema(PartSchema):
         return part | {name: value for name, value in own.items() if name in part and part[name] is None}
 
 
-class EnhanceStepSchema(PartSchema):
+class EnhanceStepSchema(FilledSchema):
     """One step of the enhance chain: find something in the picture and draw it anew."""
 
     enhance_enabled = Flag("Whether this step runs.", default=False)

@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from marshmallow import EXCLUDE, Schema, fields, pre_load, validates_schema
+from marshmallow import Schema, fields, pre_load, validates_schema
 
 from schemas.faults import fault
-from schemas.fields import Choice, Described, Whole, refused
+from schemas.fields import Choice, Described, FilledSchema, Whole, refused
 
 LISTS = ("all", "history", "current", "pending")
 STATUSES = ("pending", "running", "finished", "failed", "stop")
@@ -36,11 +36,8 @@ class Moment(Described, fields.AwareDateTime):
             self.refuse(value)
 
 
-class TasksQuerySchema(Schema):
+class TasksQuerySchema(FilledSchema):
     """Which tasks to list, or to delete."""
-
-    class Meta:
-        unknown = EXCLUDE
 
     query = Choice("Which lists to fill; the others stay empty.", LISTS, default="all")
     page = Whole("Page of history and of pending, from 0.", 0, 2**31, default=0)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from marshmallow import EXCLUDE, Schema, fields
+from marshmallow import Schema, fields
 
 from engine import names
-from schemas.fields import Choice, Flag, Image, Number, Text, Whole
+from schemas.fields import Choice, FilledSchema, Flag, Image, Number, Text, Whole
 
 
-class MaskSchema(Schema):
+class MaskSchema(FilledSchema):
     """What to find in a picture, and with which model."""
-
-    class Meta:
-        unknown = EXCLUDE
 
     image = Image("The picture.", required=True)
     mask_model = Choice("The model that finds it.", names.MASK_MODELS, default="isnet-general-use")
@@ -22,15 +19,12 @@ class MaskSchema(Schema):
     box_threshold = Number("How sure a box must be; for sam.", 0, 1, default=0.3)
     text_threshold = Number("How well a word must fit; for sam.", 0, 1, default=0.25)
     sam_max_detections = Whole("Most things to take, 0: all; for sam.", 0, 10, default=0)
-    dino_erode_or_dilate = Number("Grow or shrink the boxes, in pixels.", default=0)
+    dino_erode_or_dilate = Number("Grow or shrink the boxes, in pixels.", -64, 64, default=0)
     dino_debug = Flag("Return the boxes in place of the mask.", default=False)
 
 
-class DescribeSchema(Schema):
+class DescribeSchema(FilledSchema):
     """A picture to describe."""
-
-    class Meta:
-        unknown = EXCLUDE
 
     image = Image("The picture.", required=True)
     image_type = Choice(
@@ -40,11 +34,8 @@ class DescribeSchema(Schema):
     )
 
 
-class DescribeQuerySchema(Schema):
+class DescribeQuerySchema(FilledSchema):
     """The kind of picture, beside the body."""
-
-    class Meta:
-        unknown = EXCLUDE
 
     image_type = Choice("Photo gives a sentence, Anime a list of tags.", names.DESCRIBE_TYPES, default="Photo")
 
