@@ -173,7 +173,7 @@ class Image(Described, fields.String):
     def refuse(self, value: Any) -> NoReturn:
         raise fault("string_type", "Input should be a valid string", value)
 
-    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str | None:
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         if not isinstance(value, str):
             self.refuse(value)
         if value not in NO_IMAGE_WORDS:
