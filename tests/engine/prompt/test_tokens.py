@@ -1,0 +1,90 @@
+"""CLIP's tokens, in chunks of 77."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from engine.prompt.tokens import END, PAD_G, PAD_L, START, Tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer()
+
+
+def ids(tokenizer, text):
+    """The tokens between start and end of a text of one chunk."""
+    (chunk,) = tokenizer.chunks(text, PAD_G)
+    return chunk.ids[1 : chunk.ids.index(END)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a photo of a cat", [320, 1125, 539, 320, 2368]),
+        ("hello world", [3306, 1002]),
+        ("Hello  WORLD", [3306, 1002]),
+        ("a cat, dog", [320, 2368, 267, 1929]),
+        ("don't", [847, 713]),
+        ("café cafe\u0301", [15304, 15304]),
+        ("日本語", [37156, 19277, 361, 34002, 508]),
+        ("123", [272, 273, 274]),
+        ("a\x00\u200bb", [3937]),
+        ("", []),
+    ],
+)
+def test_a_text_has_the_tokens_clip_gives_it(tokenizer, text, expected):
+    assert ids(tokenizer, text) == expected
+
+
+def test_emphasis_weighs_tokens_and_nothing_else(tokenizer):
+    for pad in (PAD_L, PAD_G):
+        (chunk,) = tokenizer.chunks("a cat, (dog:1.3)", pad)
+        assert chunk.ids == [START, 320, 2368, 267, 1929, END, *[pad] * 71]
+        assert chunk.weights == [1, 1, 1, 1, 1.3, *[1] * 72]
+
+
+def test_an_empty_text_is_one_chunk(tokenizer):
+    (chunk,) = tokenizer.chunks("", PAD_L)
+    assert chunk.ids == [START, *[END] * 76]
+    assert chunk.weights == [1.0] * 77
+
+
+def test_76_words_need_a_second_chunk(tokenizer):
+    first, second = tokenizer.chunks(" ".join(["cat"] * 76), PAD_G)
+    assert first.ids == [START, *[2368] * 75, END]
+    assert second.ids == [START, 2368, END, *[PAD_G] * 74]
+
+
+def test_a_short_word_moves_to_the_next_chunk_whole(tokenizer):
+    first, second = tokenizer.chunks("cat " * 73 + "12345", PAD_G)
+    assert first.ids[-5:] == [2368, 2368, END, PAD_G, PAD_G]
+    assert second.ids[1:7] == [*range(272, 277), END]
+
+
+def test_a_long_word_is_cut(tokenizer):
+    first, second = tokenizer.chunks("cat " * 73 + f"({'1' * 17}:1.2)", PAD_G)
+    assert first.ids[-4:] == [2368, 272, 272, END]
+    assert first.weights[-4:] == [1, 1.2, 1.2, 1]
+    assert second.ids[1:17] == [*[272] * 15, END]
+
+
+def test_a_very_long_word_fills_many_chunks(tokenizer):
+    chunks = tokenizer.chunks("1" * 200, PAD_G)
+    assert [chunk.ids.index(END) for chunk in chunks] == [76, 76, 51]
+    assert all(len(chunk.ids) == len(chunk.weights) == 77 for chunk in chunks)
+
+
+def test_an_unknown_embedding_is_ignored_with_a_warning(tokenizer, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert ids(tokenizer, "a embedding:nice, cat") == [320, 267, 2368]
+    assert "nice" in caplog.text
+    assert tokenizer.unknown_embeddings("a embedding:nice, (embedding:sub/other:1.2) cat") == ["nice", "sub/other"]
+
+
+def test_the_prompt_stage_needs_no_torch():
+    code = "import sys, engine.prompt.texts, engine.prompt.tokens; print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
