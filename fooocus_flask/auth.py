@@ -31,7 +31,8 @@ def require_key() -> None:
 def has_key() -> bool:
     """Whether the request carries the key, or none is configured."""
     key = configured_key()
-    return not key or hmac.compare_digest(request.headers.get(HEADER, "").encode(), key)
+    sent = request.headers.get(HEADER, "").encode("latin-1", "replace")  # WSGI gives the bytes as latin-1
+    return not key or hmac.compare_digest(sent, key)
 
 
 def sign(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Presets: named bundles of parameters, shipped in `presets/` and added by the operator in the instance's `presets/`."""
+"""Presets: named bundles of parameters, shipped in `presets/` or added by the operator in the instance's `presets/`."""
 
 from __future__ import annotations
 

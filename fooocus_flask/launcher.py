@@ -1,0 +1,245 @@
+"""`python wsgi.py …`: the command line of FooocusAPI, and a gevent server behind it."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import shlex
+import signal
+import socket as plain_socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import gevent
+from flask import Flask
+from gevent import socket
+from gevent.pywsgi import WSGIServer
+
+from fooocus_flask import presets
+
+DEFAULT_WEBUI_PORT = "7865"
+BACKLOG = 512
+STOP_SECONDS = 2
+
+SWITCHES_WITHOUT_EFFECT = (
+    *("--nowebui", "--share", "--in-browser", "--disable-in-browser", "--disable-analytics", "--multi-user"),
+    *("--disable-preset-selection", "--disable-enhance-output-sorting", "--enable-auto-describe-image"),
+    *("--disable-header-check", "--disable-server-log", "--disable-server-info", "--debug-mode"),
+    *("--is-windows-embedded-python", "--disable-image-log", "--disable-preset-download"),
+    *("--always-download-new-model", "--disable-offload-from-vram", "--always-offload-from-vram"),
+    *("--async-cuda-allocation", "--disable-async-cuda-allocation", "--disable-attention-upcast"),
+    *("--all-in-fp32", "--all-in-fp16", "--unet-in-bf16", "--unet-in-fp16", "--unet-in-fp8-e4m3fn"),
+    *("--unet-in-fp8-e5m2", "--vae-in-fp16", "--vae-in-fp32", "--vae-in-bf16", "--vae-in-cpu"),
+    *("--clip-in-fp8-e4m3fn", "--clip-in-fp8-e5m2", "--clip-in-fp16", "--clip-in-fp32"),
+    *("--attention-split", "--attention-quad", "--attention-pytorch", "--disable-xformers", "--disable-ipex-hijack"),
+    *("--always-gpu", "--always-high-vram", "--always-normal-vram", "--always-low-vram", "--always-no-vram"),
+    "--pytorch-deterministic",
+)
+VALUES_WITHOUT_EFFECT: dict[str, dict[str, Any]] = {
+    "--temp-path": {"metavar": "PATH"},
+    "--cache-path": {"metavar": "PATH"},
+    "--external-working-path": {"metavar": "PATH"},
+    "--language": {"metavar": "NAME"},
+    "--theme": {"metavar": "NAME"},
+    "--web-upload-size": {"metavar": "MB", "type": float},
+    "--hf-mirror": {"metavar": "URL"},
+    "--rebuild-hash-cache": {"metavar": "N", "type": int, "nargs": "?", "const": -1},
+    "--directml": {"metavar": "N", "type": int, "nargs": "?", "const": -1},
+    "--preview-option": {"choices": ("none", "auto", "fast", "taesd")},
+}
+
+
+class StartError(Exception):
+    """The server cannot start as asked; the text says why and what would work."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line: every flag of FooocusAPI, and two of our own."""
+    parser = argparse.ArgumentParser(
+        prog="wsgi.py", description="Serve fooocus-flask. The API has the port after the WebUI's: 7866."
+    )
+    add = parser.add_argument
+    add("--listen", metavar="IP", nargs="?", default="127.0.0.1", const="0.0.0.0", help="address; bare: all of them")
+    add("--port", type=int, metavar="N", help="the WebUI's port, the API takes the next one; API_PORT goes before it")
+    add("--apikey", metavar="KEY", default="", help="the key requests must carry in the header X-API-KEY")
+    add("--base-url", metavar="URL", default="", help="start of the URLs handed out: a URL, host:port or a host")
+    add("--webhook-url", metavar="URL", default="", help="where finished tasks go whose request names no webhook")
+    add("--preset", metavar="NAME", default="", help="preset whose values become the defaults")
+    add("--output-path", metavar="PATH", type=Path, help="folder of the pictures")
+    add("--models", metavar="PATH", type=Path, help="folder of the models, laid out like Fooocus's models/")
+    add("--instance", metavar="PATH", type=Path, help="folder of all state (environment: FOOOCUS_INSTANCE)")
+    add("--disable-metadata", action="store_true", help="write no parameters into pictures")
+    add("--gpu-device-id", type=int, metavar="N", help="the graphics card to draw with")
+    add("--always-cpu", type=int, metavar="THREADS", nargs="?", const=0, help="draw without a graphics card")
+    ignored = parser.add_argument_group("accepted without effect, so that the reference's command lines work")
+    for flag in SWITCHES_WITHOUT_EFFECT:
+        ignored.add_argument(flag, action="store_true")
+    for flag, rules in VALUES_WITHOUT_EFFECT.items():
+        ignored.add_argument(flag, **rules)
+    return parser
+
+
+def api_port(port: int | None, environ: Mapping[str, str]) -> int:
+    """The API's port: API_PORT, else the one after --port, else the one after GRADIO_SERVER_PORT or 7865.
+
+    Raises:
+        StartError: the number is none, or no port has it.
+    """
+    if environ.get("API_PORT"):
+        return _port("API_PORT", environ["API_PORT"], 0)
+    if port is not None:
+        return _port("--port", str(port), 1)
+    return _port("GRADIO_SERVER_PORT", environ.get("GRADIO_SERVER_PORT") or DEFAULT_WEBUI_PORT, 1)
+
+
+def _port(source: str, text: str, step: int) -> int:
+    try:
+        port = int(text) + step
+    except ValueError:
+        raise StartError(f"{source} is {text!r}, which is no port number; give one, such as 7866") from None
+    if not 0 <= port <= 65535:
+        raise StartError(f"{source} is {text}: the API would get port {port}, and ports end at 65535")
+    return port
+
+
+def base_url(text: str, port: int) -> str:
+    """The start of the URLs handed out, from a URL, `host:port` or a host (api.md D80).
+
+    Raises:
+        StartError: it is none of the three.
+    """
+    address = text.strip().rstrip("/")
+    if "://" in address:
+        scheme, _, rest = address.partition("://")
+        if scheme.lower() not in ("http", "https") or not rest:
+            raise StartError(f"--base-url is {text!r}; give a URL that starts with http:// or https://, or a host")
+        return address
+    host, colon, own_port = address.rpartition(":")
+    if colon and own_port.isdigit() and (":" not in host or host.endswith("]")):
+        return f"http://{address}"
+    if ":" in address and not address.startswith("["):
+        address = f"[{address}]"
+    return f"http://{address}:{port}"
+
+
+def overrides(args: argparse.Namespace, environ: Mapping[str, str], port: int) -> dict[str, Any]:
+    """The settings the command line decides; what it leaves open comes from environment and instance.
+
+    Raises:
+        StartError: a folder is not there, or a URL is none.
+    """
+    found: dict[str, Any] = {}
+    if args.apikey:
+        found["API_KEY"] = args.apikey
+    if args.base_url:
+        found["BASE_URL"] = base_url(args.base_url, port)
+    if args.webhook_url or environ.get("WEBHOOK_URL"):
+        found["WEBHOOK_URL"] = args.webhook_url or environ["WEBHOOK_URL"]
+    if args.preset:
+        found["PRESET"] = args.preset
+    if args.disable_metadata:
+        found["DISABLE_METADATA"] = True
+    if args.always_cpu:
+        found["ENGINE_THREADS"] = args.always_cpu
+    if args.models:
+        if not args.models.is_dir():
+            raise StartError(f"--models is {str(args.models)!r}, and there is no such folder")
+        found["MODELS_PATH"] = str(args.models.resolve())
+    if args.output_path:
+        found["OUTPUT_PATH"] = str(made(args.output_path, "--output-path"))
+    return found
+
+
+def made(folder: Path, flag: str) -> Path:
+    """The folder, made if it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"{flag} is {str(folder)!r}, which cannot be made: {error.strerror}") from error
+    return folder.resolve()
+
+
+def engine_environment(args: argparse.Namespace) -> dict[str, str]:
+    """What the engine process must find in its environment."""
+    if args.always_cpu is not None:
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    return {} if args.gpu_device_id is None else {"CUDA_VISIBLE_DEVICES": str(args.gpu_device_id)}
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """A listening socket whose connections send small writes at once.
+
+    Without TCP_NODELAY every keep-alive request takes 40 ms: header and body leave in two sends.
+
+    Raises:
+        StartError: the address cannot be had.
+    """
+    try:
+        family, kind, _, _, address = plain_socket.getaddrinfo(host, port, type=plain_socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise StartError(f"--listen is {host!r}, which is no address of this machine: {error.strerror}") from error
+    opened = socket.socket(family, kind)
+    opened.setsockopt(plain_socket.IPPROTO_TCP, plain_socket.TCP_NODELAY, 1)
+    opened.setsockopt(plain_socket.SOL_SOCKET, plain_socket.SO_REUSEADDR, 1)
+    try:
+        opened.bind(address)
+        opened.listen(BACKLOG)
+    except OSError as error:
+        opened.close()
+        text = f"Cannot listen on {host} port {port}: {error.strerror}; choose with --listen, and --port or API_PORT"
+        raise StartError(text) from error
+    return opened
+
+
+def is_public(host: str) -> bool:
+    """Whether other machines may reach this address."""
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
+
+
+def greeting(host: str, port: int, *, key: bool) -> str:
+    """What the terminal shows: the addresses, and a command that draws."""
+    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    url = f"http://[{near}]:{port}" if ":" in near else f"http://{near}:{port}"
+    headers = ["Accept: image/png", "Content-Type: application/json"]
+    if key:
+        headers.append("X-API-KEY: YOUR-KEY")
+    body = '{"prompt": "a cat", "aspect_ratios_selection": "512*512"}'
+    command = ["curl", *(part for header in headers for part in ("-H", header)), "-d", body, "-o", "cat.png"]
+    lines = [
+        f"API            {url}",
+        f"Documentation  {url}/docs",
+        "",
+        f"Draw a cat:    {shlex.join([*command, f'{url}/v1/engine/generate/'])}",
+    ]
+    if is_public(host) and not key:
+        lines += ["", f"Warning: {host} can be reached by other machines, and no --apikey is set: anyone may draw."]
+    return "\n".join(lines)
+
+
+def serve(app: Flask, sock: socket.socket) -> None:
+    """Answer requests until SIGTERM or SIGINT."""
+    server = WSGIServer(sock, app, log=None, error_log=logging.getLogger("gevent.pywsgi"))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, server.stop, STOP_SECONDS)
+    server.serve_forever(stop_timeout=STOP_SECONDS)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Start what the command line asks for, and serve until told to stop."""
+    args = parser().parse_args(argv)
+    try:
+        run(args)
+    except (StartError, presets.PresetError) as error:
+        complain(str(error))
+
+
+def complain(text: str) -> NoReturn:
+    """End with a sentence in place of a stack trace."""
+    print(f"wsgi.py: {text}", file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,158 @@
+"""The command line: ports, addresses, folders, and what the terminal shows."""
+
+import shlex
+import socket as plain_socket
+
+import pytest
+
+from fooocus_flask import launcher
+from fooocus_flask.launcher import StartError
+
+REFERENCE_FLAGS = """
+--nowebui --base-url x --apikey k --webhook-url http://h/ --listen --port 1 --preset anime --output-path o --temp-path t
+--cache-path c --disable-image-log --disable-metadata --disable-preset-download --always-download-new-model
+--rebuild-hash-cache --hf-mirror http://m --gpu-device-id 0 --external-working-path e --disable-offload-from-vram
+--async-cuda-allocation --disable-async-cuda-allocation --disable-attention-upcast --all-in-fp32 --all-in-fp16
+--unet-in-bf16 --unet-in-fp16 --unet-in-fp8-e4m3fn --unet-in-fp8-e5m2 --vae-in-fp16 --vae-in-fp32 --vae-in-bf16
+--vae-in-cpu --clip-in-fp8-e4m3fn --clip-in-fp8-e5m2 --clip-in-fp16 --clip-in-fp32 --directml --disable-ipex-hijack
+--preview-option fast --attention-split --attention-quad --attention-pytorch --disable-xformers --always-gpu
+--always-high-vram --always-normal-vram --always-low-vram --always-no-vram --always-cpu --always-offload-from-vram
+--pytorch-deterministic --share --language zh --theme dark --in-browser --disable-in-browser --disable-analytics
+--disable-preset-selection --disable-enhance-output-sorting --enable-auto-describe-image --disable-header-check
+--web-upload-size 100 --disable-server-log --debug-mode --is-windows-embedded-python --disable-server-info --multi-user
+"""
+
+
+def decided(tmp_path, *argv, environ=None):
+    """The settings of a command line run in a folder of its own."""
+    return launcher.overrides(launcher.parser().parse_args(argv), environ or {}, 7866)
+
+
+def test_every_flag_of_the_reference_is_accepted():
+    args = launcher.parser().parse_args(REFERENCE_FLAGS.split())
+    assert (args.listen, args.apikey, args.rebuild_hash_cache) == ("0.0.0.0", "k", -1)
+
+
+def test_help_lists_the_flags_that_have_no_effect():
+    told = launcher.parser().format_help()
+    heading, below = told.split("accepted without effect", 1)
+    assert "--share" in below and "--preview-option" in below
+    assert "--models" in heading and "--instance" in heading
+
+
+@pytest.mark.parametrize(
+    ("port", "environ", "expected"),
+    [
+        (None, {}, 7866),
+        (None, {"GRADIO_SERVER_PORT": "9000"}, 9001),
+        (8000, {"GRADIO_SERVER_PORT": "9000"}, 8001),
+        (8000, {"API_PORT": "5000", "GRADIO_SERVER_PORT": "9000"}, 5000),
+        (None, {"API_PORT": ""}, 7866),
+    ],
+)
+def test_the_api_port_is_the_first_of_three(port, environ, expected):
+    assert launcher.api_port(port, environ) == expected
+
+
+@pytest.mark.parametrize(
+    ("port", "environ", "named"),
+    [
+        (None, {"API_PORT": "seven"}, "API_PORT is 'seven'"),
+        (None, {"API_PORT": "70000"}, "API_PORT is 70000"),
+        (65535, {}, "--port is 65535"),
+        (-5, {}, "--port is -5"),
+        (None, {"GRADIO_SERVER_PORT": "x"}, "GRADIO_SERVER_PORT is 'x'"),
+    ],
+)
+def test_a_bad_port_is_told_with_its_source(port, environ, named):
+    with pytest.raises(StartError, match=named):
+        launcher.api_port(port, environ)
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("http://pictures.example/", "http://pictures.example"),
+        ("https://pictures.example/api/", "https://pictures.example/api"),
+        ("localhost:8080", "http://localhost:8080"),
+        ("192.168.1.5", "http://192.168.1.5:7866"),
+        ("pictures.example/", "http://pictures.example:7866"),
+        ("::1", "http://[::1]:7866"),
+        ("[::1]:80", "http://[::1]:80"),
+    ],
+)
+def test_the_base_url_may_be_a_url_a_host_or_both(given, url):
+    assert launcher.base_url(given, 7866) == url
+
+
+def test_a_base_url_of_another_scheme_is_refused():
+    with pytest.raises(StartError, match="ftp"):
+        launcher.base_url("ftp://pictures.example", 7866)
+
+
+def test_a_flag_goes_before_the_environment_for_the_webhook(tmp_path):
+    environ = {"WEBHOOK_URL": "http://environment/"}
+    assert decided(tmp_path, environ=environ) == {"WEBHOOK_URL": "http://environment/"}
+    assert decided(tmp_path, "--webhook-url", "http://flag/", environ=environ) == {"WEBHOOK_URL": "http://flag/"}
+
+
+def test_flags_that_are_not_given_decide_nothing(tmp_path):
+    assert decided(tmp_path) == {}
+
+
+def test_a_missing_output_folder_is_made(tmp_path):
+    folder = tmp_path / "new" / "outputs"
+    assert decided(tmp_path, "--output-path", str(folder)) == {"OUTPUT_PATH": str(folder)}
+    assert folder.is_dir()
+
+
+def test_an_output_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartError, match="--output-path"):
+        decided(tmp_path, "--output-path", str(tmp_path / "file" / "outputs"))
+
+
+def test_a_missing_models_folder_is_told(tmp_path):
+    with pytest.raises(StartError, match="--models"):
+        decided(tmp_path, "--models", str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "environment"),
+    [
+        ([], {}),
+        (["--gpu-device-id", "1"], {"CUDA_VISIBLE_DEVICES": "1"}),
+        (["--always-cpu"], {"CUDA_VISIBLE_DEVICES": ""}),
+        (["--always-cpu", "4", "--gpu-device-id", "1"], {"CUDA_VISIBLE_DEVICES": ""}),
+    ],
+)
+def test_the_engine_sees_the_card_it_may_use(argv, environment):
+    assert launcher.engine_environment(launcher.parser().parse_args(argv)) == environment
+
+
+def test_connections_send_small_writes_at_once():
+    with launcher.listener("127.0.0.1", 0) as listening:
+        assert listening.getsockopt(plain_socket.IPPROTO_TCP, plain_socket.TCP_NODELAY)
+
+
+def test_a_port_that_is_taken_is_told():
+    with launcher.listener("127.0.0.1", 0) as first, pytest.raises(StartError, match="in use"):
+        launcher.listener("127.0.0.1", first.getsockname()[1])
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5"])
+def test_an_open_public_address_is_warned_of(host):
+    assert "Warning" in launcher.greeting(host, 7866, key=False)
+    assert "Warning" not in launcher.greeting(host, 7866, key=True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_a_loopback_address_is_not(host):
+    assert "Warning" not in launcher.greeting(host, 7866, key=False)
+
+
+def test_the_greeting_has_both_addresses_and_a_command():
+    told = launcher.greeting("0.0.0.0", 7866, key=False)
+    assert "http://127.0.0.1:7866\n" in told and "http://127.0.0.1:7866/docs\n" in told
+    command = shlex.split(next(line for line in told.splitlines() if "curl" in line).partition(":")[2])
+    assert command[0] == "curl" and command[-1] == "http://127.0.0.1:7866/v1/engine/generate/"
