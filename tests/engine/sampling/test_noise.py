@@ -1,9 +1,11 @@
 """The seed's noise, noise inside samplers, and the state a run starts from."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
+import torchsde
 
 from engine.sampling.model_sampling import model_sampling
 from engine.sampling.noise import brownian_noise, noise_for, start_state, starting_noise
@@ -43,6 +45,14 @@ def test_brownian_noise_gives_its_reference_values_in_any_order():
         asked = {pair: noise(*pair).flatten()[:4].tolist() for pair in [(14.614642, 12.660604), (1.0, 0.5)][::order]}
         assert asked[14.614642, 12.660604] == pytest.approx(first, abs=1e-5)
         assert asked[1.0, 0.5] == pytest.approx(second, abs=1e-5)
+
+
+def test_brownian_noise_is_that_of_the_librarys_tree():
+    tree = torchsde.BrownianTree(t0=LOW, w0=torch.zeros(1, 4, 8, 8), t1=HIGH, entropy=3)
+    noise = brownian_noise(torch.zeros(1, 4, 8, 8), 3, LOW, HIGH)
+    levels = sigmas_for(model_sampling("eps", "karras"), "karras", "dpmpp_2m_sde", 30)[1:-1].tolist()
+    for high, low in pairwise(levels):
+        assert torch.equal(noise(high, low), -tree(low, high) / math.sqrt(high - low))
 
 
 def test_brownian_noise_stands_still_beyond_its_range():
