@@ -1,0 +1,134 @@
+"""A checkpoint file opened: its UNet, VAE and text encoders on the device, in the precision they run in."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from engine.models import keys
+from engine.models.filling import CheckpointError
+from engine.models.text_encoders import TextEncoders
+from engine.models.unet import load_unet
+from engine.models.vae import Vae
+from engine.sampling.model_sampling import Prediction
+
+log = logging.getLogger(__name__)
+
+SAFETENSORS = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The number formats of the parts; text encoders always hold fp16-rounded weights and compute in fp32."""
+
+    unet: torch.dtype
+    vae: torch.dtype
+
+    @classmethod
+    def of(cls, device: torch.device) -> Precision:
+        """fp16 UNet and bf16 VAE where a CUDA device computes in them, fp32 elsewhere."""
+        if device.type != "cuda":
+            return cls(torch.float32, torch.float32)
+        capability = torch.cuda.get_device_capability(device)
+        return cls(
+            torch.float16 if capability >= (7, 0) else torch.float32,
+            torch.bfloat16 if capability >= (8, 0) else torch.float32,
+        )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A base model ready to draw."""
+
+    path: Path
+    unet: UNet2DConditionModel
+    vae: Vae
+    text_encoders: TextEncoders
+    prediction: Prediction
+
+    @property
+    def latent_channels(self) -> int:
+        """The channels of its latents."""
+        return self.unet.config.in_channels
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """A model file's tensors, mapped into memory where the format allows it.
+
+    Raises:
+        CheckpointError: no such file, or not a model file.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path.name}: there is no such file")
+    try:
+        if path.suffix.lower() == SAFETENSORS:
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{path.name}: not a readable model file ({error})") from error
+    content = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not content or not all(isinstance(name, str) for name in content):
+        raise CheckpointError(f"{path.name}: holds no dictionary of tensors")
+    return {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+
+
+def load_checkpoint(
+    path: Path, device: torch.device, vae_path: Path | None = None, tensors: Mapping[str, Tensor] | None = None
+) -> Checkpoint:
+    """The checkpoint in `path` on `device`; `vae_path` names a file whose VAE stands in for its own.
+
+    `tensors` are the file's if they have been read already (the packed built-in model).
+
+    Raises:
+        CheckpointError: a file is unusable; the text names it and what is needed.
+    """
+    started = time.perf_counter()
+    tensors = read_tensors(path) if tensors is None else tensors
+    precision = Precision.of(device)
+    parts = {prefix: _part(tensors, prefix) for prefix in (keys.UNET, keys.VAE, keys.CLIP_L, keys.CLIP_G)}
+    try:
+        text_encoders = TextEncoders.load(parts[keys.CLIP_L], parts[keys.CLIP_G], device)
+        unet = load_unet(parts[keys.UNET], text_encoders.pooled_width, device, precision.unet)
+        _check_context(unet, text_encoders)
+        vae = Vae.load(parts[keys.VAE], device, precision.vae) if vae_path is None else None
+    except (CheckpointError, KeyError) as error:
+        raise CheckpointError(f"{path.name} cannot be drawn with: {error.args[0]}") from error
+    vae = vae or load_vae(vae_path, device)
+    log.info("loaded %s on %s in %.1f s", path.name, device, time.perf_counter() - started)
+    return Checkpoint(path, unet, vae, text_encoders, "v" if keys.V_PREDICTION in tensors else "eps")
+
+
+def load_vae(path: Path | None, device: torch.device) -> Vae:
+    """The VAE of a file of the VAE folder.
+
+    Raises:
+        CheckpointError: the file holds no usable VAE.
+    """
+    assert path is not None
+    tensors = read_tensors(path)
+    tensors = _part(tensors, keys.VAE) or tensors
+    try:
+        return Vae.load(tensors, device, Precision.of(device).vae)
+    except (CheckpointError, KeyError) as error:
+        raise CheckpointError(f"{path.name} cannot be used as a VAE: {error.args[0]}") from error
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _check_context(unet: UNet2DConditionModel, text_encoders: TextEncoders) -> None:
+    given = text_encoders.clip_l.width + text_encoders.clip_g.width
+    wanted = unet.config.cross_attention_dim
+    if given != wanted:
+        raise CheckpointError(f"its UNet reads text {wanted} wide, its text encoders give {given}")

@@ -1,0 +1,43 @@
+"""Library modules filled with a file's weights: no default initialisation, and nothing missing or left over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class CheckpointError(ValueError):
+    """A model file that cannot be used; the text says why and what would work."""
+
+
+def fill(module: M, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype, what: str) -> M:
+    """`module`, built on the meta device, with these weights on `device` in `dtype`, frozen and in eval mode.
+
+    Raises:
+        CheckpointError: weights are missing, left over or of another shape.
+    """
+    wanted = module.state_dict()
+    missing = [name for name in wanted if name not in tensors]
+    strangers = [name for name in tensors if name not in wanted]
+    wrong = [name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape]
+    for names, problem in ((missing, "lacks"), (strangers, "has unknown"), (wrong, "has misshapen")):
+        if names:
+            raise CheckpointError(f"{what} {problem} {len(names)} tensor(s), first {names[0]}")
+    module.load_state_dict({name: tensors[name].to(device, dtype) for name in wanted}, assign=True)
+    _materialise_constants(module, device)
+    return module.requires_grad_(False).eval()
+
+
+def _materialise_constants(module: nn.Module, device: torch.device) -> None:
+    """Buffers that no file holds: CLIP's row of position numbers."""
+    for owner in module.modules():
+        for name, buffer in owner.named_buffers(recurse=False):
+            if buffer.is_meta:
+                if name != "position_ids":
+                    raise CheckpointError(f"the library's buffer {name} has no known content")
+                setattr(owner, name, torch.arange(buffer.shape[-1], device=device).expand(buffer.shape))

@@ -1,0 +1,134 @@
+"""The UNet: its sizes read from a checkpoint's tensors, the library's module filled with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from math import gcd
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from engine.models.filling import CheckpointError, fill
+from engine.models.keys import UNetLayout, unet_from_ldm
+
+HEAD_WIDTH = 64
+MOST_NORM_GROUPS = 32
+SIZE_NUMBERS = 6
+
+
+def heads(width: int) -> int:
+    """The attention heads of a layer this wide: one per 64 channels, as in every SDXL part."""
+    return max(1, width // HEAD_WIDTH)
+
+
+def norm_groups(widths: tuple[int, ...]) -> int:
+    """The group count of all group norms: 32, or the largest divisor of 32 that divides every width."""
+    return gcd(MOST_NORM_GROUPS, *widths)
+
+
+def unet_config(tensors: Mapping[str, Tensor], pooled_width: int) -> dict[str, Any]:
+    """The settings of `UNet2DConditionModel` for weights under checkpoint names (without prefix).
+
+    `pooled_width` is the width of the pooled text; the rest of the size embedding is six sinusoids.
+
+    Raises:
+        CheckpointError: not an SDXL-class base model.
+    """
+    _require_sdxl_class(tensors, pooled_width)
+    layout = UNetLayout.of_ldm(tensors)
+    down, up, middle = _depths(tensors, layout)
+    widths = _widths(tensors, layout)
+    attention = [any(depths) for depths in down]
+    return {
+        "in_channels": tensors["input_blocks.0.0.weight"].shape[1],
+        "out_channels": tensors["out.2.weight"].shape[0],
+        "block_out_channels": widths,
+        "layers_per_block": layout.layers,
+        "down_block_types": tuple("CrossAttnDownBlock2D" if has else "DownBlock2D" for has in attention),
+        "up_block_types": tuple("CrossAttnUpBlock2D" if has else "UpBlock2D" for has in reversed(attention)),
+        "mid_block_type": "UNetMidBlock2DCrossAttn" if middle else "UNetMidBlock2D",
+        "transformer_layers_per_block": tuple(tuple(depths) if any(depths) else 1 for depths in down),
+        "reverse_transformer_layers_per_block": tuple(tuple(depths) if any(depths) else 1 for depths in up),
+        "cross_attention_dim": _context_width(tensors),
+        "attention_head_dim": tuple(heads(width) for width in widths),
+        "norm_num_groups": norm_groups(widths),
+        "time_embedding_dim": tensors["time_embed.0.weight"].shape[0],
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": (tensors["label_emb.0.0.weight"].shape[1] - pooled_width) // SIZE_NUMBERS,
+        "projection_class_embeddings_input_dim": tensors["label_emb.0.0.weight"].shape[1],
+        "use_linear_projection": True,
+    }
+
+
+def load_unet(
+    tensors: Mapping[str, Tensor], pooled_width: int, device: torch.device, dtype: torch.dtype
+) -> UNet2DConditionModel:
+    """A UNet with these weights (checkpoint names, without prefix).
+
+    Raises:
+        CheckpointError: not an SDXL-class base model, or its weights are incomplete.
+    """
+    config = unet_config(tensors, pooled_width)
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**config)
+    return fill(unet, unet_from_ldm(tensors), device, dtype, "the UNet")
+
+
+def _require_sdxl_class(tensors: Mapping[str, Tensor], pooled_width: int) -> None:
+    needed = "a base model of the SDXL class (SDXL, SSD-1B, Segmind Vega) is needed"
+    for name in ("input_blocks.0.0.weight", "time_embed.0.weight", "out.2.weight"):
+        if name not in tensors:
+            raise CheckpointError(f"it has no UNet in the original single-file layout; {needed}")
+    channels = tensors["input_blocks.0.0.weight"].shape[1]
+    if channels == 9:
+        raise CheckpointError("it is an inpainting UNet with 9 input channels; take an ordinary SDXL checkpoint")
+    if channels != 4:
+        raise CheckpointError(f"its UNet takes {channels} channels, not 4; {needed}")
+    if "label_emb.0.0.weight" not in tensors:
+        raise CheckpointError(f"its UNet takes no size and no pooled text (SD 1.x or 2.x); {needed}")
+    projection = next((tensor for name, tensor in tensors.items() if name.endswith(".1.proj_in.weight")), None)
+    if projection is not None and projection.dim() != 2:
+        raise CheckpointError(f"its UNet projects attention by convolution (SD 1.x); {needed}")
+    sizes = tensors["label_emb.0.0.weight"].shape[1] - pooled_width
+    if sizes <= 0 or sizes % (2 * SIZE_NUMBERS):
+        raise CheckpointError(f"its UNet's size embedding does not fit a pooled text of {pooled_width}; {needed}")
+
+
+def _widths(tensors: Mapping[str, Tensor], layout: UNetLayout) -> tuple[int, ...]:
+    widths, block = [], 1
+    for layers in layout.layers:
+        widths.append(tensors[f"input_blocks.{block}.0.out_layers.3.weight"].shape[0])
+        block += layers + 1
+    return tuple(widths)
+
+
+def _depths(tensors: Mapping[str, Tensor], layout: UNetLayout) -> tuple[list[list[int]], list[list[int]], int]:
+    """Transformer blocks per resnet: going down and going up, level by level, and in the middle."""
+    down, block = [], 1
+    for layers in layout.layers:
+        down.append([_depth(tensors, f"input_blocks.{n}.1") for n in range(block, block + layers)])
+        block += layers + 1
+    up, block = [], 0
+    for layers in reversed(layout.layers):
+        up.append([_depth(tensors, f"output_blocks.{n}.1") for n in range(block, block + layers + 1)])
+        block += layers + 1
+    middle = _depth(tensors, "middle_block.1")
+    if middle and middle != down[-1][0]:
+        raise CheckpointError(f"its middle block has {middle} transformer blocks, the lowest level {down[-1][0]}")
+    return down, up, middle
+
+
+def _depth(tensors: Mapping[str, Tensor], module: str) -> int:
+    pattern = re.compile(re.escape(module) + r"\.transformer_blocks\.(\d+)\.norm1\.weight")
+    return sum(pattern.fullmatch(name) is not None for name in tensors)
+
+
+def _context_width(tensors: Mapping[str, Tensor]) -> int:
+    keys = (tensor.shape[1] for name, tensor in tensors.items() if name.endswith(".attn2.to_k.weight"))
+    width = next(keys, None)
+    if width is None:
+        raise CheckpointError("its UNet has no cross-attention, so no prompt can reach it")
+    return width
