@@ -1,0 +1,319 @@
+"""From what a client sent to what the engine draws."""
+
+import json
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from engine import names
+from engine.params import MAX_SEED, GenerateParams
+from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.prepare import NOT_YET, prepare
+from schemas.generate import DEFAULTS, GenerateSchema
+from schemas.tasks import TaskRecordSchema
+
+PICTURE = "https://pictures.example/cat.png"
+OTHER_VALUES = {
+    "refiner_model_name": "refiner.safetensors",
+    "refiner_switch": 0.8,
+    "refiner_swap_method": "vae",
+    "vae_name": "vae.safetensors",
+    "uov_method": "Vary (Subtle)",
+    "uov_input_image": PICTURE,
+    "outpaint_selections": ["Left"],
+    "outpaint_distance": [1, 2, 3, 4],
+    "inpaint_input_image": PICTURE,
+    "inpaint_additional_prompt": "a hat",
+    "inpaint_mask_image_upload": "data:image/png;base64,iVBORw0KGgo=",
+    "inpaint_erode_or_dilate": 3,
+    "controlnet_image": [{"cn_img": PICTURE}],
+    "mixing_image_prompt_and_vary_upscale": True,
+    "mixing_image_prompt_and_inpaint": True,
+    "upscale_multiple": 2,
+    "black_out_nsfw": True,
+    "save_final_enhanced_image_only": True,
+    "generate_image_grid": True,
+    "overwrite_switch": 5,
+    "overwrite_vary_strength": 0.5,
+    "overwrite_upscale_strength": 0.5,
+    "debugging_cn_preprocessor": True,
+    "skipping_cn_preprocessor": True,
+    "canny_low_threshold": 1,
+    "canny_high_threshold": 2,
+    "controlnet_softness": 0.5,
+    "freeu_enabled": True,
+    "freeu_b1": 1.5,
+    "freeu_b2": 1.5,
+    "freeu_s1": 0.5,
+    "freeu_s2": 0.5,
+    "debugging_inpaint_preprocessor": True,
+    "inpaint_disable_initial_latent": True,
+    "inpaint_engine": "v1",
+    "inpaint_strength": 0.5,
+    "inpaint_respective_field": 0.5,
+    "debugging_dino": True,
+    "dino_erode_or_dilate": 3,
+    "debugging_enhance_masks_checkbox": True,
+    "enhance_input_image": PICTURE,
+    "enhance_checkbox": True,
+    "enhance_uov_method": "Upscale (2x)",
+    "enhance_uov_processing_order": "After Last Enhancement",
+    "enhance_uov_prompt_type": "Last Filled Enhancement Prompts",
+    "enhance_ctrls": [{"enhance_enabled": True}],
+}
+BUILT = {
+    "prompt": "a cat",
+    "negative_prompt": "a dog",
+    "style_selections": [],
+    "performance_selection": "Lightning",
+    "aspect_ratios_selection": "512*512",
+    "image_number": 4,
+    "output_format": "webp",
+    "image_seed": 5,
+    "read_wildcards_in_order": True,
+    "sharpness": 3.5,
+    "guidance_scale": 6.0,
+    "base_model_name": names.BUILTIN_CHECKPOINT,
+    "disable_preview": True,
+    "disable_intermediate_results": True,
+    "disable_seed_increment": True,
+    "save_metadata_to_images": False,
+    "metadata_scheme": "a1111",
+    "save_name": "cat",
+    "require_base64": True,
+    "adm_scaler_positive": 1.0,
+    "adm_scaler_negative": 1.0,
+    "adm_scaler_end": 0.5,
+    "adaptive_cfg": 5.0,
+    "clip_skip": 1,
+    "sampler_name": "euler",
+    "scheduler_name": "normal",
+    "overwrite_step": 12,
+    "overwrite_width": 512,
+    "overwrite_height": 640,
+    "stream_output": True,
+    "async_process": True,
+    "webhook_url": "http://hook.example/",
+    "current_tab": "ip",
+}
+
+
+@pytest.fixture
+def app(tmp_path):
+    """An application whose models folder is empty."""
+    app = Flask(__name__, instance_path=str(tmp_path))
+    app.config["MODELS_PATH"] = str(tmp_path / "models")
+    for folder in ("checkpoints", "loras", "vae"):
+        (tmp_path / "models" / folder).mkdir(parents=True)
+    with app.app_context():
+        yield app
+
+
+@pytest.fixture
+def checkpoint(app):
+    """The contract's default checkpoint, on disk."""
+    return add(app, "checkpoints", DEFAULTS["base_model_name"])
+
+
+def add(app, folder, name):
+    """Put a model file's name on disk."""
+    path = Path(app.config["MODELS_PATH"]) / folder / name
+    path.write_bytes(b"")
+    return str(path)
+
+
+def prepared(**sent):
+    """Load and prepare, as the endpoint does."""
+    return prepare(GenerateSchema().load(sent))
+
+
+def faults(**sent):
+    """The faults of a request: (type, member) pairs, and their messages."""
+    with pytest.raises(InvalidRequest) as caught:
+        prepared(**sent)
+    told = caught.value.faults
+    assert all(fault.loc[0] == "body" for fault in told)
+    return [(fault.type, fault.loc[1]) for fault in told], [fault.msg for fault in told]
+
+
+def test_every_parameter_is_built_or_refused():
+    fixed = {"input_image_checkbox", "inpaint_advanced_masking_checkbox", "invert_mask_checkbox"}
+    assert set(NOT_YET) == set(OTHER_VALUES)
+    assert set(NOT_YET) | set(BUILT) | fixed | {"loras", "preset"} == set(DEFAULTS)
+
+
+@pytest.mark.parametrize("name", OTHER_VALUES)
+def test_what_is_not_built_is_refused_with_its_name(app, name):
+    pairs, messages = faults(**{name: OTHER_VALUES[name]})
+    assert pairs == [("not_available_yet", name)]
+    assert name in messages[0] and "not available yet" in messages[0]
+
+
+def test_everything_that_is_not_built_is_told_at_once(app):
+    assert {name for _, name in faults(**OTHER_VALUES)[0]} == set(OTHER_VALUES)
+
+
+def test_the_defaults_of_what_is_not_built_can_be_sent(app):
+    sent = {name: field.default() for name, field in GenerateSchema().fields.items()}
+    params = prepared(**sent).params.to_dict()
+    decided = {"image_seed", "aspect_ratios_selection", "input_image_checkbox", "loras"}
+    assert {name for name in DEFAULTS if json.loads(json.dumps(params[name])) != DEFAULTS[name]} <= decided
+
+
+def test_what_is_built_reaches_the_engine(app):
+    params = prepared(**BUILT).params.to_dict()
+    expected = BUILT | {"aspect_ratios_selection": "512×512", "style_selections": ()}
+    assert {name: params[name] for name in BUILT} == expected
+
+
+def test_the_members_without_effect_are_put_in_place(app):
+    sent = {"input_image_checkbox": False, "invert_mask_checkbox": True, "inpaint_advanced_masking_checkbox": True}
+    params = prepared(**sent).params
+    assert params.input_image_checkbox
+    assert not params.invert_mask_checkbox
+    assert not params.inpaint_advanced_masking_checkbox
+
+
+def test_a_seed_of_minus_one_becomes_a_random_one(app):
+    seeds = {prepared(image_seed=-1).params.image_seed for _ in range(8)}
+    assert len(seeds) == 8
+    assert all(0 <= seed <= MAX_SEED for seed in seeds)
+
+
+def test_without_a_checkpoint_the_built_in_model_draws_and_says_so(app):
+    result = prepared()
+    assert result.checkpoint is None
+    assert any(names.BUILTIN_CHECKPOINT in note and DEFAULTS["base_model_name"] in note for note in result.notes)
+
+
+def test_the_built_in_model_can_be_asked_for_beside_checkpoints(app, checkpoint):
+    result = prepared(base_model_name=names.BUILTIN_CHECKPOINT, loras=[])
+    assert (result.checkpoint, result.notes) == (None, [])
+
+
+def test_a_checkpoint_on_disk_draws(app, checkpoint):
+    assert prepared().checkpoint == checkpoint
+
+
+def test_a_checkpoint_that_is_not_there_is_told_with_those_that_are(app, checkpoint):
+    pairs, messages = faults(base_model_name="other.safetensors")
+    assert pairs == [("enum", "base_model_name")]
+    assert DEFAULTS["base_model_name"] in messages[0] and names.BUILTIN_CHECKPOINT in messages[0]
+
+
+def test_the_lora_of_the_defaults_is_left_out_with_a_note(app):
+    result = prepared()
+    assert [lora.enabled for lora in result.params.loras] == [False, True, True, True, True]
+    assert any("sd_xl_offset_example-lora_1.0.safetensors" in note for note in result.notes)
+
+
+def test_a_lora_that_is_asked_for_and_missing_is_told_with_those_that_are_there(app):
+    add(app, "loras", "there.safetensors")
+    pairs, messages = faults(loras=[{"enabled": True, "model_name": "missing.safetensors"}])
+    assert pairs == [("enum", "loras")]
+    assert "missing.safetensors" in messages[0] and "there.safetensors" in messages[0]
+
+
+def test_a_lora_that_is_asked_for_and_there_is_not_available_yet(app):
+    add(app, "loras", "there.safetensors")
+    pairs, messages = faults(loras=[{"enabled": True, "model_name": "there.safetensors"}])
+    assert pairs == [("not_available_yet", "loras")]
+    assert "there.safetensors" in messages[0] and "not available yet" in messages[0]
+
+
+@pytest.mark.parametrize("lora", [{"model_name": "x.safetensors"}, {"enabled": True, "model_name": "None"}])
+def test_a_lora_that_is_switched_off_or_empty_is_no_lora(app, lora):
+    assert prepared(loras=[lora]).params.loras[0].model_name == lora["model_name"]
+
+
+@pytest.mark.parametrize("mode", ["Extreme Speed", "Lightning", "Hyper-SD"])
+def test_a_fast_mode_needs_its_lora_on_a_checkpoint(app, mode):
+    assert prepared(performance_selection=mode).checkpoint is None
+    add(app, "checkpoints", DEFAULTS["base_model_name"])
+    pairs, messages = faults(performance_selection=mode)
+    assert pairs == [("not_available_yet", "performance_selection")]
+    assert names.PERFORMANCES[mode].lora in messages[0] and names.PERFORMANCES[mode].lora_url in messages[0]
+
+
+def test_the_pair_that_cannot_work_together_is_refused(app):
+    pair = {"sampler_name": "tcd", "scheduler_name": "edm_playground_v2.5"}
+    assert faults(**pair)[0] == [("value_error", "scheduler_name")]
+    assert prepared(**pair, performance_selection="Lightning").params.sampler_name == "tcd"
+
+
+@pytest.mark.parametrize("sampler", names.SAMPLERS)
+def test_every_sampler_and_schedule_is_taken(app, sampler):
+    for scheduler in names.SCHEDULERS:
+        if (sampler, scheduler) != ("tcd", "edm_playground_v2.5"):
+            params = prepared(sampler_name=sampler, scheduler_name=scheduler).params
+            assert (params.sampler_name, params.scheduler_name) == (sampler, scheduler)
+
+
+def test_a_preset_replaces_what_has_its_default_and_nothing_else(app):
+    params = prepared(preset="anime", sharpness=5).params
+    assert params.guidance_scale == 6.0
+    assert params.style_selections == ("Fooocus V2", "Fooocus Semi Realistic", "Fooocus Masterpiece")
+    assert params.aspect_ratios_selection == "896×1152"
+    assert (params.sharpness, params.adaptive_cfg, params.preset) == (5.0, 7.0, "anime")
+
+
+def test_a_value_that_is_sent_and_is_the_default_gives_way_to_the_preset(app):
+    assert prepared(preset="anime", guidance_scale=4.0).params.guidance_scale == 6.0
+    assert prepared(preset="anime", guidance_scale=4.5).params.guidance_scale == 4.5
+
+
+def test_a_size_spelt_with_the_other_sign_is_not_the_default(app):
+    assert prepared(preset="anime", aspect_ratios_selection="1152×896").params.aspect_ratios_selection == "1152×896"
+
+
+def test_an_unknown_preset_is_told_with_the_names_there_are(app):
+    pairs, messages = faults(preset="../anime")
+    assert pairs == [("enum", "preset")]
+    assert "lightning" in messages[0]
+
+
+def test_what_a_preset_names_is_left_out_where_the_built_in_model_stands_in(app):
+    result = prepared(preset="sai")
+    assert result.params.refiner_model_name == "None"
+    assert any("sd_xl_refiner_1.0_0.9vae.safetensors" in note for note in result.notes)
+    assert any("sd_xl_offset_example-lora_1.0.safetensors" in note for note in result.notes)
+
+
+def test_what_a_preset_names_is_refused_on_its_own_checkpoint(app):
+    add(app, "checkpoints", "sd_xl_base_1.0_0.9vae.safetensors")
+    pairs, messages = faults(preset="sai")
+    assert pairs == [("enum", "preset"), ("not_available_yet", "preset")]
+    assert "offset" in messages[0] and "refiner" in messages[1]
+
+
+def test_a_preset_without_an_inpaint_patch_draws(app):
+    assert prepared(preset="playground_v2.5").params.inpaint_engine == "None"
+
+
+@pytest.mark.parametrize(
+    ("sent", "configured", "used"),
+    [(None, "", ""), ("", "http://own/", "http://own/"), ("http://sent/", "http://own/", "http://sent/")],
+)
+def test_the_webhook_is_the_requests_or_the_servers(app, sent, configured, used):
+    app.config["WEBHOOK_URL"] = configured
+    assert prepared(webhook_url=sent).params.webhook_url == used
+
+
+def test_a_server_without_metadata_writes_none(app):
+    app.config["DISABLE_METADATA"] = True
+    assert prepared().params.save_metadata_to_images is False
+
+
+def test_the_servers_preset_gives_the_defaults(app):
+    app.config["PRESET"] = "anime"
+    assert prepared().params.guidance_scale == 6.0
+    assert prepared(guidance_scale=4.0).params.guidance_scale == 4.0
+
+
+def test_a_record_can_be_sent_again(app):
+    first = prepared(prompt="a cat", image_seed=5, save_name=None).params
+    shown = TaskRecordSchema().dump({"req_params": first.to_dict()})["req_params"]
+    again = prepared(**json.loads(json.dumps(shown))).params
+    assert again == first
+    assert isinstance(again, GenerateParams)

@@ -1,0 +1,111 @@
+"""Presets: found by name, checked like a request, and mapped to the right parameters."""
+
+import json
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from fooocus_flask import presets
+from schemas.generate import DEFAULTS
+
+
+@pytest.fixture
+def app(tmp_path):
+    """An application whose instance has a folder for presets."""
+    app = Flask(__name__, instance_path=str(tmp_path))
+    (tmp_path / "presets").mkdir()
+    with app.app_context():
+        yield app
+
+
+def add(app, name, **keys):
+    """Add an operator's preset."""
+    write(app, name, json.dumps(keys))
+
+
+def write(app, name, text):
+    """Write a file among the operator's presets."""
+    (Path(app.instance_path) / "presets" / f"{name}.json").write_text(text, "utf-8")
+
+
+def test_the_shipped_ones_are_listed_after_the_one_that_changes_nothing(app):
+    assert presets.names() == [
+        "initial",
+        *("anime", "default", "lcm", "lightning", "playground_v2.5", "pony_v6", "realistic", "sai"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["anime", "lightning", "playground_v2.5", "pony_v6", "realistic", "sai"])
+def test_a_shipped_preset_fits_a_request(app, name):
+    assert presets.values(name).items() > {}.items()
+    assert set(presets.values(name)) <= set(DEFAULTS)
+
+
+def test_initial_sets_nothing(app):
+    assert presets.values("initial") == {}
+
+
+def test_the_default_preset_sets_the_contracts_defaults(app):
+    assert {name: value for name, value in presets.values("default").items() if value != DEFAULTS[name]} == {}
+
+
+def test_guidance_and_adaptive_guidance_get_their_own_keys(app):
+    add(app, "mine", default_cfg_scale=6.5, default_cfg_tsnr=9)
+    assert presets.values("mine") == {"guidance_scale": 6.5, "adaptive_cfg": 9.0}
+
+
+def test_loras_of_both_forms_are_read(app):
+    add(app, "mine", default_loras=[[True, "a.safetensors", 0.5], ["b.safetensors", 0.25], [False, "c.safetensors", 1]])
+    loras = presets.values("mine")["loras"]
+    assert [(lora["enabled"], lora["model_name"], lora["weight"]) for lora in loras[:4]] == [
+        (True, "a.safetensors", 0.5),
+        (True, "b.safetensors", 0.25),
+        (False, "c.safetensors", 1.0),
+        (True, "None", 1.0),
+    ]
+
+
+def test_a_key_that_is_null_or_absent_changes_nothing(app):
+    add(app, "mine", default_prompt="a cat", default_model=None, some_other_key=1)
+    assert presets.values("mine") == {"prompt": "a cat"}
+
+
+def test_an_operators_preset_stands_in_for_a_shipped_one(app):
+    add(app, "anime", default_prompt="mine")
+    assert presets.values("anime") == {"prompt": "mine"}
+    assert presets.names().count("anime") == 1
+
+
+@pytest.mark.parametrize("name", ["nowhere", "Anime", "../presets/anime", "anime.json", ""])
+def test_an_unknown_name_is_told_with_the_names_there_are(app, name):
+    with pytest.raises(presets.PresetError, match="lightning"):
+        presets.values(name)
+
+
+def test_a_preset_with_a_value_out_of_range_is_told_with_its_parameter(app):
+    add(app, "mine", default_sample_sharpness=99)
+    with pytest.raises(presets.PresetError, match=r"'mine'.*sharpness.*30"):
+        presets.values("mine")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"default_loras": 5}', '{"default_loras": [["only"]]}'])
+def test_a_file_that_holds_no_preset_is_told(app, text):
+    write(app, "broken", text)
+    with pytest.raises(presets.PresetError, match="'broken' cannot be read"):
+        presets.values("broken")
+
+
+def test_the_servers_defaults_are_the_contracts(app):
+    assert presets.global_defaults() == DEFAULTS
+
+
+def test_a_preset_at_the_start_changes_the_defaults_but_not_the_fixed_ones(app):
+    add(app, "mine", default_cfg_scale=6.5, default_performance="Lightning", default_image_number=7)
+    app.config["PRESET"] = "mine"
+    assert presets.global_defaults() == DEFAULTS | {"guidance_scale": 6.5}
+
+
+def test_defaults_handed_out_can_be_changed_without_changing_the_servers(app):
+    presets.global_defaults()["loras"][0]["enabled"] = False
+    assert presets.global_defaults()["loras"][0]["enabled"] is True
