@@ -64,9 +64,8 @@ def bilateral(value: Tensor, guide: Tensor) -> Tensor:
 
 
 def _space_weights() -> list[float]:
-    """A normalised Gaussian over −6…6."""
-    weights = [math.exp(-(k**2) / (2 * SPACE_SIGMA**2)) for k in range(-RADIUS, RADIUS + 1)]
-    return [weight / sum(weights) for weight in weights]
+    """A Gaussian over −6…6; its sum falls out of the weighted mean."""
+    return [math.exp(-(k**2) / (2 * SPACE_SIGMA**2)) for k in range(-RADIUS, RADIUS + 1)]
 
 
 def _by_rows(value: Tensor, guide: Tensor) -> Tensor:
@@ -74,7 +73,8 @@ def _by_rows(value: Tensor, guide: Tensor) -> Tensor:
     size = 2 * RADIUS + 1
     height, width = value.shape[2] - 2 * RADIUS, value.shape[3] - 2 * RADIUS
     space = _space_weights()
-    row_weights = torch.tensor(space, device=value.device)
+    offsets = torch.arange(-RADIUS, RADIUS + 1, device=value.device)
+    row_weights = (-0.5 / SPACE_SIGMA**2 * offsets**2).exp()
     centre = guide[:, :, RADIUS : RADIUS + height, RADIUS : RADIUS + width, None]
     total = value.new_zeros(value.shape[0], value.shape[1], height, width)
     weight_sum = value.new_zeros(value.shape[0], 1, height, width)
@@ -92,8 +92,8 @@ def _by_pairs(value: Tensor, guide: Tensor) -> Tensor:
     height, width = value.shape[2] - 2 * RADIUS, value.shape[3] - 2 * RADIUS
     space = _space_weights()
     inside = (..., slice(RADIUS, RADIUS + height), slice(RADIUS, RADIUS + width))
-    total = value[inside] * (space[RADIUS] ** 2)
-    weight_sum = torch.full_like(total[:, :1], space[RADIUS] ** 2)
+    total = value[inside].clone()
+    weight_sum = torch.ones_like(total[:, :1])
     for dy, dx in _half_of_offsets():
         # The pixels p for which p + (dy, dx) is a neighbour of a pixel inside, or p itself is inside.
         top, left, right = RADIUS - dy, RADIUS - max(dx, 0), RADIUS + width - min(dx, 0)

@@ -60,12 +60,6 @@ class ModelSampling:
         """Whether timesteps count rows of the training table (all kinds but EDM)."""
         return True
 
-    def to(self, device: torch.device | str) -> ModelSampling:
-        """A copy whose tables lie on `device`."""
-        copy = object.__new__(type(self))
-        copy.sigmas, copy.log_sigmas = self.sigmas.to(device), self.log_sigmas.to(device)
-        return copy
-
     def timestep(self, sigma: Tensor | float) -> Tensor:
         """The timestep of the table's level nearest to `sigma` in the logarithm, an integer.
 

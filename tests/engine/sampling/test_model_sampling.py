@@ -117,11 +117,5 @@ def test_the_network_sees_its_input_at_unit_variance(name, spread):
         assert kind(name).scale_input(x, sigma).std().item() == pytest.approx(1, rel=0.02)
 
 
-def test_a_copy_on_another_device_answers_alike():
-    model = kind("eps")
-    assert torch.equal(model.to("cpu").timestep(model.sigmas), model.timestep(model.sigmas))
-    assert type(kind("lcm").to("meta")) is type(kind("lcm"))
-
-
 def test_the_full_table_of_alphas_stays_for_tcd():
     assert len(alphas_cumprod()) == 1000 and len(kind("tcd").sigmas) == 50
