@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -51,7 +51,7 @@ class Checkpoint:
     """A base model ready to draw."""
 
     path: Path
-    unet: UNet2DConditionModel
+    unet: Any
     vae: Vae
     text_encoders: TextEncoders
     prediction: Prediction
@@ -59,7 +59,7 @@ class Checkpoint:
     @property
     def latent_channels(self) -> int:
         """The channels of its latents."""
-        return self.unet.config.in_channels
+        return int(self.unet.config.in_channels)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -127,7 +127,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _check_context(unet: UNet2DConditionModel, text_encoders: TextEncoders) -> None:
+def _check_context(unet: Any, text_encoders: TextEncoders) -> None:
     given = text_encoders.clip_l.width + text_encoders.clip_g.width
     wanted = unet.config.cross_attention_dim
     if given != wanted:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-M = TypeVar("M", bound=nn.Module)
 
 
 class CheckpointError(ValueError):
     """A model file that cannot be used; the text says why and what would work."""
 
 
-def fill(module: M, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype, what: str) -> M:
+def fill(module: Any, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype, what: str) -> Any:
     """`module`, built on the meta device, with these weights on `device` in `dtype`, frozen and in eval mode.
 
     Raises:

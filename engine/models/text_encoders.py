@@ -30,7 +30,7 @@ class Conditioning:
 class Encoder:
     """One CLIP text model, with its weights rounded to fp16 and its arithmetic in fp32."""
 
-    def __init__(self, module: CLIPTextModel | CLIPTextModelWithProjection, pad: int) -> None:
+    def __init__(self, module: Any, pad: int) -> None:
         self.module, self.pad = module, pad
         self.layers: int = module.config.num_hidden_layers
         self.width: int = module.config.hidden_size
@@ -44,10 +44,7 @@ class Encoder:
         batch = [*chunks, neutral] if emphasised else list(chunks)
         ids = torch.tensor([chunk.ids for chunk in batch], device=self.device)
         output = self.module(input_ids=ids, output_hidden_states=True)
-        if clip_skip > self.layers:
-            hidden = output.last_hidden_state
-        else:
-            hidden = output.hidden_states[-clip_skip]
+        hidden = output.last_hidden_state if clip_skip > self.layers else output.hidden_states[-clip_skip]
         pooled = getattr(output, "text_embeds", None)
         if emphasised:
             hidden = torch.stack(
@@ -86,7 +83,7 @@ class TextEncoders:
     @property
     def pooled_width(self) -> int:
         """The width of the pooled vector."""
-        return self.clip_g.module.config.projection_dim
+        return int(self.clip_g.module.config.projection_dim)
 
     def encode(self, texts: Sequence[str], top_k: int, clip_skip: int) -> Conditioning:
         """The texts' contexts one after the other, and the sum of the first `top_k` pooled vectors."""

@@ -63,10 +63,8 @@ def unet_config(tensors: Mapping[str, Tensor], pooled_width: int) -> dict[str, A
     }
 
 
-def load_unet(
-    tensors: Mapping[str, Tensor], pooled_width: int, device: torch.device, dtype: torch.dtype
-) -> UNet2DConditionModel:
-    """A UNet with these weights (checkpoint names, without prefix).
+def load_unet(tensors: Mapping[str, Tensor], pooled_width: int, device: torch.device, dtype: torch.dtype) -> Any:
+    """A `UNet2DConditionModel` with these weights (checkpoint names, without prefix).
 
     Raises:
         CheckpointError: not an SDXL-class base model, or its weights are incomplete.

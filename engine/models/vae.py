@@ -25,7 +25,8 @@ def vae_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     Raises:
         CheckpointError: no VAE, or one that does not work on an eighth of the picture's side.
     """
-    widths, layers = [], 0
+    widths: list[int] = []
+    layers = 0
     while (name := f"encoder.down_blocks.{len(widths)}.resnets.0.conv1.weight") in tensors:
         widths.append(tensors[name].shape[0])
     if not widths or "decoder.conv_in.weight" not in tensors:
@@ -52,7 +53,7 @@ def vae_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 class Vae:
     """A VAE whose latents are in the UNet's scale."""
 
-    def __init__(self, module: AutoencoderKL, scale: float = SDXL_LATENT_SCALE) -> None:
+    def __init__(self, module: Any, scale: float = SDXL_LATENT_SCALE) -> None:
         self.module, self.scale = module, scale
         weight = next(module.parameters())
         self.device, self.dtype = weight.device, weight.dtype
