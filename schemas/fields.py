@@ -22,13 +22,14 @@ NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?\s
 
 
 class Described(fields.Field):
-    """What every member has besides its kind: a description, a default, and whether null will do."""
+    """What every member has besides its kind: a description, what it is when `absent`, and whether null will do."""
 
-    def __init__(self, description: str, *, default: Any = None, required: bool = False, **kwargs: Any):
+    def __init__(self, description: str, *, default: Any = missing, **kwargs: Any):
         metadata: dict[str, Any] = {"description": description, **kwargs.pop("metadata", {})}
-        if not required:
+        if default is not missing and (default is not None or kwargs.get("allow_none")):
             metadata["default"] = default
-        super().__init__(required=required, metadata=metadata, **kwargs)
+        self.absent = default
+        super().__init__(metadata=metadata, **kwargs)
 
     def _validate_missing(self, value: Any) -> None:
         """Absent and null, in the wire's words."""
@@ -40,10 +41,6 @@ class Described(fields.Field):
     def refuse(self, value: Any) -> NoReturn:
         """Raise the fault of a value of the wrong kind."""
         raise NotImplementedError
-
-    def default(self) -> Any:
-        """The value of an absent member."""
-        return self.metadata["default"]
 
 
 class Text(Described, fields.String):
@@ -166,9 +163,10 @@ class Flag(Described, fields.Boolean):
 class Image(Described, fields.String):
     """A picture: URL, data URL or base64; None where the words for *no image* stand."""
 
-    def __init__(self, description: str, **kwargs: Any):
+    def __init__(self, description: str, *, required: bool = False, **kwargs: Any):
+        nullable = {} if required else {"allow_none": True, "default": kwargs.pop("default", None)}
         text = f"{description} URL, data URL or base64; null, empty or None: no image."
-        super().__init__(text, **({} if kwargs.get("required") else {"allow_none": True}), **kwargs)
+        super().__init__(text, required=required, **nullable, **kwargs)
 
     def refuse(self, value: Any) -> NoReturn:
         raise fault("string_type", "Input should be a valid string", value)
@@ -251,9 +249,9 @@ class FilledSchema(Schema):
 def defaults(schema: Schema) -> dict[str, Any]:
     """The default of each member that has one, ready for use; lists are new each time."""
     return {
-        name: fresh(field.default())
+        name: fresh(field.absent)
         for name, field in schema.fields.items()
-        if isinstance(field, Described) and not field.required
+        if isinstance(field, Described) and field.absent is not missing
     }
 
 

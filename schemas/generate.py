@@ -379,7 +379,8 @@ class EnhanceMembers(Schema):
     )
 
 
-class GenerateSchema(PromptMembers, ModelMembers, ImageMembers, OutputMembers, AdvancedMembers, EnhanceMembers):
+# marshmallow lists the members of the last base first.
+class GenerateSchema(EnhanceMembers, AdvancedMembers, OutputMembers, ImageMembers, ModelMembers, PromptMembers):
     """What a client asks for; every member may be left out."""
 
     class Meta:
