@@ -22,6 +22,7 @@ RUNTIME = [
     "diffusers>=0.42,<0.43",
     "transformers>=5.17,<6",
     "safetensors>=0.8,<1",
+    "tokenizers>=0.22,<0.24",
     "torchsde>=0.2.6,<0.3",
     "pillow>=12,<14",
     "isal>=1.9,<2",
