@@ -1,0 +1,112 @@
+"""Hashes of model files, computed once per file and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Lock
+
+DIGITS = 10
+CHUNK = 8 << 20
+
+Progress = Callable[[int, int], None]
+"""Told after every chunk: bytes read so far, bytes in all."""
+
+
+def file_hash(file: Path, progress: Progress | None = None) -> str:
+    """The first 10 hex digits of the file's SHA-256; for a model of 7 GB that takes seconds to minutes."""
+    digest, done, size = hashlib.sha256(), 0, file.stat().st_size
+    buffer = memoryview(bytearray(CHUNK))
+    with file.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            digest.update(buffer[:count])
+            done += count
+            if progress:
+                progress(done, size)
+    return digest.hexdigest()[:DIGITS]
+
+
+@dataclass(frozen=True)
+class State:
+    """Which file, and what tells that it changed."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, file: Path) -> State:
+        """The file's state now.
+
+        Raises:
+            OSError: it is not there.
+        """
+        file = file.resolve()
+        stat = file.stat()
+        return cls(str(file), stat.st_size, stat.st_mtime_ns)
+
+
+class HashCache:
+    """Hashes kept in a file, one JSON object a line; a file that changed in size or time is hashed anew.
+
+    Safe to use from several threads of one process; two that want the same hash may both compute it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = Lock()
+        self._hashes = dict(_read(path))
+
+    def known(self, file: Path) -> str | None:
+        """The file's hash if it was computed before and the file is still the same; takes no time."""
+        try:
+            return self._hashes.get(State.of(file))
+        except OSError:
+            return None
+
+    def hash(self, file: Path, progress: Progress | None = None) -> str:
+        """The file's hash, computed and kept if it is not known.
+
+        Raises:
+            OSError: the file cannot be read, or the cache not written.
+        """
+        state = State.of(file)
+        if state in self._hashes:
+            return self._hashes[state]
+        computed = file_hash(file, progress)
+        with self._lock:
+            others = {known: value for known, value in self._hashes.items() if known.path != state.path}
+            self._hashes = {**others, state: computed}
+            self._write()
+        return computed
+
+    def _write(self) -> None:
+        there = sorted(
+            (asdict(state) | {"hash": value} for state, value in self._hashes.items() if Path(state.path).is_file()),
+            key=lambda entry: entry["path"],
+        )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        draft.write_text("".join(json.dumps(entry) + "\n" for entry in there), "utf-8")
+        draft.replace(self.path)
+
+
+def _read(path: Path) -> list[tuple[State, str]]:
+    """The cache's entries; a line that is none (of an older kind, or cut short) is passed over."""
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return []
+    return [entry for line in lines if (entry := _entry(line))]
+
+
+def _entry(line: str) -> tuple[State, str] | None:
+    try:
+        values = json.loads(line)
+        return State(values["path"], values["size"], values["mtime_ns"]), values["hash"]
+    except (ValueError, KeyError, TypeError):
+        return None

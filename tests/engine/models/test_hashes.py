@@ -1,0 +1,77 @@
+"""Model hashes: right, kept, and computed anew when the file is another."""
+
+import hashlib
+import json
+import os
+
+import pytest
+
+from engine.models.hashes import CHUNK, HashCache, file_hash
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"weights")
+    return path
+
+
+def short(content):
+    return hashlib.sha256(content).hexdigest()[:10]
+
+
+def test_a_hash_is_the_start_of_the_whole_files_sha256(model):
+    content = bytes(range(256)) * (CHUNK // 256) + b"and a bit more"
+    model.write_bytes(content)
+    told = []
+    assert file_hash(model, lambda done, size: told.append((done, size))) == short(content)
+    assert told == [(CHUNK, len(content)), (len(content), len(content))]
+
+
+def test_a_hash_is_known_after_it_was_computed_and_after_a_restart(model, tmp_path):
+    cache = HashCache(tmp_path / "state" / "hash_cache.txt")
+    assert cache.known(model) is None
+    assert cache.hash(model) == short(b"weights")
+    assert cache.known(model) == short(b"weights")
+    assert HashCache(cache.path).known(model) == short(b"weights")
+    (line,) = cache.path.read_text().splitlines()
+    assert json.loads(line)["path"] == str(model)
+
+
+def test_a_known_hash_is_not_computed_again(model, tmp_path):
+    cache = HashCache(tmp_path / "hash_cache.txt")
+    cache.hash(model)
+    told = []
+    assert HashCache(cache.path).hash(model, lambda *progress: told.append(progress)) == short(b"weights")
+    assert told == []
+
+
+@pytest.mark.parametrize("content", [b"others!", b"longer weights"])
+def test_a_changed_file_is_hashed_anew(model, tmp_path, content):
+    cache = HashCache(tmp_path / "hash_cache.txt")
+    cache.hash(model)
+    model.write_bytes(content)
+    os.utime(model, ns=(1, model.stat().st_mtime_ns + 1))
+    assert cache.known(model) is None
+    assert cache.hash(model) == short(content)
+    assert len(cache.path.read_text().splitlines()) == 1
+
+
+def test_files_that_are_gone_are_dropped_and_foreign_lines_passed_over(model, tmp_path):
+    path = tmp_path / "hash_cache.txt"
+    path.write_text('{"/some/model.safetensors": "0123456789"}\nnot json\n[]\n{"path": "cut')
+    gone = tmp_path / "gone.safetensors"
+    gone.write_bytes(b"old")
+    cache = HashCache(path)
+    cache.hash(gone)
+    gone.unlink()
+    assert cache.known(gone) is None
+    cache.hash(model)
+    assert [json.loads(line)["path"] for line in path.read_text().splitlines()] == [str(model)]
+
+
+def test_a_missing_file_has_no_hash(tmp_path):
+    cache = HashCache(tmp_path / "hash_cache.txt")
+    assert cache.known(tmp_path / "none") is None
+    with pytest.raises(FileNotFoundError):
+        cache.hash(tmp_path / "none")
