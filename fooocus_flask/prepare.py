@@ -134,24 +134,28 @@ def leave_out(draft: Draft, models: Catalogue, *, builtin: bool) -> None:
     """
     values = draft.values
     for lora in values["loras"]:
-        if lora["enabled"] and lora["model_name"] != names.NO_MODEL:
-            lora["enabled"] = not _left_out(draft, "loras", "LoRA", lora["model_name"], models.loras(), builtin)
+        name = lora["model_name"]
+        if lora["enabled"] and name != names.NO_MODEL:
+            legal = None if models.find_lora(name) else ", ".join(models.loras()) or "none on this server"
+            lora["enabled"] = not left_out(draft, "loras", "LoRA", name, builtin, legal)
     for member, kind in (("refiner_model_name", "refiner"), ("vae_name", "VAE")):
         if member not in draft.asked and values[member] != DEFAULTS[member]:
-            _left_out(draft, member, kind, values[member], None, builtin)
+            left_out(draft, member, kind, values[member], builtin)
             values[member] = DEFAULTS[member]
 
 
-def _left_out(draft: Draft, member: str, kind: str, name: str, there: list[str] | None, builtin: bool) -> bool:
-    missing = there is not None and name not in there
+def left_out(draft: Draft, member: str, kind: str, name: str, builtin: bool, legal: str | None = None) -> bool:
+    """Whether this model file can be left out with a note; otherwise it is refused.
+
+    `legal` names those that are there, where this one is not.
+    """
     if member in draft.asked or (member in draft.from_preset and not builtin):
-        if missing:
-            legal = ", ".join(there or ()) or "none on this server"
+        if legal:
             draft.refuse("enum", member, f"There is no {kind} {name!r}; there are: {legal}", expected=legal)
         else:
             draft.refuse("not_available_yet", member, f"The {kind} {name!r} cannot be used: {member} is {LATER}")
         return False
-    reason = "it is not on this server" if missing else f"{kind}s are {LATER}"
+    reason = "it is not on this server" if legal else f"{kind}s are {LATER}"
     draft.notes.append(f"The {kind} {name} of the defaults is left out: {reason}")
     return True
 
