@@ -12,7 +12,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from engine.images import a1111
 from engine.names import NO_MODEL
@@ -130,20 +129,17 @@ def embedded_text(generation: Generation, scheme: str) -> str:
     return json.dumps(_fooocus_values(generation), sort_keys=True)
 
 
-def save_options(generation: Generation, output_format: str) -> dict[str, Any]:
-    """The arguments for Pillow's `save` that put a picture's metadata into its file.
+def encode_options(generation: Generation, output_format: str) -> dict[str, Any]:
+    """The arguments for `codecs.encode` that put a picture's metadata into its file.
 
-    Empty if the request wants none, if the format has no place, or if a JPEG's EXIF could not hold it.
+    Empty if the request wants none, or if a JPEG's EXIF could not hold it.
     """
     if not generation.params.save_metadata_to_images:
         return {}
     scheme = generation.params.metadata_scheme
     text = embedded_text(generation, scheme)
     if output_format == "png":
-        chunks = PngInfo()
-        chunks.add_text("parameters", text)
-        chunks.add_text("fooocus_scheme", scheme)
-        return {"pnginfo": chunks}
+        return {"texts": {"parameters": text, "fooocus_scheme": scheme}}
     exif = Image.Exif()
     exif[USER_COMMENT] = a1111.ascii_only(text) if scheme == "a1111" else text
     exif[SOFTWARE] = VERSION

@@ -3,17 +3,20 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from engine.images.codecs import encode
 from engine.images.metadata import (
     AppliedLora,
     Generation,
     ModelFile,
     embedded_text,
+    encode_options,
     fast_upscale_rows,
     rows,
-    save_options,
 )
 from engine.images.metadata_reading import read
 from engine.images.metadata_request import to_request
@@ -42,7 +45,7 @@ A1111_EXAMPLE = (
     'Version: Fooocus v2.5.5, User: "me, you"'
 )
 SCHEMES = ("fooocus", "a1111")
-FORMATS = ("png", "jpeg", "webp")
+FORMATS = ("png", "jpg", "jpeg", "webp")
 STYLES = Styles()
 
 
@@ -107,7 +110,8 @@ def saved(picture, scheme, output_format, folder):
     """The path of a small picture that carries this generation's metadata."""
     picture = replace(picture, params=replace(picture.params, metadata_scheme=scheme))
     path = folder / f"picture.{output_format}"
-    Image.new("RGB", (64, 48), "teal").save(path, **save_options(picture, output_format))
+    pixels = np.full((48, 64, 3), (0, 128, 128), np.uint8)
+    path.write_bytes(encode(pixels, output_format, **encode_options(picture, output_format)))
     return path
 
 
@@ -186,8 +190,23 @@ def test_exif_has_text_program_and_scheme_in_its_first_directory(output_format, 
         assert dict(image.getexif()) == {0x9286: FOOOCUS_EXAMPLE, 0x0131: "Fooocus v2.5.5", 0x927C: "fooocus"}
 
 
+@pytest.mark.parametrize(("output_format", "options"), [("png", {}), ("jpeg", {"quality": 95}), ("webp", {})])
+def test_metadata_written_by_pillow_is_read_alike(output_format, options, tmp_path):
+    carried = encode_options(generation(), output_format)
+    if "texts" in carried:
+        options["pnginfo"] = PngInfo()
+        for key, text in carried["texts"].items():
+            options["pnginfo"].add_text(key, text)
+    else:
+        options["exif"] = carried["exif"]
+    path = tmp_path / f"picture.{output_format}"
+    Image.new("RGB", (64, 48), "teal").save(path, **options)
+    assert read(path) == read(path.read_bytes()) == json.loads(FOOOCUS_EXAMPLE)
+
+
 def test_a_text_too_long_for_jpeg_leaves_the_picture_without(tmp_path):
     picture = generation(prompt="cat " * 20_000)
+    assert encode_options(picture, "jpg") == encode_options(picture, "jpeg") == {}
     assert read(saved(picture, "fooocus", "jpeg", tmp_path)) is None
     assert read(saved(picture, "fooocus", "webp", tmp_path))["prompt"] == picture.prompt
 
