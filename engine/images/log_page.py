@@ -57,10 +57,10 @@ def add_entry(
 ) -> None:
     """Put a picture at the top of the page `log`, which is made if need be and is whole at every moment.
 
-    `picture` lies in the page's folder or below; `positive` and `negative` are the texts encoded for it. A file of
+    `picture` is linked relative to the page; `positive` and `negative` are the texts encoded for it. A file of
     that name that is no such page is kept beside it as `log.html.old`.
     """
-    name = picture.relative_to(log.parent).as_posix()
+    name = Path(os.path.relpath(picture, log.parent)).as_posix()
     with _rewriting:
         entries = _entries(log)
         page = _HEAD.format(day=html.escape(log.parent.name))

@@ -81,9 +81,10 @@ def test_nothing_a_user_writes_becomes_markup(folder):
     assert [unquote(name) for name in names(folder / "log.html")] == [picture.name] * 2
 
 
-def test_a_picture_in_a_sub_folder_is_linked_there(folder):
+def test_a_picture_in_another_folder_is_linked_there(folder):
     add_entry(folder / "log.html", folder / "series" / "one 1.png", ROWS)
-    assert names(folder / "log.html") == ["series/one%201.png"]
+    add_entry(folder / "log.html", folder.parent / "series" / "two.png", ROWS)
+    assert names(folder / "log.html") == ["../series/two.png", "series/one%201.png"]
 
 
 def test_a_picture_without_texts_has_no_row_for_them(folder):
