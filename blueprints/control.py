@@ -1,0 +1,63 @@
+"""Stopping a task and skipping a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import request
+from marshmallow import ValidationError
+
+from fooocus_flask import history, runner, tasks
+from fooocus_flask.arguments import FORM, Blueprint, json_body
+from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.tables import Task
+from schemas.control import ControlSchema, MessageSchema
+
+blueprint = Blueprint("control", __name__, url_prefix="/v1/engine", description="Stopping and skipping.")
+
+# The words are FooocusAPI's, misspelt as they are: clients compare with them.
+DONE = {"stop": "task stoped", "skip": "task skiped"}
+INVALID, NONE = "Invalid control action", "No task running"
+
+BODY = {"content": {kind: {"schema": ControlSchema} for kind in ("application/json", FORM)}}
+
+
+@blueprint.post("/control")
+@blueprint.doc(
+    requestBody=BODY,
+    parameters=[
+        {"in": "query", "name": name, "schema": {"type": "string"}, "description": "As in the body, and before it."}
+        for name in ("action", "task_id")
+    ],
+)
+@blueprint.response(200, MessageSchema)
+def control() -> dict[str, str]:
+    """Stop the running task, or skip the picture being drawn; with a task_id, that task, which may still wait."""
+    sent = arguments()
+    if sent["action"] not in DONE:
+        return {"message": INVALID}
+    task = tasks.find(sent["task_id"]) if sent["task_id"] else history.running()
+    if task is None or not act(sent["action"], task):
+        return {"message": NONE}
+    return {"message": DONE[sent["action"]]}
+
+
+def act(action: str, task: Task) -> bool:
+    """Whether there was something to stop or skip."""
+    if task.ended:
+        return False
+    now = runner.current()
+    return now.stop(task) if action == "stop" else now.skip(task)
+
+
+def arguments() -> dict[str, Any]:
+    """What is asked for: by the query, or else by a form or JSON body."""
+    sent: dict[str, Any] = request.args.to_dict()
+    if "action" not in sent and request.mimetype in (FORM, "multipart/form-data") and request.form:
+        sent = request.form.to_dict() | sent
+    elif "action" not in sent and request.get_data():
+        sent = json_body(request) | sent
+    try:
+        return ControlSchema().load(sent)
+    except ValidationError as error:
+        raise InvalidRequest.from_messages(error.normalized_messages(), "query") from error

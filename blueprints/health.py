@@ -1,0 +1,35 @@
+"""Whether the server answers, and whether it can draw."""
+
+from __future__ import annotations
+
+from flask import Response, jsonify
+from marshmallow import Schema, fields
+
+from fooocus_flask import runner
+from fooocus_flask.arguments import Blueprint
+
+blueprint = Blueprint("health", __name__, description="Whether the service is well.")
+
+
+class ReadySchema(Schema):
+    """Whether the engine can draw."""
+
+    ready = fields.Boolean(metadata={"description": "Whether the engine has loaded its libraries and takes tasks."})
+
+
+@blueprint.get("/ping")
+@blueprint.response(200, {"type": "string", "description": "pong"})
+def ping() -> Response:
+    """Answer, whatever the engine does."""
+    return jsonify("pong")
+
+
+@blueprint.get("/ready")
+@blueprint.response(200, ReadySchema)
+@blueprint.alt_response(503, description="The engine is starting; tasks are taken and wait.")
+def ready() -> Response:
+    """Tell whether the engine takes tasks now."""
+    now = runner.current().ready.is_set()
+    response = jsonify(ReadySchema().dump({"ready": now}))
+    response.status_code = 200 if now else 503
+    return response

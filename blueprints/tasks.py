@@ -1,0 +1,87 @@
+"""Tasks: listing, looking at one, deleting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, jsonify
+
+from fooocus_flask import history, records, tasks, urls
+from fooocus_flask.arguments import Blueprint
+from fooocus_flask.errors import FooocusError
+from schemas.tasks import DeletedSchema, TaskRecordSchema, TasksQuerySchema, TasksSchema
+
+blueprint = Blueprint("tasks", __name__, url_prefix="/tasks", description="Tasks, waiting, running and ended.")
+
+TOTAL = {"X-Total-Count": {"description": "Tasks in the list paged through.", "schema": {"type": "integer"}}}
+
+
+@blueprint.get("")
+@blueprint.arguments(TasksQuerySchema, location="query")
+@blueprint.doc(
+    responses={
+        "200": {
+            "description": "The lists asked for, or what was deleted.",
+            "content": {"application/json": {"schema": {"oneOf": [TasksSchema, DeletedSchema]}}},
+            "headers": TOTAL,
+        }
+    }
+)
+def tasks_list(query: dict[str, Any]) -> Response:
+    """List tasks; with action=delete, delete the ended ones of a range."""
+    if query["action"]:
+        return deleted(history.clear(query["start_at"], query["end_at"]))
+    told, total = lists(query)
+    response = jsonify(TasksSchema().dump(told))
+    response.headers["X-Total-Count"] = str(total)
+    return response
+
+
+@blueprint.delete("")
+@blueprint.arguments(TasksQuerySchema(only=("start_at", "end_at")), location="query")
+@blueprint.response(200, DeletedSchema)
+def delete_tasks(query: dict[str, Any]) -> Response:
+    """Delete the ended tasks of a range, and their pictures."""
+    if query["start_at"] is None:
+        raise FooocusError("A deletion needs start_at", status=422)
+    return deleted(history.clear(query["start_at"], query["end_at"]))
+
+
+@blueprint.get("/<task_id>")
+@blueprint.response(200, TaskRecordSchema)
+def one_task(task_id: str) -> dict[str, Any]:
+    """Look at one task."""
+    return records.record(tasks.find(task_id), urls.base())
+
+
+@blueprint.delete("/<task_id>")
+@blueprint.response(200, DeletedSchema)
+@blueprint.alt_response(409, description="The task waits or runs; stop it first.")
+def delete_task(task_id: str) -> Response:
+    """Delete an ended task and its pictures."""
+    task = tasks.find(task_id)
+    if not task.ended:
+        raise FooocusError(f"The task is {task.task_status}; stop it first", status=409)
+    return deleted(history.clear_one(task))
+
+
+def lists(query: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """The three lists, those not asked for empty, and the length of the one paged through (of all: the history)."""
+    base, asked, page = urls.base(), query["query"], (query["page"], query["page_size"])
+    told: dict[str, Any] = {"history": [], "current": [], "pending": []}
+    total = 0
+    if asked in ("all", "pending"):
+        rows, total = history.pending(*page)
+        told["pending"] = [records.stored(task, base) for task in rows]
+    if asked in ("all", "current") and (task := history.running()):
+        told["current"] = [records.live(task)]
+        total = 1
+    if asked in ("all", "history"):
+        rows, total = history.ended(*page, query["start_at"], query["end_at"])
+        told["history"] = [records.stored(task, base) for task in rows]
+    return told, total
+
+
+def deleted(counts: tuple[int, int]) -> Response:
+    """What a deletion did."""
+    return jsonify(DeletedSchema().dump({"deleted": counts[0], "files": counts[1]}))

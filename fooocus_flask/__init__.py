@@ -1,0 +1,81 @@
+"""The application: Fooocus as a Flask service."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import flask_smorest
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from fooocus_flask import (
+    auth,
+    cors,
+    database,
+    errors,
+    history,
+    logs,
+    openapi,
+    previews,
+    runner,
+    settings,
+    streams,
+    waiters,
+    webhooks,
+)
+
+__all__ = ["close", "create_app", "start"]
+
+PARTS = (logs, errors, cors, auth, database, previews, streams, waiters, webhooks, runner)
+RECEIVERS = (history,)
+"""Modules that only listen to signals: importing them is what connects them."""
+FOLDERS = ("OUTPUT_PATH", "INPUT_PATH", "MODELS_PATH")
+
+
+def create_app(**overrides: Any) -> Flask:
+    """The application, configured by `settings`, `instance/config.py`, FOOOCUS_… and these values, the later first.
+
+    INSTANCE (or FOOOCUS_INSTANCE) is the folder of all state. Nothing is drawn before `start`, or a first request.
+    """
+    from blueprints import discover  # blueprints import this package
+
+    instance = overrides.pop("INSTANCE", None) or os.environ.get("FOOOCUS_INSTANCE")
+    instance_path = str(Path(instance).resolve()) if instance else None
+    app = Flask(__name__, instance_path=instance_path, instance_relative_config=True, static_folder=None)
+    configure(app, overrides)
+    for part in PARTS:
+        part.init_app(app)
+    api = openapi.init_app(app)
+    for blueprint in discover():
+        (api if isinstance(blueprint, flask_smorest.Blueprint) else app).register_blueprint(blueprint)
+    return app
+
+
+def configure(app: Flask, overrides: dict[str, Any]) -> None:
+    """Put the layers of settings over one another."""
+    app.config.from_object(settings)
+    app.config.from_pyfile("config.py", silent=True)
+    app.config.from_prefixed_env("FOOOCUS")
+    app.config.update(overrides)
+    for name in FOLDERS:
+        app.config[name] = str(Path(app.instance_path) / Path(app.config[name]).expanduser())
+    proxies = int(app.config["TRUSTED_PROXIES"])
+    if proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, proxies, proxies, proxies, x_prefix=proxies)  # type: ignore[method-assign]
+
+
+def start(app: Flask) -> None:
+    """Begin to serve: start the engine process, go on with the queue, deliver the webhooks still owed."""
+    runner.of(app).start()
+    with app.app_context():
+        webhooks.of(app).look()
+
+
+def close(app: Flask) -> None:
+    """End what `start` began; waiting clients are sent away, and their tasks kept."""
+    streams.close(app)
+    waiters.close(app)
+    webhooks.of(app).close()
+    runner.of(app).close()

@@ -1,0 +1,51 @@
+"""The database: SQLAlchemy on an SQLite file that several greenlets share, and its migrations.
+
+One function is one short write transaction: nothing between its first write and its commit may wait for anything,
+or the next writer stands still inside SQLite and the whole server with it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import flask_migrate
+from flask import Flask
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import event
+from sqlalchemy.orm import DeclarativeBase
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "foreign_keys=ON")
+
+
+class Base(DeclarativeBase):
+    """Every table's base."""
+
+
+# Rows stay readable after their commit: they travel in signals and answers as plain values.
+db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
+migrate = Migrate(directory=str(MIGRATIONS), render_as_batch=True)
+
+
+def init_app(app: Flask) -> None:
+    """Connect the database and bring its tables up to date.
+
+    Flask's own command line (`flask db …`) finds the tables as they are.
+    """
+    Path(app.instance_path).mkdir(parents=True, exist_ok=True)
+    db.init_app(app)
+    migrate.init_app(app, db)
+    with app.app_context():
+        if db.engine.dialect.name == "sqlite":
+            event.listen(db.engine, "connect", set_pragmas)
+        if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
+            flask_migrate.upgrade()
+
+
+def set_pragmas(connection: Any, _: Any) -> None:
+    """What makes SQLite fast and safe for one writer and many readers."""
+    for pragma in PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")

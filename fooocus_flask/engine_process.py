@@ -1,0 +1,78 @@
+"""The engine process as the web process sees it: started, spoken to over a socket pair, noticed when it is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import gevent
+from gevent import socket, subprocess
+from gevent.lock import BoundedSemaphore
+
+import engine
+from engine import events, wire
+
+ROOT = Path(engine.__file__).parent.parent
+BUFFER = 1 << 16
+PATIENCE = 5.0
+"""Seconds an engine whose socket is closed has to leave."""
+
+
+class EngineProcess:
+    """A running `python -m engine.worker`.
+
+    `hear` gets every message it sends, and None once when it is gone; it must not wait for anything. The socket is
+    its own, so whatever libraries print goes where the server's output goes.
+    """
+
+    def __init__(self, hear: Callable[[events.Message | None], object], environment: Mapping[str, str]) -> None:
+        near, far = socket.socketpair()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "engine.worker", str(far.fileno())],
+            pass_fds=[far.fileno()],
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"HF_HUB_OFFLINE": "1"} | dict(environment),
+            cwd=ROOT,
+        )
+        far.close()
+        self._socket = near
+        self._sending = BoundedSemaphore(1)
+        self._reader = gevent.spawn(self._read, hear)
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self.process.pid
+
+    def send(self, message: events.Message) -> None:
+        """Give the engine something to do.
+
+        Raises:
+            OSError: it is gone.
+        """
+        with self._sending:
+            self._socket.sendall(wire.pack(*message.to_wire()))
+
+    def close(self) -> int:
+        """End the process, by its closed socket or else by force; its exit status."""
+        self._reader.kill()
+        with contextlib.suppress(OSError):  # the other side was quicker
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        try:
+            return self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def _read(self, hear: Callable[[events.Message | None], object]) -> None:
+        with self._socket.makefile("rb", buffering=BUFFER) as stream:
+            try:
+                with contextlib.suppress(EOFError, OSError):
+                    while True:
+                        hear(events.from_wire(*wire.read(stream)))
+            finally:
+                hear(None)

@@ -1,0 +1,31 @@
+"""How Alembic reaches the database: through the application it is called in."""
+
+from alembic import context
+from flask import current_app
+
+from fooocus_flask import tables
+
+extension = current_app.extensions["migrate"]
+metadata = tables.db.metadata
+
+
+def online() -> None:
+    """Change the tables of the application's database."""
+    with extension.db.engine.connect() as connection:
+        context.configure(connection=connection, target_metadata=metadata, **extension.configure_args)
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+def offline() -> None:
+    """Print the SQL."""
+    url = extension.db.engine.url.render_as_string(hide_password=False)
+    context.configure(url=url, target_metadata=metadata, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    offline()
+else:
+    online()

@@ -1,0 +1,72 @@
+"""Where pictures lie, and how they are called: a folder a day, a name nobody had before."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from flask import current_app
+
+
+def folder() -> Path:
+    """The outputs folder."""
+    return Path(current_app.config["OUTPUT_PATH"])
+
+
+def names(params: Mapping[str, Any], now: dt.datetime) -> list[str]:
+    """A path below the outputs folder for each picture of a task; nothing lies there yet."""
+    saved = params["save_name"]
+    number, ending = params["image_number"], params["output_format"]
+    return named(saved, number, ending, now) if saved else numbered(number, ending, now)
+
+
+def numbered(number: int, ending: str, now: dt.datetime) -> list[str]:
+    """`2024-07-05/2024-07-05_09-31-10_1752.png`: the moment, and a number by chance."""
+    found: list[str] = []
+    while len(found) < number:
+        path = f"{now:%Y-%m-%d}/{now:%Y-%m-%d_%H-%M-%S}_{chance()}.{ending}"
+        if path not in found and not (folder() / path).exists():
+            found.append(path)
+    return found
+
+
+def named(saved: str, number: int, ending: str, now: dt.datetime) -> list[str]:
+    """`2024-07-05/cat-0.png` for the name cat, `pets/cat-0.png` for ../pets/cat; a number by chance if taken."""
+    place, stem = saved.split("/")[1:] if saved.startswith("../") else (f"{now:%Y-%m-%d}", saved)
+    for name in candidates(stem):
+        paths = [f"{place}/{name}-{index}.{ending}" for index in range(number)]
+        if not any((folder() / path).exists() for path in paths):
+            return paths
+    raise AssertionError("candidates never end")
+
+
+def candidates(stem: str) -> Iterator[str]:
+    """The name, then names like it."""
+    yield stem
+    while True:
+        yield f"{stem}_{chance()}"
+
+
+def chance() -> int:
+    """A number from 1000 to 9999; from the system's source, so that no seed decides it."""
+    return 1000 + secrets.randbelow(9000)
+
+
+def below(path: str) -> str:
+    """An absolute path of the engine's as the database keeps it."""
+    return Path(path).relative_to(folder()).as_posix()
+
+
+def remove(paths: Iterable[Path]) -> int:
+    """Delete these files; how many were there."""
+    count = 0
+    for path in paths:
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            continue
+        count += 1
+    return count

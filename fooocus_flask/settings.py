@@ -1,0 +1,42 @@
+"""Every setting with its default and its meaning.
+
+Each can stand in `instance/config.py`, in the environment (`FOOOCUS_` before the name) or on the command line;
+the later goes before the earlier.
+"""
+
+from __future__ import annotations
+
+# --- who may ask, and how much
+
+API_KEY = ""  # key that requests carry in X-API-KEY; empty: everyone may
+CORS_ORIGINS = "*"  # web pages that may call: *, or origins with commas between them
+MAX_CONTENT_LENGTH = 256 * 1024 * 1024  # bytes of a request's body; more is 413
+MAX_FORM_MEMORY_SIZE = 64 * 1024 * 1024  # bytes of a form's text members
+QUEUE_LIMIT = 1000  # tasks that may wait; more are refused with Retry-After; 0: no limit
+ALLOW_PRIVATE_ADDRESSES = False  # whether pictures are fetched from private networks
+
+# --- what is handed out
+
+BASE_URL = ""  # start of the URLs handed out: a URL, host:port or a host; empty: as the client spoke to us
+TRUSTED_PROXIES = 0  # how many proxies before this server set X-Forwarded-For, -Proto, -Host and -Prefix
+WEBHOOK_URL = ""  # where ended tasks are sent whose request names no webhook
+WEBHOOK_BODY = "object"  # object, or string for receivers that decode the JSON twice
+WEBHOOK_TIMEOUT = 10.0  # seconds a webhook's receiver may take
+WEBHOOK_DELAYS = (5.0, 30.0, 120.0, 600.0)  # seconds before each further try
+DISABLE_METADATA = False  # whether pictures are written without their parameters
+PRESET = "initial"  # preset whose values become the defaults
+
+# --- where things lie; relative paths start at the instance folder
+
+OUTPUT_PATH = "outputs"  # results
+INPUT_PATH = "inputs"  # pictures that clients sent
+MODELS_PATH = "models"  # model files, laid out like Fooocus's models/
+SQLALCHEMY_DATABASE_URI = "sqlite:///db.sqlite3"  # the task history
+
+# --- the engine process
+
+ENGINE_THREADS = 0  # threads it computes with; 0: one less than there are cores
+ENGINE_START_TIMEOUT = 300.0  # seconds it may take to import its libraries
+ENGINE_ENVIRONMENT: dict[str, str] = {}  # variables it finds in its environment besides the server's
+
+LOG_LEVEL = "INFO"  # DEBUG, INFO, WARNING or ERROR

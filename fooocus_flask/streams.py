@@ -1,0 +1,157 @@
+"""A task's progress as server-sent events: each client has room for one piece of news, the newest, and for the end.
+
+The wire format is what known clients cut apart by hand (api.md section 4.3): an event is two `data` lines and an
+empty one, ends of line CR LF, one write each, and never two of them close enough to arrive together.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+from flask import Flask, Response
+from gevent.event import Event
+
+from fooocus_flask import signals, tasks, urls
+from fooocus_flask.database import db
+from fooocus_flask.tables import Task
+
+EXTENSION = "fooocus-streams"
+PING_EVERY = 15.0
+GAP, LAST_GAP = 0.2, 0.03
+"""Least seconds between two writes, and before the last one."""
+
+HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "Connection": "keep-alive",
+    "X-Accel-Buffering": "no",
+}
+
+
+def init_app(app: Flask) -> None:
+    """Nobody follows yet."""
+    app.extensions[EXTENSION] = defaultdict(set)
+
+
+def event(progress: int, preview: str | None, message: str, images: list[str], **more: Any) -> bytes:
+    """One event as it goes over the wire."""
+    told = {"progress": progress, "preview": preview, "message": message, "images": images, **more}
+    return f"data: {json.dumps(told)}\r\ndata: \r\n\r\n".encode()
+
+
+def last_event(task: Task, base: str) -> bytes:
+    """The event that ends a stream; `error` says why a task failed."""
+    more = {"error": task.error} if task.error else {}
+    return event(100, None, "Finished", urls.pictures(task.result, base), **more)
+
+
+def ping() -> bytes:
+    """A comment that keeps the connection open."""
+    return f": ping - {dt.datetime.now(dt.UTC)}\r\n\r\n".encode()
+
+
+class Follower:
+    """One client's stream of a task; iterate it, and close it whatever happens.
+
+    It follows from the moment it is made, so nothing that happens before the first write is missed.
+    """
+
+    def __init__(self, app: Flask, task_id: str, base: str) -> None:
+        self._app, self._task_id, self._base = app, task_id, base
+        self._changed = Event()
+        self._news: bytes | None = None
+        self._end: bytes | None = None
+        self._closed = False
+        app.extensions[EXTENSION][task_id].add(self)
+        with app.app_context():
+            task = tasks.find(task_id)
+            if task.ended:
+                self.finish(task)
+            db.session.remove()
+
+    def __iter__(self) -> Iterator[bytes]:
+        last, next_ping = -GAP, monotonic() + PING_EVERY
+        while not self._closed:
+            if self._end is not None:
+                self._pause(last + LAST_GAP)
+                yield self._end
+                return
+            due = max(last + GAP, monotonic() if self._news else next_ping)
+            self._changed.wait(max(0.0, due - monotonic()))
+            self._changed.clear()
+            now = monotonic()
+            if self._end is not None or self._closed or now < last + GAP:
+                continue
+            if now >= next_ping:
+                next_ping += PING_EVERY
+                yield ping()
+            elif self._news is not None:
+                news, self._news = self._news, None
+                yield news
+            else:
+                continue
+            last = monotonic()
+
+    def tell(self, news: bytes) -> None:
+        """Take the newest progress in place of what was not sent yet."""
+        self._news = news
+        self._changed.set()
+
+    def finish(self, task: Task) -> None:
+        """Take the end."""
+        self._end = last_event(task, self._base)
+        self._changed.set()
+
+    def close(self) -> None:
+        """Follow no longer."""
+        self._closed = True
+        self._changed.set()
+        followers = self._app.extensions[EXTENSION]
+        followers[self._task_id].discard(self)
+        if not followers[self._task_id]:
+            del followers[self._task_id]
+
+    def _pause(self, until: float) -> None:
+        while (left := until - monotonic()) > 0 and not self._closed:
+            self._changed.clear()
+            self._changed.wait(left)
+
+
+class StreamResponse(Response):
+    """A response whose headers leave at once, not with the first event: a task may wait long in the queue."""
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        body, status, headers = self.get_wsgi_response(environ)
+        write = start_response(status, headers)
+        write(b"")
+        return body
+
+
+@signals.task_progressed.connect
+def progressed(app: Flask, task_id: str, percent: int, message: str, preview: bytes, **_: Any) -> None:
+    """Pass progress on; it is written out once, however many follow."""
+    followers = app.extensions[EXTENSION].get(task_id)
+    if followers:
+        picture = f"data:image/png;base64,{base64.b64encode(preview).decode()}" if preview else None
+        news = event(percent, picture, message, [])
+        for follower in followers:
+            follower.tell(news)
+
+
+@signals.task_ended.connect
+def ended(app: Flask, task: Task, **_: Any) -> None:
+    """Pass the end on."""
+    for follower in app.extensions[EXTENSION].get(task.task_id, ()):
+        follower.finish(task)
+
+
+def close(app: Flask) -> None:
+    """End every stream without its last event; the tasks go on when the server starts again."""
+    for follower in [follower for group in app.extensions[EXTENSION].values() for follower in group]:
+        follower.close()

@@ -1,0 +1,59 @@
+"""Clients that wait for a task's end: one event each, set when it comes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from flask import Flask, current_app
+from gevent.event import Event
+
+from fooocus_flask import signals, tasks
+from fooocus_flask.database import db
+from fooocus_flask.errors import FooocusError
+from fooocus_flask.tables import Task
+
+EXTENSION = "fooocus-waiters"
+STOPPING = "The server is stopping; the task is kept and goes on when it starts again"
+
+
+def init_app(app: Flask) -> None:
+    """Nobody waits yet."""
+    app.extensions[EXTENSION] = defaultdict(set)
+
+
+def wait(task_id: str) -> Task:
+    """The task, once it has ended; the database session is given up meanwhile.
+
+    Raises:
+        TaskNotFound: there is no such task.
+        FooocusError: the server stops before the task ends.
+    """
+    waiting, came = current_app.extensions[EXTENSION], Event()
+    waiting[task_id].add(came)
+    try:
+        if not (task := tasks.find(task_id)).ended:
+            db.session.remove()
+            came.wait()
+            task = tasks.find(task_id)
+    finally:
+        waiting[task_id].discard(came)
+        if not waiting[task_id]:
+            del waiting[task_id]
+    if not task.ended:
+        raise FooocusError(STOPPING, status=503)
+    return task
+
+
+@signals.task_ended.connect
+def wake(app: Flask, task: Task, **_: Any) -> None:
+    """Tell those who wait for this task."""
+    for came in app.extensions[EXTENSION].get(task.task_id, ()):
+        came.set()
+
+
+def close(app: Flask) -> None:
+    """Send everybody away."""
+    for events in app.extensions[EXTENSION].values():
+        for came in events:
+            came.set()
