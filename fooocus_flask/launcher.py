@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import logging
+import os
 import shlex
 import signal
 import socket as plain_socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import gevent
 from flask import Flask
 from gevent import socket
 from gevent.pywsgi import WSGIServer
 
+import fooocus_flask
 from fooocus_flask import presets
 
 DEFAULT_WEBUI_PORT = "7865"
@@ -105,52 +107,33 @@ def _port(source: str, text: str, step: int) -> int:
     return port
 
 
-def base_url(text: str, port: int) -> str:
-    """The start of the URLs handed out, from a URL, `host:port` or a host (api.md D80).
-
-    Raises:
-        StartError: it is none of the three.
-    """
-    address = text.strip().rstrip("/")
-    if "://" in address:
-        scheme, _, rest = address.partition("://")
-        if scheme.lower() not in ("http", "https") or not rest:
-            raise StartError(f"--base-url is {text!r}; give a URL that starts with http:// or https://, or a host")
-        return address
-    host, colon, own_port = address.rpartition(":")
-    if colon and own_port.isdigit() and (":" not in host or host.endswith("]")):
-        return f"http://{address}"
-    if ":" in address and not address.startswith("["):
-        address = f"[{address}]"
-    return f"http://{address}:{port}"
-
-
-def overrides(args: argparse.Namespace, environ: Mapping[str, str], port: int) -> dict[str, Any]:
+def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, Any]:
     """The settings the command line decides; what it leaves open comes from environment and instance.
 
     Raises:
-        StartError: a folder is not there, or a URL is none.
+        StartError: a folder is not there and cannot be made.
     """
-    found: dict[str, Any] = {}
-    if args.apikey:
-        found["API_KEY"] = args.apikey
-    if args.base_url:
-        found["BASE_URL"] = base_url(args.base_url, port)
-    if args.webhook_url or environ.get("WEBHOOK_URL"):
-        found["WEBHOOK_URL"] = args.webhook_url or environ["WEBHOOK_URL"]
-    if args.preset:
-        found["PRESET"] = args.preset
-    if args.disable_metadata:
-        found["DISABLE_METADATA"] = True
-    if args.always_cpu:
-        found["ENGINE_THREADS"] = args.always_cpu
+    environment_webhook = "" if environ.get("FOOOCUS_WEBHOOK_URL") else environ.get("WEBHOOK_URL", "")
+    found: dict[str, Any] = {
+        "API_KEY": args.apikey,
+        "BASE_URL": args.base_url,
+        "WEBHOOK_URL": args.webhook_url or environment_webhook,
+        "PRESET": args.preset,
+        "DISABLE_METADATA": args.disable_metadata,
+        "ENGINE_THREADS": args.always_cpu,
+        "ENGINE_ENVIRONMENT": engine_environment(args),
+    }
     if args.models:
         if not args.models.is_dir():
             raise StartError(f"--models is {str(args.models)!r}, and there is no such folder")
         found["MODELS_PATH"] = str(args.models.resolve())
-    if args.output_path:
-        found["OUTPUT_PATH"] = str(made(args.output_path, "--output-path"))
-    return found
+    for name, flag, folder in (
+        ("OUTPUT_PATH", "--output-path", args.output_path),
+        ("INSTANCE", "--instance", args.instance),
+    ):
+        if folder:
+            found[name] = str(made(folder, flag))
+    return {name: value for name, value in found.items() if value}
 
 
 def made(folder: Path, flag: str) -> Path:
@@ -223,23 +206,43 @@ def greeting(host: str, port: int, *, key: bool) -> str:
 
 
 def serve(app: Flask, sock: socket.socket) -> None:
-    """Answer requests until SIGTERM or SIGINT."""
+    """Draw and answer requests until SIGTERM or SIGINT."""
     server = WSGIServer(sock, app, log=None, error_log=logging.getLogger("gevent.pywsgi"))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, server.stop, STOP_SECONDS)
-    server.serve_forever(stop_timeout=STOP_SECONDS)
+
+    def stop() -> None:
+        server.close()
+        fooocus_flask.close(app)  # open streams would hold the stop
+        server.stop(STOP_SECONDS)
+
+    handlers = [gevent.signal_handler(number, stop) for number in (signal.SIGTERM, signal.SIGINT)]
+    fooocus_flask.start(app)
+    try:
+        server.serve_forever(stop_timeout=STOP_SECONDS)
+    finally:
+        for handler in handlers:
+            handler.cancel()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Start what the command line asks for, and serve until told to stop."""
     args = parser().parse_args(argv)
     try:
-        run(args)
+        settings = overrides(args, os.environ)
+        sock = listener(args.listen, api_port(args.port, os.environ))
+        app = checked(fooocus_flask.create_app(**settings))
     except (StartError, presets.PresetError) as error:
-        complain(str(error))
+        print(f"wsgi.py: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    print(greeting(args.listen, sock.getsockname()[1], key=bool(app.config["API_KEY"])), flush=True)
+    serve(app, sock)
 
 
-def complain(text: str) -> NoReturn:
-    """End with a sentence in place of a stack trace."""
-    print(f"wsgi.py: {text}", file=sys.stderr)
-    raise SystemExit(2)
+def checked(app: Flask) -> Flask:
+    """The application, once it is sure that its preset can be used.
+
+    Raises:
+        PresetError: it cannot; the text says why.
+    """
+    with app.app_context():
+        presets.global_defaults()
+    return app

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.models.catalogue import Catalogue
 from flask import current_app
 
 from engine import names
+from engine.models.catalogue import Catalogue
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask import presets
 from fooocus_flask.errors import InvalidRequest

@@ -23,9 +23,9 @@ REFERENCE_FLAGS = """
 """
 
 
-def decided(tmp_path, *argv, environ=None):
-    """The settings of a command line run in a folder of its own."""
-    return launcher.overrides(launcher.parser().parse_args(argv), environ or {}, 7866)
+def decided(*argv, environ=None):
+    """The settings that a command line decides."""
+    return launcher.overrides(launcher.parser().parse_args(argv), environ or {})
 
 
 def test_every_flag_of_the_reference_is_accepted():
@@ -69,52 +69,54 @@ def test_a_bad_port_is_told_with_its_source(port, environ, named):
         launcher.api_port(port, environ)
 
 
-@pytest.mark.parametrize(
-    ("given", "url"),
-    [
-        ("http://pictures.example/", "http://pictures.example"),
-        ("https://pictures.example/api/", "https://pictures.example/api"),
-        ("localhost:8080", "http://localhost:8080"),
-        ("192.168.1.5", "http://192.168.1.5:7866"),
-        ("pictures.example/", "http://pictures.example:7866"),
-        ("::1", "http://[::1]:7866"),
-        ("[::1]:80", "http://[::1]:80"),
-    ],
-)
-def test_the_base_url_may_be_a_url_a_host_or_both(given, url):
-    assert launcher.base_url(given, 7866) == url
-
-
-def test_a_base_url_of_another_scheme_is_refused():
-    with pytest.raises(StartError, match="ftp"):
-        launcher.base_url("ftp://pictures.example", 7866)
-
-
-def test_a_flag_goes_before_the_environment_for_the_webhook(tmp_path):
+def test_a_flag_goes_before_the_environment_for_the_webhook():
     environ = {"WEBHOOK_URL": "http://environment/"}
-    assert decided(tmp_path, environ=environ) == {"WEBHOOK_URL": "http://environment/"}
-    assert decided(tmp_path, "--webhook-url", "http://flag/", environ=environ) == {"WEBHOOK_URL": "http://flag/"}
+    assert decided(environ=environ) == {"WEBHOOK_URL": "http://environment/"}
+    assert decided(environ=environ | {"FOOOCUS_WEBHOOK_URL": "http://own/"}) == {}
+    assert decided("--webhook-url", "http://flag/", environ=environ) == {"WEBHOOK_URL": "http://flag/"}
 
 
-def test_flags_that_are_not_given_decide_nothing(tmp_path):
-    assert decided(tmp_path) == {}
+def test_flags_that_are_not_given_decide_nothing():
+    assert decided() == {}
+
+
+def test_the_flags_decide_their_settings(tmp_path):
+    flags = [
+        "--apikey",
+        "k",
+        "--base-url",
+        "h:80",
+        "--preset",
+        "anime",
+        "--disable-metadata",
+        "--models",
+        str(tmp_path),
+    ]
+    assert decided(*flags, "--instance", str(tmp_path / "state")) == {
+        "API_KEY": "k",
+        "BASE_URL": "h:80",
+        "PRESET": "anime",
+        "DISABLE_METADATA": True,
+        "MODELS_PATH": str(tmp_path),
+        "INSTANCE": str(tmp_path / "state"),
+    }
 
 
 def test_a_missing_output_folder_is_made(tmp_path):
     folder = tmp_path / "new" / "outputs"
-    assert decided(tmp_path, "--output-path", str(folder)) == {"OUTPUT_PATH": str(folder)}
+    assert decided("--output-path", str(folder)) == {"OUTPUT_PATH": str(folder)}
     assert folder.is_dir()
 
 
 def test_an_output_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StartError, match="--output-path"):
-        decided(tmp_path, "--output-path", str(tmp_path / "file" / "outputs"))
+        decided("--output-path", str(tmp_path / "file" / "outputs"))
 
 
 def test_a_missing_models_folder_is_told(tmp_path):
     with pytest.raises(StartError, match="--models"):
-        decided(tmp_path, "--models", str(tmp_path / "nowhere"))
+        decided("--models", str(tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize(
