@@ -1,7 +1,14 @@
 """The command line: ports, addresses, folders, and what the terminal shows."""
 
+import os
+import re
 import shlex
+import signal
 import socket as plain_socket
+import subprocess
+import sys
+from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -21,6 +28,16 @@ REFERENCE_FLAGS = """
 --disable-preset-selection --disable-enhance-output-sorting --enable-auto-describe-image --disable-header-check
 --web-upload-size 100 --disable-server-log --debug-mode --is-windows-embedded-python --disable-server-info --multi-user
 """
+
+
+WSGI = Path(__file__).parents[1] / "wsgi.py"
+
+
+def started(tmp_path, *argv, **environ):
+    """`python wsgi.py` with these flags, its state in a folder of its own."""
+    command = [sys.executable, str(WSGI), "--instance", str(tmp_path), *argv]
+    environ = {**os.environ, "OMP_NUM_THREADS": "1", "API_PORT": "0", **environ}
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def decided(*argv, environ=None):
@@ -158,3 +175,32 @@ def test_the_greeting_has_both_addresses_and_a_command():
     assert "http://127.0.0.1:7866\n" in told and "http://127.0.0.1:7866/docs\n" in told
     command = shlex.split(next(line for line in told.splitlines() if "curl" in line).partition(":")[2])
     assert command[0] == "curl" and command[-1] == "http://127.0.0.1:7866/v1/engine/generate/"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_serves_until_it_is_told_to_stop(tmp_path, number):
+    with started(tmp_path) as server:
+        try:
+            url = re.search(r"http://\S+", server.stdout.readline()).group()
+            with urlopen(f"{url}/ping") as reply:
+                assert reply.read().strip() == b'"pong"'
+            server.send_signal(number)
+            assert server.wait(20) == 0
+        finally:
+            server.kill()
+        assert "Traceback" not in server.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "named"),
+    [
+        ([], {"API_PORT": "seven"}, "API_PORT is 'seven'"),
+        (["--preset", "nowhere"], {}, "There is no preset 'nowhere'"),
+        (["--models", "/nowhere"], {}, "--models is '/nowhere'"),
+    ],
+)
+def test_a_start_that_cannot_be_ends_with_a_sentence(tmp_path, argv, environ, named):
+    with started(tmp_path, *argv, **environ) as server:
+        told = server.communicate(timeout=60)[1]
+    assert server.returncode == 2
+    assert told.startswith("wsgi.py: ") and named in told and told.count("\n") == 1

@@ -1,0 +1,63 @@
+"""What there is to choose from."""
+
+import pytest
+
+from engine import names
+from fooocus_flask import create_app
+from schemas.generate import GenerateSchema
+
+
+@pytest.fixture
+def client(tmp_path):
+    for name in ("checkpoints/SDXL/b.safetensors", "checkpoints/a.ckpt", "loras/l.safetensors", "vae/v.pth"):
+        path = tmp_path / "models" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return create_app(INSTANCE=tmp_path).test_client()
+
+
+def test_the_models_are_the_files_there_are_now(client, tmp_path):
+    first = client.get("/v1/engines/all-models").json
+    assert [name for name in first["model_filenames"] if name != names.BUILTIN_CHECKPOINT] == [
+        "SDXL/b.safetensors",
+        "a.ckpt",
+    ]
+    assert first["lora_filenames"] == ["l.safetensors"]
+    (tmp_path / "models" / "loras" / "new.safetensors").write_bytes(b"")
+    assert client.get("/v1/engines/all-models").json["lora_filenames"] == ["l.safetensors", "new.safetensors"]
+
+
+def test_there_are_279_styles(client):
+    styles = client.get("/v1/engines/styles").json
+    assert len(styles) == len(set(styles)) == 279
+    assert styles[:3] == ["Fooocus V2", "Random Style", "Fooocus Enhance"]
+
+
+def test_the_vaes_start_with_the_checkpoints_own(client):
+    assert client.get("/v1/engines/vaes").json == ["Default (model)", "v.pth"]
+
+
+@pytest.mark.parametrize(
+    ("path", "member"),
+    [
+        ("styles", "style_selections"),
+        ("presets", "preset"),
+        ("sizes", "aspect_ratios_selection"),
+        ("samplers", "sampler_name"),
+        ("schedulers", "scheduler_name"),
+        ("vaes", "vae_name"),
+    ],
+)
+def test_a_listed_name_is_a_value_of_its_member(client, path, member):
+    listed = client.get(f"/v1/engines/{path}").json
+    assert listed
+    for name in listed:
+        GenerateSchema().load({member: [name] if member == "style_selections" else name})
+
+
+def test_the_performance_modes_tell_what_they_need(client):
+    modes = {mode.pop("name"): mode for mode in client.get("/v1/engines/performance-modes").json}
+    assert list(modes) == ["Quality", "Speed", "Extreme Speed", "Lightning", "Hyper-SD"]
+    assert modes["Speed"] == {"steps": 30, "upscale_steps": 18, "lora": None, "lora_url": None}
+    assert modes["Lightning"]["lora"] == "sdxl_lightning_4step_lora.safetensors"
+    assert modes["Lightning"]["lora_url"].startswith("https://")

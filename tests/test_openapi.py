@@ -1,0 +1,154 @@
+"""The document and its pages: complete, and served without any other host."""
+
+import re
+
+import pytest
+
+from fooocus_flask import create_app
+from fooocus_flask.openapi import document
+
+ROUTES = {
+    ("post", "/v1/engine/generate/"),
+    ("post", "/v1/engine/control"),
+    ("post", "/v1/tools/generate_mask"),
+    ("post", "/v1/tools/describe-image"),
+    ("get", "/tasks"),
+    ("get", "/tasks/{task_id}"),
+    ("get", "/v1/engines/all-models"),
+    ("get", "/v1/engines/styles"),
+    ("get", "/outputs/{date}/{file_name}"),
+    ("get", "/inputs/{file_name}"),
+    ("get", "/"),
+}
+OPEN = {"/", "/ping", "/ready", "/inputs/{file_name}", "/outputs/{date}/{file_name}"}
+PAGES = ["/docs", "/redoc", "/openapi.json"]
+OUTSIDE = re.compile(r"""(?:src|href|url)\s*[=(:]\s*["']?(?:https?:)?//""")
+
+
+@pytest.fixture
+def app(tmp_path):
+    return create_app(INSTANCE=tmp_path, API_KEY="secret")
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+@pytest.fixture
+def spec(app):
+    with app.test_request_context():
+        return document(app)
+
+
+def operations(spec):
+    """(method, path, operation) of each."""
+    for path, methods in spec["paths"].items():
+        for method, operation in methods.items():
+            if isinstance(operation, dict):
+                yield method, path, operation
+
+
+def test_every_route_of_the_contract_is_in_the_document(spec):
+    assert {(method, path) for method, path, _ in operations(spec)} >= ROUTES
+
+
+def test_the_document_is_openapi_3_1(spec):
+    assert spec["openapi"].startswith("3.1.")
+
+
+def test_every_operation_has_a_summary_of_its_own(spec):
+    summaries = [operation.get("summary") for _, _, operation in operations(spec)]
+    assert all(summaries) and len(set(summaries)) == len(summaries)
+
+
+def test_the_key_is_asked_for_on_every_route_but_the_open_ones(spec):
+    assert spec["components"]["securitySchemes"]["apiKey"] == {"type": "apiKey", "in": "header", "name": "X-API-KEY"}
+    without = {path for _, path, operation in operations(spec) if "security" not in operation}
+    assert without == OPEN
+
+
+def test_every_member_of_every_shape_is_described(spec):
+    shapes = spec["components"]["schemas"]
+    bare = [
+        f"{shape}.{member}"
+        for shape, content in shapes.items()
+        if shape != "PaginationMetadata"
+        for member, field in content.get("properties", {}).items()
+        if not field.get("description") and "$ref" not in field
+    ]
+    assert bare == []
+
+
+def test_every_query_parameter_is_described(spec):
+    bare = [
+        (path, parameter["name"])
+        for _, path, operation in operations(spec)
+        for parameter in operation.get("parameters", ())
+        if parameter.get("in") == "query" and not parameter.get("description")
+    ]
+    assert bare == []
+
+
+def test_every_reference_leads_somewhere(spec):
+    shapes = spec["components"]
+    for reference in re.findall(r"#/components/(\w+)/(\w+)", str(spec)):
+        assert reference[1] in shapes[reference[0]]
+
+
+def test_the_generation_request_shows_kinds_bounds_defaults_and_words(spec):
+    members = spec["components"]["schemas"]["Generate"]["properties"]
+    assert len(members) == 85
+    assert members["image_number"] | {"description": ""} == {
+        "type": "integer",
+        "default": 1,
+        "minimum": 1,
+        "maximum": 32,
+        "description": "",
+    }
+    assert members["performance_selection"]["enum"][:2] == ["Quality", "Speed"]
+    assert members["loras"]["items"] == {"$ref": "#/components/schemas/Lora"}
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_the_pages_answer_without_a_key(client, path, slash):
+    assert client.get(path + slash).status_code == 200
+
+
+def test_the_way_in_leads_to_the_documentation(client):
+    reply = client.get("/")
+    assert (reply.status_code, reply.headers["Location"]) == (307, "/docs")
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_a_page_loads_nothing_from_another_host(client, path):
+    page = client.get(path).text
+    assert OUTSIDE.findall(page) == []
+    for file in re.findall(r"""(?:src|href)="(/docs/[^"]+)""", page):
+        with client.get(file) as reply:
+            assert reply.status_code == 200, file
+
+
+def test_the_interactive_page_asks_no_validator(client):
+    assert '"validatorUrl": null' in client.get("/docs").text
+
+
+def test_the_page_to_read_names_every_member(client):
+    page = client.get("/redoc").text
+    assert "<code>aspect_ratios_selection</code>" in page and '<code>"1152*896"</code>' in page
+
+
+def test_both_slash_forms_of_every_route_answer_directly(app):
+    client = app.test_client()
+    missing = []
+    for rule in app.url_map.iter_rules():
+        if "<path:" in rule.rule:
+            continue
+        path = re.sub(r"<[^>]+>", "x", rule.rule)
+        for method in rule.methods - {"HEAD", "OPTIONS"}:
+            forms = {path.rstrip("/") or "/", path.rstrip("/") + "/"}
+            statuses = {client.open(form, method=method, headers={"X-API-KEY": "secret"}).status_code for form in forms}
+            if len(statuses) != 1 or statuses & {301, 302, 308, 405}:
+                missing.append((method, path, statuses))
+    assert missing == []
