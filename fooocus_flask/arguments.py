@@ -16,7 +16,6 @@ from webargs.flaskparser import FlaskParser
 from fooocus_flask.errors import InvalidRequest
 from schemas.faults import Fault
 
-PLACES = {"json": "body", "form": "body", "files": "body", "query": "query", "querystring": "query"}
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -31,19 +30,13 @@ class ArgumentsParser(FlaskParser):
 
     def handle_error(self, error: ValidationError, req: Request, schema: Schema, **_: Any) -> NoReturn:
         """Tell all faults."""
-        raise InvalidRequest.from_messages(*located(error.normalized_messages())) from error
+        raise InvalidRequest.from_webargs(error.normalized_messages()) from error
 
 
 class Blueprint(flask_smorest.Blueprint):
     """A group of endpoints whose arguments follow the wire's rules."""
 
     ARGUMENTS_PARSER = ArgumentsParser()
-
-
-def located(messages: dict[str, Any]) -> tuple[Any, str]:
-    """What webargs collected under a location's name, and the wire's word for that location."""
-    location, below = next(iter(messages.items()))
-    return (below, PLACES[location]) if location in PLACES else (messages, "body")
 
 
 def json_body(request: Request) -> dict[str, Any]:

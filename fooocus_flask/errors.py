@@ -12,6 +12,15 @@ from werkzeug.exceptions import NotFound as WrongPath
 
 from schemas.faults import Fault, flat
 
+PLACES = {
+    **dict.fromkeys(("json", "form", "files", "json_or_form"), "body"),
+    **dict.fromkeys(("query", "querystring"), "query"),
+    **dict.fromkeys(("path", "view_args"), "path"),
+    "headers": "header",
+    "cookies": "cookie",
+}
+"""The wire's word for each place arguments come from."""
+
 
 class FooocusError(Exception):
     """A failure the client can act on; `detail` is what the client reads."""
@@ -74,6 +83,11 @@ class InvalidRequest(FooocusError):
         """The same for marshmallow's messages about the `body` or the `query`."""
         return cls(flat(messages, (place,)))
 
+    @classmethod
+    def from_webargs(cls, messages: Mapping[str, Any]) -> InvalidRequest:
+        """The same for messages that webargs collected under the name of a location."""
+        return cls(fault for location, below in messages.items() for fault in flat(below, (PLACES[location],)))
+
 
 def init_app(app: Flask) -> None:
     """Answer every failure of this application as JSON."""
@@ -104,7 +118,7 @@ def tell_http(error: HTTPException) -> Response:
         error = MethodNotAllowed(methods)
     cause = getattr(error, "exc", None)
     if isinstance(cause, ValidationError):
-        return tell_validation(cause)
+        return tell(InvalidRequest.from_webargs(cause.normalized_messages()))
     plain = error.description == type(error).description
     detail = error.name if plain else error.description
     if isinstance(error, RequestEntityTooLarge):

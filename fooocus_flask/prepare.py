@@ -156,7 +156,8 @@ def left_out(draft: Draft, member: str, kind: str, name: str, builtin: bool, leg
             draft.refuse("not_available_yet", member, f"The {kind} {name!r} cannot be used: {member} is {LATER}")
         return False
     reason = "it is not on this server" if legal else f"{kind}s are {LATER}"
-    draft.notes.append(f"The {kind} {name} of the defaults is left out: {reason}")
+    named_by = f"the preset {draft.values['preset']}" if member in draft.from_preset else "the defaults"
+    draft.notes.append(f"The {kind} {name} of {named_by} is left out: {reason}")
     return True
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 
+import flask_smorest
 import pytest
 from flask import Flask, abort
 
@@ -48,7 +49,16 @@ def client():
     def stop():
         abort(409, "Another one was faster")
 
+    plain = flask_smorest.Blueprint("plain", __name__)
+
+    @plain.post("/plain")
+    @plain.arguments(TasksQuerySchema)
+    @plain.response(200)
+    def plain_view(sent):
+        return sent
+
     api.register_blueprint(group)
+    api.register_blueprint(plain)
     return app.test_client()
 
 
@@ -169,3 +179,13 @@ def test_any_value_can_be_told_back(client, value):
 
 def test_json_leaves_compact_and_in_utf_8(client):
     assert client.post("/echo/", json={"prompt": "猫×2"}).data.strip() == '{"prompt":"猫×2"}'.encode()
+
+
+def test_a_blueprint_with_flask_smorests_own_rules_tells_its_faults_alike(client):
+    reply = client.post("/plain", json={"page": "x"})
+    assert first(reply) == {
+        "type": "int_parsing",
+        "loc": ["body", "page"],
+        "msg": "Input should be a valid integer",
+        "input": "x",
+    }

@@ -276,7 +276,7 @@ def test_an_unknown_preset_is_told_with_the_names_there_are(app):
 def test_what_a_preset_names_is_left_out_where_the_built_in_model_stands_in(app):
     result = prepared(preset="sai")
     assert result.params.refiner_model_name == "None"
-    assert any("sd_xl_refiner_1.0_0.9vae.safetensors" in note for note in result.notes)
+    assert any("sd_xl_refiner_1.0_0.9vae.safetensors of the preset sai" in note for note in result.notes)
     assert any("sd_xl_offset_example-lora_1.0.safetensors" in note for note in result.notes)
 
 
