@@ -84,6 +84,7 @@ def when_drawn(task: Task) -> Response:
     """The record, once the task has ended."""
     task = waiters.wait(task.task_id)
     told = TaskRecordSchema().dump(records.stored(task, urls.base()))
+    told["progress"] = round(told["progress"] or 0)  # a whole number here, as known clients have it
     return failed(task, told) if task.task_status == FAILED else jsonify(told)
 
 

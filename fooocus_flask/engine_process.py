@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import gevent
@@ -22,16 +22,18 @@ PATIENCE = 5.0
 
 
 class EngineProcess:
-    """A running `python -m engine.worker`.
+    """A running `python -m engine.worker` with these arguments.
 
     `hear` gets every message it sends, and None once when it is gone; it must not wait for anything. The socket is
     its own, so whatever libraries print goes where the server's output goes.
     """
 
-    def __init__(self, hear: Callable[[events.Message | None], object], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, hear: Callable[[events.Message | None], object], arguments: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
         near, far = socket.socketpair()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "engine.worker", str(far.fileno())],
+            [sys.executable, "-m", "engine.worker", str(far.fileno()), *arguments],
             pass_fds=[far.fileno()],
             stdin=subprocess.DEVNULL,
             env=os.environ | {"HF_HUB_OFFLINE": "1"} | dict(environment),

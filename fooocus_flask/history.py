@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVarTuple
 
 import gevent
 from flask import Flask
@@ -15,6 +15,7 @@ from fooocus_flask.database import db
 from fooocus_flask.tables import ENDED, PENDING, RUNNING, Task
 
 Moment = dt.datetime | None
+Columns = TypeVarTuple("Columns")
 VARIABLES = 500
 """Values in one statement, well below SQLite's limit."""
 
@@ -67,7 +68,7 @@ def _clear(rows: list[tuple[int, list[str] | None]]) -> tuple[int, int]:
     return len(rows), gevent.get_hub().threadpool.apply(outputs.remove, (paths,))
 
 
-def _queued_between(chosen: Select[Any], start: Moment, end: Moment) -> Select[Any]:
+def _queued_between(chosen: Select[*Columns], start: Moment, end: Moment) -> Select[*Columns]:
     if start:
         chosen = chosen.where(Task.in_queue_mills >= int(start.timestamp() * 1000))
     if end:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -125,8 +126,7 @@ class Runner:
         """Keep an engine running, whatever happens to it."""
         while True:
             self._mail = Queue()
-            environment = self.app.config["ENGINE_ENVIRONMENT"] | threads(self.app.config["ENGINE_THREADS"])
-            self.engine = EngineProcess(self._mail.put, environment)
+            self.engine = EngineProcess(self._mail.put, arguments(self.app), self.app.config["ENGINE_ENVIRONMENT"])
             try:
                 self._attend(self.engine)
             except (EngineGone, OSError) as error:
@@ -223,6 +223,8 @@ class Runner:
         return events.Draw(task.task_id, task.req_params, paths, task.checkpoint, task.notes)
 
 
-def threads(number: int) -> dict[str, str]:
-    """The environment that makes the engine compute with this many threads; 0 leaves it to the engine."""
-    return {"OMP_NUM_THREADS": str(number)} if number else {}
+def arguments(app: Flask) -> list[str]:
+    """The engine process's command line."""
+    threads = app.config["ENGINE_THREADS"]
+    wildcards = ["--wildcards", str(Path(app.instance_path) / "wildcards")]
+    return [*wildcards, *(["--threads", str(threads)] if threads else [])]

@@ -13,7 +13,7 @@ PENDING, RUNNING, FINISHED, FAILED, STOPPED = "pending", "running", "finished", 
 ENDED = (FINISHED, FAILED, STOPPED)
 
 
-class Task(db.Model):  # type: ignore[name-defined, misc]
+class Task(db.Model):  # type: ignore[name-defined]
     """One task. Moments are Unix time in milliseconds; paths lie below the outputs folder."""
 
     __tablename__ = "generate_record"
@@ -49,7 +49,7 @@ class Task(db.Model):  # type: ignore[name-defined, misc]
         return self.task_status in ENDED
 
 
-class Delivery(db.Model):  # type: ignore[name-defined, misc]
+class Delivery(db.Model):  # type: ignore[name-defined]
     """A webhook that is owed, or was; `due_mills` is null once it is delivered or given up."""
 
     __tablename__ = "webhook_delivery"

@@ -1,0 +1,21 @@
+"""How gunicorn serves `wsgi:app`: one gevent worker, for the application owns one engine process."""
+
+import gevent
+
+worker_class = "gevent"
+workers = 1
+bind = "127.0.0.1:7866"
+
+LOOK_EVERY = 0.5
+
+
+def post_worker_init(worker):
+    """Send clients away when the worker is told to stop: an open stream would hold it for the whole graceful timeout."""
+    import fooocus_flask  # not before gevent has patched the worker
+
+    def close_at_stop():
+        while worker.alive:
+            gevent.sleep(LOOK_EVERY)
+        fooocus_flask.close(worker.wsgi)
+
+    gevent.spawn(close_at_stop)

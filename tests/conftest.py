@@ -1,0 +1,109 @@
+"""The real application, on a real database file, with the real engine and a toy checkpoint of random weights."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from PIL import Image
+
+import fooocus_flask
+from fooocus_flask.database import db
+from fooocus_flask.tables import Task
+from tests.serving import Server
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory) -> Path:
+    """A models folder with a toy checkpoint, and a file that is none."""
+    from tests.toy import toy_checkpoint
+
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "checkpoints").mkdir()
+    toy_checkpoint(folder / "checkpoints" / "toy.safetensors")
+    (folder / "checkpoints" / "broken.safetensors").write_bytes(b"no checkpoint at all")
+    return folder
+
+
+@pytest.fixture
+def make_app(tmp_path, models):
+    """Makes applications with these settings; their state lies in the test's own folder."""
+    made = []
+
+    def make(**settings):
+        # One delivery try more than none, and soon: tests do not wait.
+        standing = {"INSTANCE": tmp_path / "instance", "MODELS_PATH": str(models), "ENGINE_THREADS": 1}
+        app = fooocus_flask.create_app(**(standing | settings))
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        fooocus_flask.close(app)
+
+
+@pytest.fixture
+def app(make_app):
+    """An application that does not draw yet: its engine starts with its first task."""
+    return make_app()
+
+
+@pytest.fixture
+def client(app):
+    """Asks the application."""
+    return app.test_client()
+
+
+@pytest.fixture
+def add(app):
+    """Puts a task into the database as if it had been through its life: `add("finished", hours_ago=2)`."""
+
+    def add(status="finished", hours_ago=0, pictures=0, **columns):
+        queued = int((dt.datetime.now().timestamp() - hours_ago * 3600) * 1000)
+        with app.app_context():
+            task = Task(task_id=uuid4().hex, in_queue_mills=queued, task_status=status, base_url="http://h", **columns)
+            task.req_params = columns.get("req_params") or {"image_seed": 2**62, "image_number": 1, "prompt": "a cat"}
+            if status in ("finished", "failed", "stop"):
+                task.start_mills = task.finish_mills = queued
+                task.result = [picture(app, f"{task.task_id}-{number}.png") for number in range(pictures)]
+                task.pictures_done = pictures
+            db.session.add(task)
+            db.session.commit()
+            return task.task_id
+
+    return add
+
+
+def picture(app, name: str, folder: str = "2024-07-05", size=(16, 8)) -> str:
+    """A red picture in the outputs folder; its path below it."""
+    path = Path(app.config["OUTPUT_PATH"]) / folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, "red").save(path)
+    return f"{folder}/{name}"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, models) -> Iterator[Server]:
+    """A server with a ready engine, shared by the tests that leave it as they found it."""
+    server = Server(tmp_path_factory.mktemp("instance"), models).ready()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def make_server(tmp_path, models):
+    """Starts servers for tests that end them, or need settings of their own."""
+    made = []
+
+    def make(*command, **environment):
+        started = Server(tmp_path / "instance", models, *command, **environment)
+        made.append(started)
+        return started
+
+    yield make
+    for server in made:
+        if server.process.poll() is None:
+            server.stop()

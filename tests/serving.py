@@ -1,0 +1,235 @@
+"""A server as a person starts it: a process of its own on a free port, read from over real sockets."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PATIENCE = 60.0
+GENERATE = "/v1/engine/generate/"
+LAUNCHER = [sys.executable, "wsgi.py"]
+GUNICORN = [sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "1", "-b", "127.0.0.1:0", "wsgi:app"]
+
+
+@dataclass
+class Reply:
+    """An answer."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+class Server:
+    """A running server; `said` waits for a line in what it prints."""
+
+    def __init__(self, instance: Path, models: Path, command: list[str] = LAUNCHER, **environment: str) -> None:
+        self.command, self.instance, self.models, self.environment = command, instance, models, environment
+        self.lines: list[str] = []
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again if it was stopped, and wait until it listens."""
+        set_here = {
+            "FOOOCUS_INSTANCE": str(self.instance),
+            "FOOOCUS_MODELS_PATH": str(self.models),
+            "OMP_NUM_THREADS": "1",
+            "API_PORT": "0",
+        }
+        self.process = subprocess.Popen(
+            self.command,
+            cwd=ROOT,
+            env={**os.environ, **set_here, **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._news = threading.Condition()
+        self._seen = len(self.lines)
+        self._reader = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
+        self._reader.start()
+        self.port = int(self.said(r"http://127\.0\.0\.1:(\d+)").group(1))
+
+    def _read(self, output: Any) -> None:
+        with output:
+            for line in output:
+                with self._news:
+                    self.lines.append(line)
+                    self._news.notify_all()
+        with self._news:
+            self.lines.append("<end of output>")
+            self._news.notify_all()
+
+    def said(self, pattern: str) -> re.Match[str]:
+        """The first match in what was printed since the last start; waits for it."""
+
+        def found() -> re.Match[str] | None:
+            return next((match for line in self.lines[self._seen :] if (match := re.search(pattern, line))), None)
+
+        with self._news:
+            if not self._news.wait_for(lambda: found() or "<end of output>" in self.lines[self._seen :], PATIENCE):
+                raise TimeoutError(f"{pattern!r} not in {''.join(self.lines)}")
+            match = found()
+        assert match is not None, "".join(self.lines)
+        return match
+
+    def ready(self) -> Server:
+        """The same server, once its engine takes tasks."""
+        self.said("engine is ready")
+        return self
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+        """One request over a connection of its own; JSON unless `body` is bytes."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body is not None and not isinstance(body, bytes):
+            body, headers = json.dumps(body).encode(), {"Content-Type": "application/json"} | headers
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return Reply(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **headers: str) -> Reply:
+        """GET this path."""
+        return self.ask("GET", path, **headers)
+
+    def draw(self, body: dict[str, Any] | None = None, **headers: str) -> Reply:
+        """Have a small picture drawn."""
+        return self.ask("POST", GENERATE, small(**(body or {})), **headers)
+
+    def submit(self, **members: Any) -> str:
+        """The id of a task that is drawn later."""
+        return self.draw({"async_process": True, **members}).json["task_id"]
+
+    def ended(self, task_id: str) -> dict[str, Any]:
+        """The task's record, once the log says that it ended."""
+        self.said(f"task={task_id} ")
+        return self.get(f"/tasks/{task_id}").json
+
+    def follow(self, path: str = GENERATE, **members: Any) -> Stream:
+        """A stream of a task, at its first byte."""
+        return Stream(self.port, path, small(stream_output=True, **members))
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
+        """End it; its exit status."""
+        self.process.send_signal(how)
+        status = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        return status
+
+
+class Stream:
+    """A streamed answer as it comes off the socket: every read with its moment."""
+
+    def __init__(self, port: int, path: str, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        self.socket.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        self.reads: list[tuple[float, bytes]] = []
+        self._rest = b""
+        while b"\r\n\r\n" not in self._rest:
+            self._rest += self._receive()
+        self.head, _, self._rest = self._rest.partition(b"\r\n\r\n")
+        self.reads.clear()
+
+    def _receive(self) -> bytes:
+        data = self.socket.recv(1 << 20)
+        self.reads.append((time.monotonic(), data))
+        return data
+
+    def header(self, name: str) -> str:
+        """A header's value."""
+        found = re.search(rf"^{name}: (.*?)\r?$", self.head.decode(), re.IGNORECASE | re.MULTILINE)
+        assert found, self.head
+        return found.group(1)
+
+    def chunk(self) -> bytes:
+        """The next chunk of the body; empty at its end."""
+        while b"\r\n" not in self._rest:
+            self._need()
+        size, _, self._rest = self._rest.partition(b"\r\n")
+        length = int(size, 16)
+        while len(self._rest) < length + 2:
+            self._need()
+        data, self._rest = self._rest[:length], self._rest[length + 2 :]
+        return data
+
+    def _need(self) -> None:
+        data = self._receive()
+        assert data, "the stream broke off"
+        self._rest += data
+
+    def chunks(self) -> list[bytes]:
+        """All chunks to the body's end, where the client leaves."""
+        with self.socket:
+            return list(iter(self.chunk, b""))
+
+    def event(self) -> dict[str, Any]:
+        """The next event."""
+        return event(self.chunk())
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events to the end."""
+        return [event(chunk) for chunk in self.chunks()]
+
+    def close(self) -> None:
+        """Go away."""
+        self.socket.close()
+
+
+def event(chunk: bytes) -> dict[str, Any]:
+    """What an event says."""
+    assert chunk.startswith(b"data: {") and chunk.endswith(b"}\r\ndata: \r\n\r\n"), chunk
+    return json.loads(chunk[len(b"data: ") : -len(b"\r\ndata: \r\n\r\n")])
+
+
+def small(**members: Any) -> dict[str, Any]:
+    """A request that is drawn in a tenth of a second."""
+    toy = {"base_model_name": "toy.safetensors", "aspect_ratios_selection": "64*64", "overwrite_step": 2}
+    return {"prompt": "a cat", "style_selections": [], "image_seed": 7, **toy, **members}
+
+
+def engines(of: int) -> list[int]:
+    """The engine processes that this server process started, at any depth."""
+    found = []
+    for child in children(of):
+        found += engines(child)
+        if b"engine.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+            found.append(child)
+    return found
+
+
+def children(of: int) -> list[int]:
+    """The processes that this one started."""
+    return [int(pid) for pid in Path(f"/proc/{of}/task/{of}/children").read_text().split()]
+
+
+def gone(pid: int) -> bool:
+    """Whether the process ends within the time an orphan would be a nuisance."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        poll = __import__("select").poll()
+        poll.register(descriptor)
+        return bool(poll.poll(PATIENCE * 1000))
+    finally:
+        os.close(descriptor)
