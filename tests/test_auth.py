@@ -3,7 +3,7 @@
 import pytest
 from flask import Flask, request
 
-from fooocus_flask import arguments, auth, cors, errors, openapi
+from fooocus_flask import arguments, auth, cors, create_app, errors, openapi
 
 KEY = "schlüssel"
 PICTURE = "/outputs/2024-07-04/cat.png"
@@ -107,3 +107,34 @@ def test_a_token_stays_the_same_until_the_key_changes(app):
 def test_the_key_itself_opens_a_file_without_a_token(app):
     with app.test_request_context(PICTURE, headers={"X-API-KEY": KEY.encode().decode("latin-1")}):
         assert auth.check(PICTURE, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/v1/engine/generate/", 403),
+        ("POST", "/v1/engine/control?action=stop", 403),
+        ("POST", "/v1/tools/generate_mask", 403),
+        ("POST", "/v1/tools/describe-image", 403),
+        ("GET", "/tasks", 403),
+        ("GET", "/tasks/12", 403),
+        ("GET", "/v1/engines/all-models", 403),
+        ("GET", "/v1/engines/styles", 403),
+        ("GET", PICTURE, 403),
+        ("GET", "/", 307),
+        ("GET", "/docs", 200),
+        ("GET", "/redoc", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/ping", 200),
+    ],
+)
+def test_each_route_of_the_contract_is_closed_or_open(tmp_path, method, path, status):
+    client = create_app(INSTANCE=tmp_path, API_KEY=KEY).test_client()
+    assert client.open(path, method=method).status_code == status
+
+
+def test_a_token_opens_a_files_address(tmp_path):
+    app = create_app(INSTANCE=tmp_path, API_KEY=KEY)
+    with app.test_request_context():
+        token = auth.sign(PICTURE)
+    assert app.test_client().get(PICTURE, query_string={"token": token}).status_code == 404
