@@ -13,7 +13,6 @@ RUNTIME = [
     "flask-sqlalchemy>=3.1,<4",
     "sqlalchemy>=2.0.40,<2.2",
     "flask-migrate>=4.1,<5",
-    "flask-cors>=6,<7",
     "flask-swagger-ui>=5.34,<6",
     # the engine; below 2.14 torch has a small CPU build and a CUDA build under one name
     "torch>=2.9,<2.14",
