@@ -1,0 +1,182 @@
+"""The judge: a small classifier that learns the prompts' objects from composites training never saw, and colour checks."""
+
+import json
+import logging
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training import plans
+from training.clock import Clock, cosine
+from training.colours import plain_word, rgb
+from training.compose import Sheet, compose, take
+
+log = logging.getLogger("training")
+SIDE = 96
+DISTRACTORS = [
+    "dog",
+    "horse",
+    "cow",
+    "rabbit",
+    "bear",
+    "fox",
+    "duck",
+    "whale",
+    "snake",
+    "tree",
+    "pear",
+    "orange",
+    "lemon",
+    "carrot",
+    "bread",
+    "donut",
+    "cookie",
+    "cup of coffee",
+    "helicopter",
+    "ufo",
+    "bell",
+    "key",
+    "star",
+    "moon",
+    "cloud",
+    "gift",
+    "soccer ball",
+    "shoe",
+    "hat",
+    "glasses",
+    "woman",
+    "man",
+    "wizard",
+    "skull",
+    "sofa",
+    "chair",
+    "bicycle",
+    "television",
+]
+
+
+def classes(facts: list[dict]) -> dict[str, list[int]]:
+    """Class name -> sprites of that name: the prompts' objects, then distractors that share no sprite with them."""
+    objects = sorted({p["object"] for p in json.loads(plans.PROMPTS.read_text())})
+    found: dict[str, list[int]] = {}
+    taken: set[int] = set()
+    for name in [*objects, *DISTRACTORS]:
+        numbers = [n for n, f in enumerate(facts) if name in f["names"] and n not in taken]
+        if numbers and name not in found:
+            found[name] = numbers
+            taken |= set(numbers)
+    return found
+
+
+def judge_plans(
+    facts: list[dict], groups: dict[str, list[int]], count: int, seed: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Single-object plans of all classes in equal shares, every colour allowed, and their class numbers."""
+    rng, sprites = Random(seed), plans.Sprites(facts, [1.0] * len(facts), set(), set())
+    kept: dict[str, list] = {k: [] for k in ("kind", "colours", "numbers", "layers", "recolour", "effect")}
+    labels, names = [], list(groups)
+    for n in range(count):
+        item, _ = plans.plan(sprites, rng, groups[names[n % len(names)]])
+        for key in kept:
+            kept[key].append(getattr(item, key))
+        labels.append(n % len(names))
+    order = np.array(rng.sample(range(count), count))
+    return {k: np.array(v)[order] for k, v in kept.items()}, np.array(labels)[order]
+
+
+def new_judge(count: int) -> nn.Module:
+    """A small residual-free CNN for 96-pixel pictures."""
+    layers: list[nn.Module] = []
+    for before, after in ((3, 32), (32, 64), (64, 96), (96, 128), (128, 192)):
+        layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        layers += [nn.Conv2d(after, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(192, count))
+
+
+def roughened(pictures: Tensor) -> Tensor:
+    """Blur, noise, hue mixing and shifts, so that the judge reads shapes rather than pixels."""
+    n, device = len(pictures), pictures.device
+    soft = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    pictures = torch.lerp(pictures, soft, torch.rand(n, 1, 1, 1, device=device))
+    mix = torch.eye(3, device=device) + 0.18 * torch.randn(n, 3, 3, device=device)
+    pictures = torch.einsum("nij,njhw->nihw", mix, pictures) + 0.08 * torch.randn(n, 3, 1, 1, device=device)
+    return (pictures + 0.06 * torch.rand(n, 1, 1, 1, device=device) * torch.randn_like(pictures)).clamp(0, 1)
+
+
+def train_judge(sheet: Sheet, clock: Clock, count: int, batch: int) -> tuple[nn.Module, list[str], float]:
+    """The judge, its class names and its accuracy on other composites."""
+    groups = classes(sheet.facts)
+    plan, labels = judge_plans(sheet.facts, groups, count, seed=990_001)
+    pixels = torch.cat(
+        [small(compose(take(plan, slice(at, at + 256)), sheet, 192, 192)) for at in range(0, count, 256)]
+    )
+    truth = torch.from_numpy(labels).to(sheet.device)
+    held = max(1, count // 12)
+    judge = new_judge(len(groups)).to(sheet.device)
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.02)
+    while clock.running():
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-3 * cosine(clock.share)
+        rows = (
+            torch.randint(held, count, (batch,), device=sheet.device)
+            if count > held
+            else torch.zeros(batch, dtype=torch.long, device=sheet.device)
+        )
+        with torch.autocast(sheet.device.type, torch.bfloat16):
+            logits = judge(roughened(pixels[rows].float() / 255))
+        loss = F.cross_entropy(logits.float(), truth[rows], label_smoothing=0.05)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if clock.tick(batch):
+            clock.report(float(loss.detach()))
+    judge.eval()
+    accuracy = (named(judge, pixels[:held].float() / 255) == truth[:held]).float().mean().item()
+    return judge, list(groups), accuracy
+
+
+def small(pictures: Tensor) -> Tensor:
+    """Pictures 0..1 as uint8 at the judge's size."""
+    return (F.interpolate(pictures, size=(SIDE, SIDE), mode="area") * 255).to(torch.uint8)
+
+
+@torch.inference_mode()
+def named(judge: nn.Module, pictures: Tensor) -> Tensor:
+    """The class number of each picture 0..1 [n,3,h,w]."""
+    return torch.cat([judge(F.interpolate(p, size=(SIDE, SIDE), mode="area")).argmax(1) for p in pictures.split(256)])
+
+
+def near(pixels: np.ndarray, word: str) -> np.ndarray:
+    """Which pixels (floats 0..1) carry a colour word."""
+    basic = plain_word(rgb(word))
+    distance = np.abs(pixels - rgb(word)).mean(-1)
+    return (plain_word(pixels) == basic) | (plain_word(pixels) == word) | (distance < 0.12)
+
+
+def colour_seen(picture: np.ndarray, word: str, where: str) -> bool:
+    """Whether a uint8 picture shows the colour: on most of its frame, or on a fifth of what stands out from the frame."""
+    pixels = picture.astype(np.float32) / 255
+    height, width = pixels.shape[:2]
+    edge = np.zeros((height, width), bool)
+    band = max(1, height // 10)
+    edge[:band] = True
+    edge[:, :band] = edge[:, -band:] = True
+    edge[height * 3 // 4 :] = False
+    if where == "background":
+        return bool(near(pixels[edge], word).mean() > 0.5)
+    ground = np.median(pixels[edge], axis=0)
+    middle = pixels[height // 6 : -height // 6, width // 6 : -width // 6]
+    body = middle[np.abs(middle - ground).max(-1) > 0.12]
+    return bool(len(body) > 50 and near(body, word).mean() > 0.2)
+
+
+def load_judge(path: Path, device: torch.device) -> tuple[nn.Module, list[str]]:
+    """A judge saved by run_all."""
+    stored = torch.load(path, map_location=device, weights_only=True)
+    judge = new_judge(len(stored["classes"])).to(device).eval()
+    judge.load_state_dict(stored["weights"])
+    return judge, stored["classes"]
