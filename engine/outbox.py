@@ -1,0 +1,55 @@
+"""What a task sends while it is drawn: made and sent in order, on a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+from engine.events import Message
+
+MOST_WAITING = 4
+"""With more than this waiting a preview is not worth making."""
+
+
+class Outbox:
+    """Encodes, saves and emits off the drawing thread; leaving the `with` block waits until all is sent.
+
+    An error in there is raised by the next call or on leaving.
+    """
+
+    def __init__(self, emit: Callable[[Message], None]) -> None:
+        self._emit = emit
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+        self._waiting: list[Future[None]] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether so much waits that what can be left out should be."""
+        return sum(not job.done() for job in self._waiting) > MOST_WAITING
+
+    def send(self, make: Callable[[], Message]) -> None:
+        """Emit what `make` gives, after all that was sent before."""
+        self._forget_done()
+        self._waiting.append(self._thread.submit(lambda: self._emit(make())))
+
+    def __enter__(self) -> Outbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(wait=True)
+        if error is None:
+            self._forget_done()
+
+    def _forget_done(self) -> None:
+        """Drop the jobs that are done.
+
+        Raises:
+            Exception: what one of them failed with.
+        """
+        done = [job for job in self._waiting if job.done()]
+        self._waiting = [job for job in self._waiting if job not in done]
+        for job in done:
+            job.result()

@@ -1,0 +1,315 @@
+"""One request to its pictures: load, read the prompt, sample, decode, save."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from engine.events import Draw, Ended, Message, PictureDone, Progressed
+from engine.images import codecs
+from engine.images.metadata import Generation, ModelFile, encode_options
+from engine.interruption import Interruption
+from engine.models.catalogue import BUILTIN
+from engine.models.checkpoint import Checkpoint, load_checkpoint
+from engine.models.text_encoders import Conditioning
+from engine.names import BUILTIN_CHECKPOINT
+from engine.outbox import Outbox
+from engine.params import GenerateParams
+from engine.plan import Plan, Progress, left_out, plan_for
+from engine.prompt.styles import Styles
+from engine.prompt.texts import PictureTexts, picture_texts
+from engine.prompt.wildcards import Wildcards
+from engine.sampling.denoiser import Denoiser, Guidance
+from engine.sampling.guidance import unguided
+from engine.sampling.model_sampling import model_sampling
+from engine.sampling.noise import noise_for, start_state, starting_noise
+from engine.sampling.previews import Previewer
+from engine.sampling.samplers import SAMPLERS
+from engine.sampling.schedules import brownian_range, sigmas_for
+from engine.sampling.step import Run, Step
+
+log = logging.getLogger(__name__)
+
+Emit = Callable[[Message], None]
+
+STAGES = ("load", "text", "sampling", "decode", "save")
+LATENT_PIXELS = 8
+
+
+class Stopped(Exception):
+    """The task is to end now."""
+
+
+class Skipped(Exception):
+    """The picture under way is not wanted."""
+
+
+@dataclass
+class Loaded:
+    """The checkpoint in memory, and the file it came from as it was then."""
+
+    checkpoint: Checkpoint
+    file: tuple[str, int, int]
+
+    @cached_property
+    def previewer(self) -> Previewer:
+        """How to see this checkpoint's latents."""
+        return Previewer(self.checkpoint.vae)
+
+
+@dataclass
+class Job:
+    """One task under way."""
+
+    task: Draw
+    plan: Plan
+    outbox: Outbox
+    interruption: Interruption
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def params(self) -> GenerateParams:
+        """The parameters in force."""
+        return self.plan.params
+
+    @cached_property
+    def progress(self) -> Progress:
+        """The task's percentages."""
+        return Progress(self.plan.steps, self.params.image_number)
+
+    def tell(self, percent: int, message: str) -> None:
+        """Emit a progress message."""
+        self.outbox.send(lambda: Progressed(self.task.task_id, percent, message))
+
+    def stop_if_asked(self) -> None:
+        """End the task between two pieces of work that belong to no picture."""
+        if self.interruption.stopping:
+            raise Stopped
+
+    def end_picture_if_asked(self) -> None:
+        """End the task or the picture between two pieces of work on it."""
+        self.stop_if_asked()
+        if self.interruption.take_skip():
+            raise Skipped
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time spent inside to a stage."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - started
+
+
+class Pipeline:
+    """Draws tasks one after another; the last checkpoint stays loaded."""
+
+    def __init__(self, device: str | torch.device, wildcards: Path | None = None, builtin: Path = BUILTIN) -> None:
+        self.device = torch.device(device)
+        self.builtin = builtin
+        self.styles = Styles()
+        self.wildcards = Wildcards([wildcards] if wildcards else [])
+        self._loaded: Loaded | None = None
+
+    @torch.inference_mode()
+    def draw(self, task: Draw, emit: Emit, interruption: Interruption | None = None) -> Ended:
+        """Draw the task's pictures into its outputs; `emit` hears of everything but the end, from another thread.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be drawn with.
+            OSError: a picture could not be written.
+        """
+        plan = plan_for(GenerateParams.from_dict(task.params), builtin=task.checkpoint is None)
+        with Outbox(emit) as outbox:
+            job = Job(task, plan, outbox, interruption or Interruption(), notes=[*task.notes, *plan.notes])
+            outcome = self._outcome(job)
+        log.info("task %s %s: %s", task.task_id, outcome, {name: round(s, 3) for name, s in job.seconds.items()})
+        drawn_with = {"checkpoint": self._name(job), "builtin": task.checkpoint is None}
+        return Ended(task.task_id, outcome, None, job.seconds, drawn_with, job.notes)
+
+    def _outcome(self, job: Job) -> str:
+        try:
+            loaded = self._load(job)
+            pictures = picture_texts(job.params, self.styles, self.wildcards)
+            job.notes += left_out(pictures)
+            conditionings = self._encoded(job, loaded.checkpoint, pictures)
+            for index, (picture, conditioning) in enumerate(zip(pictures, conditionings, strict=True)):
+                self._draw_one(job, loaded, index, picture, conditioning)
+        except Stopped:
+            return "stopped"
+        return "finished"
+
+    def _load(self, job: Job) -> Loaded:
+        """The task's checkpoint, in memory."""
+        job.tell(Progress.LOADING, "Loading models ...")
+        path = self.builtin if job.task.checkpoint is None else Path(job.task.checkpoint)
+        with job.timed("load"):
+            if self._loaded is None or self._loaded.file != _identity(path):
+                self._loaded = None
+                gc.collect()
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                self._loaded = Loaded(load_checkpoint(path, self.device), _identity(path))
+        return self._loaded
+
+    def _encoded(
+        self, job: Job, checkpoint: Checkpoint, pictures: list[PictureTexts]
+    ) -> list[tuple[Conditioning, Conditioning | None]]:
+        """Each picture's positive and negative conditioning; no negative one where guidance does not use it."""
+        count, clip_skip = len(pictures), job.params.clip_skip
+        job.tell(Progress.PROMPTS, "Reading the prompt ...")
+        positive: list[Conditioning] = []
+        negative: list[Conditioning | None] = []
+        with job.timed("text"):
+            for number, picture in enumerate(pictures, 1):
+                job.stop_if_asked()
+                job.tell(Progress.POSITIVE, f"Encoding the prompt of image {number}/{count} ...")
+                positive.append(checkpoint.text_encoders.encode(picture.positive, picture.positive_top_k, clip_skip))
+            for number, picture in enumerate(pictures, 1):
+                job.stop_if_asked()
+                if unguided(job.params.guidance_scale):
+                    negative.append(None)
+                    continue
+                job.tell(Progress.PREPARED, f"Encoding the negative prompt of image {number}/{count} ...")
+                negative.append(checkpoint.text_encoders.encode(picture.negative, picture.negative_top_k, clip_skip))
+        return list(zip(positive, negative, strict=True))
+
+    def _draw_one(
+        self,
+        job: Job,
+        loaded: Loaded,
+        index: int,
+        picture: PictureTexts,
+        conditioning: tuple[Conditioning, Conditioning | None],
+    ) -> None:
+        """Sample, decode and save one picture; a skipped one leaves a note."""
+        number, count = index + 1, job.params.image_number
+        job.tell(job.progress.done(index), f"Preparing task {number}/{count} ...")
+        try:
+            job.end_picture_if_asked()
+            with job.timed("sampling"):
+                latent = self._sampled(job, loaded, index, picture.seed, conditioning)
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
+            with job.timed("decode"):
+                pixels = loaded.checkpoint.vae.decode(latent)[0]
+            if job.interruption.take_skip():
+                raise Skipped
+        except Skipped:
+            job.notes.append(f"Image {number} was skipped")
+            return
+        job.tell(job.progress.done(number), f"Saving image {number}/{count} to system ...")
+        job.outbox.send(lambda: self._saved(job, index, picture, pixels))
+
+    def _sampled(
+        self,
+        job: Job,
+        loaded: Loaded,
+        index: int,
+        seed: int,
+        conditioning: tuple[Conditioning, Conditioning | None],
+    ) -> Tensor:
+        """The clean latent `[1, channels, h, w]` of one picture, in the UNet's scale."""
+        params, checkpoint = job.params, loaded.checkpoint
+        sampler, scheduler, steps = params.sampler_name, params.scheduler_name, job.plan.steps
+        width, height = generation_size(params)
+        shape = (1, checkpoint.latent_channels, height // LATENT_PIXELS, width // LATENT_PIXELS)
+        sampling = model_sampling(checkpoint.prediction, scheduler)
+        sigmas = sigmas_for(sampling, scheduler, sampler, steps)
+        empty = torch.zeros(shape, device=self.device)
+        x = start_state(starting_noise(seed, shape).to(self.device), empty, sigmas, sampling)
+        noise = noise_for(sampler, x, seed, *brownian_range(sampling, scheduler, sampler, steps))
+        denoise = Denoiser(checkpoint.unet, sampling, guidance_of(params), *conditioning, (width, height))
+        return driven(
+            SAMPLERS[sampler](denoise, x, sigmas, noise, sampling), lambda step: self._stepped(job, loaded, index, step)
+        )
+
+    def _stepped(self, job: Job, loaded: Loaded, index: int, step: Step) -> None:
+        """At every sampling step: end if asked, then tell how far it is and what is to be seen."""
+        job.end_picture_if_asked()
+        number = min(step.index + 1, job.plan.steps)
+        percent = job.progress.at(index, number)
+        message = f"Sampling step {number}/{job.plan.steps}, image {index + 1}/{job.params.image_number} ..."
+        if job.params.disable_preview or job.outbox.busy:
+            job.tell(percent, message)
+            return
+        seen = loaded.previewer.pixels(step.denoised)
+        task_id = job.task.task_id
+        job.outbox.send(lambda: Progressed(task_id, percent, message, codecs.encode_small_png(seen.cpu().numpy())))
+
+    def _saved(self, job: Job, index: int, picture: PictureTexts, pixels: codecs.Pixels) -> PictureDone:
+        """The picture in its file, with its metadata."""
+        path = Path(job.task.outputs[index])
+        output_format = path.suffix.removeprefix(".").lower()
+        with job.timed("save"):
+            options = encode_options(self._generation(job, picture), output_format)
+            codecs.write(path, codecs.encode(pixels, output_format, **options))
+        height, width, _ = pixels.shape
+        return PictureDone(job.task.task_id, index, str(path), picture.seed, width, height)
+
+    def _generation(self, job: Job, picture: PictureTexts) -> Generation:
+        """How the picture was drawn, for its metadata."""
+        return Generation(
+            params=job.params,
+            seed=picture.seed,
+            steps=job.plan.steps,
+            size=generation_size(job.params),
+            prompt=picture.prompt,
+            negative_prompt=picture.negative_prompt,
+            positive_texts=tuple(picture.positive),
+            negative_texts=tuple(picture.negative),
+            styles=tuple(picture.styles),
+            base_model=ModelFile(self._name(job)),
+            notes=tuple(job.notes),
+        )
+
+    def _name(self, job: Job) -> str:
+        """The checkpoint's name as requests spell it."""
+        return BUILTIN_CHECKPOINT if job.task.checkpoint is None else job.params.base_model_name
+
+
+def generation_size(params: GenerateParams) -> tuple[int, int]:
+    """Width and height of what is drawn: whole latent pixels."""
+    width, height = params.size
+    return width // LATENT_PIXELS * LATENT_PIXELS, height // LATENT_PIXELS * LATENT_PIXELS
+
+
+def guidance_of(params: GenerateParams) -> Guidance:
+    """How strongly the prompt counts in a request."""
+    return Guidance(
+        params.guidance_scale,
+        params.adaptive_cfg,
+        params.sharpness,
+        params.adm_scaler_positive,
+        params.adm_scaler_negative,
+        params.adm_scaler_end,
+    )
+
+
+def driven(run: Run, on_step: Callable[[Step], None]) -> Tensor:
+    """The last state of a sampler's run; `on_step` hears of every step."""
+    while True:
+        try:
+            step = next(run)
+        except StopIteration as end:
+            return end.value
+        on_step(step)
+
+
+def _identity(path: Path) -> tuple[str, int, int]:
+    """Which file, in which state; a missing one is for the loader to tell."""
+    if not path.is_file():
+        return str(path), 0, 0
+    stat = path.stat()
+    return str(path), stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,171 @@
+"""The engine process: `python -m engine.worker FD`. Its main thread reads commands, its GPU thread draws.
+
+It speaks frames of `engine.wire` on the inherited socket FD and ends at once when the other side is gone. Standard
+output and error are logs. gevent never enters this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, BinaryIO
+
+from engine import wire
+from engine.events import Draw, Ended, Message, Ready, Skip, Stop, from_wire
+from engine.interruption import Interruption
+from engine.models.catalogue import BUILTIN
+
+if TYPE_CHECKING:
+    from engine.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+Emit = Callable[[Message], None]
+
+
+class Channel:
+    """The socket to the web process; any thread may send."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._socket.setblocking(True)
+        self.stream: BinaryIO = self._socket.makefile("rb")
+        self._sending = Lock()
+
+    def send(self, message: Message) -> None:
+        """Send one message whole."""
+        frame = wire.pack(*message.to_wire())
+        with self._sending:
+            self._socket.sendall(frame)
+
+
+class GpuThread(Thread):
+    """Draws one task after another; every event goes to `emit`."""
+
+    def __init__(self, make_pipeline: Callable[[], Pipeline], emit: Emit) -> None:
+        super().__init__(name="gpu", daemon=True)
+        self.make_pipeline, self.emit = make_pipeline, emit
+        self.tasks: SimpleQueue[Draw] = SimpleQueue()
+        self.interruptions: dict[str, Interruption] = {}
+
+    def submit(self, task: Draw) -> None:
+        """Queue a task."""
+        self.interruptions[task.task_id] = Interruption()
+        self.tasks.put(task)
+
+    def interruption(self, task_id: str) -> Interruption | None:
+        """Where to ask for a task's end; None when it is over or unknown."""
+        return self.interruptions.get(task_id)
+
+    def run(self) -> None:
+        """Start the pipeline, say so, and draw for ever; a process that cannot draw ends."""
+        try:
+            pipeline = self.make_pipeline()
+            self.emit(ready(pipeline))
+            while True:
+                self.run_one(pipeline, self.tasks.get())
+        except BaseException:
+            log.exception("the engine ends")
+            os._exit(1)
+
+    def run_one(self, pipeline: Pipeline, task: Draw) -> None:
+        """Draw one task and emit its end, whatever happens in between."""
+        try:
+            ended = pipeline.draw(task, self.emit, self.interruptions[task.task_id])
+        except Exception as error:  # this loop must outlive its work
+            log.exception("task %s failed", task.task_id)
+            ended = Ended(task.task_id, "failed", reason(error), notes=task.notes)
+        del self.interruptions[task.task_id]
+        self.emit(ended)
+
+
+def reason(error: Exception) -> str:
+    """Why a task failed, for the client to read."""
+    import torch
+
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        torch.cuda.empty_cache()
+        return "The GPU ran out of memory; a smaller picture or fewer other programs on this GPU would help"
+    if isinstance(error, MemoryError):
+        return "The engine ran out of memory; a smaller picture would help"
+    text = str(error) or repr(error)
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+
+
+def ready(pipeline: Pipeline) -> Ready:
+    """What this engine draws on."""
+    import torch
+
+    device = pipeline.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return Ready(name, torch.__version__)
+
+
+def obey(stream: BinaryIO, gpu: GpuThread) -> None:
+    """Hand on commands until the other side is gone."""
+    while True:
+        try:
+            message = from_wire(*wire.read(stream))
+        except (EOFError, OSError):
+            return
+        if isinstance(message, Draw):
+            gpu.submit(message)
+        elif isinstance(message, Stop | Skip):
+            interruption = gpu.interruption(message.task_id)
+            if interruption is None:
+                log.info("%s came too late for task %s", type(message).__name__, message.task_id)
+            elif isinstance(message, Stop):
+                interruption.stop()
+            else:
+                interruption.skip()
+
+
+def pipeline_maker(arguments: argparse.Namespace) -> Callable[[], Pipeline]:
+    """How to start the pipeline: torch is imported there, in the thread that draws."""
+
+    def make() -> Pipeline:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch loads OpenMP
+        import torch
+
+        from engine.pipeline import Pipeline
+
+        torch.set_num_threads(arguments.threads)
+        device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return Pipeline(device, arguments.wildcards, arguments.builtin)
+
+    return make
+
+
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parser = argparse.ArgumentParser(prog="engine.worker", description="The engine process of fooocus-flask.")
+    parser.add_argument("fd", type=int, help="the inherited socket to the web process")
+    parser.add_argument("--threads", type=int, default=cores, help="CPU threads that draw; all cores")
+    parser.add_argument("--device", help="cuda, cpu, ...; CUDA if there is one")
+    parser.add_argument("--wildcards", type=Path, help="folder of the user's own word lists")
+    parser.add_argument("--builtin", type=Path, default=BUILTIN, help="file of the built-in model")
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    """Serve until the web process is gone."""
+    arguments = parse()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s engine %(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the web process, which then closes the socket
+    channel = Channel(arguments.fd)
+    gpu = GpuThread(pipeline_maker(arguments), channel.send)
+    gpu.start()
+    obey(channel.stream, gpu)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

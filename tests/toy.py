@@ -1,0 +1,41 @@
+"""A toy checkpoint of random weights, and requests for it: the real engine at a size that draws in milliseconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.make_checkpoint import SIZES, write
+from engine.events import Draw
+from engine.params import GenerateParams
+from schemas.generate import DEFAULTS
+
+
+def toy_checkpoint(path: Path, seed: int = 0) -> Path:
+    """Write the toy checkpoint (7 MB, most of it the token table)."""
+    write(path, SIZES["tiny"], seed)
+    return path
+
+
+def toy_params(**changes) -> GenerateParams:
+    """A request for one small picture in few steps; `changes` are members of the request."""
+    small = {
+        "prompt": "a red cat",
+        "aspect_ratios_selection": "128×96",
+        "overwrite_step": 3,
+        "image_seed": 7,
+        "image_number": 1,
+        "style_selections": [],
+        "loras": [],
+        "save_name": None,
+        "input_image_checkbox": True,
+        "invert_mask_checkbox": False,
+        "inpaint_advanced_masking_checkbox": False,
+    }
+    return GenerateParams.from_dict({**DEFAULTS, **small, **changes})
+
+
+def toy_draw(folder: Path, task_id: str = "task", checkpoint: Path | None = None, **changes) -> Draw:
+    """A command to draw a small request into `folder`."""
+    params = toy_params(**changes)
+    outputs = [str(folder / f"{task_id}-{n}.{params.output_format}") for n in range(params.image_number)]
+    return Draw(task_id, params.to_dict(), outputs, str(checkpoint) if checkpoint else None)
