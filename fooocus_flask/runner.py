@@ -89,11 +89,11 @@ class Runner:
         if greenlet is None:
             return
         atexit.unregister(self.close)
-        greenlet.kill()
         if self._task is not None:
             with self.app.app_context():
                 tasks.give_back(self._task.task_id)
-            self._task = None
+        greenlet.kill()
+        self._task = None
 
     def wake(self) -> None:
         """Look into the queue."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fooocus_flask.database import db
@@ -26,7 +26,7 @@ class Task(db.Model):  # type: ignore[name-defined]
     start_mills: Mapped[int | None] = mapped_column(BigInteger)
     finish_mills: Mapped[int | None] = mapped_column(BigInteger)
     task_status: Mapped[str] = mapped_column(String(255), default=PENDING)
-    progress: Mapped[float | None]
+    progress: Mapped[float | None] = mapped_column(Float)
     webhook_url: Mapped[str] = mapped_column(Text, default="")
     result: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     pictures_done: Mapped[int] = mapped_column(default=0)

@@ -43,17 +43,17 @@ class Courier:
     def __init__(self, app: Flask) -> None:
         self.app = app
         self._pool = Pool(AT_ONCE)
-        self._under_way: set[int] = set()
+        self.under_way: dict[int, gevent.Greenlet] = {}
 
     def look(self) -> None:
         """Set out with every delivery that is owed and not under way."""
         for number in db.session.scalars(select(Delivery.id).where(Delivery.due_mills.is_not(None))):
-            if number not in self._under_way:
-                self._under_way.add(number)
-                gevent.spawn(self._deliver, number)
+            if number not in self.under_way:
+                self.under_way[number] = gevent.spawn(self._deliver, number)
 
     def close(self) -> None:
         """Leave the rest to the next start."""
+        gevent.killall(list(self.under_way.values()))
         self._pool.kill()
 
     def _deliver(self, number: int) -> None:
@@ -63,7 +63,7 @@ class Courier:
                 gevent.sleep(wait)
                 self._pool.apply(self._try, (number,))
         finally:
-            self._under_way.discard(number)
+            self.under_way.pop(number, None)
 
     def _seconds_left(self, number: int) -> float | None:
         """Seconds until it is due; None if nothing is owed."""

@@ -8,12 +8,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from flask.testing import FlaskClient
 from PIL import Image
 
 import fooocus_flask
 from fooocus_flask.database import db
 from fooocus_flask.tables import Task
-from tests.serving import Server
+from tests.serving import Server, small
 
 
 @pytest.fixture(scope="session")
@@ -28,15 +29,22 @@ def models(tmp_path_factory) -> Path:
     return folder
 
 
+class Client(FlaskClient):
+    """Asks an application, and reads answers to their end."""
+
+    def open(self, *args, buffered=True, **kwargs):
+        return super().open(*args, buffered=buffered, **kwargs)
+
+
 @pytest.fixture
 def make_app(tmp_path, models):
     """Makes applications with these settings; their state lies in the test's own folder."""
     made = []
 
     def make(**settings):
-        # One delivery try more than none, and soon: tests do not wait.
         standing = {"INSTANCE": tmp_path / "instance", "MODELS_PATH": str(models), "ENGINE_THREADS": 1}
         app = fooocus_flask.create_app(**(standing | settings))
+        app.test_client_class = Client
         made.append(app)
         return app
 
@@ -61,11 +69,11 @@ def client(app):
 def add(app):
     """Puts a task into the database as if it had been through its life: `add("finished", hours_ago=2)`."""
 
-    def add(status="finished", hours_ago=0, pictures=0, **columns):
+    def add(status="finished", hours_ago=0, pictures=0, params=(), **columns):
         queued = int((dt.datetime.now().timestamp() - hours_ago * 3600) * 1000)
         with app.app_context():
             task = Task(task_id=uuid4().hex, in_queue_mills=queued, task_status=status, base_url="http://h", **columns)
-            task.req_params = columns.get("req_params") or {"image_seed": 2**62, "image_number": 1, "prompt": "a cat"}
+            task.req_params = small(image_number=1, output_format="png", save_name=None, **dict(params))
             if status in ("finished", "failed", "stop"):
                 task.start_mills = task.finish_mills = queued
                 task.result = [picture(app, f"{task.task_id}-{number}.png") for number in range(pictures)]

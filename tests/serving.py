@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -185,12 +186,15 @@ class Stream:
             return list(iter(self.chunk, b""))
 
     def event(self) -> dict[str, Any]:
-        """The next event."""
-        return event(self.chunk())
+        """The next event; comments between are passed over."""
+        chunk = self.chunk()
+        while chunk.startswith(b": ping"):
+            chunk = self.chunk()
+        return event(chunk)
 
     def events(self) -> list[dict[str, Any]]:
         """All events to the end."""
-        return [event(chunk) for chunk in self.chunks()]
+        return [event(chunk) for chunk in self.chunks() if not chunk.startswith(b": ping")]
 
     def close(self) -> None:
         """Go away."""
@@ -226,10 +230,11 @@ def children(of: int) -> list[int]:
 
 def gone(pid: int) -> bool:
     """Whether the process ends within the time an orphan would be a nuisance."""
-    descriptor = os.pidfd_open(pid)
     try:
-        poll = __import__("select").poll()
-        poll.register(descriptor)
-        return bool(poll.poll(PATIENCE * 1000))
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], PATIENCE)[0])
     finally:
         os.close(descriptor)

@@ -57,7 +57,9 @@ def test_an_image_type_is_answered_with_the_picture(server, accept, answered, he
     assert server.get(f"/tasks/{reply.headers['X-Task-Id']}").json["req_params"]["image_number"] == 1
 
 
-@pytest.mark.parametrize("accept", ["*/*", "text/html", "application/json, image/png;q=0.9", "image/png;q=0", "text/html,image/webp"])
+@pytest.mark.parametrize(
+    "accept", ["*/*", "text/html", "application/json, image/png;q=0.9", "image/png;q=0", "text/html,image/webp"]
+)
 def test_other_types_are_answered_with_the_record(server, accept):
     assert server.draw(Accept=accept).headers["Content-Type"] == "application/json"
 
@@ -140,7 +142,7 @@ def test_a_failed_stream_ends_with_the_reason(server):
     assert "broken.safetensors" in last["error"]
 
 
-def test_a_full_queue_refuses_and_says_when_to_come_back(make_app, request):
+def test_a_full_queue_refuses_and_says_when_to_come_back(make_app):
     app = make_app(QUEUE_LIMIT=1)
     with app.app_context():
         waiting_task(app)

@@ -14,7 +14,7 @@ from PIL import Image
 from fooocus_flask import streams
 from tests.serving import event
 
-LONG = {"overwrite_step": 80}
+LONG = {"overwrite_step": 50}
 
 
 def test_the_headers_leave_before_the_first_event(server):

@@ -1,0 +1,93 @@
+"""Stopping and skipping: bound to one task, in the words clients compare with."""
+
+import pytest
+
+CONTROL = "/v1/engine/control"
+LONG = {"overwrite_step": 120}
+
+
+def control(server, action, **body):
+    """What the server says to this action."""
+    return server.ask("POST", f"{CONTROL}?action={action}", body or None).json["message"]
+
+
+def drawing(server, **members):
+    """The stream of a task that draws."""
+    stream = server.follow(**(LONG | members))
+    while "Sampling step" not in stream.event()["message"]:
+        pass
+    return stream
+
+
+def test_stop_ends_the_running_task_and_keeps_what_is_done(server):
+    stream = server.follow(**LONG | {"image_number": 2})
+    while "image 2/2" not in stream.event()["message"]:
+        pass
+    assert control(server, "stop") == "task stoped"
+    last = stream.events()[-1]
+    told = server.get(f"/tasks/{stream.header('X-Task-Id')}").json
+    assert (last["message"], last["images"]) == ("Finished", told["result"])
+    assert (told["task_status"], told["pictures_done"]) == ("stop", 1)
+    assert 40 < told["progress"] < 100
+
+
+def test_skip_drops_one_picture_and_goes_on(server):
+    stream = drawing(server, image_number=2)
+    assert control(server, "skip") == "task skiped"
+    assert len(stream.events()[-1]["images"]) == 1
+    told = server.get(f"/tasks/{stream.header('X-Task-Id')}").json
+    assert (told["task_status"], told["pictures_done"], told["progress"]) == ("finished", 1, 100)
+
+
+def test_a_stopped_picture_is_an_answer_without_one(server):
+    stream = drawing(server)
+    waiting = server.submit(**LONG)
+    assert server.ask("POST", CONTROL, {"action": "stop", "task_id": waiting}).json == {"message": "task stoped"}
+    assert control(server, "stop") == "task stoped"
+    assert stream.events()[-1]["images"] == []
+    assert server.get(f"/tasks/{waiting}").json["task_status"] == "stop"
+
+
+def test_a_late_stop_leaves_the_next_task_alone(server):
+    stream = drawing(server)
+    following = server.submit()
+    assert control(server, "stop") == control(server, "stop") == "task stoped"
+    stream.events()
+    assert server.ended(following)["task_status"] == "finished"
+
+
+@pytest.mark.parametrize("path", [CONTROL, CONTROL + "/"])
+@pytest.mark.parametrize(
+    "sent",
+    [{"query_string": {"action": "stop"}}, {"json": {"action": "stop"}}, {"data": {"action": "stop"}}],
+)
+def test_query_json_and_form_do_and_nothing_may_be_running(client, path, sent):
+    reply = client.post(path, **sent)
+    assert (reply.status_code, reply.json) == (200, {"message": "No task running"})
+
+
+def test_another_word_changes_nothing(client):
+    assert client.post(f"{CONTROL}?action=pause").json == {"message": "Invalid control action"}
+
+
+def test_an_action_is_needed(client):
+    reply = client.post(CONTROL)
+    assert reply.status_code == 422
+    assert [(fault["type"], fault["loc"]) for fault in reply.json["detail"]] == [("missing", ["query", "action"])]
+
+
+def test_an_unknown_task_is_told(client):
+    assert client.post(CONTROL, json={"action": "stop", "task_id": "nix"}).status_code == 404
+
+
+def test_an_ended_task_cannot_be_stopped(client, add):
+    task_id = add("finished")
+    assert client.post(CONTROL, json={"action": "stop", "task_id": task_id}).json == {"message": "No task running"}
+    assert client.get(f"/tasks/{task_id}").json["task_status"] == "finished"
+
+
+def test_a_waiting_task_can_be_stopped_but_not_skipped(client, add):
+    task_id = add("pending")
+    assert client.post(CONTROL, json={"action": "skip", "task_id": task_id}).json == {"message": "No task running"}
+    assert client.post(CONTROL, json={"action": "stop", "task_id": task_id}).json == {"message": "task stoped"}
+    assert client.get(f"/tasks/{task_id}").json["task_status"] == "stop"

@@ -1,0 +1,42 @@
+"""The same application under gunicorn."""
+
+import time
+
+import pytest
+
+from tests.serving import GUNICORN, Server, engines, event, gone
+
+
+@pytest.fixture(scope="module")
+def gunicorn(tmp_path_factory, models):
+    """gunicorn with a ready engine."""
+    server = Server(tmp_path_factory.mktemp("gunicorn"), models, GUNICORN).ready()
+    yield server
+    server.stop()
+
+
+def test_a_picture_is_drawn(gunicorn):
+    reply = gunicorn.draw(Accept="image/webp")
+    assert (reply.status, reply.headers["Content-Type"]) == (200, "image/webp")
+    assert gunicorn.get("/ready").json == {"ready": True}
+
+
+def test_events_come_one_by_one_and_headers_before_them(gunicorn):
+    stream = gunicorn.follow(overwrite_step=50)
+    assert stream.header("X-Accel-Buffering") == "no" and stream.header("X-Task-Id")
+    chunks = stream.chunks()
+    assert event(chunks[-1])["message"] == "Finished"
+    reads = [data for _, data in stream.reads if b"data: {" in data]
+    assert [data.count(b"data: {") for data in reads] == [1] * len(chunks)
+
+
+def test_there_is_one_engine_and_an_open_stream_does_not_hold_the_stop(make_server):
+    gunicorn = make_server(GUNICORN).ready()
+    (engine,) = engines(gunicorn.process.pid)
+    stream = gunicorn.follow(overwrite_step=200, image_number=32)
+    stream.event()
+    begun = time.monotonic()
+    assert gunicorn.stop() == 0
+    assert time.monotonic() - begun < 10
+    assert gone(engine)
+    stream.close()

@@ -1,0 +1,24 @@
+"""Whether the server answers and whether it can draw."""
+
+import pytest
+
+
+@pytest.mark.parametrize("path", ["/ping", "/ping/"])
+def test_ping_is_answered(client, path):
+    reply = client.get(path)
+    assert (reply.status_code, reply.json) == (200, "pong")
+
+
+def test_no_key_is_needed(make_app):
+    client = make_app(API_KEY="secret").test_client()
+    assert (client.get("/ping").status_code, client.get("/ready").status_code) == (200, 503)
+
+
+def test_the_service_is_not_ready_before_its_engine_is(client):
+    reply = client.get("/ready")
+    assert (reply.status_code, reply.json) == (503, {"ready": False})
+
+
+def test_the_service_is_ready_once_its_engine_is(server):
+    reply = server.get("/ready")
+    assert (reply.status, reply.json) == (200, {"ready": True})

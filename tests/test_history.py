@@ -1,0 +1,136 @@
+"""The tasks in the database: tables, their one way forward, and what is noted as it happens."""
+
+import datetime as dt
+import logging
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from fooocus_flask import history, logs, outputs, signals, tasks
+from fooocus_flask.database import db
+from fooocus_flask.tables import Delivery, Task
+
+TWO = {"image_number": 2}
+
+
+@pytest.fixture
+def context(app):
+    """Inside the application."""
+    with app.app_context():
+        yield app
+
+
+def test_the_migrations_make_the_tables(context):
+    with db.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), db.metadata) == []
+
+
+def test_the_database_is_set_up_for_many_readers_and_one_writer(context):
+    with db.engine.connect() as connection:
+        values = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        ]
+    assert values == ["wal", 1, 1, 5000]
+
+
+@pytest.mark.parametrize("column", ["task_id", "in_queue_mills", "task_status"])
+def test_what_is_searched_for_has_an_index(context, column):
+    plan = db.session.execute(db.text(f"EXPLAIN QUERY PLAN SELECT id FROM generate_record WHERE {column} = '1'")).all()
+    assert "INDEX" in str(plan)
+
+
+def test_the_oldest_waiting_task_is_claimed_first(context, add):
+    first, second = add("pending", params=TWO), add("pending", params=TWO)
+    assert [tasks.claim().task_id, tasks.end(first, "finished").task_status] == [first, "finished"]
+    assert (tasks.claim().task_id, tasks.end(second, "stop").task_status, tasks.claim()) == (second, "stop", None)
+
+
+def test_a_task_left_in_the_middle_is_claimed_before_all_others(context, add):
+    add("pending", params=TWO)
+    left = add("running", params=TWO, start_mills=5, attempts=1)
+    task = tasks.claim()
+    assert (task.task_id, task.attempts, task.start_mills) == (left, 2, 5)
+
+
+def test_an_ended_task_stays_as_it_is(context, add):
+    task_id = add("finished", pictures=1)
+    assert [tasks.end(task_id, status) for status in ("failed", "stop", "finished")] == [None, None, None]
+    assert tasks.claim() is None
+    assert tasks.find(task_id).task_status == "finished"
+
+
+def test_a_task_that_waits_cannot_be_finished(context, add):
+    assert tasks.end(add("pending"), "finished") is None
+
+
+def test_another_attempt_writes_the_same_files(context, add):
+    add("pending", params=TWO)
+    first, second = tasks.claim().files, tasks.claim().files
+    assert first == second and len(set(first)) == 2
+
+
+def test_pictures_are_kept_as_they_come_and_only_once(context, add):
+    task_id = add("running", result=[])
+    for path in ("a.png", "b.png", "a.png"):
+        signals.tell(signals.picture_done, context, task_id=task_id, path=path, index=0, seed=1, width=8, height=8)
+    task = tasks.find(task_id)
+    assert (task.result, task.pictures_done) == (["a.png", "b.png"], 2)
+
+
+def test_a_failing_receiver_keeps_nobody_from_hearing(context, caplog):
+    heard = []
+
+    def fail(app, **_):
+        raise RuntimeError("no")
+
+    def hear(app, **_):
+        heard.append(app)
+
+    with signals.task_started.connected_to(fail), signals.task_started.connected_to(hear):
+        signals.tell(signals.task_started, context, task=Task(task_id="1"))
+    assert heard == [context]
+    assert "no" in caplog.text
+
+
+def test_a_file_of_the_same_name_is_never_overwritten(context):
+    now = dt.datetime(2024, 7, 5, 9, 31, 10)
+    params = {"save_name": "cat", "image_number": 2, "output_format": "webp"}
+    assert outputs.names(params, now) == ["2024-07-05/cat-0.webp", "2024-07-05/cat-1.webp"]
+    taken = outputs.folder() / "2024-07-05" / "cat-1.webp"
+    taken.parent.mkdir(parents=True)
+    taken.touch()
+    assert all(name.startswith("2024-07-05/cat_") for name in outputs.names(params, now))
+
+
+def test_a_folder_beside_the_day_may_be_named(context):
+    params = {"save_name": "../pets/cat", "image_number": 1, "output_format": "png"}
+    assert outputs.names(params, dt.datetime.now()) == ["pets/cat-0.png"]
+
+
+def test_a_task_is_one_line_in_the_log(context, add, caplog):
+    with caplog.at_level(logging.INFO, logger=logs.PACKAGE):
+        task_id = add("running", params=TWO, start_mills=2**41)
+        tasks.end(task_id, "failed", {"load": 1.25, "sampling": 2.0}, error="out of memory")
+    (line,) = [record.getMessage() for record in caplog.records if record.name == f"{logs.PACKAGE}.task"]
+    assert line.startswith(f"task={task_id} status=failed pictures=0/2 attempt=0 queue=")
+    assert " load=1.250 text=0.000 sampling=2.000 decode=0.000 save=0.000 total=" in line
+    assert line.endswith("error='out of memory'")
+
+
+def test_a_deleted_task_takes_its_webhooks_along(context, add):
+    task_id = add("finished", webhook_url="http://h")
+    db.session.add(Delivery(record_id=tasks.find(task_id).id, url="http://h"))
+    db.session.commit()
+    assert history.clear_one(tasks.find(task_id)) == (1, 0)
+    assert db.session.query(Delivery).count() == 0
+
+
+def test_flask_sees_the_database_as_it_is(tmp_path, monkeypatch, make_app):
+    monkeypatch.setenv("FLASK_RUN_FROM_CLI", "true")
+    app = make_app(INSTANCE=tmp_path / "bare")
+    with app.app_context():
+        assert db.inspect(db.engine).get_table_names() == []
+    assert (Path(app.instance_path) / "db.sqlite3").parent.is_dir()

@@ -1,0 +1,47 @@
+"""Endpoints: found by place, or by the entry point of another package."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from pkgutil import iter_modules
+
+import pytest
+
+import blueprints
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = Path(__file__).with_name("example_blueprint")
+PROGRAM = """
+from fooocus_flask import create_app
+app = create_app(API_KEY="secret")
+client = app.test_client()
+print(client.get("/hello").status_code, client.get("/hello", headers={"X-API-KEY": "secret"}).json)
+"""
+
+
+def test_every_module_adds_its_endpoints(app):
+    assert {module.name for module in iter_modules(blueprints.__path__)} <= set(app.blueprints)
+
+
+def test_every_group_of_endpoints_has_its_tests():
+    names = {module.name for module in iter_modules(blueprints.__path__)}
+    there = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
+    assert names - {"docs"} <= there
+
+
+def test_an_installed_package_adds_its_endpoints_behind_the_same_key(tmp_path):
+    describe = [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", str(tmp_path)]
+    subprocess.run(describe, cwd=EXAMPLE, check=True, capture_output=True)
+    path = os.pathsep.join([str(tmp_path), str(EXAMPLE), str(ROOT)])
+    environment = os.environ | {"PYTHONPATH": path, "FOOOCUS_INSTANCE": str(tmp_path / "instance")}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "403 {'hello': 'world'}"
+
+
+def test_an_entry_point_that_is_no_blueprint_fails_the_start(monkeypatch):
+    wrong = EntryPoint("wrong", "os:sep", blueprints.ENTRY_POINTS)
+    monkeypatch.setattr(blueprints, "entry_points", lambda group: [wrong])
+    with pytest.raises(TypeError, match="wrong = os:sep"):
+        list(blueprints.discover())

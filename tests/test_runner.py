@@ -1,0 +1,118 @@
+"""The runner: the engine process may die, the server may die; tasks are drawn."""
+
+import os
+import signal
+
+import gevent
+import pytest
+
+from fooocus_flask import runner, signals, tasks, waiters
+from fooocus_flask.database import db
+from tests.serving import engines, gone
+
+LONG = {"overwrite_step": 120}
+
+
+def drawing(server, **members):
+    """The stream of a task that draws, and the engine process that draws it."""
+    stream = server.follow(**LONG | members)
+    while "Sampling step" not in stream.event()["message"]:
+        pass
+    (engine,) = engines(server.process.pid)
+    return stream, engine
+
+
+def test_a_killed_engine_costs_an_attempt_and_the_server_goes_on_answering(make_server):
+    server = make_server().ready()
+    stream, engine = drawing(server, image_number=2)
+    following = server.submit()
+    os.kill(engine, signal.SIGKILL)
+    assert server.get("/ping").json == "pong"
+    last = stream.events()[-1]
+    told = server.get(f"/tasks/{stream.header('X-Task-Id')}").json
+    assert (told["task_status"], told["result"], len(last["images"])) == ("finished", last["images"], 2)
+    server.said(f"task={told['task_id']} status=finished pictures=2/2 attempt=2 ")
+    assert server.ended(following)["task_status"] == "finished"
+    assert engines(server.process.pid) != [engine]
+
+
+def test_a_task_that_kills_every_engine_fails_and_the_next_one_is_drawn(make_app, add, monkeypatch):
+    monkeypatch.setattr(runner, "FIRST_DELAY", 0.01)
+    app = make_app()
+    deadly, harmless = add("pending"), add("pending")
+
+    def kill(app, task, **_):
+        if task.task_id == deadly:
+            os.kill(runner.of(app).engine.pid, signal.SIGKILL)
+
+    with signals.task_started.connected_to(kill), app.app_context():
+        runner.of(app).start()
+        after = [waiters.wait(task_id) for task_id in (deadly, harmless)]
+    assert [(task.task_status, task.pictures_done) for task in after] == [("failed", 0), ("finished", 1)]
+    assert after[0].error == "The engine process died 3 times while it drew this task"
+
+
+def test_tasks_survive_the_server(make_server):
+    server = make_server().ready()
+    stream, engine = drawing(server)
+    ids = [stream.header("X-Task-Id"), server.submit(), server.submit()]
+    server.stop(signal.SIGKILL)
+    stream.close()
+    assert gone(engine)
+    server.start()
+    assert [server.ended(task_id)["task_status"] for task_id in ids] == ["finished"] * 3
+    server.said(f"task={ids[0]} status=finished pictures=1/1 attempt=2 ")
+
+
+def test_a_server_that_is_told_to_stop_takes_its_engine_along_and_counts_no_attempt(make_server):
+    server = make_server().ready()
+    stream, engine = drawing(server)
+    task_id = stream.header("X-Task-Id")
+    assert server.stop() == 0 and gone(engine)
+    stream.close()
+    server.start()
+    server.said(f"task={task_id} status=finished pictures=1/1 attempt=1 ")
+
+
+def test_an_idle_engine_that_dies_is_replaced(make_server):
+    server = make_server().ready()
+    (engine,) = engines(server.process.pid)
+    os.kill(engine, signal.SIGKILL)
+    assert server.draw().json["task_status"] == "finished"
+
+
+def test_an_engine_that_never_gets_ready_is_given_up_again_and_again(make_app, monkeypatch, caplog):
+    app = make_app(ENGINE_START_TIMEOUT=0.05)
+    monkeypatch.setattr(runner, "FIRST_DELAY", 0.01)
+    now = runner.Runner(app)
+    now.start()
+    with gevent.Timeout(60):
+        while "not ready after" not in caplog.text:
+            gevent.sleep(0.05)
+    now.close()
+    assert not now.ready.is_set() and now.engine is None
+
+
+def test_a_stopped_task_is_not_drawn_again(app, add):
+    task_id = add("running", result=["2024-07-05/cat.png"], pictures_done=1)
+    with app.app_context():
+        now = runner.of(app)
+        assert now.stop(tasks.find(task_id))
+        assert now._next_draw() is None
+        task = tasks.find(task_id)
+    assert (task.task_status, task.result) == ("stop", ["2024-07-05/cat.png"])
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(0, []), (3, ["--threads", "3"])])
+def test_the_engine_is_told_its_threads(make_app, threads, expected):
+    assert runner.arguments(make_app(ENGINE_THREADS=threads))[2:] == expected
+
+
+def test_closing_twice_is_closing_once(app):
+    now = runner.of(app)
+    now.start()
+    now.start()
+    now.close()
+    now.close()
+    with app.app_context():
+        assert db.session.query(tasks.Task).count() == 0

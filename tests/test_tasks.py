@@ -1,0 +1,132 @@
+"""Asking for tasks, one or many, and deleting them."""
+
+import base64
+import datetime as dt
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+
+def ids(client, **query):
+    """The ids in the three lists, and the total."""
+    reply = client.get("/tasks", query_string=query)
+    told = reply.json
+    assert reply.status_code == 200 and list(told) == ["history", "current", "pending"]
+    return {name: [task["task_id"] for task in told[name]] for name in told}, int(reply.headers["X-Total-Count"])
+
+
+def ago(hours):
+    """A moment as a client writes it."""
+    return (dt.datetime.now() - dt.timedelta(hours=hours)).isoformat(timespec="seconds")
+
+
+def test_each_task_is_in_one_list(client, add):
+    done, failed, stopped = add("finished"), add("failed", error="no"), add("stop")
+    running, waiting = add("running"), add("pending")
+    lists, total = ids(client)
+    assert lists == {"history": [stopped, failed, done], "current": [running], "pending": [waiting]}
+    assert total == 3
+
+
+@pytest.mark.parametrize("path", ["/tasks", "/tasks/"])
+def test_both_slash_forms_answer(client, path):
+    assert client.get(path).json == {"history": [], "current": [], "pending": []}
+
+
+@pytest.mark.parametrize("name", ["history", "current", "pending"])
+def test_only_the_list_asked_for_is_filled(client, add, name):
+    here = {"history": add("finished"), "current": add("running"), "pending": add("pending")}
+    lists, total = ids(client, query=name)
+    assert lists == {"history": [], "current": [], "pending": [], name: [here[name]]}
+    assert total == 1
+
+
+def test_history_is_paged_newest_first_and_pending_oldest_first(client, add):
+    done, waiting = [add("finished") for _ in range(5)], [add("pending") for _ in range(3)]
+    lists, total = ids(client, page=1, page_size=2)
+    assert (lists["history"], lists["pending"], total) == ([done[2], done[1]], waiting[2:], 5)
+    assert ids(client, query="pending", page=0, page_size=2) == (
+        {"history": [], "current": [], "pending": waiting[:2]},
+        3,
+    )
+
+
+def test_a_range_is_paged_oldest_first(client, add):
+    _, third, second, first = add(hours_ago=9), add(hours_ago=4), add(hours_ago=3), add(hours_ago=2)
+    assert ids(client, start_at=ago(5), page_size=2)[0]["history"] == [third, second]
+    assert ids(client, start_at=ago(5), page_size=2, page=1)[0]["history"] == [first]
+    assert ids(client, start_at=ago(5), end_at=ago(2.5)) == (
+        {"history": [third, second], "current": [], "pending": []},
+        2,
+    )
+
+
+@pytest.mark.parametrize(
+    "query", [{"query": "every"}, {"page": -1}, {"page_size": 0}, {"start_at": "once"}, {"action": "delete"}]
+)
+def test_what_cannot_be_asked_for_is_refused(client, query):
+    reply = client.get("/tasks", query_string=query)
+    assert reply.status_code == 422 and reply.json["detail"][0]["loc"][0] == "query"
+
+
+def test_an_unknown_task_is_not_found(client):
+    reply = client.get("/tasks/nix")
+    assert reply.status_code == 404 and "nix" in reply.json["detail"]
+
+
+def test_a_waiting_task_has_no_result_yet(client, add):
+    told = client.get(f"/tasks/{add('pending')}").json
+    assert (told["task_status"], told["start_mills"], told["progress"], told["result"]) == ("pending", None, None, None)
+
+
+def test_a_running_task_tells_progress_and_last_preview(server):
+    stream = server.follow(overwrite_step=80)
+    while not stream.event()["preview"]:
+        pass
+    told = server.get(f"/tasks/{stream.header('X-Task-Id')}").json
+    assert (told["task_status"], told["finish_mills"], told["result"]) == ("running", -1, [])
+    assert 0 < told["progress"] < 100
+    assert Image.open(io.BytesIO(base64.b64decode(told["preview"]))).format == "PNG"
+    assert server.get("/tasks?query=current").json["current"][0]["task_id"] == told["task_id"]
+    stream.events()
+    assert "preview" not in server.get(f"/tasks/{told['task_id']}").json
+
+
+@pytest.mark.parametrize("method", ["get", "delete"])
+def test_a_range_is_deleted_with_its_pictures(app, client, add, method):
+    kept = add(hours_ago=9, pictures=1), add("running", hours_ago=3), add("pending", hours_ago=3)
+    add(hours_ago=4, pictures=2), add("stop", hours_ago=3, pictures=1)
+    query = {"start_at": ago(5), "end_at": ago(1)} | ({"action": "DELETE"} if method == "get" else {})
+    assert client.open("/tasks", method=method.upper(), query_string=query).json == {"deleted": 2, "files": 3}
+    assert [client.get(f"/tasks/{task_id}").status_code for task_id in kept] == [200, 200, 200]
+    assert ids(client)[1] == 1
+    assert len(list(Path(app.config["OUTPUT_PATH"]).rglob("*.png"))) == 1
+
+
+def test_one_task_is_deleted_with_its_pictures(client, add):
+    task_id = add(pictures=2)
+    assert client.delete(f"/tasks/{task_id}").json == {"deleted": 1, "files": 2}
+    assert client.get(f"/tasks/{task_id}").status_code == 404
+    assert client.delete(f"/tasks/{task_id}").status_code == 404
+
+
+@pytest.mark.parametrize("status", ["pending", "running"])
+def test_a_task_that_has_not_ended_is_not_deleted(client, add, status):
+    task_id = add(status)
+    reply = client.delete(f"/tasks/{task_id}")
+    assert reply.status_code == 409 and status in reply.json["detail"]
+    assert client.get(f"/tasks/{task_id}").status_code == 200
+
+
+def test_a_deletion_of_many_is_one_of_all(client, add):
+    for _ in range(3):
+        add(hours_ago=1)
+    assert client.delete("/tasks", query_string={"start_at": ago(2)}).json == {"deleted": 3, "files": 0}
+
+
+def test_urls_follow_the_host_the_client_spoke_to(client, add):
+    task_id = add(pictures=1)
+    for host in ("http://one.example", "https://two.example:8443"):
+        assert client.get(f"/tasks/{task_id}", base_url=host).json["result"][0].startswith(f"{host}/outputs/")
