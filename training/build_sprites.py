@@ -119,7 +119,7 @@ def vectors(packages: Path, package: str, source: str, facts: dict, lightest: fl
         if icon is None or fact["weight"] < lightest:
             continue
         side = icon.get("width", icons.get("width", 16))
-        svg = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {side} {side}">{icon["body"]}</svg>'
+        svg = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {side} {side}">{icon["body"]}</svg>'  # noqa: E501
         found.append((fact | {"source": source}, squared(rendered(svg, SIZE_VECTOR), SIZE_VECTOR)))
     return found
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables
 """Colour words: what each looks like, as background and as the body of a recoloured thing, and how to see it again."""
 
 import colorsys

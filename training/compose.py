@@ -27,7 +27,7 @@ def read_sprites(path: Path) -> tuple[list[dict], list[np.ndarray]]:
 
 
 def enlarged(picture: torch.Tensor) -> torch.Tensor:
-    """[n,4,h,w] premultiplied floats at 512 px: bicubic, then edges of alpha and colour sharpened by the zoom factor."""
+    """[n,4,h,w] premultiplied floats at 512 px: bicubic, then alpha and colour sharpened by the zoom factor."""
     zoom = 512 / picture.shape[-1]
     big = F.interpolate(picture, size=(512, 512), mode="bicubic", align_corners=False).clamp(0, 1)
     colour, alpha = big[:, :3] / big[:, 3:].clamp_min(1e-3), big[:, 3:]

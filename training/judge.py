@@ -1,4 +1,4 @@
-"""The judge: a small classifier that learns the prompts' objects from composites training never saw, and colour checks."""
+"""The judge: a classifier of the prompts' objects, taught by composites training never saw, and colour checks."""
 
 import json
 import logging
@@ -158,7 +158,7 @@ def near(pixels: np.ndarray, word: str) -> np.ndarray:
 
 
 def colour_seen(picture: np.ndarray, word: str, where: str) -> bool:
-    """Whether a uint8 picture shows the colour: on most of its frame, or on a fifth of what stands out from the frame."""
+    """Whether a uint8 picture shows the colour: on most of its frame, or on a fifth of what stands out from it."""
     pixels = picture.astype(np.float32) / 255
     height, width = pixels.shape[:2]
     edge = np.zeros((height, width), bool)

@@ -132,8 +132,8 @@ def new_unet(widths: tuple[int, ...] = UNET_WIDTHS) -> UNet2DConditionModel:
         in_channels=4, out_channels=4, block_out_channels=widths, layers_per_block=1,
         down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-        transformer_layers_per_block=1, cross_attention_dim=WIDTH_L + WIDTH_G, attention_head_dim=tuple(max(1, w // 64) for w in widths),
-        norm_num_groups=norm_groups(widths), time_embedding_dim=256, addition_embed_type="text_time", addition_time_embed_dim=256,
+        transformer_layers_per_block=1, cross_attention_dim=WIDTH_L + WIDTH_G, attention_head_dim=tuple(max(1, w // 64) for w in widths),  # noqa: E501
+        norm_num_groups=norm_groups(widths), time_embedding_dim=256, addition_embed_type="text_time", addition_time_embed_dim=256,  # noqa: E501
         projection_class_embeddings_input_dim=WIDTH_G + 6 * 256, use_linear_projection=True,
     )  # fmt: skip
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables
 """Plans: what stands where on which background, and the captions that say so. Plain numbers, made by CPU processes.
 
 `make(count, seed, sprites, aspect)` gives a dict of arrays, one row per picture; `compose.py` turns rows into pixels.

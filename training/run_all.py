@@ -2,7 +2,7 @@
 
     python -m training.run_all --bundle training/work/bundle --out DIR --seconds 1080
 
-A first pass of two steps a stage (`--smoke` does only that) shows within a minute that every stage runs on this machine.
+A first pass of three steps a stage (`--smoke` does only that) shows within a minute that every stage runs here.
 """
 
 import argparse
@@ -124,7 +124,6 @@ class Run:
         vae = self.train_vae()
         unet, conditioner = self.train_unet(vae)
         judge, names, accuracy = self.train_judge()
-        self.write(vae, unet, conditioner, judge, names)
         self.show(vae, unet, conditioner, judge, names, accuracy)
 
     def train_vae(self):
@@ -145,7 +144,7 @@ class Run:
         pictures = compose(take(plan, slice(-count, None)), self.sheet, side, side)
         before = train_vae.measured_psnr(vae, pictures[:64])
         mean, std = train_vae.settle(vae, pictures)
-        log.info("VAE psnr %.2f dB, folded %.2f dB, latent mean %s std %s", before, train_vae.measured_psnr(vae, pictures[:64]),
+        log.info("VAE psnr %.2f dB, folded %.2f dB, latent mean %s std %s", before, train_vae.measured_psnr(vae, pictures[:64]),  # noqa: E501
                  np.round(mean.tolist(), 2), np.round(std.tolist(), 2))  # fmt: skip
         torch.save(vae.state_dict(), self.out / "vae.pt")
         return vae.requires_grad_(False).eval()
@@ -193,11 +192,14 @@ class Run:
                 bucket.weight *= old * total / ((1 - old) * sum(b.weight for b in keep)) if old else 0
             trainer.stage([*fresh, *(b for b in keep if b.weight > 0)], clock_budget, rates, self.out / "rescue.pt")
             keep += fresh
+            self.write(vae, *trainer.average)
         averaged, conditioner = trainer.average
         return averaged, conditioner
 
     def train_judge(self):
         """The classifier, its classes and its accuracy on unseen composites."""
+        import torch
+
         from training.clock import Clock
         from training.judge import train_judge
 
@@ -205,12 +207,14 @@ class Run:
         judge, names, accuracy = train_judge(
             self.sheet, clock, self.size.judge_pictures, 512 if self.device.type == "cuda" else 16
         )
+        torch.save(
+            {"classes": names, "weights": {k: v.cpu() for k, v in judge.state_dict().items()}}, self.out / "judge.pt"
+        )
         log.info("judge: %d classes, %.1f %% right on unseen composites", len(names), 100 * accuracy)
         return judge, names, accuracy
 
-    def write(self, vae, unet, conditioner, judge, names: list[str]) -> None:
-        """The packed checkpoint, the fp16 one (without token tables) and the judge, in parts of at most 15 MiB."""
-        import torch
+    def write(self, vae, unet, conditioner) -> None:
+        """The packed checkpoint and the fp16 one (without token tables)."""
         from safetensors.torch import save_file
 
         from engine.models import packed
@@ -220,9 +224,6 @@ class Run:
         packed.pack(weights, self.out / "fooocus_mini.safetensors", about(self.size))
         slim = {k: v.half().contiguous() for k, v in weights.items() if k not in (packed.TABLE_L, packed.TABLE_G)}
         save_file(slim, self.out / "fooocus_mini_fp16.safetensors")
-        torch.save(
-            {"classes": names, "weights": {k: v.cpu() for k, v in judge.state_dict().items()}}, self.out / "judge.pt"
-        )
         back, worst = packed.unpack(self.out / "fooocus_mini.safetensors"), 0.0
         for name, weight in weights.items():
             worst = max(worst, float((back[name].float() - weight).norm() / weight.norm().clamp_min(1e-9)))
@@ -256,8 +257,8 @@ def about(size: Size) -> dict:
     """The manifest that travels in the packed file."""
     sizes = sorted({(w * 8, h * 8) for stage in (size.stage1, size.stage2, size.stage3) for h, w in stage})
     return {
-        "name": "fooocus_mini", "licence": "GPL-3.0-or-later", "native_sizes": sizes, "native_pixels": [256 * 224, 1344 * 896],
-        "prediction": "eps", "few_step_hint": "no distillation: keep guidance at 4 and use 8 steps or more", "training": "training/README.md",
+        "name": "fooocus_mini", "licence": "GPL-3.0-or-later", "native_sizes": sizes, "native_pixels": [256 * 224, 1344 * 896],  # noqa: E501
+        "prediction": "eps", "few_step_hint": "no distillation: keep guidance at 4 and use 8 steps or more", "training": "training/README.md",  # noqa: E501
     }  # fmt: skip
 
 

