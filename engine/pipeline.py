@@ -200,8 +200,8 @@ class Pipeline:
             job.end_picture_if_asked()
             with job.timed("sampling"):
                 latent = self._sampled(job, loaded, index, picture.seed, conditioning)
-                if self.device.type == "cuda":
-                    torch.cuda.synchronize(self.device)
+                if not bool(latent.isfinite().all()):  # also waits for a GPU, so that the stages' times are true
+                    raise ArithmeticError("sampling ended in values that are no numbers; try another sampler or model")
             with job.timed("decode"):
                 pixels = loaded.checkpoint.vae.decode(latent)[0]
             if job.interruption.take_skip():

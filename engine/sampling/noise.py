@@ -51,6 +51,8 @@ def brownian_noise(x: Tensor, seed: int, sigma_min: float, sigma_max: float) -> 
 
     The same interval always gives the same noise, whatever was asked before.
     """
+    # The library rounds its ends like this and warns of levels between the two spellings of an end.
+    sigma_min, sigma_max = round(sigma_min, 6), round(sigma_max, 6)
     # torchsde.BrownianTree with its own defaults, but for the cache, which changes no value.
     path = torchsde.BrownianInterval(
         t0=sigma_min,

@@ -324,7 +324,10 @@ def tcd(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: Noise, model: ModelS
         yield Step(i, float(s), x, y)
         x = y
         if s_next > 0:
-            x = y / abar[i + 1].sqrt() + noise(s, s_next) * (s_next**2 + 1 - 1 / abar[i + 1]).sqrt()
+            variance = (s_next**2 + 1 - 1 / abar[i + 1]).clamp(
+                min=0
+            )  # rounding can take it below 0 at the lowest level
+            x = y / abar[i + 1].sqrt() + noise(s, s_next) * variance.sqrt()
     return x
 
 

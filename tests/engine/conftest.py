@@ -1,0 +1,25 @@
+"""The toy checkpoint, made once, and a pipeline that draws with it."""
+
+import pytest
+import torch
+
+from engine.pipeline import Pipeline
+from tests.toy import toy_checkpoint
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tests share their machine."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory):
+    """The toy checkpoint's path."""
+    return toy_checkpoint(tmp_path_factory.mktemp("toy") / "toy.safetensors")
+
+
+@pytest.fixture(scope="session")
+def pipeline(toy):
+    """A pipeline whose built-in model is the toy checkpoint."""
+    return Pipeline("cpu", builtin=toy)

@@ -1,0 +1,256 @@
+"""Requests drawn whole by the real pipeline with a toy checkpoint."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.events import PictureDone, Progressed
+from engine.interruption import Interruption
+from engine.models.filling import CheckpointError
+from engine.names import PERFORMANCES, SAMPLERS, SCHEDULERS
+from tests.toy import toy_checkpoint, toy_draw
+
+
+class Watcher:
+    """Hears a task's events; `at` maps a part of a message to what is to be done when it comes."""
+
+    def __init__(self, at=None):
+        self.heard, self.at = [], dict(at or {})
+
+    def __call__(self, event):
+        self.heard.append(event)
+        for part, act in self.at.items():
+            if isinstance(event, Progressed) and part in event.message:
+                act()
+
+    @property
+    def pictures(self):
+        return [event for event in self.heard if isinstance(event, PictureDone)]
+
+    @property
+    def messages(self):
+        return [(event.percent, event.message) for event in self.heard if isinstance(event, Progressed)]
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image).copy()
+
+
+def drawn(pipeline, folder, **changes):
+    """The task's pictures, and its end."""
+    watcher = Watcher()
+    ended = pipeline.draw(toy_draw(folder, **changes), watcher)
+    return [pixels(done.path) for done in watcher.pictures], ended
+
+
+def test_a_prompt_becomes_a_picture_of_the_asked_size(pipeline, tmp_path):
+    [picture], ended = drawn(pipeline, tmp_path)
+    assert picture.shape == (96, 128, 3)
+    assert picture.std() > 5
+    assert (ended.outcome, ended.error) == ("finished", None)
+    assert ended.drawn_with == {"checkpoint": "fooocus_mini.safetensors", "builtin": True}
+    assert set(ended.seconds) == {"load", "text", "sampling", "decode", "save"}
+    assert ended.seconds["sampling"] > 0 and ended.seconds["save"] > 0
+
+
+def test_the_same_request_gives_the_same_bytes_and_another_seed_others(pipeline, tmp_path):
+    drawn(pipeline, tmp_path, task_id="first")
+    drawn(pipeline, tmp_path, task_id="again")
+    drawn(pipeline, tmp_path, task_id="other", image_seed=8)
+    first, again, other = ((tmp_path / f"{name}-0.png").read_bytes() for name in ("first", "again", "other"))
+    assert first == again
+    assert first != other
+
+
+def test_two_images_are_the_images_of_two_seeds(pipeline, tmp_path):
+    both, _ = drawn(pipeline, tmp_path, image_number=2)
+    [first], _ = drawn(pipeline, tmp_path, task_id="a", image_seed=7)
+    [second], _ = drawn(pipeline, tmp_path, task_id="b", image_seed=8)
+    assert np.array_equal(both[0], first)
+    assert np.array_equal(both[1], second)
+    assert not np.array_equal(first, second)
+
+
+def test_without_seed_increment_all_images_are_alike(pipeline, tmp_path):
+    first, second = drawn(pipeline, tmp_path, image_number=2, disable_seed_increment=True)[0]
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "a (red:1.5) cat"},
+        {"negative_prompt": "ugly"},
+        {"guidance_scale": 9.0},
+        {"sharpness": 30.0},
+        {"clip_skip": 1},
+        {"style_selections": ["Fooocus Sharp"]},
+        {"adm_scaler_positive": 3.0},
+        {"adm_scaler_negative": 3.0},
+        {"adm_scaler_end": 0.9},
+        {"sampler_name": "euler"},
+        {"scheduler_name": "exponential"},
+        {"overwrite_step": 4},
+        {"guidance_scale": 1.0},
+    ],
+    ids=str,
+)
+def test_a_parameter_changes_the_picture(pipeline, tmp_path, change):
+    [plain], _ = drawn(pipeline, tmp_path, task_id="plain")
+    [changed], _ = drawn(pipeline, tmp_path, task_id="changed", **change)
+    assert not np.array_equal(plain, changed)
+
+
+def test_adaptive_guidance_counts_when_the_scale_exceeds_it(pipeline, tmp_path):
+    [plain], _ = drawn(pipeline, tmp_path, guidance_scale=9.0)
+    [mimicked], _ = drawn(pipeline, tmp_path, guidance_scale=9.0, adaptive_cfg=1.0)
+    assert not np.array_equal(plain, mimicked)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_draws(pipeline, tmp_path, name):
+    [picture], ended = drawn(pipeline, tmp_path, sampler_name=name, aspect_ratios_selection="64×64")
+    assert ended.outcome == "finished" and picture.std() > 0
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler_draws(pipeline, tmp_path, name):
+    [picture], ended = drawn(pipeline, tmp_path, scheduler_name=name, aspect_ratios_selection="64×64")
+    assert ended.outcome == "finished" and picture.std() > 0
+
+
+@pytest.mark.parametrize("name", PERFORMANCES)
+def test_the_built_in_model_draws_every_performance_mode_with_its_steps(pipeline, tmp_path, name):
+    watcher = Watcher()
+    draw = toy_draw(tmp_path, performance_selection=name, overwrite_step=-1, aspect_ratios_selection="64×64")
+    ended = pipeline.draw(draw, watcher)
+    steps = PERFORMANCES[name].steps
+    assert any(f"Sampling step {steps}/{steps}, image 1/1 ..." in message for _, message in watcher.messages)
+    assert any(name in note for note in ended.notes) == PERFORMANCES[name].distilled
+
+
+def test_a_checkpoint_refuses_a_fast_mode_without_its_lora(pipeline, toy, tmp_path):
+    draw = toy_draw(tmp_path, checkpoint=toy, performance_selection="Lightning")
+    with pytest.raises(ValueError, match="sdxl_lightning_4step_lora"):
+        pipeline.draw(draw, Watcher())
+
+
+def test_progress_rises_and_names_steps_and_images(pipeline, tmp_path):
+    watcher = Watcher()
+    pipeline.draw(toy_draw(tmp_path, image_number=2, overwrite_step=2), watcher)
+    percents = [percent for percent, _ in watcher.messages]
+    messages = [message for _, message in watcher.messages]
+    assert percents == sorted(percents) and percents[-1] == 100
+    assert (2, "Loading models ...") in watcher.messages
+    assert (5, "Preparing task 1/2 ...") in watcher.messages
+    assert [m for m in messages if m.startswith("Sampling")] == [
+        f"Sampling step {step}/2, image {image}/2 ..." for image in (1, 2) for step in (1, 2)
+    ]
+    assert watcher.messages[-1] == (100, "Saving image 2/2 to system ...")
+    assert [(done.index, done.seed, done.width, done.height) for done in watcher.pictures] == [
+        (0, 7, 128, 96),
+        (1, 8, 128, 96),
+    ]
+
+
+def test_every_step_has_a_small_preview(pipeline, tmp_path):
+    watcher = Watcher()
+    pipeline.draw(toy_draw(tmp_path), watcher)
+    previews = [event.preview for event in watcher.heard if isinstance(event, Progressed) and event.preview]
+    assert len(previews) == 3
+    for preview in previews:
+        with Image.open(BytesIO(preview)) as image:
+            assert (image.format, image.size) == ("PNG", (32, 24))
+
+
+def test_no_preview_when_it_is_switched_off(pipeline, tmp_path):
+    watcher = Watcher()
+    pipeline.draw(toy_draw(tmp_path, disable_preview=True), watcher)
+    assert not any(event.preview for event in watcher.heard if isinstance(event, Progressed))
+    assert any("Sampling step 3/3" in message for _, message in watcher.messages)
+
+
+def test_stop_ends_the_task_and_keeps_finished_pictures(pipeline, tmp_path):
+    interruption = Interruption()
+    watcher = Watcher({"Preparing task 2/3": interruption.stop})
+    ended = pipeline.draw(toy_draw(tmp_path, image_number=3, overwrite_step=30), watcher, interruption)
+    assert ended.outcome == "stopped"
+    assert [done.index for done in watcher.pictures] == [0]
+    assert Path(watcher.pictures[0].path).is_file()
+    assert not any("image 3/3" in message for _, message in watcher.messages if message.startswith("Sampling"))
+
+
+def test_skip_drops_one_picture_and_draws_the_next(pipeline, tmp_path):
+    interruption = Interruption()
+    watcher = Watcher({"Preparing task 2/3": interruption.skip})
+    ended = pipeline.draw(toy_draw(tmp_path, image_number=3, overwrite_step=30), watcher, interruption)
+    assert ended.outcome == "finished"
+    assert [done.index for done in watcher.pictures] == [0, 2]
+    assert "Image 2 was skipped" in ended.notes
+    assert not (tmp_path / "task-1.png").exists()
+
+
+def test_a_stop_before_the_first_step_draws_nothing(pipeline, tmp_path):
+    interruption = Interruption()
+    interruption.stop()
+    watcher = Watcher()
+    assert pipeline.draw(toy_draw(tmp_path), watcher, interruption).outcome == "stopped"
+    assert not watcher.pictures
+
+
+@pytest.mark.parametrize(
+    ("output_format", "pillow"), [("png", "PNG"), ("jpg", "JPEG"), ("jpeg", "JPEG"), ("webp", "WEBP")]
+)
+def test_pictures_are_saved_in_the_asked_format(pipeline, tmp_path, output_format, pillow):
+    watcher = Watcher()
+    pipeline.draw(toy_draw(tmp_path, output_format=output_format), watcher)
+    with Image.open(watcher.pictures[0].path) as image:
+        assert (image.format, image.size) == (pillow, (128, 96))
+    assert [path.name for path in tmp_path.iterdir()] == [f"task-0.{output_format}"]
+
+
+def test_metadata_is_in_the_file_unless_it_is_switched_off(pipeline, tmp_path):
+    drawn(pipeline, tmp_path, task_id="with")
+    drawn(pipeline, tmp_path, task_id="without", save_metadata_to_images=False)
+    with Image.open(tmp_path / "with-0.png") as image:
+        assert image.text["fooocus_scheme"] == "fooocus"
+        assert '"prompt": "a red cat"' in image.text["parameters"]
+        assert '"steps": 3' in image.text["parameters"]
+    with Image.open(tmp_path / "without-0.png") as image:
+        assert not image.text
+
+
+def test_notes_say_what_was_left_out(pipeline, tmp_path):
+    lora = {"enabled": True, "model_name": "film.safetensors", "weight": 0.5}
+    _, ended = drawn(pipeline, tmp_path, style_selections=["Fooocus V2"], loras=[lora])
+    assert any("Prompt expansion" in note for note in ended.notes)
+    assert any("film.safetensors" in note for note in ended.notes)
+
+
+def test_the_last_checkpoint_stays_loaded_and_a_changed_file_is_loaded_anew(pipeline, tmp_path):
+    path = toy_checkpoint(tmp_path / "other.safetensors", seed=1)
+    named = {"checkpoint": path, "base_model_name": "other.safetensors"}
+    [first], ended = drawn(pipeline, tmp_path, **named)
+    assert ended.drawn_with == {"checkpoint": "other.safetensors", "builtin": False}
+    loaded = pipeline._loaded
+    drawn(pipeline, tmp_path, **named)
+    assert pipeline._loaded is loaded
+    toy_checkpoint(path, seed=2)
+    [changed], _ = drawn(pipeline, tmp_path, **named)
+    assert not np.array_equal(first, changed)
+
+
+def test_an_unusable_checkpoint_is_named(pipeline, tmp_path):
+    (tmp_path / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0nonsense")
+    with pytest.raises(CheckpointError, match=r"bad\.safetensors"):
+        pipeline.draw(toy_draw(tmp_path, checkpoint=tmp_path / "bad.safetensors"), Watcher())
+
+
+def test_a_picture_that_cannot_be_saved_fails_the_task(pipeline, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match="file"):
+        pipeline.draw(toy_draw(tmp_path / "file"), Watcher())
