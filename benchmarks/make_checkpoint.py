@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -98,7 +99,7 @@ def clip_settings(width: int, layers: int, activation: str) -> CLIPTextConfig:
 def layout(size: Size) -> dict[str, Tensor]:
     """Every tensor of a checkpoint of this size, on the meta device."""
     with torch.device("meta"):
-        parts = (
+        parts: tuple[Any, ...] = (
             unet_module(size),
             vae_module(size),
             CLIPTextModel(clip_settings(*size.clip_l, "quick_gelu")),

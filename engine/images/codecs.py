@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image
 
 from engine.images.metadata import MAKER_NOTE, MOST_EXIF_BYTES, SOFTWARE, USER_COMMENT, VERSION
+
+try:
+    from isal.isal_zlib import compress
+except ImportError:  # there is no build of isal for this machine; zlib does the same, slower
+    from zlib import compress
 
 Pixels = NDArray[np.uint8]
 """A picture, `[height, width, 3]`, RGB."""
@@ -44,7 +48,7 @@ def encode_png(pixels: Pixels, texts: Mapping[str, str] | None = None) -> bytes:
     """A PNG: rows predicted from the mean of left and upper neighbour, packed by isal (an order faster than zlib)."""
     height, width, channels = pixels.shape
     header = struct.pack("!IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    packed = isal_zlib.compress(_average_filtered(pixels.reshape(height, width * channels), channels), 1)
+    packed = compress(_average_filtered(pixels.reshape(height, width * channels), channels), 1)
     chunks = [_chunk(b"IHDR", header), *(_text_chunk(key, text) for key, text in (texts or {}).items())]
     return b"".join([PNG_MARK, *chunks, _chunk(b"IDAT", packed), _chunk(b"IEND", b"")])
 

@@ -1,0 +1,156 @@
+"""Full-size SDXL on a CUDA machine: load, draw, and how near the arithmetic limit; then the built-in model.
+
+    python -m benchmarks.gpu                       make a 6.9 GB random checkpoint in /tmp, load it, draw 1152×896
+    python -m benchmarks.gpu --checkpoint FILE     the same with an existing SDXL file
+    python -m benchmarks.gpu --tiny                a dry run anywhere
+
+Prints a table and one JSON line. The limit of a step is 13.29 TFLOP (guidance: a batch of two) at 750 TFLOP/s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.make_checkpoint import SIZES, write
+from engine.events import Draw, Ended, Message, PictureDone, Progressed
+from engine.models.catalogue import BUILTIN
+from engine.models.checkpoint import Precision
+from engine.pipeline import Pipeline
+
+DEFAULTS = json.loads((Path(__file__).parent / "default_params.json").read_text())
+STEP_TFLOP, PEAK_TFLOPS = 13.29, 750.0
+
+
+class Clock:
+    """Hears a task's events and when they came."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+        self.pictures: list[str] = []
+
+    def __call__(self, event: Message) -> None:
+        if isinstance(event, Progressed) and event.message.startswith("Sampling"):
+            self.steps.append(time.perf_counter())
+        if isinstance(event, PictureDone):
+            self.pictures.append(event.path)
+
+
+def request(folder: Path, checkpoint: Path | None, steps: int, size: str, **changes: Any) -> Draw:
+    """A default request of this size."""
+    settled = {
+        "prompt": "a lighthouse on a cliff at sunset",
+        "aspect_ratios_selection": size,
+        "overwrite_step": steps,
+        "image_seed": 12345,
+    }
+    params = {**DEFAULTS, **settled, **changes}
+    outputs = [str(folder / f"{n}.png") for n in range(params["image_number"])]
+    return Draw("bench", params, outputs, str(checkpoint) if checkpoint else None)
+
+
+def timed(pipeline: Pipeline, draw: Draw) -> dict[str, Any]:
+    """Seconds of each stage and in all, and the milliseconds between previews in the middle of the run."""
+    clock = Clock()
+    started = time.perf_counter()
+    ended: Ended = pipeline.draw(draw, clock)
+    total = time.perf_counter() - started
+    assert ended.outcome == "finished" and clock.pictures, ended
+    steps = len(clock.steps)
+    return {
+        "total_s": round(total, 3),
+        **{f"{stage}_s": round(seconds, 3) for stage, seconds in ended.seconds.items()},
+        "step_ms": round(1000 * ended.seconds["sampling"] / max(1, steps), 1),
+    }
+
+
+def page_in(path: Path) -> float:
+    """Read the file once, so that loading is timed from the page cache; seconds."""
+    started = time.perf_counter()
+    with path.open("rb", buffering=0) as file:
+        buffer = bytearray(64 << 20)
+        while file.readinto(buffer):
+            pass
+    return time.perf_counter() - started
+
+
+def show(title: str, figures: dict[str, Any]) -> None:
+    """One row of the table, at once."""
+    print(f"{title:<50}  " + "  ".join(f"{name} {value}" for name, value in figures.items()), flush=True)
+
+
+def measure_checkpoint(device: str, path: Path, steps: int, size: str, folder: Path) -> dict[str, Any]:
+    """Load and draw with one checkpoint: the first time, again, and without guidance or preview."""
+    figures: dict[str, Any] = {}
+    pipeline = Pipeline(device)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    cases: dict[str, dict[str, Any]] = {
+        "first": {},
+        "again": {},
+        "again, no preview": {"disable_preview": True},
+        "again, dpmpp_2m, no preview": {"disable_preview": True, "sampler_name": "dpmpp_2m"},
+        "again, guidance 1, no preview": {"disable_preview": True, "guidance_scale": 1.0},
+    }
+    for title, changes in cases.items():
+        figures[title] = timed(pipeline, request(folder, path, steps, size, **changes))
+        show(f"{path.name}, {title}", figures[title])
+    figures["precision"] = str(Precision.of(torch.device(device)))
+    if device == "cuda":
+        figures["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+        step = figures["again, no preview"]["step_ms"]
+        figures["share_of_limit"] = round(1000 * STEP_TFLOP / PEAK_TFLOPS / step, 3)
+        show("peak memory, share of the limit", {key: figures[key] for key in ("peak_gib", "share_of_limit")})
+    return figures
+
+
+def measure_builtin(device: str, folder: Path) -> dict[str, Any]:
+    """The built-in model's default picture, the second time."""
+    pipeline = Pipeline(device)
+    timed(pipeline, request(folder, None, -1, "1152×896"))
+    figures = timed(pipeline, request(folder, None, -1, "1152×896"))
+    show("built-in model, 1152×896, 30 steps", figures)
+    return figures
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Measure the engine on a CUDA machine.")
+    parser.add_argument("--checkpoint", type=Path, help="an SDXL file; a random one is made otherwise")
+    parser.add_argument("--tiny", action="store_true", help="a tiny checkpoint and picture: a dry run")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    arguments = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and not arguments.tiny:
+        parser.error("there is no CUDA device; --tiny runs anywhere")
+    name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    figures: dict[str, Any] = {"device": name, "torch": torch.__version__}
+    show("device", figures)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        path = arguments.checkpoint
+        if path is None:
+            path = folder / "random.safetensors"
+            started = time.perf_counter()
+            length = write(path, SIZES["tiny" if arguments.tiny else "sdxl"])
+            show("made", {"gb": round(length / 1e9, 2), "s": round(time.perf_counter() - started, 1)})
+        figures["page_in_s"] = round(page_in(path), 2)
+        size = "128×96" if arguments.tiny else "1152×896"
+        figures["checkpoint"] = measure_checkpoint(device, path, arguments.steps, size, folder)
+        if BUILTIN.is_file():
+            figures["builtin"] = measure_builtin(device, folder)
+    line = json.dumps(figures)
+    print(line)
+    if arguments.json:
+        arguments.json.write_text(line + "\n")
+
+
+if __name__ == "__main__":
+    main()
