@@ -10,7 +10,7 @@ LOOK_EVERY = 0.5
 
 
 def post_worker_init(worker):
-    """Send clients away when the worker is told to stop: an open stream would hold it for the whole graceful timeout."""
+    """Send clients away when the worker is told to stop; an open stream would hold it for 30 seconds."""
     import fooocus_flask  # not before gevent has patched the worker
 
     def close_at_stop():

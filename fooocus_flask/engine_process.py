@@ -32,14 +32,13 @@ class EngineProcess:
         self, hear: Callable[[events.Message | None], object], arguments: Sequence[str], environment: Mapping[str, str]
     ) -> None:
         near, far = socket.socketpair()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "engine.worker", str(far.fileno()), *arguments],
-            pass_fds=[far.fileno()],
-            stdin=subprocess.DEVNULL,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"} | dict(environment),
-            cwd=ROOT,
-        )
-        far.close()
+        try:
+            self.process = started(far, arguments, environment)
+        except BaseException:
+            near.close()
+            raise
+        finally:
+            far.close()
         self._socket = near
         self._sending = BoundedSemaphore(1)
         self._reader = gevent.spawn(self._read, hear)
@@ -78,3 +77,14 @@ class EngineProcess:
                         hear(events.from_wire(*wire.read(stream)))
             finally:
                 hear(None)
+
+
+def started(far: socket.socket, arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen:
+    """The process, holding its end of the socket pair."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "engine.worker", str(far.fileno()), *arguments],
+        pass_fds=[far.fileno()],
+        stdin=subprocess.DEVNULL,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"} | dict(environment),
+        cwd=ROOT,
+    )

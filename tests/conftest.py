@@ -13,7 +13,9 @@ from PIL import Image
 
 import fooocus_flask
 from fooocus_flask.database import db
+from fooocus_flask.prepare import prepare
 from fooocus_flask.tables import Task
+from schemas.generate import GenerateSchema
 from tests.serving import Server, small
 
 
@@ -72,8 +74,9 @@ def add(app):
     def add(status="finished", hours_ago=0, pictures=0, params=(), **columns):
         queued = int((dt.datetime.now().timestamp() - hours_ago * 3600) * 1000)
         with app.app_context():
+            prepared = prepare(GenerateSchema().load(small(**dict(params))))
             task = Task(task_id=uuid4().hex, in_queue_mills=queued, task_status=status, base_url="http://h", **columns)
-            task.req_params = small(image_number=1, output_format="png", save_name=None, **dict(params))
+            task.req_params, task.checkpoint = prepared.params.to_dict(), prepared.checkpoint
             if status in ("finished", "failed", "stop"):
                 task.start_mills = task.finish_mills = queued
                 task.result = [picture(app, f"{task.task_id}-{number}.png") for number in range(pictures)]
