@@ -194,7 +194,7 @@ def vae_from_ldm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     if any(name.startswith("decoder.up_blocks.") for name in tensors):
         return dict(tensors)
-    levels = 1 + max(_highest(tensors, r"encoder\.down\.(\d+)\.block\.(\d+)\."))
+    levels = 1 + max(_highest(tensors, r"encoder\.down\.(\d+)\.block\.(\d+)\."), default=-1)
     names = {ldm: ours for ours, ldm in _vae_modules(levels)}
     renamed = _all_renamed(tensors, _renamed(list(tensors), names))
     return {name: _as_linear(name, tensor) for name, tensor in renamed.items()}

@@ -17,6 +17,7 @@ from engine.models.unet import norm_groups
 
 SDXL_LATENT_SCALE = 0.13025
 DOWNSCALE = 8
+NO_VAE = "it has no VAE in a known layout; a complete single-file checkpoint is needed"
 
 
 def vae_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def vae_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     while (name := f"encoder.down_blocks.{len(widths)}.resnets.0.conv1.weight") in tensors:
         widths.append(tensors[name].shape[0])
     if not widths or "decoder.conv_in.weight" not in tensors:
-        raise CheckpointError("it has no VAE in a known layout")
+        raise CheckpointError(NO_VAE)
     if 2 ** (len(widths) - 1) != DOWNSCALE:
         raise CheckpointError(f"its VAE has {len(widths)} levels; 4 are needed (latents of an eighth of the side)")
     while f"encoder.down_blocks.0.resnets.{layers}.conv1.weight" in tensors:
@@ -65,6 +66,8 @@ class Vae:
         Raises:
             CheckpointError: the weights are incomplete or of another kind of VAE.
         """
+        if not tensors:
+            raise CheckpointError(NO_VAE)
         renamed = vae_from_ldm(tensors)
         config = vae_config(renamed)
         with torch.device("meta"):

@@ -1,0 +1,113 @@
+"""Pictures written by our codecs and read back by Pillow."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image, UnidentifiedImageError
+
+from engine.images import codecs
+from engine.images.metadata import MAKER_NOTE, SOFTWARE, USER_COMMENT
+
+
+@pytest.fixture
+def picture():
+    """A detailed picture with sides of no round number."""
+    return np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def smooth():
+    """A picture that lossy formats keep well."""
+    rows, columns = np.mgrid[0:64, 0:96]
+    return np.stack([rows * 3, columns * 2, rows + columns], -1).astype(np.uint8)
+
+
+def opened(data):
+    image = Image.open(BytesIO(data))
+    image.load()
+    return image
+
+
+def exif_of(text):
+    exif = Image.Exif()
+    exif[USER_COMMENT], exif[SOFTWARE], exif[MAKER_NOTE] = text, "Fooocus", "fooocus"
+    return exif
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (9, 1), (37, 53), (64, 64)])
+def test_a_png_has_the_same_pixels(shape):
+    pixels = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    assert np.array_equal(np.asarray(opened(codecs.encode_png(pixels))), pixels)
+
+
+def test_png_texts_come_back_in_order_and_in_any_script(picture):
+    texts = {"parameters": '{"prompt": "a café"}', "fooocus_scheme": "赤い猫"}
+    image = opened(codecs.encode(picture, "png", texts))
+    assert list(image.text.items()) == list(texts.items())
+    data = codecs.encode(picture, "png", texts)
+    assert data.count(b"tEXt") == 1 and data.count(b"iTXt") == 1
+
+
+@pytest.mark.parametrize(("output_format", "name"), [("jpg", "JPEG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
+def test_jpeg_and_webp_are_near_the_picture_and_carry_exif(smooth, output_format, name):
+    image = opened(codecs.encode(smooth, output_format, exif=exif_of("how it was made")))
+    assert image.format == name
+    assert np.abs(np.asarray(image.convert("RGB")).astype(int) - smooth).mean() < 3
+    assert image.getexif()[USER_COMMENT] == "how it was made"
+
+
+def test_jpeg_is_progressive_and_does_without_exif_that_is_too_long(smooth):
+    image = opened(codecs.encode(smooth, "jpg", exif=exif_of("x" * 70_000)))
+    assert image.info["progressive"]
+    assert not image.getexif()
+
+
+def test_an_unknown_format_is_an_error(picture):
+    with pytest.raises(KeyError):
+        codecs.encode(picture, "gif")
+
+
+def test_a_small_png_is_small_and_alike(smooth):
+    data = codecs.encode_small_png(smooth)
+    assert len(data) < smooth.size / 3
+    assert np.abs(np.asarray(opened(data).convert("RGB")).astype(int) - smooth).mean() < 12
+
+
+@pytest.mark.parametrize("target", ["png", "jpg", "webp"])
+@pytest.mark.parametrize("source", ["png", "jpg", "webp"])
+def test_conversion_keeps_pixels_and_metadata(smooth, tmp_path, source, target):
+    path = tmp_path / f"source.{source}"
+    path.write_bytes(codecs.encode(smooth, source, {"parameters": "how"}, exif_of("how")))
+    for given in (path, path.read_bytes()):
+        image = opened(codecs.convert(given, target))
+        assert image.format == codecs.PILLOW_FORMATS[target]
+        assert np.abs(np.asarray(image.convert("RGB")).astype(int) - smooth).mean() < 4
+        assert (image.text["parameters"] if target == "png" else image.getexif()[USER_COMMENT]) == "how"
+
+
+def test_transparent_parts_become_white_in_a_jpeg_and_stay_in_a_png():
+    out = BytesIO()
+    Image.new("RGBA", (16, 16), (255, 0, 0, 0)).save(out, "PNG")
+    assert opened(codecs.convert(out.getvalue(), "jpg")).getpixel((8, 8)) == (255, 255, 255)
+    assert opened(codecs.convert(out.getvalue(), "png")).getpixel((8, 8)) == (255, 0, 0, 0)
+
+
+def test_converting_what_is_no_picture_is_an_error():
+    with pytest.raises(UnidentifiedImageError):
+        codecs.convert(b"no picture", "png")
+
+
+def test_a_file_is_written_whole_with_its_folder(tmp_path):
+    path = tmp_path / "2024-01-01" / "a.png"
+    codecs.write(path, b"one")
+    codecs.write(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [found.name for found in path.parent.iterdir()] == ["a.png"]
+
+
+def test_a_file_that_cannot_be_put_in_place_leaves_nothing(tmp_path):
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(OSError):
+        codecs.write(tmp_path / "a.png", b"data")
+    assert [found.name for found in tmp_path.iterdir()] == ["a.png"]

@@ -1,0 +1,81 @@
+"""What lies in a models folder, and what a name may lead to."""
+
+import pytest
+
+from engine.models.catalogue import Catalogue
+from engine.names import BUILTIN_CHECKPOINT
+
+
+@pytest.fixture
+def models(tmp_path):
+    """A models folder with files in and below its kinds."""
+    for name in ("b.safetensors", "A.ckpt", "notes.txt", "x.fooocus.patch", "sub/z.SAFETENSORS", "sub/deep/c.pth"):
+        path = tmp_path / "models" / "checkpoints" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for kind in ("loras", "vae"):
+        (tmp_path / "models" / kind).mkdir()
+        (tmp_path / "models" / kind / f"{kind}.safetensors").touch()
+    (tmp_path / "models" / "outside.safetensors").touch()
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def catalogue(models, tmp_path):
+    """Its catalogue, without a built-in model."""
+    return Catalogue(models, tmp_path / "no-builtin.safetensors")
+
+
+def test_sub_folders_come_first_and_case_does_not_count(catalogue):
+    assert catalogue.checkpoints() == ["sub/deep/c.pth", "sub/z.SAFETENSORS", "A.ckpt", "b.safetensors"]
+    assert (catalogue.loras(), catalogue.vaes()) == (["loras.safetensors"], ["vae.safetensors"])
+
+
+def test_every_listed_name_is_found(catalogue):
+    for name in catalogue.checkpoints():
+        assert catalogue.find_checkpoint(name).is_file()
+    assert catalogue.find_lora("loras.safetensors") and catalogue.find_vae("vae.safetensors")
+
+
+def test_the_listing_is_of_now(catalogue, models):
+    (models / "loras" / "new.safetensors").touch()
+    assert catalogue.loras() == ["loras.safetensors", "new.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "../outside.safetensors",
+            "sub/../../outside.safetensors",
+            "..\\outside.safetensors",
+            "/etc/passwd",
+            "C:\\a.pth",
+        ),
+        *("", ".", "sub", "missing.safetensors", "notes.txt", "b.safetensors\0"),
+    ],
+)
+def test_a_name_that_leads_out_or_nowhere_is_not_found(catalogue, name):
+    assert catalogue.find_checkpoint(name) is None
+
+
+def test_the_built_in_model_is_listed_last_and_found(models, tmp_path):
+    builtin = tmp_path / "builtin.safetensors"
+    builtin.touch()
+    catalogue = Catalogue(models, builtin)
+    assert catalogue.checkpoints()[-1] == BUILTIN_CHECKPOINT
+    assert catalogue.find_checkpoint(BUILTIN_CHECKPOINT) == builtin
+
+
+def test_without_a_folder_there_is_nothing(tmp_path):
+    catalogue = Catalogue(tmp_path / "none", tmp_path / "none.safetensors")
+    assert catalogue.checkpoints() == catalogue.loras() == []
+    assert catalogue.find_checkpoint(BUILTIN_CHECKPOINT) is None
+
+
+def test_linked_folders_are_left_out_and_linked_files_are_not(catalogue, models, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "big.safetensors").touch()
+    (models / "loras" / "folder").symlink_to(tmp_path / "elsewhere")
+    (models / "loras" / "big.safetensors").symlink_to(tmp_path / "elsewhere" / "big.safetensors")
+    assert catalogue.loras() == ["big.safetensors", "loras.safetensors"]

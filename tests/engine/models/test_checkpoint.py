@@ -1,0 +1,145 @@
+"""Checkpoints of several shapes through the one loader, and those it refuses."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from benchmarks.make_checkpoint import SIZES, layout, random_weights, unet_module, vae_module
+from engine.models import keys
+from engine.models.checkpoint import Precision, load_checkpoint, load_vae, read_tensors
+from engine.models.filling import CheckpointError
+from engine.models.unet import unet_config
+from engine.models.vae import vae_config
+
+CPU = torch.device("cpu")
+TINY = SIZES["tiny"]
+SHAPES = {
+    "two levels, attention below": TINY,
+    "three levels as SDXL, two layers, VAE attention": replace(
+        TINY, widths=(32, 64, 64), depths=(0, 2, 1), layers=2, vae_layers=2, vae_attention=True
+    ),
+    "four levels as the miniature": replace(TINY, widths=(16, 32, 32, 64), depths=(0, 0, 1, 1)),
+}
+
+
+@pytest.fixture
+def tensors(toy):
+    """The toy checkpoint's tensors, to be spoilt."""
+    return load_file(toy)
+
+
+def saved(path, tensors):
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    return path
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sizes_come_from_the_tensors(tmp_path, shape):
+    size = SHAPES[shape]
+    weights = dict(random_weights(size))
+    checkpoint = load_checkpoint(saved(tmp_path / "a.safetensors", weights), CPU)
+    for module, expected in ((checkpoint.unet, unet_module(size)), (checkpoint.vae.module, vae_module(size))):
+        for setting in ("block_out_channels", "layers_per_block", "norm_num_groups"):
+            found, wanted = module.config[setting], expected.config[setting]
+            assert found == wanted or set(found) == {wanted}
+    assert checkpoint.unet.config.cross_attention_dim == size.clip_l[0] + size.clip_g[0]
+    assert (checkpoint.text_encoders.clip_l.layers, checkpoint.text_encoders.clip_g.layers) == (3, 2)
+    ours = keys.unet_to_ldm(checkpoint.unet.state_dict())
+    assert all(torch.equal(tensor, weights[keys.UNET + name].float()) for name, tensor in ours.items())
+
+
+def test_a_full_size_sdxl_layout_gives_sdxls_settings():
+    tensors = layout(SIZES["sdxl"])
+    unet = {name: tensors[keys.UNET + name] for name in keys.part_of(tensors, keys.UNET)}
+    config = unet_config(unet, 1280)
+    assert config["block_out_channels"] == (320, 640, 1280)
+    assert config["transformer_layers_per_block"] == (1, (2, 2), (10, 10))
+    assert config["attention_head_dim"] == (5, 10, 20)
+    assert (config["cross_attention_dim"], config["projection_class_embeddings_input_dim"]) == (2048, 2816)
+    assert (config["addition_time_embed_dim"], config["norm_num_groups"]) == (256, 32)
+    vae = keys.vae_from_ldm({name: tensors[keys.VAE + name] for name in keys.part_of(tensors, keys.VAE)})
+    assert vae_config(vae)["block_out_channels"] == (128, 256, 512, 512)
+    assert vae_config(vae)["mid_block_add_attention"]
+
+
+def test_a_lighter_unet_with_uneven_depths_and_a_plain_middle_loads(tmp_path):
+    """SSD-1B and Segmind Vega have fewer transformer blocks going up, and none in the middle."""
+    weights = dict(random_weights(replace(TINY, widths=(32, 64), depths=(0, 2))))
+    gone = ("middle_block.1.", "middle_block.2.", "output_blocks.1.1.transformer_blocks.1.")
+    weights = {
+        name: tensor for name, tensor in weights.items() if not name.startswith(tuple(keys.UNET + g for g in gone))
+    }
+    unet = load_checkpoint(saved(tmp_path / "a.safetensors", weights), CPU).unet
+    assert [len(part.transformer_blocks) for part in unet.up_blocks[0].attentions] == [2, 1]
+    assert not unet.mid_block.attentions or unet.mid_block.attentions[0] is None
+
+
+def test_prediction_is_of_the_velocity_when_the_file_says_so(toy, tensors, tmp_path):
+    assert load_checkpoint(toy, CPU).prediction == "eps"
+    velocity = saved(tmp_path / "v.safetensors", {**tensors, "v_pred": torch.tensor([])})
+    assert load_checkpoint(velocity, CPU).prediction == "v"
+
+
+def test_a_torch_file_gives_the_same_weights(toy, tensors, tmp_path):
+    torch.save({"state_dict": tensors, "epoch": 3}, tmp_path / "a.ckpt")
+    first, second = load_checkpoint(toy, CPU), load_checkpoint(tmp_path / "a.ckpt", CPU)
+    assert torch.equal(first.unet.conv_in.weight, second.unet.conv_in.weight)
+
+
+def test_a_torch_file_that_runs_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("ran",))
+
+    torch.save({"x": Evil()}, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match=r"a\.ckpt: not a readable model file"):
+        read_tensors(tmp_path / "a.ckpt")
+
+
+def with_inputs(tensors, channels):
+    return {**tensors, keys.UNET + "input_blocks.0.0.weight": torch.zeros(32, channels, 3, 3)}
+
+
+REFUSED = {
+    "inpainting UNet with 9": lambda tensors: with_inputs(tensors, 9),
+    "takes 8 channels": lambda tensors: with_inputs(tensors, 8),
+    "SD 1.x or 2.x": lambda tensors: {n: t for n, t in tensors.items() if "label_emb" not in n},
+    "no UNet": lambda tensors: {n: t for n, t in tensors.items() if not n.startswith(keys.UNET)},
+    "no VAE": lambda tensors: {n: t for n, t in tensors.items() if not n.startswith(keys.VAE)},
+    "two text encoders": lambda tensors: {n: t for n, t in tensors.items() if not n.startswith(keys.CLIP_L)},
+    "lacks 1 tensor": lambda tensors: {n: t for n, t in tensors.items() if n != keys.UNET + "out.2.bias"},
+    "no known part": lambda tensors: {**tensors, keys.UNET + "extra.weight": torch.ones(1)},
+    "size embedding does not fit": lambda tensors: {
+        **tensors,
+        keys.UNET + "label_emb.0.0.weight": torch.zeros(128, 31),
+    },
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_an_unfit_checkpoint_is_refused_by_name_and_reason(tensors, tmp_path, reason):
+    path = saved(tmp_path / "unfit.safetensors", REFUSED[reason](tensors))
+    with pytest.raises(CheckpointError, match=r"unfit\.safetensors") as caught:
+        load_checkpoint(path, CPU)
+    assert reason in str(caught.value)
+
+
+def test_a_vae_file_stands_in_for_the_checkpoints_own(toy, tmp_path):
+    other = {name: tensor for name, tensor in random_weights(TINY, seed=5) if name.startswith(keys.VAE)}
+    bare = {name.removeprefix(keys.VAE): tensor for name, tensor in other.items()}
+    for name, tensors in (("prefixed", other), ("bare", bare), ("diffusers", keys.vae_from_ldm(bare))):
+        path = saved(tmp_path / f"{name}.safetensors", tensors)
+        vae = load_checkpoint(toy, CPU, vae_path=path).vae
+        assert torch.equal(vae.module.decoder.conv_in.weight, bare["decoder.conv_in.weight"].float())
+    with pytest.raises(CheckpointError, match=r"toy\.txt"):
+        load_vae(tmp_path / "toy.txt", CPU)
+
+
+def test_a_processor_computes_in_fp32_everywhere(toy):
+    checkpoint = load_checkpoint(toy, CPU)
+    assert Precision.of(CPU) == Precision(torch.float32, torch.float32)
+    modules = (checkpoint.unet, checkpoint.vae.module, checkpoint.text_encoders.clip_g.module)
+    assert {weight.dtype for module in modules for weight in module.parameters()} == {torch.float32}
+    assert not any(weight.requires_grad for module in modules for weight in module.parameters())

@@ -1,0 +1,104 @@
+"""Texts to conditioning: which hidden state, how emphasis moves it, what is summed."""
+
+import pytest
+import torch
+
+from engine.models.checkpoint import load_checkpoint
+from engine.prompt.tokens import END, PAD_G, PAD_L, START, Tokenizer
+
+RED, CAT = 736, 2368
+
+
+@pytest.fixture(scope="module")
+def encoders(toy):
+    """The toy checkpoint's text encoders: 3 layers of width 16 and 2 of width 32."""
+    return load_checkpoint(toy, torch.device("cpu")).text_encoders
+
+
+@pytest.fixture(scope="module")
+def layers_of(encoders):
+    """Runs an encoder by hand: its hidden states before each layer and after the last, and the final norm of that."""
+
+    def run(encoder, ids):
+        model = getattr(encoder.module, "text_model", encoder.module)
+        states = []
+        hooks = [
+            layer.register_forward_hook(lambda _m, given, out: states.append((given[0], out)))
+            for layer in model.encoder.layers
+        ]
+        with torch.inference_mode():
+            final = model(input_ids=torch.tensor([ids])).last_hidden_state
+        for hook in hooks:
+            hook.remove()
+        last = states[-1][1]
+        return [*(before for before, _ in states), last if torch.is_tensor(last) else last[0]], final
+
+    return run
+
+
+def ids(pad):
+    return [START, RED, CAT, END, *[pad] * 73]
+
+
+@pytest.mark.parametrize("clip_skip", [1, 2, 3])
+def test_clip_skip_counts_back_from_the_last_layer_before_its_norm(encoders, layers_of, clip_skip):
+    context = encoders.encode(["red cat"], 1, clip_skip).context
+    left = layers_of(encoders.clip_l, ids(PAD_L))[0][-clip_skip]
+    right_states, right_final = layers_of(encoders.clip_g, ids(PAD_G))
+    right = right_states[-clip_skip] if clip_skip <= 2 else right_final
+    assert torch.allclose(context, torch.cat([left, right], dim=-1), atol=1e-6)
+
+
+def test_a_skip_beyond_both_encoders_takes_the_last_state_with_its_norm(encoders, layers_of):
+    context = encoders.encode(["red cat"], 1, 12).context
+    finals = [layers_of(encoders.clip_l, ids(PAD_L))[1], layers_of(encoders.clip_g, ids(PAD_G))[1]]
+    assert torch.allclose(context, torch.cat(finals, dim=-1), atol=1e-6)
+
+
+def test_the_pooled_vector_is_the_projection_at_the_first_end(encoders, layers_of):
+    final = layers_of(encoders.clip_g, ids(PAD_G))[1]
+    projected = final[:, 3] @ encoders.clip_g.module.text_projection.weight.t()
+    assert torch.allclose(encoders.encode(["red cat"], 1, 2).pooled, projected, atol=1e-6)
+
+
+def test_texts_follow_each_other_and_the_first_pooled_vectors_are_summed(encoders):
+    single = [encoders.encode([text], 1, 2) for text in ("a cat", "a dog", "a bird")]
+    together = encoders.encode(["a cat", "a dog", "a bird"], 2, 2)
+    assert torch.equal(together.context, torch.cat([each.context for each in single], dim=1))
+    assert torch.equal(together.pooled, single[0].pooled + single[1].pooled)
+
+
+def test_a_long_text_has_several_chunks_and_the_first_ones_pooled_vector(encoders):
+    long = encoders.encode([" ".join(["cat"] * 76)], 1, 2)
+    first = encoders.encode([" ".join(["cat"] * 75)], 1, 2)
+    assert long.context.shape == (1, 154, 48)
+    assert torch.allclose(long.pooled, first.pooled, atol=1e-5)
+
+
+def test_emphasis_moves_a_token_away_from_the_neutral_text_and_keeps_the_mean(encoders):
+    plain, neutral = encoders.encode(["red cat"], 1, 2), encoders.encode([""], 1, 2)
+    weighted = encoders.encode(["red (cat:1.5)"], 1, 2)
+    for part in (slice(0, 16), slice(16, 48)):
+        state, empty = plain.context[0, :, part], neutral.context[0, :, part]
+        moved = state.clone()
+        moved[2] = (state[2] - empty[2]) * 1.5 + empty[2]
+        expected = moved * (state.mean() / moved.mean())
+        assert torch.allclose(weighted.context[0, :, part], expected, atol=1e-5)
+    assert torch.allclose(weighted.pooled, plain.pooled, atol=1e-5)
+
+
+def test_emphasis_in_one_chunk_leaves_the_other_alone(encoders):
+    text = " ".join(["cat"] * 75)
+    plain, weighted = encoders.encode([text + " red"], 1, 2), encoders.encode([text + " (red:1.5)"], 1, 2)
+    assert torch.allclose(plain.context[:, :77], weighted.context[:, :77], atol=1e-6)
+    assert not torch.allclose(plain.context[:, 77:], weighted.context[:, 77:], atol=1e-3)
+
+
+def test_a_text_is_encoded_once(encoders):
+    first = encoders._of_text("seen before", 2)
+    assert encoders._of_text("seen before", 2) is first
+    assert encoders._of_text("seen before", 1) is not first
+
+
+def test_tokens_are_those_the_tests_count_on():
+    assert Tokenizer().chunks("red cat", PAD_L)[0].ids[:4] == [START, RED, CAT, END]
