@@ -29,11 +29,15 @@ class EngineProcess:
     """
 
     def __init__(
-        self, hear: Callable[[events.Message | None], object], arguments: Sequence[str], environment: Mapping[str, str]
+        self,
+        hear: Callable[[events.Message | None], object],
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        niceness: int = 0,
     ) -> None:
         near, far = socket.socketpair()
         try:
-            self.process = started(far, arguments, environment)
+            self.process = started(far, arguments, environment or {})
         except BaseException:
             near.close()
             raise
@@ -41,6 +45,8 @@ class EngineProcess:
             far.close()
         self._socket = near
         self._sending = BoundedSemaphore(1)
+        with contextlib.suppress(ProcessLookupError):  # told by the reader
+            os.setpriority(os.PRIO_PROCESS, self.pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
         self._reader = gevent.spawn(self._read, hear)
 
     @property

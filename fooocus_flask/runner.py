@@ -126,7 +126,10 @@ class Runner:
         """Keep an engine running, whatever happens to it."""
         while True:
             self._mail = Queue()
-            self.engine = EngineProcess(self._mail.put, arguments(self.app), self.app.config["ENGINE_ENVIRONMENT"])
+            config = self.app.config
+            self.engine = EngineProcess(
+                self._mail.put, arguments(self.app), config["ENGINE_ENVIRONMENT"], config["ENGINE_NICENESS"]
+            )
             try:
                 self._attend(self.engine)
             except (EngineGone, OSError) as error:

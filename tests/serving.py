@@ -126,9 +126,13 @@ class Server:
         self.said(f"task={task_id} ")
         return self.get(f"/tasks/{task_id}").json
 
-    def follow(self, path: str = GENERATE, **members: Any) -> Stream:
-        """A stream of a task, at its first byte."""
-        return Stream(self.port, path, small(stream_output=True, **members))
+    def follow(self, **members: Any) -> Stream:
+        """The stream of a small picture's task."""
+        return self.follow_request(small(stream_output=True, **members))
+
+    def follow_request(self, body: dict[str, Any]) -> Stream:
+        """The stream that answers this request, at its first byte."""
+        return Stream(self.port, GENERATE, body)
 
     def stop(self, how: int = signal.SIGTERM) -> int:
         """End it; its exit status."""

@@ -10,7 +10,7 @@ from fooocus_flask import runner, signals, tasks, waiters
 from fooocus_flask.database import db
 from tests.serving import PATIENCE, engines, gone
 
-LONG = {"overwrite_step": 120}
+LONG = {"overwrite_step": 60}
 
 
 def drawing(server, **members):
@@ -111,6 +111,11 @@ def test_a_stopped_task_is_not_drawn_again(app, add):
         assert now._next_draw() is None
         task = tasks.find(task_id)
     assert (task.task_status, task.result) == ("stop", ["2024-07-05/cat.png"])
+
+
+def test_the_engine_steps_back_for_the_web_process(server):
+    (engine,) = engines(server.process.pid)
+    assert os.getpriority(os.PRIO_PROCESS, engine) == os.getpriority(os.PRIO_PROCESS, server.process.pid) + 5
 
 
 @pytest.mark.parametrize(("threads", "expected"), [(0, []), (3, ["--threads", "3"])])
