@@ -18,6 +18,7 @@ from schemas.tasks import TaskRecordSchema
 
 blueprint = Blueprint("generate", __name__, url_prefix="/v1/engine", description="Drawing.")
 
+RECORD = TaskRecordSchema()
 PICTURE = {"schema": {"type": "string", "format": "binary"}}
 ANSWERS = {
     "200": {
@@ -54,7 +55,7 @@ def generate(sent: dict[str, Any]) -> Response:
     elif prepared.params.stream_output:
         response = as_events(task)
     elif prepared.params.async_process:
-        response = jsonify(TaskRecordSchema().dump(records.accepted(task)))
+        response = jsonify(RECORD.dump(records.accepted(task)))
     else:
         response = when_drawn(task)
     response.headers["X-Task-Id"] = task.task_id
@@ -83,7 +84,7 @@ def as_events(task: Task) -> Response:
 def when_drawn(task: Task) -> Response:
     """The record, once the task has ended."""
     task = waiters.wait(task.task_id)
-    told = TaskRecordSchema().dump(records.stored(task, urls.base()))
+    told = RECORD.dump(records.stored(task, urls.base()))
     told["progress"] = round(told["progress"] or 0)  # a whole number here, as known clients have it
     return failed(task, told) if task.task_status == FAILED else jsonify(told)
 
