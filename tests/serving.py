@@ -88,7 +88,7 @@ class Server:
             if not self._news.wait_for(lambda: found() or "<end of output>" in self.lines[self._seen :], PATIENCE):
                 raise TimeoutError(f"{pattern!r} not in {''.join(self.lines)}")
             match = found()
-        assert match is not None, "".join(self.lines)
+        assert match is not None, f"exit {self.process.wait(PATIENCE)}: {''.join(self.lines)}"
         return match
 
     def ready(self) -> Server:
