@@ -25,12 +25,12 @@ class Receiver(ThreadingHTTPServer):
         class Handler(BaseHTTPRequestHandler):
             def do_POST(handler):
                 body = handler.rfile.read(int(handler.headers["Content-Length"]))
+                self.got.put((handler.path, handler.headers, json.loads(body)))
                 status = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
                 handler.send_response(status)
                 handler.send_header("Location", "/elsewhere")
                 handler.send_header("Content-Length", "0")
                 handler.end_headers()
-                self.got.put((handler.path, handler.headers, json.loads(body)))
 
             def log_message(handler, *_):
                 """Nothing."""
