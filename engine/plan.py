@@ -8,8 +8,11 @@ from engine.names import NO_MODEL, PERFORMANCES
 from engine.params import GenerateParams
 from engine.prompt.texts import PictureTexts
 
-FEW_STEP_SAMPLER, FEW_STEP_SCHEDULER = "dpmpp_2m", "karras"
-"""What the built-in model draws the fast modes with: it needs no distillation, a multistep solver does."""
+FEW_STEP_SAMPLER, FEW_STEP_SCHEDULER = "dpmpp_2m", "sgm_uniform"
+"""What the built-in model draws the fast modes with, instead of a distillation: of 13 pairs the nearest to 30 steps.
+
+(`uni_pc` comes as near; Karras levels leave visible noise at 4 steps.)
+"""
 
 
 @dataclass(frozen=True)

@@ -95,10 +95,10 @@ def reason(error: Exception) -> str:
     if isinstance(error, torch.cuda.OutOfMemoryError):
         torch.cuda.empty_cache()
         return "The GPU ran out of memory; a smaller picture or fewer other programs on this GPU would help"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
         return "The engine ran out of memory; a smaller picture would help"
     text = str(error) or repr(error)
-    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, ValueError | ArithmeticError) else f"{type(error).__name__}: {text}"
 
 
 def ready(pipeline: Pipeline) -> Ready:

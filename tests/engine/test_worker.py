@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from engine import wire
 from engine.events import Draw, Ended, PictureDone, Progressed, Ready, Skip, Stop, from_wire
+from engine.models.filling import CheckpointError
+from engine.worker import reason
 from tests.toy import toy_draw
 
 ROOT = Path(__file__).parents[2]
@@ -150,3 +153,17 @@ def test_it_ends_at_once_when_the_web_process_is_gone(toy, tmp_path):
     engine.close()
     assert engine.process.wait(5) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), "The GPU ran out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "The engine ran out of memory"),
+        (CheckpointError("a.safetensors cannot be drawn with"), "a.safetensors cannot be drawn with"),
+        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left"),
+        (KeyError("Style"), "KeyError: 'Style'"),
+    ],
+)
+def test_a_failure_is_told_in_words_a_client_can_use(error, text):
+    assert reason(error).startswith(text)

@@ -1,0 +1,49 @@
+"""What a task sends goes out in order, off the drawing thread; errors come back."""
+
+from threading import Event, get_ident
+
+import pytest
+
+from engine.events import Progressed
+from engine.outbox import MOST_WAITING, Outbox
+
+
+def message(number):
+    return Progressed("task", number, "")
+
+
+def test_messages_leave_in_order_on_another_thread():
+    sent = []
+    with Outbox(lambda event: sent.append((event.percent, get_ident()))) as outbox:
+        for number in range(20):
+            outbox.send(lambda number=number: message(number))
+    assert [percent for percent, _ in sent] == list(range(20))
+    assert {thread for _, thread in sent} != {get_ident()}
+
+
+def test_it_is_busy_while_much_waits():
+    reader_is_slow = Event()
+    with Outbox(lambda event: reader_is_slow.wait(10)) as outbox:
+        assert not outbox.busy
+        for number in range(MOST_WAITING + 1):
+            outbox.send(lambda number=number: message(number))
+        assert outbox.busy
+        reader_is_slow.set()
+    assert not outbox.busy
+
+
+def test_what_fails_in_there_is_raised_outside():
+    def failing():
+        raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"), Outbox(lambda event: None) as outbox:
+        outbox.send(failing)
+
+
+def test_an_error_outside_is_not_hidden_by_one_inside():
+    def failing():
+        raise OSError("no space")
+
+    with pytest.raises(ValueError, match="outside"), Outbox(lambda event: None) as outbox:
+        outbox.send(failing)
+        raise ValueError("outside")
