@@ -38,7 +38,8 @@ ANSWERS = {
     },
     "204": {"description": "A picture was asked for, and the task was stopped before it was drawn."},
     "500": {"description": "The task failed: the record with a member detail, or only that member."},
-    "503": {"description": "The queue is full, or the server is stopping."},
+    "429": {"description": "The queue is full; `Retry-After` says when to come back."},
+    "503": {"description": "The server is stopping."},
 }
 
 

@@ -56,7 +56,7 @@ class TaskNotFound(NotFound):
 class QueueFull(FooocusError):
     """More tasks wait than the operator allows; `retry_after` is a guess in seconds."""
 
-    status = 503
+    status = 429
 
     def __init__(self, waiting: int, retry_after: int):
         text = f"{waiting} tasks are waiting, which is the limit; try again later"

@@ -35,7 +35,7 @@ SQLALCHEMY_DATABASE_URI = "sqlite:///db.sqlite3"  # the task history
 
 # --- the engine process
 
-ENGINE_THREADS = 0  # threads it computes with; 0: one less than there are cores
+ENGINE_THREADS = 0  # threads it computes with; 0: all cores
 ENGINE_NICENESS = 5  # how far it steps back for the web process on a busy machine, 0 to 19
 ENGINE_START_TIMEOUT = 300.0  # seconds it may take to import its libraries
 ENGINE_ENVIRONMENT: dict[str, str] = {}  # variables it finds in its environment besides the server's

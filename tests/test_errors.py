@@ -97,7 +97,7 @@ def test_a_wrong_method_is_told_under_both_slash_forms(client, path):
 
 def test_a_full_queue_says_when_to_come_back(client):
     reply = client.get("/fail/full")
-    assert (reply.status_code, reply.headers["Retry-After"]) == (503, "30")
+    assert (reply.status_code, reply.headers["Retry-After"]) == (429, "30")
 
 
 def test_a_bug_is_logged_and_not_shown(client, caplog):

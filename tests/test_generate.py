@@ -147,7 +147,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(make_app):
     with app.app_context():
         waiting_task(app)
     reply = app.test_client().post(GENERATE, json=small())
-    assert reply.status_code == 503 and int(reply.headers["Retry-After"]) > 0
+    assert reply.status_code == 429 and int(reply.headers["Retry-After"]) > 0
     assert "1 tasks are waiting" in reply.json["detail"]
 
 
