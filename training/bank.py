@@ -31,15 +31,21 @@ class Bank:
 
 @torch.no_grad()
 def encode_bank(
-    plan: dict[str, np.ndarray], sheet: Sheet, vae: AutoencoderKL, height: int, width: int, seconds: float
+    plan: dict[str, np.ndarray],
+    sheet: Sheet,
+    vae: AutoencoderKL,
+    height: int,
+    width: int,
+    seconds: float,
+    generator: torch.Generator | None = None,
 ) -> Bank:
     """Compose and encode the plan's pictures at [height, width] pixels until done or out of time."""
     began, latents, count = time.monotonic(), [], len(plan["kind"])
     batch = max(1, min(count, 24_000_000 // (height * width)))
     for at in range(0, count, batch):
-        pictures = compose(take(plan, slice(at, at + batch)), sheet, height, width)
-        with torch.autocast(sheet.device.type, torch.bfloat16):
-            pixels = (pictures * 2 - 1).contiguous(memory_format=torch.channels_last)
+        pictures = compose(take(plan, slice(at, at + batch)), sheet, height, width, generator)
+        with torch.autocast(sheet.device.type, torch.bfloat16, enabled=vae.dtype == torch.float32):
+            pixels = (pictures * 2 - 1).to(vae.dtype, memory_format=torch.channels_last)
             latents.append((vae.encode(pixels).latent_dist.mean.float() * LATENT_SCALE).half())
         if time.monotonic() - began > seconds or Clock.stopping:
             break

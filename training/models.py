@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
-from engine.models import keys
+from engine.models import keys, packed
 from engine.models.unet import norm_groups
 from training.tokens import END
 
@@ -87,8 +87,8 @@ class TextEncoder(nn.Module):
         if self.text_projection is None:
             return states[-skip], None
         end = (ids == END).int().argmax(1)
-        last = self.final_layer_norm(states[-1])[torch.arange(len(ids), device=ids.device), end]
-        return states[-skip], self.text_projection(last)
+        last = states[-1].gather(1, end[:, None, None].expand(-1, 1, x.shape[-1]))[:, 0]
+        return states[-skip], self.text_projection(self.final_layer_norm(last))
 
     def exported(self) -> dict[str, Tensor]:
         """Weights under transformers' names."""
@@ -121,7 +121,7 @@ class Conditioner(nn.Module):
         flat, place = rows.reshape(n * k, -1).long(), torch.arange(POSITIONS, device=rows.device)
         end = (flat == END).int().argmax(1, keepdim=True)
         left, _ = self.clip_l(flat, skip)
-        right, pooled = self.clip_g(torch.where(place[None] > end, 0, flat), skip)
+        right, pooled = self.clip_g(flat.masked_fill(place[None] > end, 0), skip)
         context = torch.cat([left, right], -1).reshape(n, k * POSITIONS, WIDTH_L + WIDTH_G)
         return context, pooled.reshape(n, k, -1).sum(1)
 
@@ -165,6 +165,24 @@ def single_file(unet: UNet2DConditionModel, vae: AutoencoderKL, conditioner: Con
     """All weights under the names of an SDXL checkpoint, fp32 on the CPU."""
     on_cpu = [{k: v.detach().float().cpu() for k, v in net.state_dict().items()} for net in (unet, vae)]
     return keys.checkpoint_of(*on_cpu, conditioner.clip_l.exported(), conditioner.clip_g.exported())
+
+
+def resumed(path, table: Tensor) -> tuple[UNet2DConditionModel, AutoencoderKL, Conditioner]:
+    """The nets of a packed checkpoint written by a former run, fp32 on the CPU; the token table is given."""
+    tensors = {name: tensor.float() for name, tensor in packed.unpack(path).items()}
+    parts = {
+        prefix: {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        for prefix in (keys.UNET, keys.VAE, keys.CLIP_L, keys.CLIP_G)
+    }
+    unet, vae, conditioner = new_unet(), new_vae(), Conditioner(table.cpu())
+    unet.load_state_dict(keys.unet_from_ldm(parts[keys.UNET]))
+    vae.load_state_dict(keys.vae_from_ldm(parts[keys.VAE]))
+    clip_g = {n.removeprefix("text_model."): t for n, t in keys.clip_g_from_openclip(parts[keys.CLIP_G]).items()}
+    for encoder, part in ((conditioner.clip_l, parts[keys.CLIP_L]), (conditioner.clip_g, clip_g)):
+        named = {n.removeprefix("encoder."): t for n, t in part.items() if "token_embedding" not in n}
+        named["position_embedding"] = named.pop("embeddings.position_embedding.weight")
+        encoder.load_state_dict(named)
+    return unet, vae, conditioner
 
 
 def read_table(path, device: torch.device) -> Tensor:

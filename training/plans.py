@@ -1,14 +1,13 @@
 # ruff: noqa: E501 - tables
 """Plans: what stands where on which background, and the captions that say so. Plain numbers, made by CPU processes.
 
-`make(count, seed, sprites, aspect)` gives a dict of arrays, one row per picture; `compose.py` turns rows into pixels.
+`portion` gives a dict of arrays, one row per picture; `compose.py` turns rows into pixels.
 """
 
 import colorsys
 import json
 import re
 from dataclasses import dataclass
-from multiprocessing import Pool
 from pathlib import Path
 from random import Random
 
@@ -31,6 +30,20 @@ EFFECT_STYLES = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Mix:
+    """Shares of what is shown (one thing, two things, a count; the rest landscapes) and of the sprite sources."""
+
+    single: float
+    pair: float
+    counted: float
+    sources: tuple[tuple[str, float], ...]
+
+
+BROAD = Mix(0.75, 0.10, 0.06, (("3d", 0.58), ("noto", 0.19), ("flat", 0.15), ("portrait", 0.08)))
+FOCUSED = Mix(0.91, 0.02, 0.01, (("3d", 0.68), ("noto", 0.14), ("flat", 0.14), ("portrait", 0.04)))
+
+
 @dataclass
 class Sprites:
     """The sprite list with draw weights and the combinations of the evaluation prompts that training must not show."""
@@ -41,9 +54,9 @@ class Sprites:
     held_grounds: set[tuple[str, str]]
 
     @classmethod
-    def of(cls, facts: list[dict], share: dict[str, float] | None = None) -> "Sprites":
-        """Sprites drawn by their weight, sources in the given shares."""
-        share = share or {"3d": 0.58, "noto": 0.19, "flat": 0.15, "portrait": 0.08}
+    def of(cls, facts: list[dict], mix: Mix = BROAD) -> "Sprites":
+        """Sprites drawn by their weight, sources in the mix's shares."""
+        share = dict(mix.sources)
         total = {s: sum(f["weight"] for f in facts if look(f) == s) for s in share}
         weights = [f["weight"] / total[look(f)] * share[look(f)] for f in facts]
         prompts = json.loads(PROMPTS.read_text())
@@ -132,8 +145,12 @@ def put(
 ) -> None:
     """Write one layer: sprite, centre, size (fraction of the short side), rotation, flip, shadow kind, brightness."""
     upright = fact["group"].startswith(("person", "portrait", "place", "face"))
-    angle = rng.gauss(0, 2 if upright or shadow == 2 else 7)
-    flip = float(rng.random() < 0.5 and not fact["group"].startswith(("book", "money", "phone", "computer")))
+    steady = fact.get("steady", False)
+    angle = rng.gauss(0, 2 if upright or shadow == 2 else 4 if steady else 7)
+    flip = float(
+        rng.random() < (0.15 if steady else 0.5)
+        and not fact["group"].startswith(("book", "money", "phone", "computer"))
+    )
     item.layers[slot] = [sprite, x, y, size, angle, flip, shadow, rng.uniform(0.96, 1.04)]
 
 
@@ -206,9 +223,11 @@ def single(sprites: Sprites, rng: Random, number: int) -> tuple[Item, dict]:
     fact = sprites.facts[number]
     colour, paint = body_word(sprites, number, rng)
     bust = fact["group"].startswith(("person", "portrait")) and "dancing" not in fact["label"]
-    if rng.random() < 0.68 or fact["group"].startswith("place-geo"):
+    if rng.random() < (0.75 if fact.get("steady") else 0.68) or fact["group"].startswith("place-geo"):
         item, where = background(sprites, [number], rng)
         size = rng.uniform(0.56, 0.9) if rng.random() < 0.85 else rng.uniform(0.35, 0.56)
+        if fact.get("steady"):
+            size = rng.uniform(0.64, 0.88)
         studio = item.kind == scenes.STUDIO
         y = float(item.numbers[0]) + rng.uniform(0.04, 0.12) - size / 2 if studio else 0.5 + rng.gauss(0, 0.02)
         if bust and rng.random() < 0.8:
@@ -378,50 +397,36 @@ class Writer:
         return text
 
 
-def plan(sprites: Sprites, rng: Random, only: list[int] | None = None) -> tuple[Item, dict]:
-    """One picture: 71 % one thing, 11 % two things, 6 % a count, 9 % landscapes; `only` draws one of those sprites."""
+def plan(sprites: Sprites, rng: Random, only: list[int] | None = None, mix: Mix = BROAD) -> tuple[Item, dict]:
+    """One picture in the shares of `mix`; `only` draws one of those sprites."""
     if only is not None:
         return single(sprites, rng, rng.choice(only))
     chance = rng.random()
-    if chance < 0.75:
+    if chance < mix.single:
         return single(sprites, rng, sprites.draw(rng))
-    if chance < 0.85:
+    if chance < mix.single + mix.pair:
         return several(sprites, rng, 2, same=False)
-    if chance < 0.91:
+    if chance < mix.single + mix.pair + mix.counted:
         return several(sprites, rng, rng.choice([2, 3]), same=True)
     return landscape(rng)
 
 
-def portion(task: tuple[list[dict], int, int, bool]) -> dict[str, np.ndarray]:
+def portion(task: tuple[list[dict], int, int, bool, Mix]) -> dict[str, np.ndarray]:
     """Plans of one worker process."""
-    facts, count, seed, captions = task
-    rng, sprites = Random(seed), Sprites.of(facts)
+    facts, count, seed, captions, mix = task
+    rng, sprites = Random(seed), Sprites.of(facts, mix)
     writer = Writer(sprites)
     kept: dict[str, list] = {
         k: [] for k in ("kind", "colours", "numbers", "layers", "recolour", "effect", "rows", "sprite")
     }
     for _ in range(count):
-        item, story = plan(sprites, rng)
+        item, story = plan(sprites, rng, mix=mix)
         if captions:
             kept["rows"].append(writer.rows(item, story, rng))
         for key in ("kind", "colours", "numbers", "layers", "recolour", "effect"):
             kept[key].append(getattr(item, key))
         kept["sprite"].append(story["what"][0] if len(story["what"]) == 1 else -1)
     return {k: np.array(v) for k, v in kept.items() if v}
-
-
-def make(
-    facts: list[dict], count: int, seed: int, processes: int, captions: bool = True, pool: object | None = None
-) -> dict[str, np.ndarray]:
-    """`count` plans from as many processes."""
-    share = -(-count // max(1, processes * 4))
-    tasks = [(facts, min(share, count - at), seed * 100_003 + at, captions) for at in range(0, count, share)]
-    if pool is not None:
-        return joined(pool.map(portion, tasks))  # type: ignore[attr-defined]
-    if processes <= 1:
-        return joined([portion(t) for t in tasks])
-    with Pool(processes) as own:
-        return joined(own.map(portion, tasks))
 
 
 def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

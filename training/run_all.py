@@ -91,10 +91,10 @@ def plan_banks(size: Size, facts: list[dict], pool) -> dict[str, dict[tuple[int,
     return waiting
 
 
-def ask(pool, facts: list[dict], count: int, seed: int, captions: bool):
+def ask(pool, facts: list[dict], count: int, seed: int, captions: bool, mix: plans.Mix = plans.BROAD):
     """Plans of one bank, made in the background."""
-    share = min(2500, -(-count // 2))
-    tasks = [(facts, min(share, count - at), seed * 100_003 + at, captions) for at in range(0, count, share)]
+    share = min(1000, -(-count // 2))
+    tasks = [(facts, min(share, count - at), seed * 100_003 + at, captions, mix) for at in range(0, count, share)]
     return pool.map_async(plans.portion, tasks, chunksize=1)
 
 
@@ -175,8 +175,6 @@ class Run:
         conditioner = models.Conditioner(self.table).to(self.device)
         negatives = torch.from_numpy(plans.negative_rows(3000, 5).astype(np.int32)).to(self.device)
         trainer = train_unet.Trainer(unet, conditioner, negatives)
-        if self.options.compile:
-            trainer.compiled()
         keep: list = []
         for stage, rates, old in (
             ("stage1", (1.0, 0.85), 0.0),
@@ -190,7 +188,11 @@ class Run:
             total = sum(b.weight for b in fresh)
             for bucket in keep:
                 bucket.weight *= old * total / ((1 - old) * sum(b.weight for b in keep)) if old else 0
-            trainer.stage([*fresh, *(b for b in keep if b.weight > 0)], clock_budget, rates, self.out / "rescue.pt")
+            trainer.stage(
+                [*fresh, *(b for b in keep if b.weight > 0)],
+                clock_budget,
+                lambda share, rates=rates: rates[0] + (rates[1] - rates[0]) * share,
+            )
             keep += fresh
             self.write(vae, *trainer.average)
         averaged, conditioner = trainer.average
@@ -254,8 +256,13 @@ class Run:
 
 
 def about(size: Size) -> dict:
-    """The manifest that travels in the packed file."""
-    sizes = sorted({(w * 8, h * 8) for stage in (size.stage1, size.stage2, size.stage3) for h, w in stage})
+    """The manifest of a first run."""
+    return about_sizes([hw for stage in (size.stage1, size.stage2, size.stage3) for hw in stage])
+
+
+def about_sizes(latents: list[tuple[int, int]]) -> dict:
+    """The manifest that travels in the packed file, from latent heights and widths."""
+    sizes = sorted({(w * 8, h * 8) for h, w in latents})
     return {
         "name": "fooocus_mini", "licence": "GPL-3.0-or-later", "native_sizes": sizes, "native_pixels": [256 * 224, 1344 * 896],  # noqa: E501
         "prediction": "eps", "few_step_hint": "no distillation: keep guidance at 4 and use 8 steps or more", "training": "training/README.md",  # noqa: E501
@@ -300,7 +307,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="only the first pass")
     parser.add_argument("--no-smoke", action="store_true", help="skip the first pass")
     parser.add_argument("--tiny", action="store_true", help="a pass for a CPU: few sprites, small pictures, two steps")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the UNet; falls back to eager, loudly")
     return parser.parse_args()
 
 

@@ -3,8 +3,9 @@
 import copy
 import logging
 import random
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from training import tokens
 from training.bank import Bank
+from training.captured import Graphs
 from training.clock import Clock
 from training.models import Conditioner
 
@@ -35,40 +37,65 @@ class Bucket:
 
 
 class Trainer:
-    """UNet and text encoders with their averages; `stage` may be called again with other buckets."""
+    """UNet and text encoders with their averages; `stage` may be called again with other buckets.
+
+    The steps run on a bf16 copy of the fp32 weights (fp32 on a CPU): the same products as under autocast, with half
+    the memory traffic in the norms and no casting of weights.
+    """
 
     def __init__(
-        self, unet: UNet2DConditionModel, conditioner: Conditioner, negatives: Tensor, rate: float = 1e-3
+        self,
+        unet: UNet2DConditionModel,
+        conditioner: Conditioner,
+        negatives: Tensor,
+        rate: float = 1e-3,
+        graphs: bool = False,
+        texts: tuple[float, float, float] = (0.62, 0.24, 0.14),
+        horizon: float = 0.999,
     ) -> None:
-        self.unet, self.conditioner, self.negatives, self.rate = unet, conditioner, negatives, rate
+        self.negatives, self.rate, self.shares, self.horizon = negatives, rate, texts, horizon
         self.device = negatives.device
-        self.average = copy.deepcopy(torch.nn.ModuleList([unet, conditioner])).eval().requires_grad_(False)
-        self.weights = [p for p in [*unet.parameters(), *conditioner.parameters()] if p.requires_grad]
+        master = torch.nn.ModuleList([unet, conditioner])
+        self.average = copy.deepcopy(master).eval().requires_grad_(False)
+        self.weights = [p for p in master.parameters() if p.requires_grad]
+        self.averages = [
+            p for p, q in zip(self.average.parameters(), master.parameters(), strict=True) if q.requires_grad
+        ]
+        kind = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        self.copy = copy.deepcopy(master).to(kind)
+        self.copies = [p for p in self.copy.parameters() if p.requires_grad]
+        self.gradients = [torch.zeros_like(p) for p in self.weights]
         decayed = [p for p in self.weights if p.ndim > 1]
         plain = [p for p in self.weights if p.ndim < 2]
         groups = [{"params": decayed, "weight_decay": 1e-3}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=self.device.type == "cuda")
         self.abar, self.random = abar(self.device), random.Random(11)
+        # a generator of its own: a failed capture can leave the default one unusable
+        self.generator = torch.Generator(self.device).manual_seed(12)
         self.empty = torch.from_numpy(tokens.row("").astype("int32")).to(self.device)
-        self.forward, self.steps = unet, 0
+        self.graphs, self.steps = Graphs(self.gradients, graphs and self.device.type == "cuda"), 0
 
-    def compiled(self) -> None:
-        """Compile the UNet's forward; says so and stays eager when that fails at the first step."""
-        self.forward = torch.compile(self.unet, dynamic=False)
+    def rand(self, *size: int) -> Tensor:
+        """Uniform numbers 0..1 on the device."""
+        return torch.rand(*size, device=self.device, generator=self.generator)
+
+    def randn(self, *size: int) -> Tensor:
+        """Normal numbers on the device."""
+        return torch.randn(*size, device=self.device, generator=self.generator)
 
     def texts(self, rows: Tensor, k: int) -> Tensor:
-        """k of each sample's four wordings; 10 % dropped: half empty texts, half negative texts."""
+        """k of each sample's four wordings; 11 % dropped: half empty texts, half negative texts."""
         n = len(rows)
-        order = torch.rand(n, rows.shape[1], device=self.device).argsort(1)[:, :k]
+        order = self.rand(n, rows.shape[1]).argsort(1)[:, :k]
         chosen = rows.gather(1, order[:, :, None].expand(-1, -1, rows.shape[2]))
-        fate = torch.rand(n, 1, 1, device=self.device)
-        pick = (torch.rand(n, k, device=self.device) ** 1.5 * len(self.negatives)).long()
+        fate = self.rand(n, 1, 1)
+        pick = (self.rand(n, k) ** 1.5 * len(self.negatives)).long().clamp(max=len(self.negatives) - 1)
         chosen = torch.where(fate < 0.11, self.negatives[pick], chosen)
         return torch.where(fate < 0.05, self.empty, chosen)
 
     def sizes(self, n: int, height: int, width: int) -> Tensor:
         """time_ids [n,6] as the engine sends them: sizes scaled by 0.7-1.6 half of the time, target rounded to 64."""
-        scale = torch.where(torch.rand(n, device=self.device) < 0.5, 1.0, 0.7 + 0.9 * torch.rand(n, device=self.device))
+        scale = torch.where(self.rand(n) < 0.5, 1.0, 0.7 + 0.9 * self.rand(n))
         target = torch.tensor(
             [64 * round(height / 64), 64 * round(width / 64)], device=self.device, dtype=torch.float32
         ).expand(n, 2)
@@ -79,82 +106,100 @@ class Trainer:
         """White noise with a little offset and coarse noise, more of it on large latents (offset noise)."""
         n, c, h, w = latents.shape
         zoom = (h * w / 1024) ** 0.25
-        white = torch.randn_like(latents) + 0.05 * zoom * torch.randn(n, c, 1, 1, device=self.device)
-        coarse = torch.randn(n, c, max(2, h // 14), max(2, w // 14), device=self.device)
+        white = self.randn(n, c, h, w) + 0.05 * zoom * self.randn(n, c, 1, 1)
+        coarse = self.randn(n, c, max(2, h // 14), max(2, w // 14))
         return white + 0.03 * (zoom - 0.6) * F.interpolate(coarse, size=(h, w), mode="bilinear", align_corners=False)
 
-    def loss(self, bank: Bank, batch: int) -> Tensor:
+    def times(self, n: int) -> Tensor:
+        """Timesteps [n]: half of them where shapes are decided (350 and later), half anywhere."""
+        early = (self.rand(n) < 0.5).float() * 350
+        return (early + self.rand(n) * (1000 - early)).long().clamp(max=999)
+
+    @torch.no_grad()
+    def drawn(self, bank: Bank, batch: int, k: int) -> dict[str, Tensor]:
+        """A batch: noisy latents, the noise, times, each sample's weight, text rows and sizes."""
+        rows = (self.rand(batch) * len(bank.latents)).long().clamp(max=len(bank.latents) - 1)
+        latents, when = bank.latents[rows].float(), self.times(batch)
+        signal, noise = self.abar[when][:, None, None, None], self.noise(latents)
+        noisy = signal.sqrt() * latents + (1 - signal).sqrt() * noise
+        snr = (signal / (1 - signal)).flatten()
+        return {
+            "noisy": noisy.to(self.copies[0].dtype, memory_format=torch.channels_last),
+            "noise": noise,
+            "time": when,
+            "weight": snr.clamp(max=5) / snr,
+            "rows": self.texts(bank.rows[rows], k),
+            "sizes": self.sizes(batch, latents.shape[-2] * 8, latents.shape[-1] * 8),
+        }
+
+    def loss(self, batch: dict[str, Tensor], skip: int) -> Tensor:
         """min-SNR-5 weighted eps error, plus the same error averaged over blocks, where plain colours live."""
-        rows = torch.randint(0, len(bank.latents), (batch,), device=self.device)
-        latents = bank.latents[rows].float()
-        n, (height, width) = len(latents), (latents.shape[-2] * 8, latents.shape[-1] * 8)
-        k = self.random.choices((1, 2, 3), (0.62, 0.24, 0.14))[0]
-        skip = self.random.choices((2, 1, 3), (0.86, 0.1, 0.04))[0]
-        time = torch.randint(0, 1000, (n,), device=self.device)
-        time = torch.where(
-            torch.rand(n, device=self.device) < 0.2, torch.randint(500, 1000, (n,), device=self.device), time
-        )
-        signal, noise = self.abar[time][:, None, None, None], self.noise(latents)
-        noisy = (signal.sqrt() * latents + (1 - signal).sqrt() * noise).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            context, pooled = self.conditioner(self.texts(bank.rows[rows], k), skip)
-            added = {"text_embeds": pooled, "time_ids": self.sizes(n, height, width)}
-            made = self.forward(noisy, time, context, added_cond_kwargs=added, return_dict=False)[0]
-        error, snr = made.float() - noise, (signal / (1 - signal)).flatten()
-        weight = snr.clamp(max=5) / snr
+        unet, conditioner = self.copy
+        context, pooled = conditioner(batch["rows"], skip)
+        added = {"text_embeds": pooled, "time_ids": batch["sizes"]}
+        made = unet(batch["noisy"], batch["time"], context, added_cond_kwargs=added, return_dict=False)[0]
+        error, weight = made.float() - batch["noise"], batch["weight"]
         total = (error.square().mean((1, 2, 3)) * weight).mean()
         for size, share in ((4, 0.25), (16, 0.25)):
             block = F.avg_pool2d(error, size)
             total = total + share * size * (block.square().mean((1, 2, 3)) * weight).mean()
         return total
 
+    def work(self, batch: dict[str, Tensor], skip: int) -> Tensor:
+        """Refresh the copy, compute the loss and put its gradients into `gradients`; gives the loss."""
+        with torch.no_grad():
+            torch._foreach_copy_(self.copies, self.weights)
+        loss = self.loss(batch, skip)
+        found = torch.autograd.grad(loss, self.copies, allow_unused=True)
+        with torch.no_grad():
+            used = [(g, f) for g, f in zip(self.gradients, found, strict=True) if f is not None]
+            torch._foreach_copy_([g for g, _ in used], [f for _, f in used])
+            idle = [g for g, f in zip(self.gradients, found, strict=True) if f is None]
+            if idle:
+                torch._foreach_zero_(idle)
+        return loss.detach()
+
     def step(self, bucket: Bucket, rate: float) -> Tensor:
         """One optimizer step; gives the loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = self.loss(bucket.bank, bucket.batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        k = self.random.choices((1, 2, 3), self.shares)[0]
+        skip = self.random.choices((2, 1, 3), (0.9, 0.07, 0.03))[0] if k == 1 else 2
+        batch = self.drawn(bucket.bank, bucket.batch, k)
+        loss = self.graphs.run((*bucket.bank.size, bucket.batch, k, skip), batch, lambda b: self.work(b, skip))
+        for weight, gradient in zip(self.weights, self.gradients, strict=True):
+            weight.grad = gradient
         norm = torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
         if self.device.type == "cuda":
             self.optimizer.found_inf = (~norm.isfinite()).float()  # the fused kernel skips such a step, without a sync
         self.optimizer.step()
         self.steps += 1
-        decay = min(0.999, (1 + self.steps) / (10 + self.steps))
-        live = [p for net in (self.unet, self.conditioner) for p in net.parameters()]
+        decay = min(self.horizon, (1 + self.steps) / (10 + self.steps))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), live, 1 - decay)
-        return loss.detach()
+            torch._foreach_lerp_(self.averages, [p.detach() for p in self.weights], 1 - decay)
+        return loss
 
-    def stage(self, buckets: list[Bucket], clock: Clock, rates: tuple[float, float], save: Path | None = None) -> None:
-        """Train on these buckets until the clock stops, the rate going from one factor to the other."""
-        smooth, saved = torch.zeros((), device=self.device), 0.0
-        while clock.running():
+    def stage(
+        self,
+        buckets: list[Bucket],
+        clock: Clock,
+        factor: Callable[[float], float],
+        save: Callable[[], None] | None = None,
+    ) -> None:
+        """Train until the clock stops, the rate times `factor(share of the stage)`; `save` runs each minute."""
+        buckets, smooth, saved = list(buckets), torch.zeros((), device=self.device), time.monotonic()
+        while clock.running() and buckets:
             bucket = self.random.choices(buckets, [b.weight for b in buckets])[0]
-            warm = min(1.0, self.steps / 300 + 0.01) if self.steps < 300 else min(1.0, 0.3 + clock.done / 100)
-            factor = rates[0] + (rates[1] - rates[0]) * clock.share
-            loss = self.guarded_step(bucket, self.rate * factor * warm)
+            warm = min(1.0, self.steps / 200 + 0.01) if self.steps < 200 else min(1.0, 0.3 + clock.done / 100)
+            try:
+                loss = self.step(bucket, self.rate * factor(clock.share) * warm)
+            except RuntimeError:
+                log.exception("BUCKET %s OF %d FAILED; going on without it", bucket.bank.size, bucket.batch)
+                buckets.remove(bucket)
+                continue
             smooth = torch.lerp(smooth, loss, 0.02 if clock.done else 1.0)
             if clock.tick(bucket.batch):
                 clock.report(float(smooth))
-            if save is not None and clock.elapsed - saved > 60:
-                saved = clock.elapsed
-                self.save(save)
-
-    def guarded_step(self, bucket: Bucket, rate: float) -> Tensor:
-        """A step; a compiled net that fails is given up for the eager one."""
-        try:
-            return self.step(bucket, rate)
-        except Exception:
-            if self.forward is self.unet:
-                raise
-            log.exception("COMPILED UNET FAILED; going on with the eager one")
-            self.forward = self.unet
-            return self.step(bucket, rate)
-
-    def save(self, path: Path) -> None:
-        """The averaged weights, for a rescue by hand."""
-        unet, conditioner = self.average
-        torch.save({"unet": unet.state_dict(), "conditioner": conditioner.state_dict()}, path.with_suffix(".part"))
-        path.with_suffix(".part").rename(path)
-        log.info("saved %s", path.name)
+            if save is not None and time.monotonic() - saved > 60:
+                saved = time.monotonic()
+                save()

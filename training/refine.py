@@ -1,0 +1,195 @@
+"""The second run: UNet and text encoders trained on from a packed checkpoint, on fewer concepts; the VAE stays.
+
+python -m training.refine --resume engine/builtin/fooocus_mini.safetensors --out DIR --seconds 440
+"""
+
+import argparse
+import copy
+import logging
+import os
+import sys
+import time
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.models import packed
+from training import models, plans, train_unet
+from training.bank import encode_bank
+from training.clock import Clock, cosine, end_on_sigterm
+from training.compose import Sheet, read_sprites
+from training.focus import focused, missing
+from training.run_all import SHOWCASE, about_sizes, ask
+
+log = logging.getLogger("training")
+
+Counts = dict[tuple[int, int], int]
+PART = 15 * 2**20
+TAIL_SECONDS = 14.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Pictures by latent size, where the stage ends (a share of the run), and how often older banks are drawn."""
+
+    counts: Counts
+    ends: float
+    older: float
+
+
+STAGES = (
+    Stage({(32, 32): 40_000}, 0.35, 0.0),
+    Stage({(64, 64): 12_000, (56, 72): 5_000, (72, 56): 2_000}, 0.76, 0.12),
+    Stage({(112, 144): 3_000, (144, 112): 700, (128, 128): 900, (96, 168): 500}, 1.0, 0.35),
+)
+TINY = (Stage({(32, 32): 24}, 0.4, 0.0), Stage({(16, 24): 8}, 0.7, 0.2), Stage({(32, 40): 6, (40, 32): 4}, 1.0, 0.4))
+
+
+class Run:
+    """The stages between a start and a deadline."""
+
+    def __init__(self, options: argparse.Namespace, sheet: Sheet, table: torch.Tensor, waiting: list[dict]) -> None:
+        self.options, self.sheet, self.waiting, self.device = options, sheet, waiting, sheet.device
+        self.stages = TINY if options.tiny else STAGES
+        unet, vae, conditioner = models.resumed(options.resume, table)
+        self.vae = vae.to(self.device, memory_format=torch.channels_last).requires_grad_(False).eval()
+        kind = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        self.encoder = copy.deepcopy(self.vae).to(kind)
+        negatives = torch.from_numpy(plans.negative_rows(3000, 5).astype(np.int32)).to(self.device)
+        self.trainer = train_unet.Trainer(
+            unet.to(self.device, memory_format=torch.channels_last),
+            conditioner.to(self.device),
+            negatives,
+            rate=options.rate,
+            graphs=options.graphs,
+            texts=(0.76, 0.15, 0.09),
+            horizon=0.998,
+        )
+        self.started = time.monotonic()
+        self.deadline = options.began + options.seconds - (0 if options.tiny else TAIL_SECONDS)
+
+    def all(self) -> None:
+        """Every stage; what is finished is handed out each minute."""
+        keep: list[train_unet.Bucket] = []
+        for n, stage in enumerate(self.stages):
+            fresh = self.buckets(n, stage)
+            weight = sum(b.weight for b in fresh) or 1.0
+            for bucket in keep:
+                bucket.weight *= stage.older * weight / ((1 - stage.older) * sum(b.weight for b in keep))
+            ends = self.started + stage.ends * (self.deadline - self.started)
+            clock = Clock(f"stage{n + 1}", max(1.0, ends - time.monotonic()), 6 if self.options.tiny else None)
+            log.info("== %s: %.0f s, %s", clock.name, clock.seconds, [(b.bank.size, b.batch) for b in fresh])
+            keep = [b for b in [*fresh, *keep] if b.weight > 0]
+            self.trainer.stage(keep, clock, lambda share: cosine(self.share, 0.0), self.hand_out)
+        self.hand_out()
+
+    @property
+    def share(self) -> float:
+        """How much of the run is over, 0..1."""
+        return min(1.0, (time.monotonic() - self.started) / max(1.0, self.deadline - self.started))
+
+    def buckets(self, n: int, stage: Stage) -> list[train_unet.Bucket]:
+        """The stage's banks; one that cannot be made is left out."""
+        found, pixels = [], 2048 if self.options.tiny else self.options.batch_pixels
+        for (height, width), count in stage.counts.items():
+            if self.share > 0.99:
+                break
+            try:
+                plan = plans.joined(self.waiting[n][height, width].get(timeout=120))
+                bank = encode_bank(plan, self.sheet, self.encoder, height * 8, width * 8, 30, self.trainer.generator)
+                batch = max(2, pixels // (height * width) // 16 * 16)
+                found.append(train_unet.Bucket(bank, count * (height * width) ** 0.5, batch))
+            except Exception:
+                log.exception("BANK %dx%d FAILED; going on without it", height, width)
+        return found
+
+    def hand_out(self) -> None:
+        """The averaged weights, packed, in parts of 15 MiB in the folder that leaves the machine."""
+        began, path = time.monotonic(), self.options.work / "fooocus_mini.safetensors"
+        unet, conditioner = self.trainer.average
+        packed.pack(models.single_file(unet, self.vae, conditioner), path, about_sizes(all_sizes(self.stages)))
+        data = path.read_bytes()
+        for n, at in enumerate(range(0, len(data), PART)):
+            part = self.options.out / f"{path.name}.{n}"
+            part.with_suffix(".part").write_bytes(data[at : at + PART])
+            part.with_suffix(".part").rename(part)
+        log.info("handed out after %d steps, %.1f s", self.trainer.steps, time.monotonic() - began)
+
+    def show(self) -> None:
+        """A dozen pictures in the default style at the default size."""
+        from training.evaluate import showcase
+
+        size, steps, count = ((128, 192), 2, 2) if self.options.tiny else ((896, 1152), 24, 12)
+        unet, conditioner = self.trainer.average
+        showcase(self.vae, unet, conditioner, SHOWCASE[:count], size, steps, self.options.out / "showcase.png")
+
+
+def all_sizes(stages: tuple[Stage, ...]) -> list[tuple[int, int]]:
+    """Latent sizes of the stages."""
+    return sorted({size for stage in stages for size in stage.counts})
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resume", type=Path, required=True, help="packed checkpoint of a former run")
+    parser.add_argument("--out", type=Path, required=True, help="where finished files go")
+    parser.add_argument("--bundle", type=Path, default=Path("training/work/bundle"))
+    parser.add_argument("--work", type=Path, default=Path("/tmp/fooocus_training"))
+    parser.add_argument("--seconds", type=float, default=440, help="from the start of the program to its end")
+    parser.add_argument("--rate", type=float, default=8e-4, help="highest learning rate")
+    parser.add_argument("--batch-pixels", type=int, default=768 * 1024, help="latent pixels of a step")
+    parser.add_argument("--graphs", action="store_true", help="CUDA graphs of the steps; eager, loudly, when they fail")
+    parser.add_argument("--tiny", action="store_true", help="six steps a stage on small pictures, for a CPU")
+    options = parser.parse_args()
+    options.began = time.monotonic()
+    return options
+
+
+def main() -> None:
+    """Train, hand out, draw a few pictures."""
+    options = arguments()
+    options.out.mkdir(parents=True, exist_ok=True)
+    options.work.mkdir(parents=True, exist_ok=True)
+    handlers = [logging.StreamHandler(sys.stdout), logging.FileHandler(options.out / "run.log")]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
+    pool = get_context("fork").Pool(max(1, (os.cpu_count() or 2) - 1))
+    try:
+        refine(options, pool)
+    finally:
+        pool.terminate()
+
+
+def refine(options: argparse.Namespace, pool) -> None:
+    """The run, from sprites to pictures."""
+    end_on_sigterm()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    facts, pictures = read_sprites(options.bundle / "sprites.zip")
+    numbers, facts = focused(facts)
+    if lacking := missing(facts, plans.PROMPTS):
+        raise SystemExit(f"no sprites for {', '.join(lacking)}")
+    if options.tiny:
+        numbers, facts = numbers[::12], facts[::12]
+    waiting = [
+        {hw: ask(pool, facts, count, 7000 + 1000 * n + hw[0] * 7 + hw[1], True, plans.FOCUSED) for hw, count in s.counts.items()}  # noqa: E501
+        for n, s in enumerate(TINY if options.tiny else STAGES)
+    ]  # fmt: skip
+    log.info("%d sprites of %d labels", len(facts), len({f["label"] for f in facts}))
+    sheet = Sheet(facts, [pictures[n] for n in numbers], device, largest=128 if options.tiny else 512)
+    run = Run(options, sheet, models.read_table(options.bundle / "token_table.npz", device), waiting)
+    log.info(
+        "resumed on %s after %.1f s",
+        torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        time.monotonic() - options.began,
+    )
+    run.all()
+    run.show()
+    log.info("ended after %.1f s", time.monotonic() - options.began)
+
+
+if __name__ == "__main__":
+    main()
