@@ -1,6 +1,6 @@
 """Render the sprites from the unpacked npm packages: WebP files and one list of what is on them, in a single archive.
 
-Needs resvg-py (cairosvg where that fails). `--packages DIR` holds the unpacked tarballs, see README.md for the names.
+Needs resvg-py. `--packages DIR` holds the unpacked tarballs, see README.md for the names.
 """
 
 import argparse
