@@ -31,6 +31,7 @@ from engine.prompt.wildcards import Wildcards
 from engine.sampling.denoiser import Denoiser, Guidance
 from engine.sampling.guidance import unguided
 from engine.sampling.model_sampling import model_sampling
+from engine.sampling.native import enlarged, sampled_size
 from engine.sampling.noise import noise_for, start_state, starting_noise
 from engine.sampling.previews import Previewer
 from engine.sampling.samplers import SAMPLERS
@@ -142,7 +143,7 @@ class Pipeline:
         try:
             loaded = self._load(job)
             pictures = picture_texts(job.params, self.styles, self.wildcards)
-            job.notes += left_out(pictures)
+            job.notes += [*left_out(pictures), *resampled(job.params, loaded.checkpoint)]
             conditionings = self._encoded(job, loaded.checkpoint, pictures)
             for index, (picture, conditioning) in enumerate(zip(pictures, conditionings, strict=True)):
                 self._draw_one(job, loaded, index, picture, conditioning)
@@ -223,7 +224,7 @@ class Pipeline:
         """The clean latent `[1, channels, h, w]` of one picture, in the UNet's scale."""
         params, checkpoint = job.params, loaded.checkpoint
         sampler, scheduler, steps = params.sampler_name, params.scheduler_name, job.plan.steps
-        width, height = generation_size(params)
+        width, height = sampled_size(generation_size(params), checkpoint.most_pixels)
         shape = (1, checkpoint.latent_channels, height // LATENT_PIXELS, width // LATENT_PIXELS)
         sampling = model_sampling(checkpoint.prediction, scheduler)
         sigmas = sigmas_for(sampling, scheduler, sampler, steps)
@@ -231,9 +232,10 @@ class Pipeline:
         x = start_state(starting_noise(seed, shape).to(self.device), empty, sigmas, sampling)
         noise = noise_for(sampler, x, seed, *brownian_range(sampling, scheduler, sampler, steps))
         denoise = Denoiser(checkpoint.unet, sampling, guidance_of(params), *conditioning, (width, height))
-        return driven(
+        latent = driven(
             SAMPLERS[sampler](denoise, x, sigmas, noise, sampling), lambda step: self._stepped(job, loaded, index, step)
         )
+        return at_full_size(latent, params)
 
     def _stepped(self, job: Job, loaded: Loaded, index: int, step: Step) -> None:
         """At every sampling step: end if asked, then tell how far it is and what is to be seen."""
@@ -244,7 +246,7 @@ class Pipeline:
         if job.params.disable_preview or job.outbox.busy:
             job.tell(percent, message)
             return
-        seen = loaded.previewer.pixels(step.denoised)
+        seen = loaded.previewer.pixels(at_full_size(step.denoised, job.params))
         task_id = job.task.task_id
         job.outbox.send(lambda: Progressed(task_id, percent, message, codecs.encode_small_png(seen.cpu().numpy())))
 
@@ -283,6 +285,24 @@ def generation_size(params: GenerateParams) -> tuple[int, int]:
     """Width and height of what is drawn: whole latent pixels."""
     width, height = params.size
     return width // LATENT_PIXELS * LATENT_PIXELS, height // LATENT_PIXELS * LATENT_PIXELS
+
+
+def at_full_size(latent: Tensor, params: GenerateParams) -> Tensor:
+    """A latent enlarged, if it was sampled smaller than the picture."""
+    width, height = generation_size(params)
+    return enlarged(latent, height // LATENT_PIXELS, width // LATENT_PIXELS)
+
+
+def resampled(params: GenerateParams, checkpoint: Checkpoint) -> list[str]:
+    """What to tell of a size the checkpoint was not trained for."""
+    asked = generation_size(params)
+    sampled = sampled_size(asked, checkpoint.most_pixels)
+    if sampled == asked:
+        return []
+    (width, height), (full_width, full_height) = sampled, asked
+    return [
+        f"Sampled at {width}×{height}, which this model was trained for, and enlarged to {full_width}×{full_height}"
+    ]
 
 
 def guidance_of(params: GenerateParams) -> Guidance:

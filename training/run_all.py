@@ -260,11 +260,15 @@ def about(size: Size) -> dict:
     return about_sizes([hw for stage in (size.stage1, size.stage2, size.stage3) for hw in stage])
 
 
+MOST_PIXELS = 512 * 512
+"""Above this the engine samples at this area and enlarges: pictures of 1 MP had too little training to hold shapes."""
+
+
 def about_sizes(latents: list[tuple[int, int]]) -> dict:
     """The manifest that travels in the packed file, from latent heights and widths."""
     sizes = sorted({(w * 8, h * 8) for h, w in latents})
     return {
-        "name": "fooocus_mini", "licence": "GPL-3.0-or-later", "native_sizes": sizes, "native_pixels": [256 * 224, 1344 * 896],  # noqa: E501
+        "name": "fooocus_mini", "licence": "GPL-3.0-or-later", "native_sizes": sizes, "most_pixels": MOST_PIXELS,
         "prediction": "eps", "few_step_hint": "no distillation: keep guidance at 4 and use 8 steps or more", "training": "training/README.md",  # noqa: E501
     }  # fmt: skip
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from engine.models import keys
 from engine.models.filling import CheckpointError
-from engine.models.packed import is_packed, unpack
+from engine.models.packed import is_packed, manifest, unpack
 from engine.models.text_encoders import TextEncoders
 from engine.models.unet import load_unet
 from engine.models.vae import Vae
@@ -56,6 +56,8 @@ class Checkpoint:
     vae: Vae
     text_encoders: TextEncoders
     prediction: Prediction
+    most_pixels: int | None = None
+    """The largest area it was trained for, if its file says so; larger pictures are sampled at about this one."""
 
     @property
     def latent_channels(self) -> int:
@@ -102,7 +104,8 @@ def load_checkpoint(path: Path, device: torch.device, vae_path: Path | None = No
         raise CheckpointError(f"{path.name} cannot be drawn with: {error.args[0]}") from error
     vae = vae or load_vae(vae_path, device)
     log.info("loaded %s on %s in %.1f s", path.name, device, time.perf_counter() - started)
-    return Checkpoint(path, unet, vae, text_encoders, "v" if keys.V_PREDICTION in tensors else "eps")
+    prediction: Prediction = "v" if keys.V_PREDICTION in tensors else "eps"
+    return Checkpoint(path, unet, vae, text_encoders, prediction, _most_pixels(path))
 
 
 def load_vae(path: Path | None, device: torch.device) -> Vae:
@@ -118,6 +121,11 @@ def load_vae(path: Path | None, device: torch.device) -> Vae:
         return Vae.load(tensors, device, Precision.of(device).vae)
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be used as a VAE: {error.args[0]}") from error
+
+
+def _most_pixels(path: Path) -> int | None:
+    packed = path.suffix.lower() == SAFETENSORS and is_packed(path)
+    return manifest(path).get("most_pixels") if packed else None
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -9,8 +9,11 @@ from PIL import Image
 
 from engine.events import PictureDone, Progressed
 from engine.interruption import Interruption
+from engine.models.checkpoint import read_tensors
 from engine.models.filling import CheckpointError
+from engine.models.packed import TABLE_G, TABLE_L, pack
 from engine.names import PERFORMANCES, SAMPLERS, SCHEDULERS
+from engine.pipeline import Pipeline
 from tests.toy import toy_checkpoint, toy_draw
 
 
@@ -254,3 +257,17 @@ def test_a_picture_that_cannot_be_saved_fails_the_task(pipeline, tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(OSError, match="file"):
         pipeline.draw(toy_draw(tmp_path / "file"), Watcher())
+
+
+def test_a_model_that_names_its_largest_size_is_sampled_there_and_the_picture_enlarged(toy, tmp_path):
+    limited = tmp_path / "limited.safetensors"
+    weights = read_tensors(toy)
+    weights[TABLE_L] = weights[TABLE_G][:, : weights[TABLE_L].shape[1]].clone()
+    pack(weights, limited, {"most_pixels": 64 * 64})
+    pipeline, watcher = Pipeline("cpu", builtin=limited), Watcher()
+    ended = pipeline.draw(toy_draw(tmp_path, aspect_ratios_selection="128×128"), watcher)
+    assert pixels(watcher.pictures[0].path).shape == (128, 128, 3)
+    assert [note for note in ended.notes if note.startswith("Sampled at 64×64")]
+    previews = [event.preview for event in watcher.heard if isinstance(event, Progressed) and event.preview]
+    with Image.open(BytesIO(previews[-1])) as preview:
+        assert preview.size == (32, 32)
