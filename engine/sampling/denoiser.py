@@ -15,7 +15,7 @@ from engine.sampling.guidance import guided, unguided
 from engine.sampling.model_sampling import TRAIN_STEPS, ModelSampling
 
 LAST_TIMESTEP = TRAIN_STEPS - 1
-MOST_REPEATS = 4
+MOST_REPEATS, MOST_REPEATS_CPU = 4, 2
 """Contexts that would have to be repeated more often than this to be equally long run one after the other."""
 
 
@@ -50,7 +50,7 @@ def size_numbers(width: int, height: int, scale: float) -> tuple[list[int], list
 class Denoiser:
     """D(x, sigma) of one picture: `x` is `[1, 4, h, w]` in fp32, `sigma` 0-dimensional on the CPU.
 
-    A GPU sees both sides as one batch. A processor gains nothing from that, and loses by contexts of equal length.
+    Both sides are one batch where their contexts are easily made equally long.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Denoiser:
             if negative is None:
                 raise ValueError(f"a guidance scale of {guidance.guidance_scale} needs a negative conditioning")
             sides.insert(0, self._side(negative, size, guidance.adm_scaler_negative))
-        together = self.device.type != "cpu" and equally_long_soon(sides)
+        together = equally_long_soon(sides, MOST_REPEATS_CPU if self.device.type == "cpu" else MOST_REPEATS)
         self.batches = [stacked(sides)] if together else [stacked([side]) for side in sides]
 
     @torch.inference_mode()
@@ -115,10 +115,10 @@ class Denoiser:
         )
 
 
-def equally_long_soon(sides: Sequence[Side]) -> bool:
+def equally_long_soon(sides: Sequence[Side], most_repeats: int) -> bool:
     """Whether few repeats of the shorter contexts make all as long as each other."""
     lengths = [side.context.shape[1] for side in sides]
-    return math.lcm(*lengths) / min(lengths) <= MOST_REPEATS
+    return math.lcm(*lengths) / min(lengths) <= most_repeats
 
 
 def stacked(sides: Sequence[Side]) -> Side:

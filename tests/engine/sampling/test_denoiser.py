@@ -7,7 +7,7 @@ import torch
 
 from engine.models.checkpoint import load_checkpoint
 from engine.models.text_encoders import Conditioning
-from engine.sampling.denoiser import Denoiser, Guidance, equally_long_soon, size_numbers, stacked
+from engine.sampling.denoiser import MOST_REPEATS, Denoiser, Guidance, equally_long_soon, size_numbers, stacked
 from engine.sampling.model_sampling import model_sampling
 
 PLAIN = Guidance(4.0, 7.0, 0.0, 1.5, 0.8, 0.3)
@@ -95,6 +95,6 @@ def test_one_batch_of_repeated_contexts_gives_the_same_as_two(make, x):
 
 def test_contexts_that_need_many_repeats_stay_apart(make):
     [negative, positive] = make().batches
-    assert equally_long_soon([negative, positive])
+    assert equally_long_soon([negative, positive], MOST_REPEATS)
     five = replace(negative, context=negative.context.repeat(1, 2, 1)[:, : 5 * 77])
-    assert not equally_long_soon([five, replace(positive, context=positive.context.repeat(1, 2, 1))])
+    assert not equally_long_soon([five, replace(positive, context=positive.context.repeat(1, 2, 1))], MOST_REPEATS)
