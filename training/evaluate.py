@@ -14,6 +14,7 @@ from training import judge as judging
 from training import sampling
 from training.plans import PROMPTS
 from training.sheets import contact_sheet
+from training.showcase import SHOWCASE
 from training.words import styles
 
 
@@ -57,8 +58,8 @@ def showcase(vae, unet, conditioner, prompts: list[str], size: tuple[int, int], 
     contact_sheet(list(sampling.pictures(vae, latents, 4)), prompts, 5, 480, sheet)
 
 
-def drawn(checkpoint: Path, prompts: list[dict], side: int, folder: Path, device: str) -> np.ndarray:
-    """The engine's pictures of the prompts, uint8 [n,h,w,3]: a request's defaults, at `side` pixels."""
+def drawn(checkpoint: Path, prompts: list[str], size: tuple[int, int], folder: Path, device: str) -> np.ndarray:
+    """The engine's pictures of the prompts, uint8 [n,h,w,3]: a request's defaults in this width and height, seed n."""
     from PIL import Image
 
     from engine.events import Draw
@@ -70,17 +71,15 @@ def drawn(checkpoint: Path, prompts: list[dict], side: int, folder: Path, device
     for n, prompt in enumerate(prompts):
         path = folder / f"{n:02}.png"
         request = {
-            "prompt": prompt["text"],
+            "prompt": prompt,
             "image_seed": n,
             "image_number": 1,
-            "aspect_ratios_selection": "1152×896",
-            "overwrite_width": side,
-            "overwrite_height": side,
+            "aspect_ratios_selection": f"{size[0]}×{size[1]}",
         }
         params = GenerateParams.from_dict({**DEFAULTS, **GenerateSchema().load(request)})
         ended = pipeline.draw(Draw(str(n), params.to_dict(), [str(path)]), lambda message: None)
         if not path.exists():
-            raise SystemExit(f"the engine drew nothing for {prompt['text']!r}: {ended}")
+            raise SystemExit(f"the engine drew nothing for {prompt!r}: {ended}")
         found.append(np.asarray(Image.open(path).convert("RGB")))
     return np.stack(found)
 
@@ -89,17 +88,23 @@ def main() -> None:
     """Print both rates of a checkpoint and write its contact sheet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--judge", type=Path, required=True)
+    parser.add_argument("--judge", type=Path, help="the classifier of the first run")
+    parser.add_argument("--showcase", type=Path, help="instead of judging, draw the README's sheet into this file")
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--most", type=int, default=60, help="only so many prompts, evenly chosen")
     parser.add_argument("--out", type=Path, default=Path("training/work/evaluation"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if options.showcase:
+        pictures = drawn(options.checkpoint, SHOWCASE, (1152, 896), options.out.resolve(), str(device))
+        contact_sheet(list(pictures), SHOWCASE, 5, 320, options.showcase)
+        return
     prompts = json.loads(PROMPTS.read_text())
     prompts = prompts[:: max(1, len(prompts) // options.most)][: options.most]
     judge, names = judging.load_judge(options.judge, device)
-    pictures = drawn(options.checkpoint, prompts, options.side, options.out.resolve(), str(device))
+    texts = [prompt["text"] for prompt in prompts]
+    pictures = drawn(options.checkpoint, texts, (options.side, options.side), options.out.resolve(), str(device))
     result = scored(pictures, prompts, judge, names, options.out / "sheet.png", device)
     print("\n".join(result["marks"]))
     print(f"object {100 * result['object']:.1f} %  colour {100 * result['colour']:.1f} %  of {len(prompts)} prompts")

@@ -22,7 +22,8 @@ from training.bank import encode_bank
 from training.clock import Clock, cosine, end_on_sigterm
 from training.compose import Sheet, read_sprites
 from training.focus import focused, missing
-from training.run_all import SHOWCASE, about_sizes, ask
+from training.run_all import about_sizes, ask
+from training.showcase import SHOWCASE
 
 log = logging.getLogger("training")
 

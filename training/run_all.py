@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from training import plans
+from training.showcase import SHOWCASE
 
 log = logging.getLogger("training")
 
@@ -54,28 +55,6 @@ TINY = Size(
 
 SHARES = {"vae": 0.29, "stage1": 0.22, "stage2": 0.24, "stage3": 0.25}
 TAIL_SECONDS = 75.0
-SHOWCASE = [
-    "a cat",
-    "a red apple on a wooden table",
-    "portrait of a woman with red hair",
-    "a castle in the mountains at sunset",
-    "an astronaut in space",
-    "a blue car on a city street",
-    "a dog on the grass",
-    "a pizza on a yellow background",
-    "a dragon in a forest",
-    "a sailboat on the sea",
-    "a robot",
-    "a cup of coffee on a brown background",
-    "an owl at night",
-    "a unicorn with a pink background",
-    "mountain landscape",
-    "a penguin in the snow",
-    "a rocket in outer space",
-    "a sunflower in a meadow",
-    "a wizard, cartoon",
-    "flat vector illustration of a fox",
-]
 
 
 def plan_banks(size: Size, facts: list[dict], pool) -> dict[str, dict[tuple[int, int], object]]:

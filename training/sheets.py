@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in a grid with their captions, as one PNG."""
+"""Contact sheets: pictures in a grid with their captions, as one file."""
 
 from pathlib import Path
 
@@ -16,4 +16,4 @@ def contact_sheet(pictures: list[np.ndarray], captions: list[str], columns: int,
         x, y = n % columns * width, n // columns * (height + lines)
         sheet.paste(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS), (x, y))
         draw.text((x + 2, y + height + 1), caption[: width // 6], fill="black")
-    sheet.save(path, optimize=True)
+    sheet.save(path, optimize=True, **({"quality": 88} if path.suffix == ".jpg" else {}))
