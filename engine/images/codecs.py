@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine.images.a1111 import ascii_only
 from engine.images.metadata import MAKER_NOTE, MOST_EXIF_BYTES, SOFTWARE, USER_COMMENT, VERSION
 
 try:
@@ -159,9 +160,12 @@ def _metadata_both_ways(image: Image.Image) -> tuple[dict[str, str], Image.Exif]
     """A picture's metadata as PNG texts and as EXIF, whichever of the two it came in."""
     texts = {key: value for key, value in image.info.items() if key in PNG_TEXTS and isinstance(value, str)}
     exif = image.getexif()
+    plain = dict(texts)
+    if texts.get("fooocus_scheme") == "a1111" and "parameters" in texts:
+        plain["parameters"] = ascii_only(texts["parameters"])  # EXIF holds no other characters
     for key, tag in PNG_TEXTS.items():
-        if key in texts:
-            exif[tag] = texts[key]
+        if key in plain:
+            exif[tag] = plain[key]
         elif isinstance(exif.get(tag), str):
             texts[key] = exif[tag]
     if texts:

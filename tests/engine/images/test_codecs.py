@@ -8,6 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from engine.images import codecs
 from engine.images.metadata import MAKER_NOTE, SOFTWARE, USER_COMMENT
+from engine.images.metadata_reading import read
 
 
 @pytest.fixture
@@ -111,3 +112,14 @@ def test_a_file_that_cannot_be_put_in_place_leaves_nothing(tmp_path):
     with pytest.raises(OSError):
         codecs.write(tmp_path / "a.png", b"data")
     assert [found.name for found in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_prompt_in_chinese_survives_conversion_in_both_schemes():
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    text = 'a cat\nSteps: 30, Sampler: Euler, Seed: 1, Raw prompt: "一只猫, 水彩"'
+    png = codecs.encode(pixels, "png", texts={"parameters": text, "fooocus_scheme": "a1111"})
+    jpeg = codecs.convert(png, "jpeg")
+    assert read(jpeg)["prompt"] == "一只猫, 水彩"
+    assert opened(jpeg).getexif()[MAKER_NOTE] == "a1111"
+    png = codecs.encode(pixels, "png", texts={"parameters": '{"prompt": "\\u732b"}', "fooocus_scheme": "fooocus"})
+    assert read(codecs.convert(png, "webp"))["prompt"] == "猫"
