@@ -52,7 +52,7 @@ setup(
     include_package_data=True,
     package_data={
         "engine": ["builtin/*", "prompt/data/*", "prompt/data/**/*"],
-        "fooocus_flask": ["migrations/*", "migrations/**/*", "presets/*", "templates/*", "static/*"],
+        "fooocus_flask": ["migrations/*", "migrations/**/*", "presets/*", "templates/*"],
     },
     install_requires=RUNTIME,
     extras_require={"test": TEST, "training": TRAINING},

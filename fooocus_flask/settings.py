@@ -13,7 +13,6 @@ CORS_ORIGINS = "*"  # web pages that may call: *, or origins with commas between
 MAX_CONTENT_LENGTH = 256 * 1024 * 1024  # bytes of a request's body; more is 413
 MAX_FORM_MEMORY_SIZE = 64 * 1024 * 1024  # bytes of a form's text members
 QUEUE_LIMIT = 1000  # tasks that may wait; more are refused with Retry-After; 0: no limit
-ALLOW_PRIVATE_ADDRESSES = False  # whether pictures are fetched from private networks
 
 # --- what is handed out
 

@@ -94,6 +94,8 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=60, help="only so many prompts, evenly chosen")
     parser.add_argument("--out", type=Path, default=Path("training/work/evaluation"))
     options = parser.parse_args()
+    if not (options.judge or options.showcase):
+        parser.error("name a --judge, or a --showcase to draw instead of judging")
     options.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if options.showcase:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import pickle
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,7 @@ def load_checkpoint(path: Path, device: torch.device, vae_path: Path | None = No
     started = time.perf_counter()
     tensors = read_tensors(path)
     precision = Precision.of(device)
-    parts = {prefix: _part(tensors, prefix) for prefix in (keys.UNET, keys.VAE, keys.CLIP_L, keys.CLIP_G)}
+    parts = {prefix: keys.part_of(tensors, prefix) for prefix in (keys.UNET, keys.VAE, keys.CLIP_L, keys.CLIP_G)}
     try:
         text_encoders = TextEncoders.load(parts[keys.CLIP_L], parts[keys.CLIP_G], device)
         unet = load_unet(parts[keys.UNET], text_encoders.pooled_width, device, precision.unet)
@@ -116,7 +115,7 @@ def load_vae(path: Path | None, device: torch.device) -> Vae:
     """
     assert path is not None
     tensors = read_tensors(path)
-    tensors = _part(tensors, keys.VAE) or tensors
+    tensors = keys.part_of(tensors, keys.VAE) or tensors
     try:
         return Vae.load(tensors, device, Precision.of(device).vae)
     except (CheckpointError, KeyError) as error:
@@ -126,10 +125,6 @@ def load_vae(path: Path | None, device: torch.device) -> Vae:
 def _most_pixels(path: Path) -> int | None:
     packed = path.suffix.lower() == SAFETENSORS and is_packed(path)
     return manifest(path).get("most_pixels") if packed else None
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _check_context(unet: Any, text_encoders: TextEncoders) -> None:

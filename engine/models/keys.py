@@ -170,11 +170,6 @@ def unet_from_ldm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return _all_renamed(tensors, unet_names_from_ldm(tensors))
 
 
-def vae_names(levels: int, names: Iterable[str]) -> dict[str, str]:
-    """Diffusers name -> checkpoint name of a VAE with this many levels."""
-    return _renamed(list(names), dict(_vae_modules(levels)))
-
-
 def vae_to_ldm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A VAE's weights under checkpoint names; attention becomes 1×1 convolutions.
 
@@ -265,9 +260,9 @@ def checkpoint_of(
     return {prefix + name: tensor.contiguous() for prefix, part in parts for name, tensor in part.items()}
 
 
-def part_of(names: Iterable[str], prefix: str) -> list[str]:
-    """The names behind `prefix`, without it."""
-    return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, under the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _resnet(ours: str, theirs: str, inner: tuple[Pair, ...]) -> Iterator[Pair]:
