@@ -14,6 +14,9 @@ RUNTIME = [
     "sqlalchemy>=2.0.40,<2.2",
     "flask-migrate>=4.1,<5",
     "flask-swagger-ui>=5.34,<6",
+    "flask-limiter>=4.1,<5",
+    "prometheus-client>=0.26,<1",
+    "standardwebhooks>=1.1,<2",
     # the engine; below 2.14 torch has a small CPU build and a CUDA build under one name
     "torch>=2.9,<2.14",
     "numpy>=2,<3",
@@ -25,9 +28,17 @@ RUNTIME = [
     "torchsde>=0.2.6,<0.3",
     "pillow>=12,<14",
     "isal>=1.9,<2",
+    "opencv-python-headless>=4.12,<5",
+    "onnxruntime>=1.23,<2",
+]
+
+# For a PostgreSQL database in place of SQLite.
+POSTGRES = [
+    "psycopg[binary]>=3.2,<4",
 ]
 
 TEST = [
+    *POSTGRES,
     "pytest>=9,<10",
     "pytest-timeout>=2.4,<3",
     "ruff>=0.14",
@@ -55,5 +66,5 @@ setup(
         "fooocus_flask": ["migrations/*", "migrations/**/*", "presets/*", "templates/*"],
     },
     install_requires=RUNTIME,
-    extras_require={"test": TEST, "training": TRAINING},
+    extras_require={"postgres": POSTGRES, "test": TEST, "training": TRAINING},
 )
