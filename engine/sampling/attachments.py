@@ -33,7 +33,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Residuals:
-    """What control adds to a UNet: one tensor per skip connection in the order of the input blocks, and the middle's."""
+    """What control adds to a UNet: one tensor per skip connection, in input order, and the middle's."""
 
     skips: tuple[Tensor, ...]
     middle: Tensor
