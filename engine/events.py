@@ -24,9 +24,11 @@ class Message:
 class Draw(Message):
     """Draw one task.
 
-    `params` is `GenerateParams.to_dict()`; `outputs` holds one absolute path per picture, extension included;
-    `checkpoint` is the checkpoint's path, or None for the built-in model; `notes` are remarks made before the
-    engine saw the task (a missing LoRA left out, say), repeated in `Ended`.
+    `params` is `GenerateParams.to_dict()`; `outputs` holds an absolute path for each picture it may give, extension
+    included; `checkpoint` is the checkpoint's path, or None for the built-in model; `notes` are remarks made before
+    the engine saw the task (a missing LoRA left out, say), repeated in `Ended`. `pictures` tells where the pictures
+    that the parameters name lie on this machine, `downloads` which model files to fetch first, as (kind, name);
+    `log` whether the day's log page is kept.
     """
 
     task_id: str
@@ -34,6 +36,9 @@ class Draw(Message):
     outputs: list[str]
     checkpoint: str | None = None
     notes: list[str] = field(default_factory=list)
+    pictures: dict[str, str] = field(default_factory=dict)
+    downloads: list[list[str]] = field(default_factory=list)
+    log: bool = True
 
 
 @dataclass(frozen=True)

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import gc
 import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from engine.events import Draw, Ended, Message, PictureDone, Progressed
+from engine.events import Draw, Ended, Progressed
 from engine.images import codecs
-from engine.images.metadata import Generation, ModelFile, encode_options
+from engine.images.grid import grid
+from engine.images.metadata import Generation, ModelFile
 from engine.interruption import Interruption
+from engine.job import Emit, Job, Skipped, Stopped
 from engine.models.catalogue import BUILTIN
 from engine.models.checkpoint import Checkpoint, load_checkpoint
+from engine.models.hashes import HashCache
 from engine.models.text_encoders import Conditioning
-from engine.names import BUILTIN_CHECKPOINT
+from engine.names import BUILTIN_CHECKPOINT, NO_MODEL
 from engine.outbox import Outbox
 from engine.params import GenerateParams
-from engine.plan import Plan, Progress, left_out, plan_for
+from engine.plan import Plan, plan_for
+from engine.progress import Progress
 from engine.prompt.styles import Styles
 from engine.prompt.texts import PictureTexts, picture_texts
 from engine.prompt.wildcards import Wildcards
@@ -37,21 +39,11 @@ from engine.sampling.previews import Previewer
 from engine.sampling.samplers import SAMPLERS
 from engine.sampling.schedules import brownian_range, sigmas_for
 from engine.sampling.step import Run, Step
+from engine.saving import Finished, Saver
 
 log = logging.getLogger(__name__)
 
-Emit = Callable[[Message], None]
-
-STAGES = ("load", "text", "sampling", "decode", "save")
 LATENT_PIXELS = 8
-
-
-class Stopped(Exception):
-    """The task is to end now."""
-
-
-class Skipped(Exception):
-    """The picture under way is not wanted."""
 
 
 @dataclass
@@ -67,60 +59,21 @@ class Loaded:
         return Previewer(self.checkpoint.vae)
 
 
-@dataclass
-class Job:
-    """One task under way."""
-
-    task: Draw
-    plan: Plan
-    outbox: Outbox
-    interruption: Interruption
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def params(self) -> GenerateParams:
-        """The parameters in force."""
-        return self.plan.params
-
-    @cached_property
-    def progress(self) -> Progress:
-        """The task's percentages."""
-        return Progress(self.plan.steps, self.params.image_number)
-
-    def tell(self, percent: int, message: str) -> None:
-        """Emit a progress message."""
-        self.outbox.send(lambda: Progressed(self.task.task_id, percent, message))
-
-    def stop_if_asked(self) -> None:
-        """End the task between two pieces of work that belong to no picture."""
-        if self.interruption.stopping:
-            raise Stopped
-
-    def end_picture_if_asked(self) -> None:
-        """End the task or the picture between two pieces of work on it."""
-        self.stop_if_asked()
-        if self.interruption.take_skip():
-            raise Skipped
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the time spent inside to a stage."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] += time.perf_counter() - started
-
-
 class Pipeline:
     """Draws tasks one after another; the last checkpoint stays loaded."""
 
-    def __init__(self, device: str | torch.device, wildcards: Path | None = None, builtin: Path = BUILTIN) -> None:
+    def __init__(
+        self,
+        device: str | torch.device,
+        wildcards: Path | None = None,
+        builtin: Path = BUILTIN,
+        hashes: HashCache | None = None,
+    ) -> None:
         self.device = torch.device(device)
         self.builtin = builtin
         self.styles = Styles()
         self.wildcards = Wildcards([wildcards] if wildcards else [])
+        self.saver = Saver(hashes)
         self._loaded: Loaded | None = None
 
     @torch.inference_mode()
@@ -143,10 +96,14 @@ class Pipeline:
         try:
             loaded = self._load(job)
             pictures = picture_texts(job.params, self.styles, self.wildcards)
-            job.notes += [*left_out(pictures), *resampled(job.params, loaded.checkpoint)]
+            job.note(*left_out(job.plan, pictures), *resampled(job.params, loaded.checkpoint))
             conditionings = self._encoded(job, loaded.checkpoint, pictures)
+            drawn = []
             for index, (picture, conditioning) in enumerate(zip(pictures, conditionings, strict=True)):
-                self._draw_one(job, loaded, index, picture, conditioning)
+                pixels = self._draw_one(job, loaded, index, picture, conditioning)
+                if pixels is not None:
+                    drawn.append(pixels)
+            self._add_grid(job, drawn, pictures)
         except Stopped:
             return "stopped"
         return "finished"
@@ -154,7 +111,7 @@ class Pipeline:
     def _load(self, job: Job) -> Loaded:
         """The task's checkpoint, in memory."""
         job.tell(Progress.LOADING, "Loading models ...")
-        path = self.builtin if job.task.checkpoint is None else Path(job.task.checkpoint)
+        path = self._path(job)
         with job.timed("load"):
             if self._loaded is None or self._loaded.file != _identity(path):
                 self._loaded = None
@@ -169,20 +126,26 @@ class Pipeline:
     ) -> list[tuple[Conditioning, Conditioning | None]]:
         """Each picture's positive and negative conditioning; no negative one where guidance does not use it."""
         count, clip_skip = len(pictures), job.params.clip_skip
-        job.tell(Progress.PROMPTS, "Reading the prompt ...")
+        job.tell(Progress.PROMPTS, "Processing prompts ...")
         positive: list[Conditioning] = []
         negative: list[Conditioning | None] = []
         with job.timed("text"):
             for number, picture in enumerate(pictures, 1):
                 job.stop_if_asked()
-                job.tell(Progress.POSITIVE, f"Encoding the prompt of image {number}/{count} ...")
+                job.tell(
+                    job.progress.next() if number == 1 else job.progress.prepared,
+                    f"Encoding the prompt of image {number}/{count} ...",
+                )
                 positive.append(checkpoint.text_encoders.encode(picture.positive, picture.positive_top_k, clip_skip))
             for number, picture in enumerate(pictures, 1):
                 job.stop_if_asked()
                 if unguided(job.params.guidance_scale):
                     negative.append(None)
                     continue
-                job.tell(Progress.PREPARED, f"Encoding the negative prompt of image {number}/{count} ...")
+                job.tell(
+                    job.progress.next() if number == 1 else job.progress.prepared,
+                    f"Encoding the negative prompt of image {number}/{count} ...",
+                )
                 negative.append(checkpoint.text_encoders.encode(picture.negative, picture.negative_top_k, clip_skip))
         return list(zip(positive, negative, strict=True))
 
@@ -193,10 +156,10 @@ class Pipeline:
         index: int,
         picture: PictureTexts,
         conditioning: tuple[Conditioning, Conditioning | None],
-    ) -> None:
+    ) -> codecs.Pixels | None:
         """Sample, decode and save one picture; a skipped one leaves a note."""
         number, count = index + 1, job.params.image_number
-        job.tell(job.progress.done(index), f"Preparing task {number}/{count} ...")
+        job.tell(job.progress.at(job.steps_done), f"Preparing task {number}/{count} ...")
         try:
             job.end_picture_if_asked()
             with job.timed("sampling"):
@@ -208,10 +171,18 @@ class Pipeline:
             if job.interruption.take_skip():
                 raise Skipped
         except Skipped:
-            job.notes.append(f"Image {number} was skipped")
-            return
-        job.tell(job.progress.done(number), f"Saving image {number}/{count} to system ...")
-        job.outbox.send(lambda: self._saved(job, index, picture, pixels))
+            job.note(f"Image {number} was skipped")
+            return None
+        job.steps_done += job.plan.steps().count
+        job.tell(job.progress.at(job.steps_done), f"Saving image {number}/{count} to system ...")
+        self.saver.save(job, Finished(pixels, picture.seed, self._generation(job, picture)))
+        return pixels
+
+    def _add_grid(self, job: Job, drawn: list[codecs.Pixels], pictures: list[PictureTexts]) -> None:
+        """Save all pictures in one, if that is asked for and they are alike in size."""
+        sheet = grid(drawn) if job.params.generate_image_grid else None
+        if sheet is not None:
+            self.saver.save(job, Finished(sheet, pictures[0].seed, self._generation(job, pictures[0])))
 
     def _sampled(
         self,
@@ -223,7 +194,7 @@ class Pipeline:
     ) -> Tensor:
         """The clean latent `[1, channels, h, w]` of one picture, in the UNet's scale."""
         params, checkpoint = job.params, loaded.checkpoint
-        sampler, scheduler, steps = params.sampler_name, params.scheduler_name, job.plan.steps
+        sampler, scheduler, steps = params.sampler_name, params.scheduler_name, job.plan.steps().count
         width, height = sampled_size(generation_size(params), checkpoint.most_pixels)
         shape = (1, checkpoint.latent_channels, height // LATENT_PIXELS, width // LATENT_PIXELS)
         sampling = model_sampling(checkpoint.prediction, scheduler)
@@ -240,9 +211,10 @@ class Pipeline:
     def _stepped(self, job: Job, loaded: Loaded, index: int, step: Step) -> None:
         """At every sampling step: end if asked, then tell how far it is and what is to be seen."""
         job.end_picture_if_asked()
-        number = min(step.index + 1, job.plan.steps)
-        percent = job.progress.at(index, number)
-        message = f"Sampling step {number}/{job.plan.steps}, image {index + 1}/{job.params.image_number} ..."
+        steps = job.plan.steps().count
+        number = min(step.index + 1, steps)
+        percent = job.progress.at(job.steps_done + number)
+        message = f"Sampling step {number}/{steps}, image {index + 1}/{job.params.image_number} ..."
         if job.params.disable_preview or job.outbox.busy:
             job.tell(percent, message)
             return
@@ -250,31 +222,25 @@ class Pipeline:
         task_id = job.task.task_id
         job.outbox.send(lambda: Progressed(task_id, percent, message, codecs.encode_small_png(seen.cpu().numpy())))
 
-    def _saved(self, job: Job, index: int, picture: PictureTexts, pixels: codecs.Pixels) -> PictureDone:
-        """The picture in its file, with its metadata."""
-        path = Path(job.task.outputs[index])
-        output_format = path.suffix.removeprefix(".").lower()
-        with job.timed("save"):
-            options = encode_options(self._generation(job, picture), output_format)
-            codecs.write(path, codecs.encode(pixels, output_format, **options))
-        height, width, _ = pixels.shape
-        return PictureDone(job.task.task_id, index, str(path), picture.seed, width, height)
-
     def _generation(self, job: Job, picture: PictureTexts) -> Generation:
         """How the picture was drawn, for its metadata."""
         return Generation(
             params=job.params,
             seed=picture.seed,
-            steps=job.plan.steps,
+            steps=job.plan.steps().count,
             size=generation_size(job.params),
             prompt=picture.prompt,
             negative_prompt=picture.negative_prompt,
             positive_texts=tuple(picture.positive),
             negative_texts=tuple(picture.negative),
             styles=tuple(picture.styles),
-            base_model=ModelFile(self._name(job)),
+            base_model=ModelFile(self._name(job), path=self._path(job)),
             notes=tuple(job.notes),
         )
+
+    def _path(self, job: Job) -> Path:
+        """The checkpoint's file."""
+        return self.builtin if job.task.checkpoint is None else Path(job.task.checkpoint)
 
     def _name(self, job: Job) -> str:
         """The checkpoint's name as requests spell it."""
@@ -303,6 +269,25 @@ def resampled(params: GenerateParams, checkpoint: Checkpoint) -> list[str]:
     return [
         f"Sampled at {width}×{height}, which this model was trained for, and enlarged to {full_width}×{full_height}"
     ]
+
+
+def left_out(plan: Plan, pictures: list[PictureTexts]) -> list[str]:
+    """What the request and the texts of its pictures ask for and is not there.
+
+    Raises:
+        ValueError: it cannot be left out.
+    """
+    if plan.lora:
+        raise ValueError(
+            f"the performance {plan.mode.name} needs its LoRA {plan.lora[0]}, and LoRAs are not applied yet"
+        )
+    loras = [lora.model_name for lora in plan.params.loras if lora.enabled and lora.model_name != NO_MODEL]
+    notes = [f"The LoRA {name} is left out: LoRAs cannot be applied yet" for name in loras]
+    if any(picture.expand for picture in pictures):
+        notes.append("Prompt expansion (Fooocus V2) is off: its model is not installed")
+    if any("<lora:" in text for picture in pictures for text in picture.positive):
+        notes.append("LoRA tags in the prompt are read as plain text: no LoRA can be applied yet")
+    return notes
 
 
 def guidance_of(params: GenerateParams) -> Guidance:

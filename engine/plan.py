@@ -1,12 +1,13 @@
-"""What a request comes to once its performance mode and its model are known: steps, sampler, guidance, remarks."""
+"""What a request comes to once its performance mode and its model are known: parameters, steps, LoRA, remarks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from engine.names import NO_MODEL, PERFORMANCES
+from engine.goals import FAST, Goals, goals_of
+from engine.names import NO_MODEL, PERFORMANCES, Performance
 from engine.params import GenerateParams
-from engine.prompt.texts import PictureTexts
+from engine.prompt.lora_tags import NamedLora
 
 FEW_STEP_SAMPLER, FEW_STEP_SCHEDULER = "dpmpp_2m", "sgm_uniform"
 """What the built-in model draws the fast modes with, instead of a distillation: of 13 pairs the nearest to 30 steps.
@@ -16,60 +17,83 @@ FEW_STEP_SAMPLER, FEW_STEP_SCHEDULER = "dpmpp_2m", "sgm_uniform"
 
 
 @dataclass(frozen=True)
+class Steps:
+    """Sampling steps of one picture, and the step at which a refiner takes over."""
+
+    count: int
+    switch: int
+
+
+@dataclass(frozen=True)
 class Plan:
-    """`params` are those in force; `steps` counts sampling steps of one picture; `notes` are for the client."""
+    """`params` are those in force; `lora` is the performance mode's own; `notes` are for the client."""
 
     params: GenerateParams
-    steps: int
-    notes: list[str]
+    goals: Goals
+    lora: NamedLora | None
+    notes: tuple[str, ...]
+
+    @property
+    def mode(self) -> Performance:
+        """The performance mode."""
+        return PERFORMANCES[self.params.performance_selection]
+
+    def steps(self, *, upscale: bool = False) -> Steps:
+        """The steps of a picture, or of an upscale pass, which has fewer.
+
+        The switch follows from the mode's number of steps, whatever overwrites that.
+        """
+        usual = self.mode.upscale_steps if upscale else self.mode.steps
+        params = self.params
+        count = params.overwrite_step if params.overwrite_step > 0 else usual
+        switch = params.overwrite_switch if params.overwrite_switch > 0 else round(usual * params.refiner_switch)
+        return Steps(count, switch)
+
+    @property
+    def steps_in_all(self) -> int:
+        """The sampling steps of all pictures and of what enhances them."""
+        goals, images = self.goals, 1 if self.goals.enhance_given else self.params.image_number
+        drawing = self.steps(upscale=goals.upscale).count * images if goals.draws else 0
+        enhancing = self.steps().count * len(goals.enhance_steps) * images
+        if goals.enhance_uov:
+            method = self.params.enhance_uov_method
+            enhancing += self.steps(upscale=method.startswith("Upscale")).count * images if method != FAST else 0
+        return drawing + enhancing
 
 
 def plan_for(params: GenerateParams, *, builtin: bool) -> Plan:
-    """How to draw the request with the built-in model or a checkpoint.
-
-    Raises:
-        ValueError: a fast mode on a checkpoint, which cannot do without its LoRA.
-    """
+    """How to draw the request with the built-in model or a checkpoint."""
     mode = PERFORMANCES[params.performance_selection]
-    steps = params.overwrite_step if params.overwrite_step > 0 else mode.steps
-    notes = []
-    if mode.distilled and not builtin:
-        raise ValueError(f"the performance {mode.name} needs its LoRA {mode.lora}, and LoRAs cannot be applied yet")
-    if mode.distilled:
+    notes: list[str] = []
+    lora = None
+    if params.refiner_model_name == params.base_model_name:
+        params = replace(params, refiner_model_name=NO_MODEL)
+    if mode.lora and builtin:
         params = replace(params, sampler_name=FEW_STEP_SAMPLER, scheduler_name=FEW_STEP_SCHEDULER)
         notes.append(
-            f"{mode.name}: the built-in model draws {steps} steps of {FEW_STEP_SAMPLER} with the request's guidance, "
-            f"without {mode.lora}"
+            f"{mode.name}: the built-in model draws its {mode.steps} steps with {FEW_STEP_SAMPLER} and the request's "
+            f"guidance, without {mode.lora}"
         )
-    for lora in params.loras:
-        if lora.enabled and lora.model_name != NO_MODEL:
-            notes.append(f"The LoRA {lora.model_name} is left out: LoRAs cannot be applied yet")
-    return Plan(params, steps, notes)
+    elif mode.lora:
+        params, lora = distilled(params, mode), (mode.lora, mode.lora_weight)
+    goals = goals_of(params)
+    notes += [f"{member} is not used: the request's other pictures go before it" for member in goals.unused]
+    return Plan(params, goals, lora, tuple(notes))
 
 
-def left_out(pictures: list[PictureTexts]) -> list[str]:
-    """What the texts of the pictures ask for and is not there."""
-    notes = []
-    if any(picture.expand for picture in pictures):
-        notes.append("Prompt expansion (Fooocus V2) is off: its model is not installed")
-    if any("<lora:" in text for picture in pictures for text in picture.positive):
-        notes.append("LoRA tags in the prompt are read as plain text: no LoRA can be applied yet")
-    return notes
-
-
-class Progress:
-    """Percentages as Fooocus counts them: a few for the preparation, the rest in equal parts for all steps."""
-
-    LOADING, PROMPTS, POSITIVE, PREPARED = 2, 3, 4, 5
-
-    def __init__(self, steps: int, images: int) -> None:
-        self.steps = steps
-        self.share = (100 - self.PREPARED) / max(1, steps * images)
-
-    def done(self, images: int) -> int:
-        """After so many whole pictures."""
-        return min(100, int(self.PREPARED + self.share * self.steps * images))
-
-    def at(self, images: int, step: int) -> int:
-        """After so many whole pictures, in the `step`-th step (from 1) of the next."""
-        return min(100, int(self.done(images) + self.share * step))
+def distilled(params: GenerateParams, mode: Performance) -> GenerateParams:
+    """The parameters under a mode whose LoRA fixes sampler and schedule and does without guidance and refiner."""
+    assert mode.sampler and mode.scheduler
+    return replace(
+        params,
+        sampler_name=mode.sampler,
+        scheduler_name=mode.scheduler,
+        refiner_model_name=NO_MODEL,
+        refiner_switch=1.0,
+        sharpness=0.0,
+        guidance_scale=1.0,
+        adaptive_cfg=1.0,
+        adm_scaler_positive=1.0,
+        adm_scaler_negative=1.0,
+        adm_scaler_end=0.0,
+    )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from PIL import Image
@@ -27,10 +27,12 @@ MOST_EXIF_BYTES = 65_533
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model that drew: its file name relative to its folder, and the first 10 hex digits of its SHA-256 if known."""
+    """A model that drew: its file name relative to its folder, the first 10 hex digits of its SHA-256 if known, and
+    where the file lies."""
 
     name: str
     hash: str | None = None
+    path: Path | None = field(default=None, kw_only=True)
 
     @property
     def stem(self) -> str:

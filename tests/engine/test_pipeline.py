@@ -1,5 +1,6 @@
 """Requests drawn whole by the real pipeline with a toy checkpoint."""
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from engine.events import PictureDone, Progressed
 from engine.interruption import Interruption
+from engine.job import STAGES
 from engine.models.checkpoint import read_tensors
 from engine.models.filling import CheckpointError
 from engine.models.packed import TABLE_G, TABLE_L, pack
@@ -56,7 +58,7 @@ def test_a_prompt_becomes_a_picture_of_the_asked_size(pipeline, tmp_path):
     assert picture.std() > 5
     assert (ended.outcome, ended.error) == ("finished", None)
     assert ended.drawn_with == {"checkpoint": "fooocus_mini.safetensors", "builtin": True}
-    assert set(ended.seconds) == {"load", "text", "sampling", "decode", "save"}
+    assert set(ended.seconds) == set(STAGES)
     assert ended.seconds["sampling"] > 0 and ended.seconds["save"] > 0
 
 
@@ -192,9 +194,9 @@ def test_skip_drops_one_picture_and_draws_the_next(pipeline, tmp_path):
     watcher = Watcher({"Preparing task 2/3": interruption.skip})
     ended = pipeline.draw(toy_draw(tmp_path, image_number=3, overwrite_step=30), watcher, interruption)
     assert ended.outcome == "finished"
-    assert [done.index for done in watcher.pictures] == [0, 2]
+    assert [(done.index, done.seed) for done in watcher.pictures] == [(0, 7), (1, 9)]
     assert "Image 2 was skipped" in ended.notes
-    assert not (tmp_path / "task-1.png").exists()
+    assert {path.name for path in tmp_path.glob("*.png")} == {"task-0.png", "task-1.png"}
 
 
 def test_a_stop_before_the_first_step_draws_nothing(pipeline, tmp_path):
@@ -213,7 +215,7 @@ def test_pictures_are_saved_in_the_asked_format(pipeline, tmp_path, output_forma
     pipeline.draw(toy_draw(tmp_path, output_format=output_format), watcher)
     with Image.open(watcher.pictures[0].path) as image:
         assert (image.format, image.size) == (pillow, (128, 96))
-    assert [path.name for path in tmp_path.iterdir()] == [f"task-0.{output_format}"]
+    assert {path.name for path in tmp_path.iterdir()} == {f"task-0.{output_format}", "log.html"}
 
 
 def test_metadata_is_in_the_file_unless_it_is_switched_off(pipeline, tmp_path):
@@ -225,6 +227,26 @@ def test_metadata_is_in_the_file_unless_it_is_switched_off(pipeline, tmp_path):
         assert '"steps": 3' in image.text["parameters"]
     with Image.open(tmp_path / "without-0.png") as image:
         assert not image.text
+
+
+def test_a_days_log_shows_each_picture_unless_it_is_switched_off(pipeline, tmp_path):
+    drawn(pipeline, tmp_path / "kept", save_metadata_to_images=False)
+    page = (tmp_path / "kept" / "log.html").read_text("utf-8")
+    assert "task-0.png" in page and "a red cat" in page
+    draw = replace(toy_draw(tmp_path / "none"), log=False)
+    pipeline.draw(draw, Watcher())
+    assert [path.name for path in (tmp_path / "none").iterdir()] == ["task-0.png"]
+
+
+def test_a_grid_of_all_pictures_comes_last(pipeline, tmp_path):
+    outputs = [str(tmp_path / f"{n}.png") for n in range(4)]
+    draw = replace(toy_draw(tmp_path, image_number=3, generate_image_grid=True), outputs=outputs)
+    watcher = Watcher()
+    pipeline.draw(draw, watcher)
+    *pictures, sheet = [pixels(done.path) for done in watcher.pictures]
+    assert [picture.shape for picture in pictures] == [(96, 128, 3)] * 3
+    assert sheet.shape == (192, 256, 3)
+    assert np.array_equal(sheet[96:, :128], pictures[2]) and not sheet[96:, 128:].any()
 
 
 def test_notes_say_what_was_left_out(pipeline, tmp_path):

@@ -1,0 +1,85 @@
+"""What a request wants done besides drawing from text: which of its pictures are used, and for what. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.params import EnhanceStep, GenerateParams, ImagePrompt
+
+DISABLED = "Disabled"
+FAST = "Upscale (Fast 2x)"
+
+
+@dataclass(frozen=True)
+class Goals:
+    """What is done with the pictures of a request; `unused` names the members whose picture nothing uses."""
+
+    vary: bool = False
+    upscale: bool = False
+    fast: bool = False
+    inpaint: bool = False
+    control: tuple[ImagePrompt, ...] = ()
+    enhance_given: bool = False
+    enhance_steps: tuple[EnhanceStep, ...] = ()
+    enhance_uov: bool = False
+    unused: tuple[str, ...] = ()
+
+    @property
+    def enhance(self) -> bool:
+        """Whether pictures are enhanced."""
+        return self.enhance_uov or bool(self.enhance_steps)
+
+    @property
+    def draws(self) -> bool:
+        """Whether pictures are sampled before any is enhanced."""
+        return not (self.enhance_given or self.fast)
+
+
+def goals_of(params: GenerateParams) -> Goals:
+    """What the request's pictures and switches come to.
+
+    The first kind of picture given decides: one to enhance, to be guided by, to upscale or vary, to inpaint. Pictures
+    to be guided by go with the other kinds where the request mixes them.
+    """
+    control = tuple(prompt for prompt in params.controlnet_image if prompt.cn_img)
+    tab = _tab(params, control)
+    mix_uov, mix_inpaint = params.mixing_image_prompt_and_vary_upscale, params.mixing_image_prompt_and_inpaint
+    uov = bool(params.uov_input_image) and params.uov_method != DISABLED
+    uov = uov and (tab == "uov" or (tab == "ip" and mix_uov))
+    inpaint = bool(params.inpaint_input_image) and (tab == "inpaint" or (tab == "ip" and mix_inpaint))
+    guided = tab == "ip" or mix_uov or mix_inpaint
+    steps = tuple(step for step in params.enhance_ctrls if step.enhance_enabled) if params.enhance_checkbox else ()
+    return Goals(
+        vary=uov and params.uov_method.startswith("Vary"),
+        upscale=uov and params.uov_method.startswith("Upscale"),
+        fast=uov and params.uov_method == FAST,
+        inpaint=inpaint,
+        control=control if guided else (),
+        enhance_given=tab == "enhance",
+        enhance_steps=steps,
+        enhance_uov=params.enhance_checkbox and params.enhance_uov_method != DISABLED,
+        unused=_unused(params, uov=uov, inpaint=inpaint, guided=guided, control=bool(control)),
+    )
+
+
+def _tab(params: GenerateParams, control: tuple[ImagePrompt, ...]) -> str:
+    """The kind of the first picture given."""
+    if params.enhance_input_image:
+        return "enhance"
+    if control:
+        return "ip"
+    if params.uov_input_image:
+        return "uov"
+    if params.inpaint_input_image:
+        return "inpaint"
+    return params.current_tab
+
+
+def _unused(params: GenerateParams, *, uov: bool, inpaint: bool, guided: bool, control: bool) -> tuple[str, ...]:
+    given = {
+        "uov_input_image": bool(params.uov_input_image) and not uov,
+        "inpaint_input_image": bool(params.inpaint_input_image) and not inpaint,
+        "inpaint_mask_image_upload": bool(params.inpaint_mask_image_upload) and not inpaint,
+        "controlnet_image": control and not guided,
+    }
+    return tuple(member for member, left in given.items() if left)

@@ -1,0 +1,84 @@
+"""One task under way: what is asked, what has been told, how long each stage took, and where it may be ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from engine.events import Draw, Message, Progressed
+from engine.interruption import Interruption
+from engine.outbox import Outbox
+from engine.params import GenerateParams
+from engine.plan import Plan
+from engine.progress import Progress
+
+Emit = Callable[[Message], None]
+
+STAGES = ("download", "load", "text", "images", "sampling", "decode", "save")
+
+
+class Stopped(Exception):
+    """The task is to end now."""
+
+
+class Skipped(Exception):
+    """The picture under way is not wanted."""
+
+
+@dataclass
+class Job:
+    """One task under way.
+
+    `notes` are for the client; `results` counts the pictures handed to the outbox, `steps_done` the sampling steps of
+    those that are over.
+    """
+
+    task: Draw
+    plan: Plan
+    outbox: Outbox
+    interruption: Interruption
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    notes: list[str] = field(default_factory=list)
+    results: int = 0
+    steps_done: int = 0
+
+    @property
+    def params(self) -> GenerateParams:
+        """The parameters in force."""
+        return self.plan.params
+
+    @cached_property
+    def progress(self) -> Progress:
+        """The task's percentages."""
+        return Progress(self.plan.steps_in_all)
+
+    def note(self, *remarks: str) -> None:
+        """Add remarks for the client, each once."""
+        self.notes += [remark for remark in dict.fromkeys(remarks) if remark not in self.notes]
+
+    def tell(self, percent: int, message: str) -> None:
+        """Emit a progress message."""
+        self.outbox.send(lambda: Progressed(self.task.task_id, percent, message))
+
+    def stop_if_asked(self) -> None:
+        """End the task between two pieces of work that belong to no picture."""
+        if self.interruption.stopping:
+            raise Stopped
+
+    def end_picture_if_asked(self) -> None:
+        """End the task or the picture between two pieces of work on it."""
+        self.stop_if_asked()
+        if self.interruption.take_skip():
+            raise Skipped
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time spent inside to a stage."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - started

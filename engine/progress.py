@@ -1,0 +1,22 @@
+"""Percentages as Fooocus counts them: one a message while preparing, then equal parts for all sampling steps."""
+
+from __future__ import annotations
+
+
+class Progress:
+    """How far a task is; `steps_in_all` counts the sampling steps of all its pictures and enhancements."""
+
+    INITIALISING, LOADING, PROMPTS = 1, 2, 3
+
+    def __init__(self, steps_in_all: int) -> None:
+        self.steps_in_all = max(1, steps_in_all)
+        self.prepared = self.PROMPTS
+
+    def next(self) -> int:
+        """The number of the next message of the preparation."""
+        self.prepared += 1
+        return self.prepared
+
+    def at(self, steps: int) -> int:
+        """After so many sampling steps."""
+        return min(100, int(self.prepared + (100 - self.prepared) / self.steps_in_all * steps))

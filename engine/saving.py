@@ -1,0 +1,78 @@
+"""Pictures on their way to the disk: metadata, file, the day's log. On the outbox's thread, beside the drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from engine.events import PictureDone
+from engine.images import codecs, log_page
+from engine.images.metadata import Generation, ModelFile, Row, encode_options, rows
+from engine.job import Job
+from engine.models.hashes import HashCache
+
+Model = TypeVar("Model", bound=ModelFile)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A picture to save; `generation` tells how it was drawn, `record` replaces that where nothing was sampled."""
+
+    pixels: codecs.Pixels
+    seed: int
+    generation: Generation | None = None
+    record: Sequence[Row] = ()
+
+
+class Saver:
+    """Writes pictures one after another; `hashes` knows what the models' files hash to."""
+
+    def __init__(self, hashes: HashCache | None = None) -> None:
+        self.hashes = hashes
+
+    def save(self, job: Job, finished: Finished) -> None:
+        """Have the picture written under the task's next free name; a failure is raised by a later call on the outbox.
+
+        Raises:
+            IndexError: the task has no name left.
+        """
+        index = job.results
+        path = Path(job.task.outputs[index])
+        job.results += 1
+        job.outbox.send(lambda: self._saved(job, index, path, finished))
+
+    def _saved(self, job: Job, index: int, path: Path, finished: Finished) -> PictureDone:
+        with job.timed("save"):
+            output_format = path.suffix.removeprefix(".").lower()
+            generation = self._hashed(finished.generation)
+            options = encode_options(generation, output_format) if generation else {}
+            codecs.write(path, codecs.encode(finished.pixels, output_format, **options))
+            if job.task.log:
+                self._log(path, finished, generation, embedded=bool(options))
+        height, width, _ = finished.pixels.shape
+        return PictureDone(job.task.task_id, index, str(path), finished.seed, width, height)
+
+    def _log(self, path: Path, finished: Finished, generation: Generation | None, *, embedded: bool) -> None:
+        page = path.parent / log_page.NAME
+        if generation is None:
+            log_page.add_entry(page, path, finished.record)
+        else:
+            texts = (generation.positive_texts, generation.negative_texts)
+            log_page.add_entry(page, path, rows(generation, embedded=embedded), *texts)
+
+    def _hashed(self, generation: Generation | None) -> Generation | None:
+        """The generation with the hashes of its models, where metadata is to be embedded."""
+        if generation is None or self.hashes is None or not generation.params.save_metadata_to_images:
+            return generation
+        return replace(
+            generation,
+            base_model=self._with_hash(generation.base_model),
+            refiner_model=generation.refiner_model and self._with_hash(generation.refiner_model),
+            loras=tuple(lora and self._with_hash(lora) for lora in generation.loras),
+        )
+
+    def _with_hash(self, model: Model) -> Model:
+        assert self.hashes is not None
+        return replace(model, hash=self.hashes.hash(model.path)) if model.path else model
