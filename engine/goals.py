@@ -62,6 +62,15 @@ def goals_of(params: GenerateParams) -> Goals:
     )
 
 
+def most_pictures(params: GenerateParams) -> int:
+    """How many pictures the request may give, with everything it asks to see besides."""
+    goals = goals_of(params)
+    images = 1 if goals.enhance_given or goals.fast else params.image_number
+    passes = len(goals.enhance_steps) * (1 + params.debugging_enhance_masks_checkbox) + goals.enhance_uov
+    looked_at = len(goals.control) * params.debugging_cn_preprocessor + 3 * params.debugging_inpaint_preprocessor
+    return images * (1 + passes) + looked_at + params.generate_image_grid
+
+
 def _tab(params: GenerateParams, control: tuple[ImagePrompt, ...]) -> str:
     """The kind of the first picture given."""
     if params.enhance_input_image:

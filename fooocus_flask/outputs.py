@@ -10,6 +10,9 @@ from typing import Any
 
 from flask import current_app
 
+from engine.goals import most_pictures
+from engine.params import GenerateParams
+
 
 def folder() -> Path:
     """The outputs folder."""
@@ -17,9 +20,9 @@ def folder() -> Path:
 
 
 def names(params: Mapping[str, Any], now: dt.datetime) -> list[str]:
-    """A path below the outputs folder for each picture of a task; nothing lies there yet."""
-    saved = params["save_name"]
-    number, ending = params["image_number"], params["output_format"]
+    """A path below the outputs folder for each picture a task may give; nothing lies there yet."""
+    saved, ending = params["save_name"], params["output_format"]
+    number = most_pictures(GenerateParams.from_dict(params))
     return named(saved, number, ending, now) if saved else numbered(number, ending, now)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks.make_checkpoint import SIZES, write
 from engine.events import Draw
+from engine.goals import most_pictures
 from engine.params import GenerateParams
 from schemas.generate import DEFAULTS
 
@@ -37,5 +38,5 @@ def toy_params(**changes) -> GenerateParams:
 def toy_draw(folder: Path, task_id: str = "task", checkpoint: Path | None = None, **changes) -> Draw:
     """A command to draw a small request into `folder`."""
     params = toy_params(**changes)
-    outputs = [str(folder / f"{task_id}-{n}.{params.output_format}") for n in range(params.image_number)]
+    outputs = [str(folder / f"{task_id}-{n}.{params.output_format}") for n in range(most_pictures(params))]
     return Draw(task_id, params.to_dict(), outputs, str(checkpoint) if checkpoint else None)

@@ -239,10 +239,8 @@ def test_a_days_log_shows_each_picture_unless_it_is_switched_off(pipeline, tmp_p
 
 
 def test_a_grid_of_all_pictures_comes_last(pipeline, tmp_path):
-    outputs = [str(tmp_path / f"{n}.png") for n in range(4)]
-    draw = replace(toy_draw(tmp_path, image_number=3, generate_image_grid=True), outputs=outputs)
     watcher = Watcher()
-    pipeline.draw(draw, watcher)
+    pipeline.draw(toy_draw(tmp_path, image_number=3, generate_image_grid=True), watcher)
     *pictures, sheet = [pixels(done.path) for done in watcher.pictures]
     assert [picture.shape for picture in pictures] == [(96, 128, 3)] * 3
     assert sheet.shape == (192, 256, 3)

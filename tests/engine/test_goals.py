@@ -1,0 +1,78 @@
+"""What a request's pictures are used for."""
+
+import pytest
+
+from engine.goals import goals_of, most_pictures
+from tests.toy import toy_params
+
+CONTROL = {"cn_img": "/inputs/c.png", "cn_stop": 0.5, "cn_weight": 0.6, "cn_type": "PyraCanny"}
+NO_CONTROL = CONTROL | {"cn_img": None}
+UOV = {"uov_input_image": "/inputs/u.png", "uov_method": "Vary (Subtle)"}
+INPAINT = {"inpaint_input_image": "/inputs/i.png", "inpaint_mask_image_upload": "/inputs/m.png"}
+MIX_UOV = {"mixing_image_prompt_and_vary_upscale": True}
+MIX_INPAINT = {"mixing_image_prompt_and_inpaint": True}
+
+
+def goals(**changes):
+    return goals_of(toy_params(**changes))
+
+
+def test_a_prompt_alone_has_no_goal_besides_drawing():
+    found = goals()
+    assert found.draws and not (found.vary or found.upscale or found.inpaint or found.control or found.enhance)
+
+
+@pytest.mark.parametrize(
+    ("method", "vary", "upscale", "fast"),
+    [
+        ("Disabled", False, False, False),
+        ("Vary (Strong)", True, False, False),
+        ("Upscale (1.5x)", False, True, False),
+        ("Upscale (Custom)", False, True, False),
+        ("Upscale (Fast 2x)", False, True, True),
+    ],
+)
+def test_the_method_decides_what_happens_to_a_picture(method, vary, upscale, fast):
+    found = goals(uov_input_image="/inputs/u.png", uov_method=method)
+    assert (found.vary, found.upscale, found.fast) == (vary, upscale, fast)
+    assert found.draws is not fast
+    assert found.unused == (("uov_input_image",) if method == "Disabled" else ())
+
+
+def test_the_first_kind_of_picture_decides_and_the_others_are_named():
+    found = goals(**UOV, **INPAINT)
+    assert found.vary and not found.inpaint
+    assert found.unused == ("inpaint_input_image", "inpaint_mask_image_upload")
+    found = goals(**UOV, controlnet_image=[CONTROL])
+    assert found.control and not found.vary and found.unused == ("uov_input_image",)
+
+
+def test_any_control_picture_counts_not_only_the_first():
+    found = goals(controlnet_image=[NO_CONTROL, CONTROL])
+    assert [prompt.cn_img for prompt in found.control] == ["/inputs/c.png"]
+
+
+def test_mixing_uses_control_beside_other_pictures():
+    found = goals(**UOV, **INPAINT, **MIX_UOV, **MIX_INPAINT, controlnet_image=[CONTROL])
+    assert found.vary and found.inpaint and found.control and not found.unused
+    assert goals(**UOV, **MIX_UOV).vary
+
+
+def test_a_picture_to_enhance_goes_before_all_others():
+    found = goals(**UOV, enhance_input_image="/inputs/e.png", enhance_checkbox=True, enhance_uov_method="Vary (Subtle)")
+    assert found.enhance_given and found.enhance_uov and not found.draws and not found.vary
+    assert not goals(enhance_uov_method="Vary (Subtle)").enhance, "the switch is off"
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({"image_number": 3}, 3),
+        ({"image_number": 3, "generate_image_grid": True}, 4),
+        ({"image_number": 3, "enhance_checkbox": True, "enhance_uov_method": "Vary (Subtle)"}, 6),
+        ({"image_number": 3, "uov_input_image": "/inputs/u.png", "uov_method": "Upscale (Fast 2x)"}, 1),
+        ({"controlnet_image": [CONTROL], "debugging_cn_preprocessor": True}, 2),
+    ],
+)
+def test_the_most_pictures_a_request_gives(changes, count):
+    assert most_pictures(toy_params(**changes)) == count
