@@ -44,7 +44,11 @@ class Residuals:
 
 
 class Attachment(Protocol):
-    """One of the things a run may put on its UNet."""
+    """One of the things a run may put on its UNet.
+
+    It is hashable. Compared by value (a frozen dataclass of numbers), it shares recorded graphs with its equals;
+    compared by identity, as objects are, graphs recorded with it are dropped when it is no more.
+    """
 
     def attached(self, unet: Any) -> AbstractContextManager[None]:
         """Put it on the module (hooks, attention processors) for the length of the block; afterwards the module is as
@@ -54,8 +58,8 @@ class Attachment(Protocol):
     def state(self, evaluation: Evaluation) -> Hashable:
         """What the UNet's work depends on besides the evaluation's tensors (which image prompts still count, say).
 
-        Called before each UNet call, and free to prepare it. Equal states do equal work, so a graph recorded for one
-        serves the other.
+        Called before each UNet call, and free to prepare it. Equal states of equal attachments do equal work, so a
+        graph recorded for one serves the other; tensors that work reads must stay where they are.
         """
         ...
 

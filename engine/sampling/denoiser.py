@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from engine.models.text_encoders import Conditioning
+from engine.sampling.attachments import Attachment, Evaluation, summed
+from engine.sampling.conditioning import Kind, Rows, equally_long_soon, row, stacked
+from engine.sampling.graphs import Graphs, place_of
 from engine.sampling.guidance import guided, unguided
 from engine.sampling.model_sampling import TRAIN_STEPS, ModelSampling
+from engine.sampling.unet_call import UNetCall
 
 LAST_TIMESTEP = TRAIN_STEPS - 1
 MOST_REPEATS, MOST_REPEATS_CPU = 4, 2
@@ -31,26 +35,16 @@ class Guidance:
     adm_scaler_end: float
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two conditionings, on the UNet's device: context, pooled text and both size vectors `[1, 6]`."""
-
-    context: Tensor
-    pooled: Tensor
-    emphasised: Tensor
-    consistent: Tensor
-
-
-def size_numbers(width: int, height: int, scale: float) -> tuple[list[int], list[int]]:
-    """The six size numbers (original, crop, target; height first): with the original scaled, and all consistent."""
-    target = [64 * round(height / 64), 64 * round(width / 64)]
-    return [int(height * scale), int(width * scale), 0, 0, *target], [*target, 0, 0, *target]
-
-
 class Denoiser:
     """D(x, sigma) of one picture: `x` is `[1, 4, h, w]` in fp32, `sigma` 0-dimensional on the CPU.
 
-    Both sides are one batch where their contexts are easily made equally long.
+    Both sides are one batch, the negative first, where their contexts are easily made equally long. `positive` and
+    `negative` are as a UNet of `kind` reads them (`conditioning.for_kind`), `size` is width and height in pixels.
+    `attachments` must be on the UNet while it is called. On a GPU calls are replayed from `graphs`, if given; nothing
+    here waits for it.
+
+    Raises:
+        ValueError: guidance without a negative side; attachments on a UNet of another kind than SDXL.
     """
 
     def __init__(
@@ -61,73 +55,84 @@ class Denoiser:
         positive: Conditioning,
         negative: Conditioning | None,
         size: tuple[int, int],
+        *,
+        kind: Kind = "sdxl",
+        attachments: Sequence[Attachment] = (),
+        graphs: Graphs | None = None,
     ) -> None:
         self.unet, self.sampling, self.guidance = unet, sampling, guidance
+        self.attachments = _hashable(attachments)
+        if self.attachments and kind != "sdxl":
+            raise ValueError(f"nothing can be attached to a UNet of the kind {kind}")
         weight = next(unet.parameters())
         self.device, self.dtype = weight.device, weight.dtype
-        sides = [self._side(positive, size, guidance.adm_scaler_positive)]
+        self.graphs = graphs if self.device.type == "cuda" else None
+        sides = [row(positive, kind, size, guidance.adm_scaler_positive, True, self.device, self.dtype)]
         if not unguided(guidance.guidance_scale):
             if negative is None:
                 raise ValueError(f"a guidance scale of {guidance.guidance_scale} needs a negative conditioning")
-            sides.insert(0, self._side(negative, size, guidance.adm_scaler_negative))
-        together = equally_long_soon(sides, MOST_REPEATS_CPU if self.device.type == "cpu" else MOST_REPEATS)
-        self.batches = [stacked(sides)] if together else [stacked([side]) for side in sides]
+            scale = guidance.adm_scaler_negative
+            sides.insert(0, row(negative, kind, size, scale, False, self.device, self.dtype))
+        self.batches = [stacked(sides)] if equally_long_soon(sides, self._most_repeats) else sides
+        self._last: tuple[Tensor, Tensor, Tensor] | None = None
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The clean latent, fp32, on `x`'s device."""
-        t = self.sampling.timestep(sigma)
+        t = self.sampling.timestep(sigma).float()
+        progress = self.progress(t)
         shown = self.sampling.scale_input(x, sigma).to(self.dtype)
-        outputs = torch.cat([self._output(batch, shown, t) for batch in self.batches])
+        outputs = torch.cat([self._output(batch, shown, t, float(sigma), progress) for batch in self.batches])
         predictions = self.sampling.denoised(x, sigma, outputs.float())
         positive = predictions[-1:]
         negative = predictions[:1] if len(predictions) == 2 else None
         guidance = self.guidance
-        return guided(
-            x, positive, negative, self.progress(t), guidance.guidance_scale, guidance.adaptive_cfg, guidance.sharpness
-        )
+        D = guided(x, positive, negative, progress, guidance.guidance_scale, guidance.adaptive_cfg, guidance.sharpness)
+        self._last = x, D, sigma
+        return D
 
     def progress(self, t: Tensor) -> float:
         """1 − t/999, computed in the UNet's number format."""
         return float(1 - t.to(self.dtype) / LAST_TIMESTEP)
 
-    def _output(self, batch: Side, shown: Tensor, t: Tensor) -> Tensor:
-        count = len(batch.context)
+    def noise_seen(self) -> Tensor:
+        """The noise (x − D)/sigma that the last evaluation saw in its state.
+
+        Raises:
+            RuntimeError: nothing has been evaluated.
+        """
+        if self._last is None:
+            raise RuntimeError("nothing has been evaluated yet")
+        x, D, sigma = self._last
+        return (x - D) / sigma
+
+    @property
+    def _most_repeats(self) -> int:
+        # With image prompts repeated texts weigh more, so what is repeated must not depend on the device.
+        return MOST_REPEATS_CPU if self.device.type == "cpu" and not self.attachments else MOST_REPEATS
+
+    @cached_property
+    def _place(self) -> Any:
+        return place_of(self.unet)
+
+    def _output(self, batch: Rows, shown: Tensor, t: Tensor, sigma: float, progress: float) -> Tensor:
         emphasise = float(t) > LAST_TIMESTEP * (1 - self.guidance.adm_scaler_end)
-        return self.unet(
-            shown.expand(count, -1, -1, -1),
-            t.float().to(self.device, non_blocking=True),
-            encoder_hidden_states=batch.context,
-            added_cond_kwargs={
-                "text_embeds": batch.pooled,
-                "time_ids": batch.emphasised if emphasise else batch.consistent,
-            },
-            return_dict=False,
-        )[0]
-
-    def _side(self, conditioning: Conditioning, size: tuple[int, int], scale: float) -> Side:
-        emphasised, consistent = size_numbers(*size, scale)
-        return Side(
-            conditioning.context.to(self.device, self.dtype),
-            conditioning.pooled.to(self.device),
-            torch.tensor([emphasised], dtype=torch.float32, device=self.device),
-            torch.tensor([consistent], dtype=torch.float32, device=self.device),
-        )
+        sizes = batch.emphasised if emphasise else batch.consistent
+        x = shown.expand(len(batch), -1, -1, -1)
+        states: tuple[tuple[Any, Any], ...] = ()
+        residuals = None
+        if self.attachments:
+            assert batch.pooled is not None and sizes is not None
+            evaluation = Evaluation(x, t, sigma, progress, batch.context, batch.pooled, sizes, batch.positive)
+            states = tuple((attachment, attachment.state(evaluation)) for attachment in self.attachments)
+            residuals = summed(self.attachments, evaluation)
+        there = torch.full((), float(t), device=self.device)  # a launch, where a copy could wait
+        call = UNetCall(x, there, batch.context, batch.pooled, sizes, residuals)
+        return call.on(self.unet) if self.graphs is None else self.graphs.run(self.unet, call, self._place, states)
 
 
-def equally_long_soon(sides: Sequence[Side], most_repeats: int) -> bool:
-    """Whether few repeats of the shorter contexts make all as long as each other."""
-    lengths = [side.context.shape[1] for side in sides]
-    return math.lcm(*lengths) / min(lengths) <= most_repeats
-
-
-def stacked(sides: Sequence[Side]) -> Side:
-    """The sides as one batch, their contexts repeated to the least common length (which changes no attention)."""
-    length = math.lcm(*(side.context.shape[1] for side in sides))
-    contexts = [side.context.repeat(1, length // side.context.shape[1], 1) for side in sides]
-    return Side(
-        torch.cat(contexts),
-        torch.cat([side.pooled for side in sides]),
-        torch.cat([side.emphasised for side in sides]),
-        torch.cat([side.consistent for side in sides]),
-    )
+def _hashable(attachments: Sequence[Attachment]) -> tuple[Attachment, ...]:
+    """The attachments; one that could not be a graph's key fails here, on every device alike."""
+    kept = tuple(attachments)
+    hash(kept)
+    return kept

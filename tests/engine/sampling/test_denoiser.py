@@ -1,5 +1,6 @@
 """The guided denoiser over the toy UNet: sides, sizes, guidance."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 
 from engine.models.checkpoint import load_checkpoint
 from engine.models.text_encoders import Conditioning
-from engine.sampling.denoiser import MOST_REPEATS, Denoiser, Guidance, equally_long_soon, size_numbers, stacked
+from engine.sampling.attachments import Residuals
+from engine.sampling.conditioning import equally_long_soon, stacked
+from engine.sampling.denoiser import MOST_REPEATS, Denoiser, Guidance
 from engine.sampling.model_sampling import model_sampling
 
 PLAIN = Guidance(4.0, 7.0, 0.0, 1.5, 0.8, 0.3)
@@ -32,16 +35,11 @@ def make(checkpoint):
     positive = checkpoint.text_encoders.encode(["a red cat"], 1, 2)
     negative = checkpoint.text_encoders.encode(["ugly", "blurred", "dark"], 3, 2)
 
-    def denoiser(guidance=PLAIN, positive=positive, negative=negative):
-        return Denoiser(checkpoint.unet, model_sampling("eps", "karras"), guidance, positive, negative, (128, 96))
+    def denoiser(guidance=PLAIN, positive=positive, negative=negative, **more):
+        sampling = model_sampling("eps", "karras")
+        return Denoiser(checkpoint.unet, sampling, guidance, positive, negative, (128, 96), **more)
 
     return denoiser
-
-
-def test_size_numbers_are_those_of_the_default_picture():
-    assert size_numbers(1152, 896, 1.5) == ([1344, 1728, 0, 0, 896, 1152], [896, 1152, 0, 0, 896, 1152])
-    assert size_numbers(1152, 896, 0.8)[0] == [716, 921, 0, 0, 896, 1152]
-    assert [size_numbers(side, 64, 1)[1][1] for side in (1184, 1120, 672, 1056)] == [1152, 1152, 640, 1024]
 
 
 def test_guidance_leads_from_the_negative_past_the_positive(make, x):
@@ -98,3 +96,60 @@ def test_contexts_that_need_many_repeats_stay_apart(make):
     assert equally_long_soon([negative, positive], MOST_REPEATS)
     five = replace(negative, context=negative.context.repeat(1, 2, 1)[:, : 5 * 77])
     assert not equally_long_soon([five, replace(positive, context=positive.context.repeat(1, 2, 1))], MOST_REPEATS)
+
+
+class Control:
+    """Adds a constant to every skip connection of the toy UNet, and notes what it is shown."""
+
+    def __init__(self, amount):
+        self.amount, self.seen = amount, []
+
+    def attached(self, unet):
+        """Nothing to put on."""
+        return nullcontext()
+
+    def state(self, evaluation):
+        """Nothing changes."""
+        self.seen.append(evaluation)
+        return ()
+
+    def residuals(self, evaluation):
+        """`amount` everywhere."""
+        shapes = [(32, 12, 16)] * 2 + [(32, 6, 8), (64, 6, 8)]
+        rows = len(evaluation.x)
+        skips = tuple(torch.full((rows, *shape), self.amount) for shape in shapes)
+        return Residuals(skips, torch.full((rows, *shapes[-1]), self.amount))
+
+
+def test_control_is_added_and_adds_up(make, x):
+    plain, none = make()(x, LATE), make(attachments=[Control(0.0)])(x, LATE)
+    assert torch.allclose(plain, none, atol=1e-4)
+    once, twice = make(attachments=[Control(2.0)])(x, LATE), make(attachments=[Control(1.0), Control(1.0)])(x, LATE)
+    assert torch.equal(once, twice)
+    assert not torch.allclose(plain, once, atol=1e-3)
+
+
+def test_attachments_see_the_evaluation_as_the_unet_does(make, x):
+    control = Control(0.0)
+    denoiser = make(attachments=[control])
+    denoiser(x, EARLY), denoiser(x, LATE)
+    early, late = control.seen
+    assert early.positive == (False, True)
+    assert early.context.shape[:2] == (2, 231) and early.x.shape == (2, 4, 12, 16)
+    assert (float(early.t), early.sigma) == (float(denoiser.sampling.timestep(EARLY)), 10.0)
+    assert late.progress == pytest.approx(1 - float(late.t) / 999)
+    assert early.sizes.tolist() == [[76, 102, 0, 0, 128, 128], [144, 192, 0, 0, 128, 128]]
+    assert late.sizes.tolist() == [[128, 128, 0, 0, 128, 128]] * 2
+
+
+def test_nothing_can_be_attached_to_other_kinds_of_unet(make):
+    with pytest.raises(ValueError, match="sd15"):
+        make(attachments=[Control(1.0)], kind="sd15")
+
+
+def test_the_noise_seen_is_that_of_the_last_evaluation(make, x):
+    denoiser = make()
+    with pytest.raises(RuntimeError):
+        denoiser.noise_seen()
+    denoiser(x, EARLY)
+    assert torch.equal(denoiser.noise_seen(), (x - denoiser(x, EARLY)) / EARLY)

@@ -1,0 +1,114 @@
+"""UNet calls recorded as CUDA graphs: a step's thousands of launches become one.
+
+Eager, a UNet of SDXL's size is bound by its launches, not by the GPU. A graph runs the very kernels of the eager call
+on the very addresses of the weights: weights merged in place keep it valid, weights that move do not.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from engine.sampling.unet_call import UNetCall
+
+MOST_GRAPHS = 8
+
+
+class Recorded(Protocol):
+    """A call that can be repeated with other values."""
+
+    pool: Any
+    """The memory its intermediate results lie in; None for the next one to have its own."""
+
+    def replay(self, call: UNetCall) -> Tensor:
+        """The output for a call of the recorded form."""
+        ...
+
+
+class CudaGraph:
+    """One recorded call; its inputs and its output have memory of their own."""
+
+    def __init__(self, unet: Any, call: UNetCall, pool: Any) -> None:
+        self.call = call.mapped(lambda tensor: tensor.clone(memory_format=torch.contiguous_format))
+        self.graph = torch.cuda.CUDAGraph()
+        # Other threads may use the GPU meanwhile (previews on their way to the CPU).
+        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
+            self.output = self.call.on(unet)
+        self.pool = self.graph.pool()
+
+    def replay(self, call: UNetCall) -> Tensor:
+        """The output for a call of the recorded form."""
+        for mine, given in zip(self.call.tensors(), call.tensors(), strict=True):
+            mine.copy_(given)
+        self.graph.replay()
+        return self.output.clone()  # graphs share memory: the next one's work may lie where this output does
+
+
+class Graphs:
+    """The graphs of the last few kinds of call, at most `most`; one pipeline's, used by its GPU thread alone.
+
+    A kind of call is run once eagerly, which also lets libraries choose their kernels, recorded the second time and
+    replayed from then on.
+    """
+
+    def __init__(self, most: int = MOST_GRAPHS, record: Callable[[Any, UNetCall, Any], Recorded] = CudaGraph) -> None:
+        self.most, self.record = most, record
+        self._kept: OrderedDict[tuple[Any, ...], Recorded | None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(recorded is not None for recorded in self._kept.values())
+
+    def run(self, unet: Any, call: UNetCall, place: Hashable, states: tuple[tuple[Any, Hashable], ...] = ()) -> Tensor:
+        """The UNet's output for `call`.
+
+        `place` says where the weights lie (`place_of`); `states` are the attachments with their states.
+        """
+        self.drop_dead()
+        held = tuple((_by_value_or_weakly(attachment), state) for attachment, state in states)
+        key = (weakref.ref(unet), place, call.form, held)
+        if key not in self._kept:
+            self._keep(key, None)
+            return call.on(unet)
+        recorded = self._kept[key]
+        if recorded is None:
+            recorded = self.record(unet, call, self._pool())
+        self._keep(key, recorded)
+        return recorded.replay(call)
+
+    def drop_dead(self) -> None:
+        """Drop what was recorded of UNets, or with attachments, that are no more: nobody can ask for it again."""
+        for key in [key for key in self._kept if any(_dead(part) for part in (key[0], *(a for a, _ in key[3])))]:
+            del self._kept[key]
+
+    def clear(self) -> None:
+        """Drop all graphs, and with them their memory."""
+        self._kept.clear()
+
+    def _keep(self, key: tuple[Any, ...], recorded: Recorded | None) -> None:
+        self._kept[key] = recorded
+        self._kept.move_to_end(key)
+        while len(self._kept) > self.most:
+            self._kept.popitem(last=False)
+
+    def _pool(self) -> Any:
+        """The memory the living graphs share; they run one after the other."""
+        return next((recorded.pool for recorded in self._kept.values() if recorded is not None), None)
+
+
+def place_of(unet: Any) -> Hashable:
+    """Where a UNet's weights lie: a graph is good for these addresses only."""
+    return hash(tuple((weight.data_ptr(), weight.shape, weight.dtype) for weight in unet.parameters()))
+
+
+def _by_value_or_weakly(attachment: Any) -> Hashable:
+    """What stands for an attachment in a key: itself if it compares by value, else a reference that dies with it."""
+    return weakref.ref(attachment) if type(attachment).__eq__ is object.__eq__ else attachment
+
+
+def _dead(part: Any) -> bool:
+    return isinstance(part, weakref.ref) and part() is None
