@@ -20,13 +20,18 @@ def starting_noise(seed: int, shape: tuple[int, ...] | torch.Size) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+def is_brownian(sampler: str) -> bool:
+    """Whether a sampler's noise is the increments of a Brownian path."""
+    return "_sde" in sampler
+
+
 def noise_for(sampler: str, x: Tensor, seed: int, sigma_min: float, sigma_max: float) -> Noise:
     """The noise inside one picture's run of `sampler`, of `x`'s shape, on `x`'s device.
 
     `x` is that one picture's state (`[1, channels, height, width]`). The `dpmpp_*sde*` samplers read one Brownian
     path between `sigma_min` and `sigma_max` (`schedules.brownian_range`); the others draw one normal after another.
     """
-    if "_sde" in sampler:
+    if is_brownian(sampler):
         return brownian_noise(x, seed, sigma_min, sigma_max)
     return drawn_noise(x, seed)
 

@@ -148,9 +148,16 @@ def sigmas_for(model: ModelSampling, scheduler: str, sampler: str, steps: int, d
         ValueError: no step, or nothing to denoise.
         KeyError: no such scheduler.
     """
+    return stage(whole_schedule(model, scheduler, sampler, steps, denoise), last=steps)
+
+
+def whole_schedule(model: ModelSampling, scheduler: str, sampler: str, steps: int, denoise: float = 1.0) -> Tensor:
+    """`sigmas_for` before its end is cut to `steps`: what the stages of a run with a refiner are taken from.
+
+    Only `ddim_uniform` may have more levels here.
+    """
     name = SUBSTITUTES.get(scheduler, scheduler)
-    sigmas = _trimmed(model, name, steps, denoise, discard=sampler in DISCARDING)
-    return stage(sigmas, last=steps)
+    return _trimmed(model, name, steps, denoise, discard=sampler in DISCARDING)
 
 
 def own_sigmas(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
@@ -17,14 +17,22 @@ Noise = Callable[[Tensor, Tensor], Tensor]
 """`noise(sigma, sigma_next)` gives unit normal noise of `x`'s shape for the interval between two levels."""
 
 
+Whose = Literal["base", "refiner"]
+"""Whose VAE a latent belongs to."""
+
+
 @dataclass(frozen=True)
 class Step:
-    """One step under way: `x` is the state before it is updated, `denoised` what the model sees in it."""
+    """One step under way: `x` is the state before it is updated, `denoised` what the model sees in it.
+
+    `whose` says whose latents these are; a sampler leaves it alone.
+    """
 
     index: int
     sigma: float
     x: Tensor
     denoised: Tensor
+    whose: Whose = "base"
 
 
 Run = Generator[Step, None, Tensor]

@@ -92,3 +92,14 @@ def test_a_schedule_that_begins_below_the_highest_level_starts_from_that_level()
     sigmas = sigmas_for(model, "ddim_uniform", "euler", 30)
     start = start_state(torch.ones(1, 4, 2, 2), torch.zeros(1, 4, 2, 2), sigmas, model)
     assert start.mean().item() == pytest.approx(13.925849, rel=1e-6)
+
+
+@pytest.mark.parametrize("denoise", [1.0, 0.5])
+def test_the_start_is_also_uni_pcs_whose_state_is_scaled(denoise):
+    model = model_sampling("eps", "karras")
+    sigmas = sigmas_for(model, "karras", "uni_pc", 10, denoise)
+    noise, latent = torch.full((1, 4, 2, 2), 1.5), torch.full((1, 4, 2, 2), 0.7)
+    s = float(sigmas[0])
+    alpha = (1 + s * s) ** -0.5
+    expected = 0.7 * alpha + 1.5 * (1.0 if denoise == 1 else s * alpha)
+    assert (start_state(noise, latent, sigmas, model) * alpha).mean().item() == pytest.approx(expected, rel=1e-5)
