@@ -93,19 +93,24 @@ def _through_vaes(stages: Stages) -> Sampled:
     That noise has the channel mean of the noise the base last saw, so that the picture's composition is kept.
     """
     run, refiner, switch = stages.run, _refiner(stages.run), _switch(stages.run)
+    whose: Whose = "refiner" if refiner.kind == "sd15" else "base"
+    carried = _interposer(run) if whose == "refiner" else None
+    refine = stages.denoiser(refiner)
     with ExitStack() as attached:
         _attach(attached, run.attachments, run.base)
         denoise = stages.denoiser(run.base, run.attachments)
         begun = stage(stages.levels(run.base), last=switch)
         latent = stages.walk(Stage(run.base, begun, stages.noise(run.seed), stages.latent, run.seed), denoise)
-    seen = denoise.noise_seen()
-    noise = stages.noise(run.seed + 1)
-    noise = noise + seen.mean(dim=1, keepdim=True) - noise.mean(dim=1, keepdim=True)
-    whose: Whose = "refiner" if refiner.kind == "sd15" else "base"
-    if whose == "refiner":
-        latent = _interposed(run, latent)
+    if carried is not None:
+        latent = carried(latent).float().to(stages.device)
+    noise = _centred(stages.noise(run.seed + 1), denoise.noise_seen())
     part = Stage(refiner, _raised(stages, refiner)[switch:], noise, latent, run.seed + 1, switch, whose)
-    return Sampled(stages.walk(part, stages.denoiser(refiner)), whose)
+    return Sampled(stages.walk(part, refine), whose)
+
+
+def _centred(noise: Tensor, seen: Tensor) -> Tensor:
+    """`noise` with, at every pixel, the channel mean of the noise `seen`."""
+    return noise + seen.mean(dim=1, keepdim=True) - noise.mean(dim=1, keepdim=True)
 
 
 def _raised(stages: Stages, refiner: Model) -> Tensor:
@@ -115,10 +120,10 @@ def _raised(stages: Stages, refiner: Model) -> Tensor:
     return VAE_SWAP_RISE * levels
 
 
-def _interposed(run: SamplingRun, latent: Tensor) -> Tensor:
+def _interposer(run: SamplingRun) -> Callable[[Tensor], Tensor]:
     if run.interposer is None:
         raise ValueError("an SD 1.5 refiner needs an interposer to take over the base's latent")
-    return run.interposer(latent).float().to(latent.device)
+    return run.interposer
 
 
 def _refiner(run: SamplingRun) -> Model:

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from diffusers.models.embeddings import get_timestep_embedding
 from torch import nn
 
+from engine.models.checkpoint import load_checkpoint
 from engine.models.text_encoders import Conditioning
 from engine.sampling.conditioning import equally_long_soon, for_kind, row, size_numbers, stacked
 
@@ -21,6 +23,14 @@ def test_size_numbers_are_those_of_the_default_picture():
     assert size_numbers(1152, 896, 1.5) == ([1344, 1728, 0, 0, 896, 1152], [896, 1152, 0, 0, 896, 1152])
     assert size_numbers(1152, 896, 0.8)[0] == [716, 921, 0, 0, 896, 1152]
     assert [size_numbers(side, 64, 1)[1][1] for side in (1184, 1120, 672, 1056)] == [1152, 1152, 640, 1024]
+
+
+def test_the_unet_embeds_a_size_number_as_sdxl_was_trained(toy):
+    unet = load_checkpoint(toy, CPU).unet
+    assert (unet.add_time_proj.flip_sin_to_cos, unet.add_time_proj.downscale_freq_shift) == (True, 0)
+    embedded = get_timestep_embedding(torch.tensor([1344.0]), 256, flip_sin_to_cos=True, downscale_freq_shift=0)[0]
+    assert embedded[:3].tolist() == pytest.approx([0.824400, 0.944421, 0.103933], abs=1e-4)
+    assert embedded[128:131].tolist() == pytest.approx([-0.566008, 0.328738, 0.994584], abs=1e-4)
 
 
 def test_a_second_sdxl_model_reads_what_the_first_does(conditioning):

@@ -12,6 +12,7 @@ from engine.models.text_encoders import Conditioning
 from engine.sampling.blending import Blend
 from engine.sampling.denoiser import Denoiser, Guidance
 from engine.sampling.freeu import FreeU
+from engine.sampling.graphs import Graphs
 from engine.sampling.latent_format import SD15, SDXL
 from engine.sampling.model_sampling import model_sampling
 from engine.sampling.noise import noise_for, start_state, starting_noise
@@ -285,9 +286,13 @@ def test_an_sd15_refiner_takes_over_through_the_interposer(run, base, sd15):
     assert torch.allclose(sampled.latent, SD15.to_vae(steps[-1].denoised), atol=1e-3)
 
 
-def test_an_sd15_refiner_without_an_interposer_is_an_error(run, sd15):
+def test_an_sd15_refiner_without_its_parts_is_an_error_before_anything_is_sampled(run, base, sd15):
     with pytest.raises(ValueError, match="interposer"):
         sample(refined(run, sd15), ignored)
+    with pytest.raises(ValueError, match="final norm"):
+        bare = replace(sd15.model, final_norm_l=None)
+        sample(replace(refined(run, sd15, interposer=lambda latent: latent), refiner=bare), ignored)
+    assert base.calls == 0
 
 
 @pytest.mark.parametrize(("denoise", "whose", "calls"), [(0.8, "base", (6, 0)), (0.3, "refiner", (0, 6))])
@@ -390,10 +395,8 @@ def test_freeu_counts_in_a_run_and_leaves_the_unet_as_it_was(run):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("name", ["euler_ancestral", "dpmpp_2m_sde_gpu"])
 def test_a_run_from_graphs_is_the_eager_one_and_waits_for_nothing(toy, run, name):
-    from engine.sampling.graphs import Graphs
-
     unet = load_checkpoint(toy, torch.device("cuda")).unet
-    given = replace(run, base=Model(unet), sampler=name)
+    given = replace(run, base=Model(unet), sampler=name, attachments=[FreeU(1.2, 1.3, 0.9, 0.8)])
     graphs = Graphs()
     eager, first, second = (sample(given, ignored, kept) for kept in (None, graphs, graphs))
     assert len(graphs) > 0
