@@ -101,6 +101,7 @@ def test_without_seed_increment_all_images_are_alike(pipeline, tmp_path):
         {"scheduler_name": "exponential"},
         {"overwrite_step": 4},
         {"guidance_scale": 1.0},
+        {"freeu_enabled": True, "freeu_b1": 1.4, "freeu_b2": 1.6, "freeu_s1": 0.9, "freeu_s2": 0.2},
     ],
     ids=str,
 )
@@ -259,9 +260,9 @@ def test_the_last_checkpoint_stays_loaded_and_a_changed_file_is_loaded_anew(pipe
     named = {"checkpoint": path, "base_model_name": "other.safetensors"}
     [first], ended = drawn(pipeline, tmp_path, **named)
     assert ended.drawn_with == {"checkpoint": "other.safetensors", "builtin": False}
-    loaded = pipeline._loaded
-    drawn(pipeline, tmp_path, **named)
-    assert pipeline._loaded is loaded
+    assert ended.seconds["load"] > 0.001
+    _, again = drawn(pipeline, tmp_path, **named)
+    assert again.seconds["load"] < ended.seconds["load"] / 4, "it was loaded again"
     toy_checkpoint(path, seed=2)
     [changed], _ = drawn(pipeline, tmp_path, **named)
     assert not np.array_equal(first, changed)

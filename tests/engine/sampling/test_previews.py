@@ -45,7 +45,7 @@ def test_a_preview_shows_the_latents_colours_at_a_quarter_of_the_side():
 def test_the_fit_is_the_same_every_time(pipeline, tmp_path):
     from engine.models.checkpoint import load_checkpoint
 
-    vae = load_checkpoint(pipeline.builtin, torch.device("cpu")).vae
+    vae = load_checkpoint(pipeline.store.builtin, torch.device("cpu")).vae
     assert isinstance(vae, Vae)
     assert torch.equal(fitted_map(vae), fitted_map(vae))
 

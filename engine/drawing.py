@@ -1,0 +1,163 @@
+"""One picture drawn: sampled from where its canvas says, watched step by step, decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from engine.events import Progressed
+from engine.images import codecs
+from engine.job import Job
+from engine.models.text_encoders import Conditioning
+from engine.pace import Pace
+from engine.params import GenerateParams
+from engine.plan import Steps
+from engine.sampling.attachments import Attachment
+from engine.sampling.blending import Blend
+from engine.sampling.denoiser import Guidance
+from engine.sampling.graphs import Graphs
+from engine.sampling.native import Size, enlarged, sampled_size
+from engine.sampling.previews import Sight
+from engine.sampling.request import Sampled, SamplingRun
+from engine.sampling.run import sample
+from engine.sampling.step import Step
+from engine.store import Models
+
+LATENT_PIXELS = 8
+
+Texts = tuple[Conditioning, Conditioning | None]
+"""A picture's positive and negative conditioning; None where guidance does not use it."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What pictures are drawn on: their size in pixels, and where their sampling starts."""
+
+    size: Size
+    steps: Steps
+    latent: Tensor | None = None
+    """In VAE space; None: from noise alone."""
+    denoise: float = 1.0
+    tiled: bool = False
+    """Whether the picture is decoded in tiles."""
+    blend: Blend | None = None
+    attachments: Sequence[Attachment] = field(default=())
+
+
+class Studio:
+    """Draws pictures with whatever models it is given; keeps the GPU's recorded calls."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.graphs = Graphs() if device.type == "cuda" else None
+
+    def sampled(self, job: Job, models: Models, canvas: Canvas, texts: Texts, seed: int, title: str) -> Sampled:
+        """The clean latent of one picture at the canvas's size.
+
+        Raises:
+            Stopped, Skipped: a person asked for it.
+            ArithmeticError: it came out as values that are no numbers.
+        """
+        with job.timed("sampling"):
+            return self._sampled(job, models, canvas, texts, seed, title)
+
+    def _sampled(self, job: Job, models: Models, canvas: Canvas, texts: Texts, seed: int, title: str) -> Sampled:
+        watch = Watch(job, models.sight, canvas, title, Pace(self.device))
+        sampled = sample(sampling_run(job.params, models, canvas, texts, seed), watch, self.graphs)
+        if not bool(sampled.latent.isfinite().all()):  # also waits for a GPU, so that the stages' times are true
+            raise ArithmeticError("sampling ended in values that are no numbers; try another sampler or model")
+        job.steps_done += canvas.steps.count
+        return Sampled(at_full_size(sampled.latent, canvas.size), sampled.whose)
+
+    def decoded(self, job: Job, models: Models, canvas: Canvas, sampled: Sampled) -> codecs.Pixels:
+        """The picture of a clean latent."""
+        with job.timed("decode"):
+            vae = models.vae_of(sampled.whose)
+            return vae.decode(sampled.latent * vae.scale)[0]
+
+
+@dataclass
+class Watch:
+    """What happens at every sampling step: end if asked, tell how far it is and what is to be seen."""
+
+    job: Job
+    sight: Sight
+    canvas: Canvas
+    title: str
+    pace: Pace
+
+    def __call__(self, step: Step) -> None:
+        job, steps = self.job, self.canvas.steps.count
+        self.pace.keep()
+        job.end_picture_if_asked()
+        number = min(step.index + 1, steps)
+        percent = job.progress.at(job.steps_done + number)
+        message = f"Sampling step {number}/{steps}, {self.title} ..."
+        if job.params.disable_preview or job.outbox.busy:
+            job.tell(percent, message)
+            return
+        seen = self.sight.pixels(at_full_size(step.denoised, self.canvas.size))
+        task_id = job.task.task_id
+        job.outbox.send(lambda: Progressed(task_id, percent, message, codecs.encode_small_png(seen.cpu().numpy())))
+
+
+def sampling_run(params: GenerateParams, models: Models, canvas: Canvas, texts: Texts, seed: int) -> SamplingRun:
+    """How a picture of this request is sampled."""
+    positive, negative = texts
+    return SamplingRun(
+        base=models.base_model,
+        positive=positive,
+        negative=negative,
+        guidance=guidance_of(params),
+        sampler=params.sampler_name,
+        scheduler=params.scheduler_name,
+        steps=canvas.steps.count,
+        seed=seed,
+        size=sampled_size(canvas.size, models.most_pixels),
+        latent=canvas.latent,
+        denoise=canvas.denoise,
+        blend=canvas.blend,
+        attachments=canvas.attachments,
+        refiner=models.refiner_model,
+        switch=canvas.steps.switch,
+        swap_method=params.refiner_swap_method,  # type: ignore[arg-type]  # the schema knows the three
+        interposer=models.interposer,
+    )
+
+
+def guidance_of(params: GenerateParams) -> Guidance:
+    """How strongly the prompt counts in a request."""
+    return Guidance(
+        params.guidance_scale,
+        params.adaptive_cfg,
+        params.sharpness,
+        params.adm_scaler_positive,
+        params.adm_scaler_negative,
+        params.adm_scaler_end,
+    )
+
+
+def whole_latent_pixels(size: Size) -> Size:
+    """The size in pixels that a latent can have."""
+    width, height = size
+    return width // LATENT_PIXELS * LATENT_PIXELS, height // LATENT_PIXELS * LATENT_PIXELS
+
+
+def at_full_size(latent: Tensor, size: Size) -> Tensor:
+    """A latent enlarged, if it was sampled smaller than the picture."""
+    width, height = size
+    return enlarged(latent, height // LATENT_PIXELS, width // LATENT_PIXELS)
+
+
+def resampled(asked: Size, most_pixels: int | None) -> list[str]:
+    """What to tell of a size the checkpoint was not trained for."""
+    sampled = sampled_size(asked, most_pixels)
+    if sampled == asked:
+        return []
+    (width, height), (full_width, full_height) = sampled, asked
+    return [
+        f"Sampled at {width}×{height}, which this model was trained for, and enlarged to {full_width}×{full_height}"
+    ]

@@ -1,0 +1,28 @@
+"""Keeping the program's thread near the GPU, which works through what it is told in its own time."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import torch
+
+MOST_AHEAD = 1
+"""Steps that may be queued beyond the one at work: enough to keep a GPU busy, few enough for a stop to be prompt."""
+
+
+class Pace:
+    """Waits, once a step, until the GPU is at most `MOST_AHEAD` steps behind; without a GPU nothing is ever behind."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._steps: deque[torch.cuda.Event] = deque()
+
+    def keep(self) -> None:
+        """Note a step, and wait for the one before the last if need be."""
+        if self._device.type != "cuda":
+            return
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(self._device))
+        self._steps.append(event)
+        if len(self._steps) > MOST_AHEAD:
+            self._steps.popleft().synchronize()
