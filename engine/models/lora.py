@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ def text_bases(layers_of: Mapping[str, int]) -> dict[str, str]:
     return bases
 
 
-def match(tensors: Mapping[str, Tensor], bases: Mapping[str, str]) -> Match:
+def match(tensors: Mapping[str, Any], bases: Mapping[str, str]) -> Match:
     """Which weights a file changes, and how.
 
     `bases` comes from `unet_bases` or `text_bases`; `tensors` is the file, or what another network left of it.
@@ -81,6 +82,8 @@ def match(tensors: Mapping[str, Tensor], bases: Mapping[str, str]) -> Match:
             delta, keys, target = found
             used.update(keys)
             deltas[re.sub(r"\.weight$", ".bias", name) if target == "bias" else name] = delta
+            if kind is _quantised:
+                break
     return Match(deltas, [key for key in tensors if key not in used])
 
 
@@ -208,7 +211,21 @@ def _same_shape(tensor: Tensor, weight: Tensor) -> Tensor:
     return tensor.float()
 
 
+def _quantised(tensors: Mapping[str, Any], base: str) -> _Found:
+    """Fooocus's own kind: 8-bit values between the least and the largest change, under the weight's full name."""
+    triple = tensors.get(base)
+    if not isinstance(triple, tuple):
+        return None
+    values, least, largest = triple
+
+    def delta(weight: Tensor) -> Tensor:
+        return _same_shape(values.float() / 255 * (largest.float() - least.float()) + least.float(), weight)
+
+    return delta, [base], "weight"
+
+
 _KINDS = (
+    _quantised,
     _lora,
     _loha,
     _lokr,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,9 @@ class TextEncoders:
     def __init__(self, clip_l: CLIPTextModel, clip_g: CLIPTextModelWithProjection) -> None:
         self.clip_l, self.clip_g = Encoder(clip_l, PAD_L), Encoder(clip_g, PAD_G)
         self.tokenizer = Tokenizer()
-        self._known: OrderedDict[tuple[str, int], Conditioning] = OrderedDict()
+        self.state: Hashable = ()
+        """Which patches its weights are under; texts are remembered for each state."""
+        self._known: OrderedDict[tuple[str, int, Hashable], Conditioning] = OrderedDict()
 
     @classmethod
     def load(cls, clip_l: Mapping[str, Tensor], clip_g: Mapping[str, Tensor], device: torch.device) -> TextEncoders:
@@ -92,7 +94,7 @@ class TextEncoders:
         return Conditioning(torch.cat([conditioning.context for conditioning in known], dim=1), pooled)
 
     def _of_text(self, text: str, clip_skip: int) -> Conditioning:
-        key = (text, clip_skip)
+        key = (text, clip_skip, self.state)
         if key not in self._known:
             self._known[key] = self._encoded(text, clip_skip)
             if len(self._known) > MOST_CACHED_TEXTS:

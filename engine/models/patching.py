@@ -1,0 +1,169 @@
+"""LoRAs merged into a model's weights and taken out again; the originals are kept, so that nothing adds up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.models import lora
+from engine.models.checkpoint import read_tensors
+from engine.models.files import identity
+from engine.models.filling import CheckpointError
+from engine.models.keys import unet_names
+from engine.models.text_encoders import TextEncoders
+
+log = logging.getLogger(__name__)
+
+PATCH_SUFFIX = ".patch"
+ROOM = 4 << 30
+"""Bytes of a GPU's memory that kept originals leave free; where there is less they go to the host's."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A LoRA file and its strength; `unet_only` for files made for a UNet alone, whatever else they hold."""
+
+    path: Path
+    strength: float
+    unet_only: bool = False
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """What a file changes, by weight name; `notes` say what of it fits nothing."""
+
+    deltas: Mapping[str, lora.Delta]
+    notes: tuple[str, ...]
+
+
+_Key = tuple[Hashable, float]
+"""A file in a state, and its strength."""
+
+
+class PatchedModel:
+    """The weights of a UNet, and of its text encoders if there are any, under patches.
+
+    Merging happens in place, so that whatever knows the weights' addresses stays good.
+    """
+
+    def __init__(self, unet: Any, encoders: TextEncoders | None = None) -> None:
+        self.encoders = encoders
+        self._weights: dict[str, Tensor] = dict(unet.named_parameters())
+        self._unet_bases = lora.unet_bases(unet_names(unet.state_dict()))
+        self._text_bases: dict[str, str] = {}
+        if encoders is not None:
+            parts = {"clip_l": encoders.clip_l, "clip_g": encoders.clip_g}
+            self._text_bases = lora.text_bases({name: part.layers for name, part in parts.items()})
+            for name, part in parts.items():
+                self._weights |= {f"{name}.{inner}": weight for inner, weight in _bare_parameters(part.module)}
+        self._originals: dict[str, Tensor] = {}
+        self._stacks: dict[str, tuple[_Key, ...]] = {}
+        self._files: dict[Hashable, _Matched] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes of the kept originals."""
+        return sum(tensor.nbytes for tensor in self._originals.values())
+
+    @torch.inference_mode()
+    def apply(self, patches: Sequence[Patch]) -> list[str]:
+        """Have exactly these patches in force, in this order; what of them has no effect is told.
+
+        Raises:
+            CheckpointError: a file is not there or cannot be read.
+        """
+        notes: list[str] = []
+        in_force: list[tuple[_Key, _Matched]] = []
+        for patch in patches:
+            file = (identity(patch.path), patch.unet_only)
+            matched = self._files.get(file) or self._matched(patch)
+            self._files[file] = matched
+            notes += matched.notes
+            in_force.append(((file, patch.strength), matched))
+        self._files = {key[0]: matched for key, matched in in_force}
+        stacks: dict[str, list[tuple[_Key, lora.Delta]]] = {}
+        for key, matched in in_force:
+            for name, delta in matched.deltas.items():
+                stacks.setdefault(name, []).append((key, delta))
+        for name in [name for name in self._stacks if name not in stacks]:
+            self._restore(name)
+        for name, stack in stacks.items():
+            notes += self._merge(name, stack)
+        if self.encoders is not None:
+            self.encoders.state = tuple(key for key, _ in in_force)
+        return list(dict.fromkeys(notes))
+
+    def _matched(self, patch: Patch) -> _Matched:
+        tensors = {key: _moved(value, self._device) for key, value in read_patch(patch.path).items()}
+        unet = lora.match(tensors, self._unet_bases)
+        text = lora.match({key: tensors[key] for key in unet.unmatched}, {} if patch.unet_only else self._text_bases)
+        left = len(text.unmatched)
+        if left > lora.MOST_UNMATCHED:
+            made_for = f"{patch.path.name} is left out: {left} of its {len(tensors)} tensors fit nothing in this model"
+            return _Matched({}, (f"The LoRA {made_for}; it was made for another kind",))
+        notes = (f"{left} tensors of {patch.path.name} fit nothing in this model",) if left else ()
+        return _Matched({**unet.deltas, **text.deltas}, notes)
+
+    def _merge(self, name: str, stack: Sequence[tuple[_Key, lora.Delta]]) -> list[str]:
+        """Put a weight under its deltas, unless it is already."""
+        keys = tuple(key for key, _ in stack)
+        if self._stacks.get(name) == keys:
+            return []
+        weight = self._weights[name]
+        if name not in self._originals:
+            self._originals[name] = self._kept(weight)
+        original = self._originals[name].to(weight.device)
+        try:
+            merged = lora.patched(original, [(key[1], delta) for key, delta in stack])
+        except (ValueError, RuntimeError) as error:
+            self._restore(name)
+            return [f"A LoRA does not fit the weight {name}: {error}"]
+        weight.copy_(merged.half() if name.startswith("clip_") else merged)
+        self._stacks[name] = keys
+        return []
+
+    def _restore(self, name: str) -> None:
+        self._weights[name].copy_(self._originals.pop(name))
+        self._stacks.pop(name, None)
+
+    def _kept(self, weight: Tensor) -> Tensor:
+        crowded = weight.is_cuda and torch.cuda.mem_get_info(weight.device)[0] < ROOM
+        return weight.to("cpu", copy=True) if crowded else weight.clone()
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self._weights.values())).device
+
+
+def read_patch(path: Path) -> dict[str, Any]:
+    """A LoRA file's tensors; those of a `.fooocus.patch` are triples of 8-bit values, their least and their largest.
+
+    Raises:
+        CheckpointError: the file is not there or holds no such thing.
+    """
+    if path.suffix.lower() != PATCH_SUFFIX:
+        return dict(read_tensors(path))
+    if not path.is_file():
+        raise CheckpointError(f"{path.name}: there is no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return {str(name): tuple(values) for name, values in content.items()}
+    except Exception as error:
+        raise CheckpointError(f"{path.name}: not a readable patch file ({error})") from error
+
+
+def _bare_parameters(module: Any) -> Iterable[tuple[str, Tensor]]:
+    """A text encoder's parameters without the prefix that only some versions of the library have."""
+    return ((name.removeprefix("text_model."), weight) for name, weight in module.named_parameters())
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, tuple):
+        return tuple(part.to(device) for part in value)
+    return value.to(device)

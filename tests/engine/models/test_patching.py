@@ -1,0 +1,160 @@
+"""LoRAs in a real model's weights: in force, exchanged, and out again without a trace."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from engine.models.checkpoint import load_checkpoint
+from engine.models.filling import CheckpointError
+from engine.models.patching import Patch, PatchedModel
+
+UNET_BASE = "lora_unet_middle_block_1_transformer_blocks_0_attn1_to_q"
+UNET_WEIGHT = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+TEXT_BASE = "lora_te1_text_model_encoder_layers_0_mlp_fc1"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(toy):
+    return load_checkpoint(toy, torch.device("cpu"))
+
+
+@pytest.fixture
+def model(checkpoint):
+    patched = PatchedModel(checkpoint.unet, checkpoint.text_encoders)
+    yield patched
+    patched.apply([])
+
+
+def random(seed, *shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def low_rank(base, like, seed, rank=2):
+    rows, columns = like.shape[0], like.shape[1]
+    return {
+        f"{base}.lora_up.weight": random(seed, rows, rank),
+        f"{base}.lora_down.weight": random(seed + 1, rank, columns),
+        f"{base}.alpha": torch.tensor(1.0),
+    }
+
+
+def lora_file(folder, checkpoint, name="style", seed=0):
+    """A LoRA of one weight of the UNet and one of the first text encoder."""
+    unet = dict(checkpoint.unet.named_parameters())[UNET_WEIGHT]
+    text = checkpoint.text_encoders.clip_l.module.state_dict()
+    fc1 = next(weight for key, weight in text.items() if key.endswith("layers.0.mlp.fc1.weight"))
+    tensors = low_rank(UNET_BASE, unet, seed) | low_rank(TEXT_BASE, fc1, seed + 10)
+    path = folder / f"{name}.safetensors"
+    save_file(tensors, path)
+    return path
+
+
+def snapshot(checkpoint):
+    modules = (checkpoint.unet, checkpoint.text_encoders.clip_l.module, checkpoint.text_encoders.clip_g.module)
+    return [weight.clone() for module in modules for weight in module.parameters()]
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_lora_adds_its_product_to_the_weight_in_place(tmp_path, checkpoint, model):
+    weight = dict(checkpoint.unet.named_parameters())[UNET_WEIGHT]
+    before, address = weight.clone(), weight.data_ptr()
+    path = lora_file(tmp_path, checkpoint)
+    assert model.apply([Patch(path, 0.5)]) == []
+    product = 0.5 * 0.5 * random(0, len(weight), 2) @ random(1, 2, weight.shape[1])
+    assert torch.allclose(weight, before + product, atol=1e-6)
+    assert weight.data_ptr() == address
+
+
+def test_weights_of_text_encoders_are_what_half_precision_holds(tmp_path, checkpoint, model):
+    model.apply([Patch(lora_file(tmp_path, checkpoint), 1.0)])
+    weights = dict(checkpoint.text_encoders.clip_l.module.named_parameters())
+    fc1 = next(weight for name, weight in weights.items() if name.endswith("layers.0.mlp.fc1.weight"))
+    assert torch.equal(fc1, fc1.half().float())
+
+
+def test_taking_loras_out_leaves_every_byte_as_it_was(tmp_path, checkpoint, model):
+    before = snapshot(checkpoint)
+    one, two = lora_file(tmp_path, checkpoint, "one"), lora_file(tmp_path, checkpoint, "two", seed=50)
+    for patches in ([Patch(one, 1.0)], [Patch(one, 0.3), Patch(two, -1.7)], [Patch(two, 2.0)]):
+        model.apply(patches)
+        assert not same(snapshot(checkpoint), before)
+    model.apply([])
+    assert same(snapshot(checkpoint), before)
+    assert model.size == 0
+
+
+def test_a_list_gives_the_same_weights_whatever_was_in_force_before(tmp_path, checkpoint, model):
+    one, two = lora_file(tmp_path, checkpoint, "one"), lora_file(tmp_path, checkpoint, "two", seed=50)
+    both = [Patch(one, 0.3), Patch(two, -1.7)]
+    model.apply(both)
+    direct = snapshot(checkpoint)
+    model.apply([Patch(two, 1.0)])
+    model.apply(both)
+    assert same(snapshot(checkpoint), direct)
+
+
+def test_texts_are_remembered_for_each_list(tmp_path, checkpoint, model):
+    encoders = checkpoint.text_encoders
+    plain = encoders.encode(["a cat"], 1, 2).context
+    model.apply([Patch(lora_file(tmp_path, checkpoint), 2.0)])
+    changed = encoders.encode(["a cat"], 1, 2).context
+    assert not torch.equal(plain, changed)
+    model.apply([])
+    assert torch.equal(encoders.encode(["a cat"], 1, 2).context, plain)
+
+
+def test_a_changed_file_is_read_again(tmp_path, checkpoint, model):
+    model.apply([Patch(lora_file(tmp_path, checkpoint), 1.0)])
+    first = snapshot(checkpoint)
+    model.apply([Patch(lora_file(tmp_path, checkpoint, seed=99), 1.0)])
+    assert not same(snapshot(checkpoint), first)
+
+
+def test_a_file_made_for_another_kind_of_model_is_left_out_with_a_note(tmp_path, checkpoint, model):
+    before = snapshot(checkpoint)
+    strangers = {f"lora_unet_double_blocks_{n}_img_attn_qkv.diff": torch.ones(1) for n in range(13)}
+    save_file(strangers, tmp_path / "flux.safetensors")
+    (note,) = model.apply([Patch(tmp_path / "flux.safetensors", 1.0)])
+    assert "flux.safetensors" in note and "13 of its 13" in note
+    assert same(snapshot(checkpoint), before)
+
+
+def test_a_few_leftovers_are_told_and_the_rest_applied(tmp_path, checkpoint, model):
+    path = lora_file(tmp_path, checkpoint)
+    save_file(load_file(path) | {"lora_unet_other.diff": torch.ones(1)}, path)
+    before = snapshot(checkpoint)
+    (note,) = model.apply([Patch(path, 1.0)])
+    assert "1 tensors" in note and not same(snapshot(checkpoint), before)
+
+
+def test_a_fooocus_patch_is_read_between_its_bounds(tmp_path, checkpoint, model):
+    weight = dict(checkpoint.unet.named_parameters())[UNET_WEIGHT]
+    before = weight.clone()
+    values = torch.randint(0, 256, weight.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    name = "diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.weight"
+    torch.save({name: (values, torch.tensor(-1.0), torch.tensor(3.0))}, tmp_path / "inpaint.fooocus.patch")
+    assert model.apply([Patch(tmp_path / "inpaint.fooocus.patch", 1.0, unet_only=True)]) == []
+    assert torch.allclose(weight, before + values.float() / 255 * 4 - 1, atol=1e-6)
+
+
+def test_a_weight_of_another_shape_is_told_and_stays(tmp_path, checkpoint, model):
+    before = snapshot(checkpoint)
+    save_file({f"{UNET_BASE}.diff": torch.ones(3, 3)}, tmp_path / "odd.safetensors")
+    (note,) = model.apply([Patch(tmp_path / "odd.safetensors", 1.0)])
+    assert UNET_WEIGHT in note
+    assert same(snapshot(checkpoint), before)
+
+
+@pytest.mark.parametrize("name", ["missing.safetensors", "missing.fooocus.patch"])
+def test_a_missing_file_is_an_error(tmp_path, model, name):
+    with pytest.raises(CheckpointError, match="missing"):
+        model.apply([Patch(tmp_path / name, 1.0)])
+
+
+def test_a_file_that_only_pretends_is_an_error(tmp_path, model):
+    (tmp_path / "bad.fooocus.patch").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match=r"bad\.fooocus\.patch"):
+        model.apply([Patch(tmp_path / "bad.fooocus.patch", 1.0)])
