@@ -1,0 +1,98 @@
+"""Loaded models, kept while there is room: the one not used for longest goes first."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Protocol, TypeVar
+
+import torch
+
+log = logging.getLogger(__name__)
+
+WORKING_ROOM = 6 << 30
+"""Bytes of a GPU's memory that are for drawing, not for keeping models."""
+LEAST_SHARE = 0.5
+"""The part of a small GPU's memory that models get all the same."""
+HOST_SHARE = 0.5
+"""The part of the machine's memory that models get where there is no GPU."""
+
+
+class Sized(Protocol):
+    """Something that holds memory."""
+
+    @property
+    def size(self) -> int:
+        """Bytes it holds now."""
+        ...
+
+
+Part = TypeVar("Part", bound=Sized)
+
+
+class Residency:
+    """Parts by key, within `budget` bytes; what the task at hand has asked for is never dropped.
+
+    `forget` is called after parts were dropped, before their memory is given back.
+    """
+
+    def __init__(self, device: torch.device, budget: int | None = None, forget: Callable[[], None] | None = None):
+        self.device = device
+        self.budget = default_budget(device) if budget is None else budget
+        self.forget = forget
+        self._parts: OrderedDict[Hashable, Sized] = OrderedDict()
+        self._in_use: set[Hashable] = set()
+
+    def begin(self) -> None:
+        """A new task begins: nothing is in use."""
+        self._in_use.clear()
+
+    def get(self, key: Hashable, load: Callable[[], Part], estimate: int = 0) -> Part:
+        """The part under `key`; loaded if it is not here, after room was made for `estimate` bytes."""
+        if key not in self._parts:
+            self._make_room(estimate)
+            self._parts[key] = load()
+        self._in_use.add(key)
+        self._parts.move_to_end(key)
+        return self._parts[key]  # type: ignore[return-value]  # what `load` gave for this key
+
+    def drop(self, key: Hashable) -> None:
+        """Forget one part; it need not be here."""
+        if self._parts.pop(key, None) is not None:
+            self._in_use.discard(key)
+            self._give_back()
+
+    @property
+    def size(self) -> int:
+        """Bytes that all parts hold."""
+        return sum(part.size for part in self._parts.values())
+
+    def _make_room(self, needed: int) -> None:
+        dropped = []
+        for key in list(self._parts):
+            if self.size + needed <= self.budget:
+                break
+            if key not in self._in_use:
+                dropped.append(key)
+                del self._parts[key]
+        if dropped:
+            log.info("made room: %d model(s) dropped, %.1f GB kept", len(dropped), self.size / 1e9)
+            self._give_back()
+
+    def _give_back(self) -> None:
+        gc.collect()
+        if self.forget:
+            self.forget()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def default_budget(device: torch.device) -> int:
+    """How many bytes of models are kept on a device."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        return int(max(total - WORKING_ROOM, LEAST_SHARE * total))
+    return int(HOST_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
