@@ -18,7 +18,7 @@ from engine.models import keys
 from engine.models.filling import CheckpointError
 from engine.models.packed import is_packed, manifest, unpack
 from engine.models.text_encoders import TextEncoders
-from engine.models.unet import load_unet
+from engine.models.unet import load_unet, unet_config
 from engine.models.vae import Vae
 from engine.sampling.model_sampling import Prediction
 
@@ -59,9 +59,15 @@ class Checkpoint:
     """The largest area it was trained for, if its file says so; larger pictures are sampled at about this one."""
 
     @property
-    def latent_channels(self) -> int:
-        """The channels of its latents."""
-        return int(self.unet.config.in_channels)
+    def size(self) -> int:
+        """Bytes of its weights."""
+        encoders = self.text_encoders
+        return weights_size(self.unet, self.vae.module, encoders.clip_l.module, encoders.clip_g.module)
+
+
+def weights_size(*modules: Any) -> int:
+    """Bytes of the weights of modules."""
+    return sum(weight.nbytes for module in modules for weight in module.parameters())
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -84,8 +90,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
 
 
-def load_checkpoint(path: Path, device: torch.device, vae_path: Path | None = None) -> Checkpoint:
-    """The checkpoint in `path` on `device`; `vae_path` names a file whose VAE stands in for its own.
+def load_checkpoint(path: Path, device: torch.device) -> Checkpoint:
+    """The checkpoint in `path` on `device`.
 
     Raises:
         CheckpointError: a file is unusable; the text names it and what is needed.
@@ -96,24 +102,24 @@ def load_checkpoint(path: Path, device: torch.device, vae_path: Path | None = No
     parts = {prefix: keys.part_of(tensors, prefix) for prefix in (keys.UNET, keys.VAE, keys.CLIP_L, keys.CLIP_G)}
     try:
         text_encoders = TextEncoders.load(parts[keys.CLIP_L], parts[keys.CLIP_G], device)
-        unet = load_unet(parts[keys.UNET], text_encoders.pooled_width, device, precision.unet)
+        unet = load_unet(
+            parts[keys.UNET], unet_config(parts[keys.UNET], text_encoders.pooled_width), device, precision.unet
+        )
         _check_context(unet, text_encoders)
-        vae = Vae.load(parts[keys.VAE], device, precision.vae) if vae_path is None else None
+        vae = Vae.load(parts[keys.VAE], device, precision.vae)
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be drawn with: {error.args[0]}") from error
-    vae = vae or load_vae(vae_path, device)
     log.info("loaded %s on %s in %.1f s", path.name, device, time.perf_counter() - started)
     prediction: Prediction = "v" if keys.V_PREDICTION in tensors else "eps"
     return Checkpoint(path, unet, vae, text_encoders, prediction, _most_pixels(path))
 
 
-def load_vae(path: Path | None, device: torch.device) -> Vae:
+def load_vae(path: Path, device: torch.device) -> Vae:
     """The VAE of a file of the VAE folder.
 
     Raises:
         CheckpointError: the file holds no usable VAE.
     """
-    assert path is not None
     tensors = read_tensors(path)
     tensors = keys.part_of(tensors, keys.VAE) or tensors
     try:

@@ -16,7 +16,9 @@ from engine.models.keys import UNetLayout, unet_from_ldm
 
 HEAD_WIDTH = 64
 MOST_NORM_GROUPS = 32
-SIZE_NUMBERS = 6
+SIZE_NUMBERS, REFINER_NUMBERS = 6, 5
+SD15_HEADS = 8
+"""Attention heads of every layer of Stable Diffusion 1.x, whatever its width."""
 
 
 def heads(width: int) -> int:
@@ -30,7 +32,7 @@ def norm_groups(widths: tuple[int, ...]) -> int:
 
 
 def unet_config(tensors: Mapping[str, Tensor], pooled_width: int) -> dict[str, Any]:
-    """The settings of `UNet2DConditionModel` for weights under checkpoint names (without prefix).
+    """The settings of `UNet2DConditionModel` for an SDXL-class base model under checkpoint names (without prefix).
 
     `pooled_width` is the width of the pooled text; the rest of the size embedding is six sinusoids.
 
@@ -38,10 +40,62 @@ def unet_config(tensors: Mapping[str, Tensor], pooled_width: int) -> dict[str, A
         CheckpointError: not an SDXL-class base model.
     """
     _require_sdxl_class(tensors, pooled_width)
+    return _shape(tensors) | _told(tensors, pooled_width, SIZE_NUMBERS)
+
+
+def refiner_config(tensors: Mapping[str, Tensor], pooled_width: int) -> dict[str, Any]:
+    """The settings for SDXL's refiner, which is told five numbers; for Stable Diffusion 1.x, which is told none.
+
+    Raises:
+        CheckpointError: neither of these.
+    """
+    for name in ("input_blocks.0.0.weight", "time_embed.0.weight", "out.2.weight"):
+        if name not in tensors:
+            raise CheckpointError("it has no UNet in the original single-file layout")
+    shape = _shape(tensors)
+    if "label_emb.0.0.weight" in tensors:
+        return shape | _told(tensors, pooled_width, REFINER_NUMBERS)
+    return shape | {
+        "attention_head_dim": tuple(min(SD15_HEADS, width) for width in shape["block_out_channels"]),
+        "use_linear_projection": _projects_linearly(tensors),
+    }
+
+
+def load_unet(
+    tensors: Mapping[str, Tensor], config: Mapping[str, Any], device: torch.device, dtype: torch.dtype
+) -> Any:
+    """A `UNet2DConditionModel` with these settings and these weights (checkpoint names, without prefix).
+
+    Raises:
+        CheckpointError: weights are missing, left over or of another shape.
+    """
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**config)
+    return fill(unet, unet_from_ldm(tensors), device, dtype, "the UNet")
+
+
+def context_width(tensors: Mapping[str, Tensor]) -> int:
+    """How wide the text is that a UNet reads.
+
+    Raises:
+        CheckpointError: it reads none.
+    """
+    keys = (tensor.shape[1] for name, tensor in tensors.items() if name.endswith(".attn2.to_k.weight"))
+    width = next(keys, None)
+    if width is None:
+        raise CheckpointError("its UNet has no cross-attention, so no prompt can reach it")
+    return width
+
+
+def _shape(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The settings that levels, widths and attention come to."""
     layout = UNetLayout.of_ldm(tensors)
     down, up, middle = _depths(tensors, layout)
     widths = _widths(tensors, layout)
     attention = [any(depths) for depths in down]
+    going_down: list[Any] = [tuple(depths) if any(depths) else 1 for depths in down]
+    if middle and not attention[-1]:
+        going_down[-1] = (middle,)  # the library reads the middle's depth off the lowest level
     return {
         "in_channels": tensors["input_blocks.0.0.weight"].shape[1],
         "out_channels": tensors["out.2.weight"].shape[0],
@@ -50,29 +104,30 @@ def unet_config(tensors: Mapping[str, Tensor], pooled_width: int) -> dict[str, A
         "down_block_types": tuple("CrossAttnDownBlock2D" if has else "DownBlock2D" for has in attention),
         "up_block_types": tuple("CrossAttnUpBlock2D" if has else "UpBlock2D" for has in reversed(attention)),
         "mid_block_type": "UNetMidBlock2DCrossAttn" if middle else "UNetMidBlock2D",
-        "transformer_layers_per_block": tuple(tuple(depths) if any(depths) else 1 for depths in down),
+        "transformer_layers_per_block": tuple(going_down),
         "reverse_transformer_layers_per_block": tuple(tuple(depths) if any(depths) else 1 for depths in up),
-        "cross_attention_dim": _context_width(tensors),
+        "cross_attention_dim": context_width(tensors),
         "attention_head_dim": tuple(heads(width) for width in widths),
         "norm_num_groups": norm_groups(widths),
         "time_embedding_dim": tensors["time_embed.0.weight"].shape[0],
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": (tensors["label_emb.0.0.weight"].shape[1] - pooled_width) // SIZE_NUMBERS,
-        "projection_class_embeddings_input_dim": tensors["label_emb.0.0.weight"].shape[1],
         "use_linear_projection": True,
     }
 
 
-def load_unet(tensors: Mapping[str, Tensor], pooled_width: int, device: torch.device, dtype: torch.dtype) -> Any:
-    """A `UNet2DConditionModel` with these weights (checkpoint names, without prefix).
+def _told(tensors: Mapping[str, Tensor], pooled_width: int, numbers: int) -> dict[str, Any]:
+    """The settings of a UNet that is told the pooled text and so many numbers."""
+    width = tensors["label_emb.0.0.weight"].shape[1]
+    if width <= pooled_width or (width - pooled_width) % (2 * numbers):
+        raise CheckpointError(f"its UNet's size embedding does not fit a pooled text of {pooled_width}")
+    return {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": (width - pooled_width) // numbers,
+        "projection_class_embeddings_input_dim": width,
+    }
 
-    Raises:
-        CheckpointError: not an SDXL-class base model, or its weights are incomplete.
-    """
-    config = unet_config(tensors, pooled_width)
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(**config)
-    return fill(unet, unet_from_ldm(tensors), device, dtype, "the UNet")
+
+def _projects_linearly(tensors: Mapping[str, Tensor]) -> bool:
+    return all(tensor.dim() == 2 for name, tensor in tensors.items() if name.endswith(".1.proj_in.weight"))
 
 
 def _require_sdxl_class(tensors: Mapping[str, Tensor], pooled_width: int) -> None:
@@ -87,12 +142,8 @@ def _require_sdxl_class(tensors: Mapping[str, Tensor], pooled_width: int) -> Non
         raise CheckpointError(f"its UNet takes {channels} channels, not 4; {needed}")
     if "label_emb.0.0.weight" not in tensors:
         raise CheckpointError(f"its UNet takes no size and no pooled text (SD 1.x or 2.x); {needed}")
-    projection = next((tensor for name, tensor in tensors.items() if name.endswith(".1.proj_in.weight")), None)
-    if projection is not None and projection.dim() != 2:
+    if not _projects_linearly(tensors):
         raise CheckpointError(f"its UNet projects attention by convolution (SD 1.x); {needed}")
-    sizes = tensors["label_emb.0.0.weight"].shape[1] - pooled_width
-    if sizes <= 0 or sizes % (2 * SIZE_NUMBERS):
-        raise CheckpointError(f"its UNet's size embedding does not fit a pooled text of {pooled_width}; {needed}")
 
 
 def _widths(tensors: Mapping[str, Tensor], layout: UNetLayout) -> tuple[int, ...]:
@@ -114,7 +165,7 @@ def _depths(tensors: Mapping[str, Tensor], layout: UNetLayout) -> tuple[list[lis
         up.append([_depth(tensors, f"output_blocks.{n}.1") for n in range(block, block + layers + 1)])
         block += layers + 1
     middle = _depth(tensors, "middle_block.1")
-    if middle and middle != down[-1][0]:
+    if middle and any(down[-1]) and middle != down[-1][0]:
         raise CheckpointError(f"its middle block has {middle} transformer blocks, the lowest level {down[-1][0]}")
     return down, up, middle
 
@@ -122,11 +173,3 @@ def _depths(tensors: Mapping[str, Tensor], layout: UNetLayout) -> tuple[list[lis
 def _depth(tensors: Mapping[str, Tensor], module: str) -> int:
     pattern = re.compile(re.escape(module) + r"\.transformer_blocks\.(\d+)\.norm1\.weight")
     return sum(pattern.fullmatch(name) is not None for name in tensors)
-
-
-def _context_width(tensors: Mapping[str, Tensor]) -> int:
-    keys = (tensor.shape[1] for name, tensor in tensors.items() if name.endswith(".attn2.to_k.weight"))
-    width = next(keys, None)
-    if width is None:
-        raise CheckpointError("its UNet has no cross-attention, so no prompt can reach it")
-    return width

@@ -15,7 +15,7 @@ from engine.models.filling import CheckpointError, fill
 from engine.models.keys import vae_from_ldm
 from engine.models.unet import norm_groups
 
-SDXL_LATENT_SCALE = 0.13025
+SDXL_LATENT_SCALE, SD15_LATENT_SCALE = 0.13025, 0.18215
 DOWNSCALE = 8
 NO_VAE = "it has no VAE in a known layout; a complete single-file checkpoint is needed"
 
@@ -60,7 +60,9 @@ class Vae:
         self.device, self.dtype = weight.device, weight.dtype
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Vae:
+    def load(
+        cls, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype, scale: float = SDXL_LATENT_SCALE
+    ) -> Vae:
         """A VAE with these weights (checkpoint or diffusers names, without prefix).
 
         Raises:
@@ -72,7 +74,12 @@ class Vae:
         config = vae_config(renamed)
         with torch.device("meta"):
             module = AutoencoderKL(**config)
-        return cls(fill(module, renamed, device, dtype, "the VAE"))
+        return cls(fill(module, renamed, device, dtype, "the VAE"), scale)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its weights."""
+        return sum(weight.nbytes for weight in self.module.parameters())
 
     @torch.inference_mode()
     def decode(self, latent: Tensor) -> np.ndarray:

@@ -126,12 +126,12 @@ def test_an_unfit_checkpoint_is_refused_by_name_and_reason(tensors, tmp_path, re
     assert reason in str(caught.value)
 
 
-def test_a_vae_file_stands_in_for_the_checkpoints_own(toy, tmp_path):
+def test_a_vae_file_is_read_in_every_layout(tmp_path):
     other = {name: tensor for name, tensor in random_weights(TINY, seed=5) if name.startswith(keys.VAE)}
     bare = {name.removeprefix(keys.VAE): tensor for name, tensor in other.items()}
     for name, tensors in (("prefixed", other), ("bare", bare), ("diffusers", keys.vae_from_ldm(bare))):
         path = saved(tmp_path / f"{name}.safetensors", tensors)
-        vae = load_checkpoint(toy, CPU, vae_path=path).vae
+        vae = load_vae(path, CPU)
         assert torch.equal(vae.module.decoder.conv_in.weight, bare["decoder.conv_in.weight"].float())
     with pytest.raises(CheckpointError, match=r"toy\.txt"):
         load_vae(tmp_path / "toy.txt", CPU)

@@ -1,0 +1,87 @@
+"""A refiner: the UNet of a second file, of one of three kinds; only one with another latent space keeps its VAE."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.models import keys
+from engine.models.checkpoint import Precision, read_tensors, weights_size
+from engine.models.filling import CheckpointError
+from engine.models.patching import PatchedModel
+from engine.models.text_encoders import TextEncoders
+from engine.models.unet import context_width, load_unet, refiner_config, unet_config
+from engine.models.vae import SD15_LATENT_SCALE, Vae
+from engine.sampling.conditioning import Kind
+from engine.sampling.model_sampling import Prediction
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Refiner:
+    """A UNet that goes on where a base model stops; `vae` is its own where its latents are of another space."""
+
+    path: Path
+    kind: Kind
+    unet: Any
+    vae: Vae | None
+    prediction: Prediction
+    patches: PatchedModel
+
+    @property
+    def size(self) -> int:
+        """Bytes of its weights."""
+        own = weights_size(self.unet) + self.patches.size
+        return own if self.vae is None else own + weights_size(self.vae.module)
+
+
+def load_refiner(path: Path, device: torch.device, encoders: TextEncoders) -> Refiner:
+    """The refiner in `path` on `device`, for a base model with these text encoders.
+
+    Raises:
+        CheckpointError: a file that is none, or whose UNet cannot read this base model's texts.
+    """
+    started = time.perf_counter()
+    tensors = read_tensors(path)
+    parts = {prefix: keys.part_of(tensors, prefix) for prefix in (keys.UNET, keys.VAE)}
+    precision, vae = Precision.of(device), None
+    try:
+        kind = kind_of(parts[keys.UNET], encoders)
+        settings = unet_config if kind == "sdxl" else refiner_config
+        config = settings(parts[keys.UNET], encoders.pooled_width)
+        unet = load_unet(parts[keys.UNET], config, device, precision.unet)
+        if kind == "sd15":
+            vae = Vae.load(parts[keys.VAE], device, precision.vae, SD15_LATENT_SCALE)
+    except (CheckpointError, KeyError) as error:
+        raise CheckpointError(f"{path.name} cannot be used as a refiner: {error.args[0]}") from error
+    log.info("loaded the refiner %s (%s) on %s in %.1f s", path.name, kind, device, time.perf_counter() - started)
+    prediction: Prediction = "v" if keys.V_PREDICTION in tensors else "eps"
+    return Refiner(path, kind, unet, vae, prediction, PatchedModel(unet))
+
+
+def kind_of(tensors: Mapping[str, Tensor], encoders: TextEncoders) -> Kind:
+    """Which kind of refiner a UNet is, told by the texts it reads.
+
+    Raises:
+        CheckpointError: it reads none that the base model has.
+    """
+    wide, left, right = context_width(tensors), encoders.clip_l.width, encoders.clip_g.width
+    told = "label_emb.0.0.weight" in tensors
+    if told and wide == left + right:
+        return "sdxl"
+    if told and wide == right:
+        return "sdxl_refiner"
+    if not told and wide == left:
+        return "sd15"
+    raise CheckpointError(
+        f"its UNet reads text {wide} wide; the base model has {left + right} (SDXL), {right} (SDXL refiner) and "
+        f"{left} (SD 1.5)"
+    )

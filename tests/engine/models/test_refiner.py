@@ -1,0 +1,130 @@
+"""Refiners of the three kinds, told by what their UNets read."""
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import save_file
+
+from benchmarks.make_checkpoint import SIZES, random_weights
+from engine.models import keys
+from engine.models.checkpoint import load_checkpoint
+from engine.models.filling import CheckpointError
+from engine.models.interposer import Interposer, _Network
+from engine.models.refiner import load_refiner
+
+CPU = torch.device("cpu")
+TINY = SIZES["tiny"]
+LEFT, RIGHT = TINY.clip_l[0], TINY.clip_g[0]
+
+
+@pytest.fixture(scope="module")
+def encoders(toy):
+    return load_checkpoint(toy, CPU).text_encoders
+
+
+def saved(path, module, vae=None):
+    """A single file with this UNet, and this VAE, in the original layout."""
+    parts = {keys.UNET: keys.unet_to_ldm(module.state_dict())}
+    if vae is not None:
+        parts[keys.VAE] = keys.vae_to_ldm(vae.state_dict())
+    tensors = {prefix + name: tensor.contiguous() for prefix, part in parts.items() for name, tensor in part.items()}
+    save_file(tensors, path)
+    return path
+
+
+def sdxl_refiner():
+    """Attention in the middle levels only, and in the middle; five numbers."""
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        block_out_channels=(32, 64, 64),
+        layers_per_block=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=2,
+        cross_attention_dim=RIGHT,
+        attention_head_dim=(1, 1, 1),
+        addition_embed_type="text_time",
+        addition_time_embed_dim=16,
+        projection_class_embeddings_input_dim=5 * 16 + RIGHT,
+        use_linear_projection=True,
+    )
+
+
+def sd15():
+    """Convolutional projections, eight heads, no pooled text and no sizes."""
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=LEFT,
+        attention_head_dim=8,
+    )
+
+
+def tiny_vae():
+    torch.manual_seed(1)
+    kinds = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    return AutoencoderKL(block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_num_groups=8, **kinds)
+
+
+@torch.inference_mode()
+def output(unet, width, numbers=None):
+    generator = torch.Generator().manual_seed(0)
+    x, context = torch.randn(1, 4, 16, 16, generator=generator), torch.randn(1, 7, width, generator=generator)
+    told = {}
+    if numbers:
+        told = {"text_embeds": torch.ones(1, RIGHT), "time_ids": torch.arange(float(numbers))[None]}
+    return unet(x, torch.tensor(500.0), encoder_hidden_states=context, added_cond_kwargs=told).sample
+
+
+def test_a_second_base_model_gives_its_unet(toy, encoders):
+    refiner = load_refiner(toy, CPU, encoders)
+    assert (refiner.kind, refiner.vae, refiner.prediction) == ("sdxl", None, "eps")
+    assert refiner.size == sum(weight.nbytes for weight in refiner.unet.parameters())
+
+
+def test_sdxls_refiner_is_the_network_of_its_file(tmp_path, encoders):
+    theirs = sdxl_refiner()
+    refiner = load_refiner(saved(tmp_path / "refiner.safetensors", theirs), CPU, encoders)
+    assert (refiner.kind, refiner.vae) == ("sdxl_refiner", None)
+    assert torch.allclose(output(refiner.unet, RIGHT, 5), output(theirs, RIGHT, 5), atol=1e-5)
+
+
+def test_sd15_is_the_network_of_its_file_and_keeps_its_vae(tmp_path, encoders):
+    theirs = sd15()
+    refiner = load_refiner(saved(tmp_path / "sd15.safetensors", theirs, tiny_vae()), CPU, encoders)
+    assert refiner.kind == "sd15" and refiner.vae is not None and refiner.vae.scale == 0.18215
+    assert torch.allclose(output(refiner.unet, LEFT), output(theirs, LEFT), atol=1e-5)
+
+
+def test_a_unet_that_reads_other_texts_is_refused_with_what_would_fit(tmp_path, encoders):
+    stranger = sd15()
+    path = saved(tmp_path / "wide.safetensors", stranger, tiny_vae())
+    tensors = {name: tensor for name, tensor in random_weights(SIZES["mini"]) if name.startswith(keys.UNET)}
+    save_file(tensors, path)
+    with pytest.raises(CheckpointError, match=rf"wide\.safetensors.*192 wide.*{LEFT + RIGHT} \(SDXL\)"):
+        load_refiner(path, CPU, encoders)
+
+
+def test_an_interposer_is_the_network_of_its_file(tmp_path):
+    torch.manual_seed(0)
+    network = _Network().eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    save_file(network.state_dict(), tmp_path / "interposer.safetensors")
+    interposer = Interposer.load(tmp_path / "interposer.safetensors", CPU)
+    latent = torch.randn(1, 4, 6, 10)
+    with torch.inference_mode():
+        expected = network(latent)
+    assert torch.allclose(interposer(latent), expected, atol=1e-5)
+    assert interposer(latent).shape == latent.shape and interposer.size > 0
+
+
+def test_the_interposers_names_are_those_of_its_public_file():
+    names = set(_Network().state_dict())
+    assert {"head.short.weight", "head.long.0.weight", "head.long.4.bias", "core.1.norm.running_mean"} <= names
+    assert {"core.12.long.2.weight", "core.13.weight", "tail.bias"} <= names
