@@ -5,6 +5,7 @@ import gevent
 worker_class = "gevent"
 workers = 1
 bind = "127.0.0.1:7866"
+graceful_timeout = 45  # more than SHUTDOWN_DEADLINE, in which the task under way may end
 
 LOOK_EVERY = 0.5
 
@@ -19,3 +20,10 @@ def post_worker_init(worker):
         fooocus_flask.close(worker.wsgi)
 
     gevent.spawn(close_at_stop)
+
+
+def worker_exit(server, worker):
+    """Let the task under way end in time; gunicorn waits for clients only."""
+    import fooocus_flask
+
+    fooocus_flask.close(worker.wsgi)

@@ -67,6 +67,11 @@ class Ready(Message):
 
 
 @dataclass(frozen=True)
+class Beat(Message):
+    """A sign of life; sent every few seconds, whatever the engine does."""
+
+
+@dataclass(frozen=True)
 class Progressed(Message):
     """Something a person watching would like to know; `preview` is a PNG or empty."""
 
@@ -92,7 +97,8 @@ class PictureDone(Message):
 class Ended(Message):
     """The last event of a task.
 
-    `outcome` is `finished`, `stopped` or `failed`; `error` says why it failed, for the client to read.
+    `outcome` is `finished`, `stopped` or `failed`; `error` says why it failed, for the client to read, and `cause`
+    of what kind that is: `memory` (there was too little), `missing` (a file that the task needs is gone), or `engine`.
     `seconds` holds the stages' durations (load, text, sampling, decode, save); `drawn_with` names the model files
     in force; `notes` says what was left out or replaced.
     """
@@ -105,10 +111,11 @@ class Ended(Message):
     seconds: dict[str, float] = field(default_factory=dict)
     drawn_with: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    cause: str | None = None
 
 
 KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Draw, Stop, Skip, Ready, Progressed, PictureDone, Ended)
+    kind.__name__: kind for kind in (Draw, Stop, Skip, Ready, Beat, Progressed, PictureDone, Ended)
 }
 
 

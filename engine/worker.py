@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -16,11 +17,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, BinaryIO
 
 from engine import wire
-from engine.events import Draw, Ended, Message, Ready, Skip, Stop, from_wire
+from engine.events import Beat, Draw, Ended, Message, Ready, Skip, Stop, from_wire
 from engine.interruption import Interruption
 from engine.models.catalogue import BUILTIN
 
@@ -83,7 +84,9 @@ class GpuThread(Thread):
             ended = pipeline.draw(task, self.emit, self.interruptions[task.task_id])
         except Exception as error:  # this loop must outlive its work
             log.exception("task %s failed", task.task_id)
-            ended = Ended(task.task_id, "failed", reason(error), notes=task.notes)
+            ended = Ended(task.task_id, "failed", reason(error), notes=task.notes, cause=cause(error))
+        if ended.cause == "memory":
+            free_memory()  # not before the exception is gone, whose frames hold the task's tensors
         del self.interruptions[task.task_id]
         self.emit(ended)
 
@@ -93,12 +96,46 @@ def reason(error: Exception) -> str:
     import torch
 
     if isinstance(error, torch.cuda.OutOfMemoryError):
-        torch.cuda.empty_cache()
         return "The GPU ran out of memory; a smaller picture or fewer other programs on this GPU would help"
-    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+    if cause(error) == "memory":
         return "The engine ran out of memory; a smaller picture would help"
     text = str(error) or repr(error)
     return text if isinstance(error, ValueError | ArithmeticError) else f"{type(error).__name__}: {text}"
+
+
+def cause(error: Exception) -> str:
+    """Of what kind a failure is, in the words of `Ended`."""
+    import torch
+
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
+        return "memory"
+    return "missing" if isinstance(error, FileNotFoundError) else "engine"
+
+
+def free_memory() -> None:
+    """Give back what a task that ran out of memory held, so that the next one has it."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+class Pulse(Thread):
+    """Tells that this process lives, as long as it does; a process that hangs as a whole falls silent."""
+
+    def __init__(self, emit: Emit, seconds: float) -> None:
+        super().__init__(name="pulse", daemon=True)
+        self.emit, self.seconds = emit, seconds
+
+    def run(self) -> None:
+        """Beat until the other side is gone."""
+        never = Event()
+        while not never.wait(self.seconds):
+            try:
+                self.emit(Beat())
+            except OSError:
+                return
 
 
 def ready(pipeline: Pipeline) -> Ready:
@@ -169,6 +206,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="engine.worker", description="The engine process of fooocus-flask.")
     parser.add_argument("fd", type=int, help="the inherited socket to the web process")
     parser.add_argument("--threads", type=int, default=cores, help="CPU threads that draw; all cores")
+    parser.add_argument("--beat", type=float, default=5.0, help="seconds between signs of life")
     parser.add_argument("--device", help="cuda, cpu, ...; CUDA if there is one")
     parser.add_argument("--wildcards", type=Path, help="folder of the user's own word lists")
     parser.add_argument("--builtin", type=Path, default=BUILTIN, help="file of the built-in model")
@@ -183,6 +221,7 @@ def main() -> None:
     channel = Channel(arguments.fd)
     gpu = GpuThread(pipeline_maker(arguments), channel.send)
     gpu.start()
+    Pulse(channel.send, arguments.beat).start()
     obey(channel.stream, gpu)
     os._exit(0)
 

@@ -74,7 +74,11 @@ def start(app: Flask) -> None:
 
 
 def close(app: Flask) -> None:
-    """End what `start` began; waiting clients are sent away, and their tasks kept."""
+    """End what `start` began: the task under way may end in time; other clients are sent away, and their tasks kept."""
+    under_way = runner.of(app).task_id
+    streams.close(app, under_way)
+    waiters.close(app, under_way)
+    runner.of(app).drain(app.config["SHUTDOWN_DEADLINE"])
     streams.close(app)
     waiters.close(app)
     webhooks.of(app).close()

@@ -63,6 +63,11 @@ class EngineProcess:
         with self._sending:
             self._socket.sendall(wire.pack(*message.to_wire()))
 
+    def kill(self) -> None:
+        """End the process by force, for it may not hear."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+
     def close(self) -> int:
         """End the process, by its closed socket or else by force; its exit status."""
         self._reader.kill()

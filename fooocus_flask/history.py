@@ -10,7 +10,7 @@ import gevent
 from flask import Flask
 from sqlalchemy import Select, delete, func, select
 
-from fooocus_flask import outputs, signals
+from fooocus_flask import outputs, signals, tasks
 from fooocus_flask.database import db
 from fooocus_flask.tables import ENDED, PENDING, RUNNING, Task
 
@@ -27,7 +27,7 @@ def note_picture(app: Flask, task_id: str, path: str, **_: Any) -> None:
     if task is not None and path not in (task.result or ()):
         task.result = [*(task.result or ()), path]
         task.pictures_done = len(task.result)
-    db.session.commit()
+    tasks.commit()
 
 
 def ended(page: int, page_size: int, start: Moment = None, end: Moment = None) -> tuple[Sequence[Task], int]:
@@ -63,7 +63,7 @@ def _clear(rows: list[tuple[int, list[str] | None]]) -> tuple[int, int]:
     ids = [id for id, _ in rows]
     for first in range(0, len(ids), VARIABLES):
         db.session.execute(delete(Task).where(Task.id.in_(ids[first : first + VARIABLES])))
-    db.session.commit()
+    tasks.commit()
     paths = [outputs.folder() / path for _, result in rows for path in result or ()]
     return len(rows), gevent.get_hub().threadpool.apply(outputs.remove, (paths,))
 

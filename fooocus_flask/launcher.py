@@ -210,8 +210,8 @@ def serve(app: Flask, sock: socket.socket) -> None:
     server = WSGIServer(sock, app, log=None, error_log=logging.getLogger("gevent.pywsgi"))
 
     def stop() -> None:
-        server.close()
         fooocus_flask.close(app)  # open streams would hold the stop
+        server.close()
         server.stop(STOP_SECONDS)
 
     handlers = [gevent.signal_handler(number, stop) for number in (signal.SIGTERM, signal.SIGINT)]

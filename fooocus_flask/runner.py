@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import atexit
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 
 import gevent
 from flask import Flask, current_app
 from gevent.event import Event
 from gevent.queue import Empty, Queue
+from sqlalchemy.exc import OperationalError
 
 from engine import events
 from fooocus_flask import outputs, signals, tasks
+from fooocus_flask.database import db
 from fooocus_flask.engine_process import EngineProcess
-from fooocus_flask.tables import FAILED, FINISHED, RUNNING, STOPPED, Task
+from fooocus_flask.tables import FAILED, FINISHED, PENDING, STOPPED, Task
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +32,10 @@ STATUSES = {"finished": FINISHED, "stopped": STOPPED, "failed": FAILED}
 MOST_ATTEMPTS = 3
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 """Seconds before a dead engine is started again; doubled while it dies without having drawn anything."""
+DATABASE_DELAY = 1.0
+"""Seconds before the database is asked again that was locked, or whose disk was full."""
+BEATS = 6
+"""Signs of life in the time after which an engine counts as silent."""
 
 
 class EngineGone(Exception):
@@ -39,6 +47,7 @@ class Wake(events.Message):
 
 
 Mail = events.Message | None
+Answer = TypeVar("Answer")
 
 
 def init_app(app: Flask) -> None:
@@ -62,6 +71,12 @@ def wake(app: Flask, **_: Any) -> None:
     of(app).wake()
 
 
+@signals.queue_resumed.connect
+def go_on(app: Flask, **_: Any) -> None:
+    """Have the runner look into the queue."""
+    of(app).wake()
+
+
 class Runner:
     """Draws the tasks of one application, one after another."""
 
@@ -73,8 +88,11 @@ class Runner:
         self._task: Task | None = None
         self._pictures: dict[int, str] = {}
         self._percent = 0
-        self._stopping: set[str] = set()
         self._delay = FIRST_DELAY
+        self._heard = 0.0
+        self.draining = False
+        self._idle = Event()
+        self._idle.set()
         self._greenlet: gevent.Greenlet | None = None
 
     def start(self) -> None:
@@ -82,6 +100,16 @@ class Runner:
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._supervise)
             atexit.register(self.close)
+
+    @property
+    def task_id(self) -> str | None:
+        """The task that is drawn now."""
+        return self._task.task_id if self._task else None
+
+    def drain(self, seconds: float) -> bool:
+        """Begin nothing more, and wait this long for the task under way; whether it has ended."""
+        self.draining = True
+        return self._idle.wait(seconds)
 
     def close(self) -> None:
         """End the engine process; its task will be drawn when a server starts again."""
@@ -93,7 +121,7 @@ class Runner:
             with self.app.app_context():
                 tasks.give_back(self._task.task_id)
         greenlet.kill()
-        self._task = None
+        self._hold(None)
 
     def wake(self) -> None:
         """Look into the queue."""
@@ -102,11 +130,12 @@ class Runner:
 
     def stop(self, task: Task) -> bool:
         """End a task that waits or runs; whether there was something to end."""
-        if task.task_status == RUNNING:
-            self._stopping.add(task.task_id)
-            self._send(events.Stop(task.task_id), task)
+        if tasks.end(task.task_id, STOPPED, only=PENDING) is not None:
             return True
-        return tasks.end(task.task_id, STOPPED) is not None
+        if not tasks.ask_to_stop(task.task_id):
+            return False
+        self._send(events.Stop(task.task_id), task)
+        return True
 
     def skip(self, task: Task) -> bool:
         """Drop the picture that is being drawn; whether this task is drawing one."""
@@ -125,7 +154,7 @@ class Runner:
     def _supervise(self) -> None:
         """Keep an engine running, whatever happens to it."""
         while True:
-            self._mail = Queue()
+            self._mail, self._heard = Queue(), monotonic()
             config = self.app.config
             self.engine = EngineProcess(
                 self._mail.put, arguments(self.app), config["ENGINE_ENVIRONMENT"], config["ENGINE_NICENESS"]
@@ -140,7 +169,7 @@ class Runner:
                 self.ready.clear()
                 engine, self.engine = self.engine, None
                 engine.close()
-            self._task = None
+            self._hold(None)
             gevent.sleep(self._delay)
             self._delay = min(2 * self._delay, LONGEST_DELAY)
 
@@ -154,18 +183,46 @@ class Runner:
             message = self._next_message()
             if message is None:
                 raise EngineGone(f"exit status {engine.process.wait()}")
-            with self.app.app_context():
-                self._take(message)
-                draw = self._next_draw() if self.ready.is_set() and self._task is None else None
-            if draw is not None:
-                engine.send(draw)
+            self._store(self._take, message)
+            if self.ready.is_set() and self._task is None and not self.draining:
+                draw = self._store(self._next_draw)
+                if draw is not None:
+                    engine.send(draw)
 
     def _next_message(self) -> Mail:
-        patience = None if self.ready.is_set() else self.app.config["ENGINE_START_TIMEOUT"]
+        """The next thing to look at.
+
+        Raises:
+            EngineGone: the engine was silent for too long.
+        """
+        ready = self.ready.is_set()
+        patience = self.app.config["ENGINE_SILENCE" if ready else "ENGINE_START_TIMEOUT"]
         try:
-            return self._mail.get(timeout=patience)
+            message = self._mail.get(timeout=max(0.0, self._heard + patience - monotonic()))
         except Empty:
-            raise EngineGone(f"not ready after {patience:.0f} s") from None
+            if self.engine is not None:
+                self.engine.kill()
+            raise EngineGone(f"{'silent for' if ready else 'not ready after'} {patience:.0f} s") from None
+        # Before it is ready, signs of life don't count: it must get ready in time.
+        if (ready and not isinstance(message, Wake)) or isinstance(message, events.Ready):
+            self._heard = monotonic()
+        return message
+
+    def _store(self, work: Callable[..., Answer], *args: Any) -> Answer:
+        """Do this in the application, again and again while the database cannot take it."""
+        while True:
+            with self.app.app_context():
+                try:
+                    return work(*args)
+                except OperationalError as error:
+                    db.session.rollback()
+                    log.error("The database is asked again in %.1f s: %s", DATABASE_DELAY, error.orig)
+            gevent.sleep(DATABASE_DELAY)
+
+    def _hold(self, task: Task | None) -> None:
+        """Note which task is under way."""
+        self._task, self._pictures, self._percent = task, {}, 0
+        (self._idle.clear if task else self._idle.set)()
 
     def _take(self, message: events.Message) -> None:
         """Act on one message."""
@@ -201,25 +258,24 @@ class Runner:
             result=pictures,
             pictures_done=len(pictures),
             error=ended.error,
+            failure=ended.cause,
             notes=ended.notes,
             drawn_with=ended.drawn_with,
         )
-        self._stopping.discard(task.task_id)
-        self._task = None
+        self._hold(None)
         self._delay = FIRST_DELAY
 
     def _next_draw(self) -> events.Draw | None:
         """Claim the next task."""
         while (task := tasks.claim()) is not None:
-            if task.task_id in self._stopping:
-                self._stopping.discard(task.task_id)
+            if task.stop_asked:
                 tasks.end(task.task_id, STOPPED)
             elif task.attempts > MOST_ATTEMPTS:
                 error = f"The engine process died {MOST_ATTEMPTS} times while it drew this task"
-                tasks.end(task.task_id, FAILED, error=error)
+                tasks.end(task.task_id, FAILED, error=error, failure="engine")
             else:
                 break
-        self._task, self._pictures, self._percent = task, {}, 0
+        self._hold(task)
         if task is None:
             return None
         paths = [str(outputs.folder() / path) for path in task.files or ()]
@@ -230,4 +286,5 @@ def arguments(app: Flask) -> list[str]:
     """The engine process's command line."""
     threads = app.config["ENGINE_THREADS"]
     wildcards = ["--wildcards", str(Path(app.instance_path) / "wildcards")]
-    return [*wildcards, *(["--threads", str(threads)] if threads else [])]
+    beat = ["--beat", str(app.config["ENGINE_SILENCE"] / BEATS)]
+    return [*wildcards, *beat, *(["--threads", str(threads)] if threads else [])]

@@ -13,6 +13,7 @@ CORS_ORIGINS = "*"  # web pages that may call: *, or origins with commas between
 MAX_CONTENT_LENGTH = 256 * 1024 * 1024  # bytes of a request's body; more is 413
 MAX_FORM_MEMORY_SIZE = 64 * 1024 * 1024  # bytes of a form's text members
 QUEUE_LIMIT = 1000  # tasks that may wait; more are refused with Retry-After; 0: no limit
+PRIORITY_SECONDS = 60.0  # seconds of waiting that one point of a task's priority stands for
 
 # --- what is handed out
 
@@ -20,8 +21,9 @@ BASE_URL = ""  # start of the URLs handed out: a URL, host:port or a host; empty
 TRUSTED_PROXIES = 0  # how many proxies before this server set X-Forwarded-For, -Proto, -Host and -Prefix
 WEBHOOK_URL = ""  # where ended tasks are sent whose request names no webhook
 WEBHOOK_BODY = "object"  # object, or string for receivers that decode the JSON twice
-WEBHOOK_TIMEOUT = 10.0  # seconds a webhook's receiver may take
-WEBHOOK_DELAYS = (5.0, 30.0, 120.0, 600.0)  # seconds before each further try
+WEBHOOK_TIMEOUT = 15.0  # seconds a webhook's receiver may take
+WEBHOOK_DELAYS = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)  # seconds before each retry
+WEBHOOK_SECRET = ""  # signs webhooks: whsec_ and base64; empty: made at the first start, in instance/webhook_secret
 DISABLE_METADATA = False  # whether pictures are written without their parameters
 PRESET = "initial"  # preset whose values become the defaults
 
@@ -37,6 +39,8 @@ SQLALCHEMY_DATABASE_URI = "sqlite:///db.sqlite3"  # the task history
 ENGINE_THREADS = 0  # threads it computes with; 0: all cores
 ENGINE_NICENESS = 5  # how far it steps back for the web process on a busy machine, 0 to 19
 ENGINE_START_TIMEOUT = 300.0  # seconds it may take to import its libraries
+ENGINE_SILENCE = 60.0  # seconds without a sign of life after which it is replaced
+SHUTDOWN_DEADLINE = 30.0  # seconds the task under way has to end when the server is told to stop
 ENGINE_ENVIRONMENT: dict[str, str] = {}  # variables it finds in its environment besides the server's
 
 LOG_LEVEL = "INFO"  # DEBUG, INFO, WARNING or ERROR

@@ -28,6 +28,11 @@ task_ended = _signals.signal(
     "task-ended", "A task ended, well or not. task: its row; seconds: what each stage took, by name."
 )
 
+queue_resumed = _signals.signal("queue-resumed", "The operator lets the queue go on.")
+delivery_tried = _signals.signal(
+    "delivery-tried", "A webhook was sent, or could not be. delivery: its row; good: whether the receiver took it."
+)
+
 
 def tell(signal: Signal, app: Flask, **values: Any) -> None:
     """Call every receiver; one that fails is logged and keeps nobody else from hearing."""

@@ -10,10 +10,11 @@ import base64
 import datetime as dt
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
+import gevent
 from flask import Flask, Response
 from gevent.event import Event
 
@@ -59,11 +60,12 @@ def ping() -> bytes:
 class Follower:
     """One client's stream of a task; iterate it, and close it whatever happens.
 
-    It follows from the moment it is made, so nothing that happens before the first write is missed.
+    It follows from the moment it is made, so nothing that happens before the first write is missed. `left` is called
+    if the client goes away before the end; that shows when something cannot be written to it.
     """
 
-    def __init__(self, app: Flask, task_id: str, base: str) -> None:
-        self._app, self._task_id, self._base = app, task_id, base
+    def __init__(self, app: Flask, task_id: str, base: str, left: Callable[[], object] | None = None) -> None:
+        self._app, self._task_id, self._base, self._left = app, task_id, base, left
         self._changed = Event()
         self._news: bytes | None = None
         self._end: bytes | None = None
@@ -77,9 +79,9 @@ class Follower:
 
     def __iter__(self) -> Iterator[bytes]:
         last, next_ping = -GAP, monotonic() + PING_EVERY
-        while not self._closed:
+        while self._end is not None or not self._closed:
             if self._end is not None:
-                self._pause(last + LAST_GAP)
+                gevent.sleep(max(0.0, last + LAST_GAP - monotonic()))
                 yield self._end
                 return
             due = max(last + GAP, monotonic() if self._news else next_ping)
@@ -109,18 +111,21 @@ class Follower:
         self._changed.set()
 
     def close(self) -> None:
-        """Follow no longer."""
+        """Follow no longer; called when the answer is over, however it came to that."""
+        if self._closed:
+            return
+        self.dismiss()
+        if self._end is None and self._left is not None:
+            self._left()
+
+    def dismiss(self) -> None:
+        """Follow no longer, by the server's own will."""
         self._closed = True
         self._changed.set()
         followers = self._app.extensions[EXTENSION]
         followers[self._task_id].discard(self)
         if not followers[self._task_id]:
             del followers[self._task_id]
-
-    def _pause(self, until: float) -> None:
-        while (left := until - monotonic()) > 0 and not self._closed:
-            self._changed.clear()
-            self._changed.wait(left)
 
 
 class StreamResponse(Response):
@@ -151,7 +156,8 @@ def ended(app: Flask, task: Task, **_: Any) -> None:
         follower.finish(task)
 
 
-def close(app: Flask) -> None:
-    """End every stream without its last event; the tasks go on when the server starts again."""
-    for follower in [follower for group in app.extensions[EXTENSION].values() for follower in group]:
-        follower.close()
+def close(app: Flask, sparing: str | None = None) -> None:
+    """End every stream without its last event, but those of one task; the tasks go on when the server starts again."""
+    for task_id, group in list(app.extensions[EXTENSION].items()):
+        for follower in list(group) if task_id != sparing else ():
+            follower.dismiss()

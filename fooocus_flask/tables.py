@@ -1,10 +1,10 @@
-"""The tables: tasks, which are the queue and the history at once, and webhooks still to be delivered."""
+"""The tables: tasks, which are the queue and the history at once, webhooks still to be delivered, keys of requests."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, String, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fooocus_flask.database import db
@@ -12,12 +12,23 @@ from fooocus_flask.database import db
 PENDING, RUNNING, FINISHED, FAILED, STOPPED = "pending", "running", "finished", "failed", "stop"
 ENDED = (FINISHED, FAILED, STOPPED)
 
+OVER = text("finish_mills IS NOT NULL")
+
 
 class Task(db.Model):  # type: ignore[name-defined]
-    """One task. Moments are Unix time in milliseconds; paths lie below the outputs folder."""
+    """One task. Moments are Unix time in milliseconds; paths lie below the outputs folder.
+
+    `finish_mills` is set if and only if the task has ended. Tasks are drawn by ascending `rank`, then `id`; `work` is
+    how much there is to draw, in pixels times steps. `failure` names what kind of failure `error` tells of.
+    """
 
     __tablename__ = "generate_record"
-    __table_args__ = (Index("ix_generate_record_status", "task_status", "id"),)
+    __table_args__ = (
+        Index("ix_generate_record_status", "task_status", "id"),
+        Index("ix_generate_record_queue", "task_status", "rank", "id", "work"),
+        Index("ix_generate_record_ended", "id", sqlite_where=OVER, postgresql_where=OVER),
+        Index("ix_generate_record_ended_range", "in_queue_mills", "id", sqlite_where=OVER, postgresql_where=OVER),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     task_id: Mapped[str] = mapped_column(String(255), unique=True)
@@ -37,6 +48,12 @@ class Task(db.Model):  # type: ignore[name-defined]
     base_url: Mapped[str] = mapped_column(Text, default="")
     attempts: Mapped[int] = mapped_column(default=0)
     files: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    failure: Mapped[str | None] = mapped_column(String(32))
+    priority: Mapped[int] = mapped_column(default=0, server_default="0")
+    rank: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    work: Mapped[float] = mapped_column(Float, default=0.0, server_default="0")
+    stop_asked: Mapped[bool] = mapped_column(default=False, server_default=false())
+    webhook_events: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
 
     @property
     def seed(self) -> str:
@@ -49,15 +66,51 @@ class Task(db.Model):  # type: ignore[name-defined]
         return self.task_status in ENDED
 
 
+class Prompt(db.Model):  # type: ignore[name-defined]
+    """A task's prompt once more, in small letters: a narrow table, so that looking through all of them is quick."""
+
+    __tablename__ = "task_prompt"
+
+    record_id: Mapped[int] = mapped_column(ForeignKey("generate_record.id", ondelete="CASCADE"), primary_key=True)
+    prompt: Mapped[str] = mapped_column(Text)
+
+
+class RequestKey(db.Model):  # type: ignore[name-defined]
+    """An Idempotency-Key that a request carried, what that request asked for, and the task it became."""
+
+    __tablename__ = "request_key"
+
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    record_id: Mapped[int] = mapped_column(ForeignKey("generate_record.id", ondelete="CASCADE"), index=True)
+    made_mills: Mapped[int] = mapped_column(BigInteger, index=True)
+
+
+class Switch(db.Model):  # type: ignore[name-defined]
+    """Something the operator switched on, until it is switched off: its row is there."""
+
+    __tablename__ = "switch"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    made_mills: Mapped[int] = mapped_column(BigInteger)
+
+
 class Delivery(db.Model):  # type: ignore[name-defined]
-    """A webhook that is owed, or was; `due_mills` is null once it is delivered or given up."""
+    """A webhook that is owed, or was; `due_mills` is null once it is delivered or given up.
+
+    `message_id` stays the same however often it is sent.
+    """
 
     __tablename__ = "webhook_delivery"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     record_id: Mapped[int] = mapped_column(ForeignKey("generate_record.id", ondelete="CASCADE"), index=True)
     url: Mapped[str] = mapped_column(Text)
+    event: Mapped[str] = mapped_column(String(16), default="ended", server_default="ended")
+    message_id: Mapped[str | None] = mapped_column(String(64), unique=True)
+    made_mills: Mapped[int | None] = mapped_column(BigInteger)
     attempts: Mapped[int] = mapped_column(default=0)
     due_mills: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    tried_mills: Mapped[int | None] = mapped_column(BigInteger)
     delivered_mills: Mapped[int | None] = mapped_column(BigInteger)
     answer: Mapped[str | None] = mapped_column(Text)

@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from flask import current_app
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 
-from fooocus_flask import outputs, signals
+from fooocus_flask import estimates, outputs, signals
 from fooocus_flask.clock import mills
 from fooocus_flask.database import db
 from fooocus_flask.errors import QueueFull, TaskNotFound
 from fooocus_flask.prepare import Prepared
-from fooocus_flask.tables import FAILED, FINISHED, PENDING, RUNNING, STOPPED, Delivery, Task
+from fooocus_flask.tables import (
+    FAILED,
+    FINISHED,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    Delivery,
+    Prompt,
+    RequestKey,
+    Switch,
+    Task,
+)
 
 BEFORE = {
     RUNNING: (PENDING, RUNNING),
@@ -32,27 +44,57 @@ BEFORE = {
 SECONDS_A_TASK = 10
 """A guess for clients that are told to come back."""
 
+PAUSED = "queue-paused"
+ENDED_ONLY = ("ended",)
 
-def submit(prepared: Prepared, base_url: str) -> Task:
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a client wants of the queue and of its webhook, besides pictures.
+
+    `key` is the request's Idempotency-Key, `fingerprint` what that request asked for.
+    """
+
+    priority: int = 0
+    webhook_events: tuple[str, ...] = ENDED_ONLY
+    key: str | None = None
+    fingerprint: str = ""
+
+
+def submit(prepared: Prepared, base_url: str, wishes: Wishes | None = None) -> Task:
     """Put a task into the queue; `base_url` is where its webhook says its pictures are.
 
     Raises:
         QueueFull: QUEUE_LIMIT tasks wait already.
+        IntegrityError: another request with the same key was quicker.
     """
-    params = prepared.params
+    params, wishes, now = prepared.params, wishes or Wishes(), mills()
     _check_room()
     task = Task(
         task_id=uuid4().hex,
         req_params=params.to_dict(),
-        in_queue_mills=mills(),
+        in_queue_mills=now,
         task_status=PENDING,
         webhook_url=params.webhook_url or "",
         checkpoint=prepared.checkpoint,
         notes=prepared.notes,
         base_url=base_url,
+        priority=wishes.priority,
+        rank=now - int(wishes.priority * current_app.config["PRIORITY_SECONDS"] * 1000),
+        work=estimates.work(params),
+        webhook_events=list(wishes.webhook_events),
     )
-    db.session.add(task)
-    _commit()
+    try:
+        db.session.add(task)
+        db.session.flush()
+        db.session.add(Prompt(record_id=task.id, prompt=params.prompt.lower()))
+        if wishes.key:
+            key = RequestKey(key=wishes.key, fingerprint=wishes.fingerprint, record_id=task.id, made_mills=now)
+            db.session.add(key)
+    except Exception:
+        db.session.rollback()
+        raise
+    commit()
     signals.tell(signals.task_submitted, _app(), task=task)
     return task
 
@@ -70,11 +112,16 @@ def find(task_id: str) -> Task:
 
 
 def claim() -> Task | None:
-    """The next task to draw, now running: one that was left in the middle, else the oldest that waits."""
-    # In this order "running" comes before "pending".
-    oldest = select(Task.id).where(Task.task_status.in_(BEFORE[RUNNING])).order_by(Task.task_status.desc(), Task.id)
+    """The next task to draw, now running: one that was left in the middle, else the first in the queue.
+
+    The first is the one of the least `rank`: the moment it was queued, so many seconds earlier or later for each
+    point of priority. Whatever waits is overtaken only by tasks queued within those seconds, so nothing starves.
+    """
+    waiting = select(Task.id).where(Task.task_status == PENDING).order_by(Task.rank, Task.id).limit(1)
+    left = select(Task.id).where(Task.task_status == RUNNING).order_by(Task.id).limit(1)
+    to_draw = (left,) if paused() else (left, waiting)
     task = _move(
-        Task.id == oldest.limit(1).scalar_subquery(),
+        Task.id == func.coalesce(*(some.scalar_subquery() for some in to_draw), None),
         RUNNING,
         start_mills=func.coalesce(Task.start_mills, mills()),
         attempts=Task.attempts + 1,
@@ -82,10 +129,37 @@ def claim() -> Task | None:
     )
     if task is not None and task.files is None:
         task.files, task.result = outputs.names(task.req_params, dt.datetime.now()), []
-    _commit()
+        _owe(task, "started")
+    commit()
     if task is not None:
         signals.tell(signals.task_started, _app(), task=task)
     return task
+
+
+def ask_to_stop(task_id: str) -> bool:
+    """Note that a running task shall stop, so that no attempt begins anew; whether it runs."""
+    asked = update(Task).where(Task.task_id == task_id, Task.task_status == RUNNING).values(stop_asked=True)
+    found = db.session.scalar(asked.returning(Task.id))
+    commit()
+    return found is not None
+
+
+def paused() -> bool:
+    """Whether the operator wants nothing more begun."""
+    return db.session.get(Switch, PAUSED) is not None
+
+
+def pause() -> None:
+    """Begin no further task, also after a restart, until `resume`."""
+    db.session.merge(Switch(name=PAUSED, made_mills=mills()))
+    commit()
+
+
+def resume() -> None:
+    """Go on with the queue."""
+    db.session.execute(delete(Switch).where(Switch.name == PAUSED))
+    commit()
+    signals.tell(signals.queue_resumed, _app())
 
 
 def give_back(task_id: str) -> None:
@@ -93,23 +167,47 @@ def give_back(task_id: str) -> None:
     db.session.execute(
         update(Task).where(Task.task_id == task_id, Task.task_status == RUNNING).values(attempts=Task.attempts - 1)
     )
-    _commit()
+    commit()
 
 
-def end(task_id: str, status: str, seconds: Mapping[str, float] | None = None, **values: Any) -> Task | None:
-    """The task's row, now in this final state, with these columns set; None if it had ended before."""
+def end(
+    task_id: str, status: str, seconds: Mapping[str, float] | None = None, *, only: str | None = None, **values: Any
+) -> Task | None:
+    """The task's row, now in this final state, with these columns set; None if it had ended before.
+
+    With `only`, it is ended from that state alone.
+    """
     if status == FINISHED:
         values["progress"] = 100
-    now = mills()
-    task = _move(Task.task_id == task_id, status, finish_mills=now, **values)
+    which = Task.task_id == task_id
+    task = _move(which & (Task.task_status == only) if only else which, status, finish_mills=mills(), **values)
     if task is not None:
         task.result = task.result or []
-        if task.webhook_url:
-            db.session.add(Delivery(record_id=task.id, url=task.webhook_url, due_mills=now))
-    _commit()
+        _owe(task, "ended")
+    commit()
     if task is not None:
         signals.tell(signals.task_ended, _app(), task=task, seconds=dict(seconds or {}))
     return task
+
+
+def _owe(task: Task, event: str) -> None:
+    """Put into the outbox what the task's receiver wants to hear; part of the caller's transaction."""
+    if task.webhook_url and event in (task.webhook_events or ENDED_ONLY):
+        now, message = mills(), f"msg_{uuid4().hex}"
+        db.session.add(
+            Delivery(
+                record_id=task.id, url=task.webhook_url, event=event, message_id=message, made_mills=now, due_mills=now
+            )
+        )
+
+
+def commit() -> None:
+    """Commit, or leave the session usable."""
+    try:
+        db.session.commit()
+    except Exception:
+        db.session.rollback()
+        raise
 
 
 def _move(which: ColumnElement[bool], status: str, **values: Any) -> Task | None:
@@ -124,14 +222,6 @@ def _check_room() -> None:
         waiting = db.session.scalar(select(func.count()).select_from(Task).where(Task.task_status == PENDING)) or 0
         if waiting >= limit:
             raise QueueFull(waiting, SECONDS_A_TASK)
-
-
-def _commit() -> None:
-    try:
-        db.session.commit()
-    except Exception:
-        db.session.rollback()
-        raise
 
 
 def _fresh(statement: Any) -> Any:

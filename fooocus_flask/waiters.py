@@ -52,8 +52,8 @@ def wake(app: Flask, task: Task, **_: Any) -> None:
         came.set()
 
 
-def close(app: Flask) -> None:
-    """Send everybody away."""
-    for events in app.extensions[EXTENSION].values():
-        for came in events:
+def close(app: Flask, sparing: str | None = None) -> None:
+    """Send everybody away, but those who wait for one task."""
+    for task_id, events in app.extensions[EXTENSION].items():
+        for came in events if task_id != sparing else ():
             came.set()

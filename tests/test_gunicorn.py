@@ -31,7 +31,7 @@ def test_events_come_one_by_one_and_headers_before_them(gunicorn):
 
 
 def test_there_is_one_engine_and_an_open_stream_does_not_hold_the_stop(make_server):
-    gunicorn = make_server(GUNICORN).ready()
+    gunicorn = make_server(GUNICORN, FOOOCUS_SHUTDOWN_DEADLINE="0").ready()
     (engine,) = engines(gunicorn.process.pid)
     stream = gunicorn.follow(overwrite_step=200, image_number=32)
     stream.event()

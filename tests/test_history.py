@@ -10,9 +10,17 @@ from alembic.migration import MigrationContext
 
 from fooocus_flask import history, logs, outputs, signals, tasks
 from fooocus_flask.database import db
+from fooocus_flask.prepare import prepare
 from fooocus_flask.tables import Delivery, Task
+from schemas.generate import GenerateSchema
+from tests.serving import small
 
 TWO = {"image_number": 2}
+
+
+def whole(**members):
+    """All parameters, as rows hold them."""
+    return prepare(GenerateSchema().load(small(**members))).params.to_dict()
 
 
 @pytest.fixture
@@ -53,6 +61,48 @@ def test_a_task_left_in_the_middle_is_claimed_before_all_others(context, add):
     left = add("running", params=TWO, start_mills=5, attempts=1)
     task = tasks.claim()
     assert (task.task_id, task.attempts, task.start_mills) == (left, 2, 5)
+
+
+def test_priority_goes_first_until_others_have_waited_long_enough(context, add):
+    context.config["PRIORITY_SECONDS"] = 60
+    minute = 60_000
+    old, plain, urgent = (
+        add("pending", rank=0, params=TWO),
+        add("pending", rank=9 * minute, params=TWO),
+        add("pending", rank=5 * minute - 10 * minute, priority=10, params=TWO),
+    )
+    order = []
+    while (task := tasks.claim()) is not None:
+        order.append(task.task_id)
+        tasks.end(task.task_id, "finished")
+    assert order == [urgent, old, plain]
+
+
+def test_a_task_s_rank_is_its_moment_less_its_priority(context):
+    context.config["PRIORITY_SECONDS"] = 60
+    prepared = prepare(GenerateSchema().load(small()))
+    task = tasks.submit(prepared, "", tasks.Wishes(priority=-3))
+    assert task.rank == task.in_queue_mills + 3 * 60_000
+    assert tasks.end(task.task_id, "stop", only="pending") is not None
+
+
+def test_a_paused_queue_begins_nothing_but_goes_on_with_what_was_begun(context, add):
+    left, waiting = add("running", params=TWO), add("pending", params=TWO)
+    tasks.pause()
+    tasks.pause()
+    assert tasks.claim().task_id == left
+    tasks.end(left, "finished")
+    assert tasks.claim() is None and tasks.paused()
+    tasks.resume()
+    assert tasks.claim().task_id == waiting and not tasks.paused()
+
+
+def test_of_two_ways_to_an_end_only_one_is_taken(context, add):
+    task_id = add("running", params=TWO)
+    assert tasks.end(task_id, "stop", only="pending") is None
+    assert tasks.ask_to_stop(task_id) and tasks.find(task_id).stop_asked
+    tasks.end(task_id, "stop")
+    assert not tasks.ask_to_stop(task_id)
 
 
 def test_an_ended_task_stays_as_it_is(context, add):
@@ -97,7 +147,7 @@ def test_a_failing_receiver_keeps_nobody_from_hearing(context, caplog):
 
 def test_a_file_of_the_same_name_is_never_overwritten(context):
     now = dt.datetime(2024, 7, 5, 9, 31, 10)
-    params = {"save_name": "cat", "image_number": 2, "output_format": "webp"}
+    params = whole(save_name="cat", image_number=2, output_format="webp")
     assert outputs.names(params, now) == ["2024-07-05/cat-0.webp", "2024-07-05/cat-1.webp"]
     taken = outputs.folder() / "2024-07-05" / "cat-1.webp"
     taken.parent.mkdir(parents=True)
@@ -106,7 +156,7 @@ def test_a_file_of_the_same_name_is_never_overwritten(context):
 
 
 def test_a_folder_beside_the_day_may_be_named(context):
-    params = {"save_name": "../pets/cat", "image_number": 1, "output_format": "png"}
+    params = whole(save_name="../pets/cat")
     assert outputs.names(params, dt.datetime.now()) == ["pets/cat-0.png"]
 
 
@@ -116,7 +166,7 @@ def test_a_task_is_one_line_in_the_log(context, add, caplog):
         tasks.end(task_id, "failed", {"load": 1.25, "sampling": 2.0}, error="out of memory")
     (line,) = [record.getMessage() for record in caplog.records if record.name == f"{logs.PACKAGE}.task"]
     assert line.startswith(f"task={task_id} status=failed pictures=0/2 attempt=0 queue=")
-    assert " load=1.250 text=0.000 sampling=2.000 decode=0.000 save=0.000 total=" in line
+    assert " load=1.250 text=0.000 images=0.000 sampling=2.000 decode=0.000 save=0.000 total=" in line
     assert line.endswith("error='out of memory'")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from fooocus_flask import runner, signals, tasks, waiters
 from fooocus_flask.database import db
-from tests.serving import PATIENCE, engines, gone
+from tests.serving import GUNICORN, LAUNCHER, PATIENCE, engines, gone
 
 LONG = {"overwrite_step": 60}
 
@@ -56,7 +56,7 @@ def test_a_task_that_kills_every_engine_fails_and_the_next_one_is_drawn(make_app
 
 
 def test_tasks_survive_the_server(make_server):
-    server = make_server().ready()
+    server = make_server(FOOOCUS_SHUTDOWN_DEADLINE="0").ready()
     stream, engine = drawing(server)
     ids = [stream.header("X-Task-Id"), server.submit(), server.submit()]
     assert server.stop() == 0 and gone(engine)
@@ -72,6 +72,44 @@ def test_tasks_survive_the_server(make_server):
     assert [server.ended(task_id)["task_status"] for task_id in ids] == ["finished"] * 3
     # A server that was told to stop counts no attempt, a killed one may have begun another.
     server.said(f"task={ids[0]} status=finished pictures=1/1 attempt=[12] ")
+
+
+@pytest.mark.parametrize("command", [LAUNCHER, GUNICORN])
+def test_a_server_that_is_told_to_stop_lets_the_picture_under_way_end(make_server, command):
+    server = make_server(command).ready()
+    stream, _ = drawing(server)
+    task_id, waiting = stream.header("X-Task-Id"), server.submit()
+    server.process.send_signal(signal.SIGTERM)
+    assert len(stream.events()[-1]["images"]) == 1
+    assert server.process.wait(PATIENCE) == 0
+    server.said(f"task={task_id} status=finished ")
+
+    server.start()
+    assert server.ended(waiting)["task_status"] == "finished"
+    server.said(f"task={waiting} status=finished pictures=1/1 attempt=1 ")
+
+
+def test_a_silent_engine_is_replaced(make_server):
+    server = make_server(FOOOCUS_ENGINE_SILENCE="3").ready()
+    stream, engine = drawing(server)
+    os.kill(engine, signal.SIGSTOP)
+    server.said("engine process is gone .silent for 3 s.")
+    assert gone(engine)
+    assert len(stream.events()[-1]["images"]) == 1
+
+
+def test_a_stop_outlives_the_server(make_server):
+    server = make_server(FOOOCUS_SHUTDOWN_DEADLINE="0").ready()
+    stream, engine = drawing(server)
+    os.kill(engine, signal.SIGSTOP)  # it cannot obey
+    task_id = stream.header("X-Task-Id")
+    assert server.ask("POST", "/v1/engine/control", {"action": "stop"}).json == {"message": "task stoped"}
+    server.process.kill()
+    os.kill(engine, signal.SIGKILL)
+    server.stop(signal.SIGKILL)
+    stream.close()
+    server.start()
+    assert server.ended(task_id)["task_status"] == "stop"
 
 
 def test_a_server_that_stops_counts_no_attempt(app, add):
@@ -120,7 +158,7 @@ def test_the_engine_steps_back_for_the_web_process(server):
 
 @pytest.mark.parametrize(("threads", "expected"), [(0, []), (3, ["--threads", "3"])])
 def test_the_engine_is_told_its_threads(make_app, threads, expected):
-    assert runner.arguments(make_app(ENGINE_THREADS=threads))[2:] == expected
+    assert runner.arguments(make_app(ENGINE_THREADS=threads))[4:] == expected
 
 
 def test_closing_twice_is_closing_once(app):

@@ -1,0 +1,100 @@
+"""When tasks will be done: their place in the queue, and a guess of seconds from the tasks drawn last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select, tuple_
+
+from engine import names
+from engine.params import GenerateParams
+from fooocus_flask import previews
+from fooocus_flask.clock import mills
+from fooocus_flask.database import db
+from fooocus_flask.tables import FINISHED, PENDING, RUNNING, Task
+
+LAST = 20
+"""Tasks whose durations count."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a task stands: 0 is being drawn, 1 comes next; `seconds` until it ends, None where nothing is known."""
+
+    position: int | None = None
+    seconds: int | None = None
+
+
+NOWHERE = Place()
+
+
+def work(params: GenerateParams) -> float:
+    """How much there is to draw, in pixels times steps."""
+    width, height = params.size
+    steps = (
+        params.overwrite_step if params.overwrite_step > 0 else names.PERFORMANCES[params.performance_selection].steps
+    )
+    return float(width * height * steps * params.image_number)
+
+
+def of(task: Task) -> Place:
+    """Where this task stands."""
+    if task.task_status == RUNNING:
+        return Place(0, _whole(_left_of(task, pace())))
+    if task.task_status != PENDING:
+        return NOWHERE
+    ahead = tuple_(Task.rank, Task.id) < tuple_(task.rank, task.id)
+    count, before = _sums(Task.task_status == PENDING, ahead)
+    return _places([task], count, before)[0]
+
+
+def of_page(rows: Sequence[Task], first: int) -> list[Place]:
+    """Where these waiting tasks stand, which follow one another, the first of them after `first` others."""
+    if not rows:
+        return []
+    ahead = tuple_(Task.rank, Task.id) < tuple_(rows[0].rank, rows[0].id)
+    return _places(rows, first, _sums(Task.task_status == PENDING, ahead)[1])
+
+
+def pace() -> float | None:
+    """Seconds for a unit of work, by the last tasks."""
+    last = (
+        select(Task.work, (Task.finish_mills - Task.start_mills).label("mills"))
+        .where(Task.task_status == FINISHED, Task.start_mills.is_not(None))
+        .order_by(Task.id.desc())
+        .limit(LAST)
+        .subquery()
+    )
+    done, taken = db.session.execute(select(func.sum(last.c.work), func.sum(last.c.mills))).one()
+    return max(0.0, float(taken)) / 1000 / float(done) if done and taken is not None else None
+
+
+def _places(rows: Sequence[Task], count: int, before: float) -> list[Place]:
+    now = pace()
+    under_way = db.session.scalar(select(Task).where(Task.task_status == RUNNING).limit(1))
+    seconds = (_left_of(under_way, now) or 0.0) if under_way else 0.0
+    found = []
+    for position, task in enumerate(rows, count + 1):
+        before += task.work
+        found.append(Place(position, None if now is None else _whole(seconds + before * now)))
+    return found
+
+
+def _left_of(task: Task, now: float | None) -> float | None:
+    """Seconds that a running task needs still: by its own progress, once there is some."""
+    percent = previews.of(task.task_id).percent
+    if 5 <= percent <= 100 and task.start_mills is not None:
+        return max(0, mills() - task.start_mills) / 1000 * (100 - percent) / percent
+    return None if now is None else task.work * now
+
+
+def _sums(*conditions: object) -> tuple[int, float]:
+    """How many tasks there are of this kind, and the work of all of them."""
+    found = db.session.execute(select(func.count(), func.sum(Task.work)).where(*conditions))  # type: ignore[arg-type]
+    count, total = found.one()
+    return count, float(total or 0.0)
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds)
