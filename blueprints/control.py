@@ -1,4 +1,4 @@
-"""Stopping a task and skipping a picture."""
+"""Stopping a task, skipping a picture, pausing the queue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fooocus_flask import history, runner, tasks
 from fooocus_flask.arguments import FORM, Blueprint, json_body
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.tables import Task
-from schemas.control import ControlSchema, MessageSchema
+from schemas.control import ControlSchema, MessageSchema, QueueSchema
 
 blueprint = Blueprint("control", __name__, url_prefix="/v1/engine", description="Stopping and skipping.")
 
@@ -40,6 +40,35 @@ def control() -> dict[str, str]:
     if task is None or not act(sent["action"], task):
         return {"message": NONE}
     return {"message": DONE[sent["action"]]}
+
+
+@blueprint.get("/queue")
+@blueprint.response(200, QueueSchema)
+def look_at_queue() -> dict[str, Any]:
+    """Tell how many tasks wait, and whether the queue is paused."""
+    return queue()
+
+
+@blueprint.post("/queue/pause")
+@blueprint.response(200, QueueSchema)
+def pause_queue() -> dict[str, Any]:
+    """Begin no further task, also after a restart; the one under way ends, and new ones are taken and wait."""
+    tasks.pause()
+    return queue()
+
+
+@blueprint.post("/queue/resume")
+@blueprint.response(200, QueueSchema)
+def resume_queue() -> dict[str, Any]:
+    """Go on with the queue."""
+    tasks.resume()
+    return queue()
+
+
+def queue() -> dict[str, Any]:
+    """The queue as it is now."""
+    task = history.running()
+    return {"paused": tasks.paused(), "pending": tasks.waiting(), "running": task and task.task_id}
 
 
 def act(action: str, task: Task) -> bool:

@@ -6,14 +6,15 @@ from typing import Any
 
 import gevent
 from flask import Response, current_app, jsonify
+from sqlalchemy.exc import IntegrityError
 
 from engine.images import codecs
-from fooocus_flask import accept, outputs, records, streams, tasks, urls, waiters
+from fooocus_flask import accept, outputs, records, replays, runner, streams, tasks, urls, waiters
 from fooocus_flask.arguments import Blueprint
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.prepare import prepare
 from fooocus_flask.tables import FAILED, Task
-from schemas.generate import GenerateSchema
+from schemas.submission import SubmissionSchema
 from schemas.tasks import TaskRecordSchema
 
 blueprint = Blueprint("generate", __name__, url_prefix="/v1/engine", description="Drawing.")
@@ -34,35 +35,63 @@ ANSWERS = {
         "headers": {
             "X-Task-Id": {"description": "Identifies the task.", "schema": {"type": "string"}},
             "X-Seed": {"description": "Seed of the first picture.", "schema": {"type": "string"}},
+            replays.REPLAYED: {
+                "description": "true, where an Idempotency-Key named a task that was there already.",
+                "schema": {"type": "string"},
+            },
         },
     },
     "204": {"description": "A picture was asked for, and the task was stopped before it was drawn."},
     "500": {"description": "The task failed: the record with a member detail, or only that member."},
+    "507": {"description": "The same, because there was too little memory; a smaller picture may do."},
     "429": {"description": "The queue is full; `Retry-After` says when to come back."},
     "503": {"description": "The server is stopping."},
 }
 
 
+QUEUE_MEMBERS = ("priority", "webhook_events", "cancel_on_disconnect")
+FAILURES = {"memory": 507, "missing": 422}
+"""The statuses that tell why a task failed; all others are a 500."""
+
+
 @blueprint.post("/generate/")
-@blueprint.arguments(GenerateSchema)
-@blueprint.doc(responses=ANSWERS)
+@blueprint.arguments(SubmissionSchema)
+@blueprint.doc(responses=ANSWERS, parameters=[replays.PARAMETER])
 def generate(sent: dict[str, Any]) -> Response:
     """Draw pictures."""
     kind = accept.picture()
-    prepared = prepare(sent | {"image_number": 1} if kind else sent)
-    task = tasks.submit(prepared, urls.base())
+    task, replayed = submitted(sent, kind)
     if kind:
         response = as_picture(task, kind)
-    elif prepared.params.stream_output:
-        response = as_events(task)
-    elif prepared.params.async_process:
-        response = jsonify(RECORD.dump(records.accepted(task)))
+    elif task.req_params["stream_output"]:
+        response = as_events(task, cancel=sent.get("cancel_on_disconnect", False))
+    elif task.req_params["async_process"]:
+        response = jsonify(RECORD.dump(records.record(task, urls.base()) if replayed else records.accepted(task)))
     else:
         response = when_drawn(task)
     response.headers["X-Task-Id"] = task.task_id
     response.headers["X-Seed"] = task.seed
+    if replayed:
+        response.headers[replays.REPLAYED] = "true"
     response.vary.add("Accept")
     return response
+
+
+def submitted(sent: dict[str, Any], kind: str | None) -> tuple[Task, bool]:
+    """The task for this request, and whether an earlier request with the same Idempotency-Key had begun it."""
+    key, asked = replays.key(), replays.fingerprint(sent, kind)
+    if key and (task := replays.earlier(key, asked)):
+        return task, True
+    members = {name: value for name, value in sent.items() if name not in QUEUE_MEMBERS}
+    prepared = prepare(members | {"image_number": 1} if kind else members)
+    events = tuple(sent.get("webhook_events", tasks.ENDED_ONLY))
+    try:
+        return tasks.submit(prepared, urls.base(), tasks.Wishes(sent.get("priority", 0), events, key, asked)), False
+    except IntegrityError:  # the same request came twice at once
+        task = replays.earlier(key, asked) if key else None
+        if task is None:
+            raise
+        return task, True
 
 
 def as_picture(task: Task, kind: str) -> Response:
@@ -76,10 +105,16 @@ def as_picture(task: Task, kind: str) -> Response:
     return Response(gevent.get_hub().threadpool.apply(work, arguments), mimetype=kind)
 
 
-def as_events(task: Task) -> Response:
-    """Progress as it comes, then the end."""
+def as_events(task: Task, *, cancel: bool) -> Response:
+    """Progress as it comes, then the end; the task is stopped with it, if so asked."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
-    return streams.StreamResponse(streams.Follower(app, task.task_id, urls.base()), headers=streams.HEADERS)
+
+    def left() -> None:
+        with app.app_context():
+            runner.current().stop(task)
+
+    follower = streams.Follower(app, task.task_id, urls.base(), left if cancel else None)
+    return streams.StreamResponse(follower, headers=streams.HEADERS)
 
 
 def when_drawn(task: Task) -> Response:
@@ -93,5 +128,5 @@ def when_drawn(task: Task) -> Response:
 def failed(task: Task, told: dict[str, Any]) -> Response:
     """A failure's answer, with whatever is told of the task."""
     response = jsonify(told | {"detail": task.error, "task_id": task.task_id})
-    response.status_code = FooocusError.status
+    response.status_code = FAILURES.get(task.failure or "", FooocusError.status)
     return response

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import gevent
 from flask import Response, jsonify
 
-from fooocus_flask import history, records, tasks, urls
+from fooocus_flask import estimates, history, records, runner, tasks, urls
 from fooocus_flask.arguments import Blueprint
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.tables import Task
@@ -60,6 +61,14 @@ def one_task(task_id: str) -> dict[str, Any]:
     return records.record(tasks.find(task_id), urls.base())
 
 
+@blueprint.post("/<task_id>/cancel")
+@blueprint.response(200, TaskRecordSchema)
+def cancel_task(task_id: str) -> dict[str, Any]:
+    """Stop this task, whether it waits or runs; one that has ended stays as it is."""
+    runner.current().stop(tasks.find(task_id))
+    return records.record(tasks.find(task_id), urls.base())
+
+
 @blueprint.delete("/<task_id>")
 @blueprint.response(200, DeletedSchema)
 @blueprint.alt_response(409, description="The task waits or runs; stop it first.")
@@ -78,7 +87,7 @@ def lists(query: dict[str, Any]) -> tuple[dict[str, Any], int]:
     total = 0
     if asked in ("all", "pending"):
         rows, total = history.pending(*page)
-        told["pending"] = shown(rows, base)
+        told["pending"] = shown(rows, base, estimates.of_page(rows, query["page"] * query["page_size"]))
     if asked in ("all", "current") and (task := history.running()):
         told["current"] = [RECORD.dump(records.live(task))]
         total = 1
@@ -88,11 +97,11 @@ def lists(query: dict[str, Any]) -> tuple[dict[str, Any], int]:
     return told, total
 
 
-def shown(rows: Sequence[Task], base: str) -> list[dict[str, Any]]:
+def shown(rows: Sequence[Task], base: str, places: Sequence[estimates.Place] = ()) -> list[dict[str, Any]]:
     """The records as they leave; others get their turn in between, for a page may be long."""
     told = []
-    for number, task in enumerate(rows, 1):
-        told.append(RECORD.dump(records.stored(task, base)))
+    for number, (task, place) in enumerate(zip(rows, chain(places, repeat(estimates.NOWHERE)), strict=False), 1):
+        told.append(RECORD.dump(records.stored(task, base, place)))
         if number % AT_A_TIME == 0:
             gevent.sleep(0)
     return told

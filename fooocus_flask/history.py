@@ -38,9 +38,9 @@ def ended(page: int, page_size: int, start: Moment = None, end: Moment = None) -
 
 
 def pending(page: int, page_size: int) -> tuple[Sequence[Task], int]:
-    """A page of waiting tasks, oldest first, and how many there are."""
+    """A page of waiting tasks, the next one first, and how many there are."""
     chosen = select(Task).where(Task.task_status == PENDING)
-    return _page(chosen.order_by(Task.id), page, page_size), _count(chosen)
+    return _page(chosen.order_by(Task.rank, Task.id), page, page_size), _count(chosen)
 
 
 def running() -> Task | None:

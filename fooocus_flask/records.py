@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fooocus_flask import previews, urls
+from fooocus_flask import estimates, previews, urls
 from fooocus_flask.tables import RUNNING, Task
 
 COLUMNS = (
     *("id", "task_id", "req_params", "in_queue_mills", "start_mills", "finish_mills", "task_status", "progress"),
-    *("webhook_url", "pictures_done", "seed", "error", "notes", "drawn_with"),
+    *("webhook_url", "pictures_done", "seed", "error", "notes", "drawn_with", "priority"),
 )
 NOT_YET = -1
 """What stands for a moment or a percentage to come where clients expect a number."""
@@ -17,23 +17,29 @@ NOT_YET = -1
 
 def record(task: Task, base: str) -> dict[str, Any]:
     """The task as it is now, for `TaskRecordSchema`."""
-    return live(task) if task.task_status == RUNNING else stored(task, base)
+    return live(task) if task.task_status == RUNNING else stored(task, base, estimates.of(task))
 
 
-def stored(task: Task, base: str) -> dict[str, Any]:
-    """A task that waits or has ended."""
-    told = {name: getattr(task, name) for name in COLUMNS}
-    return told | {"result": None if task.result is None else urls.pictures(task.result, base)}
+def stored(task: Task, base: str, place: estimates.Place = estimates.NOWHERE) -> dict[str, Any]:
+    """A task that waits at this place or has ended."""
+    pictures = None if task.result is None else urls.pictures(task.result, base)
+    return told(task, place) | {"result": pictures}
 
 
 def live(task: Task) -> dict[str, Any]:
     """The task that runs, with its last preview."""
     now = previews.of(task.task_id)
-    told = {name: getattr(task, name) for name in COLUMNS}
-    return told | {"finish_mills": NOT_YET, "progress": now.percent, "preview": now.preview, "result": []}
+    values = told(task, estimates.of(task))
+    return values | {"finish_mills": NOT_YET, "progress": now.percent, "preview": now.preview, "result": []}
 
 
 def accepted(task: Task) -> dict[str, Any]:
     """A task that was just submitted: what is still open has the reference's placeholders."""
-    told = {name: getattr(task, name) for name in COLUMNS}
-    return told | {"start_mills": NOT_YET, "finish_mills": NOT_YET, "progress": NOT_YET, "preview": "", "result": []}
+    values = told(task, estimates.of(task))
+    return values | {"start_mills": NOT_YET, "finish_mills": NOT_YET, "progress": NOT_YET, "preview": "", "result": []}
+
+
+def told(task: Task, place: estimates.Place) -> dict[str, Any]:
+    """The row's columns and the task's place, under the names a record uses."""
+    values = {name: getattr(task, name) for name in COLUMNS}
+    return values | {"queue_position": place.position, "eta_seconds": place.seconds}

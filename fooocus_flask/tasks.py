@@ -117,9 +117,9 @@ def claim() -> Task | None:
     The first is the one of the least `rank`: the moment it was queued, so many seconds earlier or later for each
     point of priority. Whatever waits is overtaken only by tasks queued within those seconds, so nothing starves.
     """
-    waiting = select(Task.id).where(Task.task_status == PENDING).order_by(Task.rank, Task.id).limit(1)
+    first = select(Task.id).where(Task.task_status == PENDING).order_by(Task.rank, Task.id).limit(1)
     left = select(Task.id).where(Task.task_status == RUNNING).order_by(Task.id).limit(1)
-    to_draw = (left,) if paused() else (left, waiting)
+    to_draw = (left,) if paused() else (left, first)
     task = _move(
         Task.id == func.coalesce(*(some.scalar_subquery() for some in to_draw), None),
         RUNNING,
@@ -142,6 +142,11 @@ def ask_to_stop(task_id: str) -> bool:
     found = db.session.scalar(asked.returning(Task.id))
     commit()
     return found is not None
+
+
+def waiting() -> int:
+    """How many tasks wait."""
+    return db.session.scalar(select(func.count()).select_from(Task).where(Task.task_status == PENDING)) or 0
 
 
 def paused() -> bool:
@@ -218,10 +223,8 @@ def _move(which: ColumnElement[bool], status: str, **values: Any) -> Task | None
 
 def _check_room() -> None:
     limit = current_app.config["QUEUE_LIMIT"]
-    if limit:
-        waiting = db.session.scalar(select(func.count()).select_from(Task).where(Task.task_status == PENDING)) or 0
-        if waiting >= limit:
-            raise QueueFull(waiting, SECONDS_A_TASK)
+    if limit and (count := waiting()) >= limit:
+        raise QueueFull(count, SECONDS_A_TASK)
 
 
 def _fresh(statement: Any) -> Any:

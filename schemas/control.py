@@ -23,3 +23,11 @@ class MessageSchema(Schema):
     """What was done."""
 
     message = fields.String(metadata={"description": "What was done, in the words clients compare with."})
+
+
+class QueueSchema(Schema):
+    """The queue as it is."""
+
+    paused = fields.Boolean(metadata={"description": "Whether nothing more is begun until the operator resumes it."})
+    pending = fields.Integer(metadata={"description": "How many tasks wait."})
+    running = fields.String(allow_none=True, metadata={"description": "The task that is drawn now."})

@@ -97,6 +97,14 @@ class TaskRecordSchema(Schema):
     drawn_with = fields.Dict(
         allow_none=True, metadata={"description": "The model files that drew; null until the task ends."}
     )
+    priority = fields.Integer(metadata={"description": "From -10 to 10; higher ones are drawn first."})
+    queue_position = fields.Integer(
+        allow_none=True, metadata={"description": "0 while it is drawn, 1 if it comes next; null once it has ended."}
+    )
+    eta_seconds = fields.Integer(
+        allow_none=True,
+        metadata={"description": "Seconds until it ends, guessed from the last tasks; null where there is no guess."},
+    )
 
 
 class TasksSchema(Schema):

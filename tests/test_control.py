@@ -91,3 +91,39 @@ def test_a_waiting_task_can_be_stopped_but_not_skipped(client, add):
     assert client.post(CONTROL, json={"action": "skip", "task_id": task_id}).json == {"message": "No task running"}
     assert client.post(CONTROL, json={"action": "stop", "task_id": task_id}).json == {"message": "task stoped"}
     assert client.get(f"/tasks/{task_id}").json["task_status"] == "stop"
+
+
+def test_a_task_is_cancelled_by_its_id_as_often_as_one_likes(client, add):
+    waiting, other, done = add("pending"), add("pending"), add("finished", pictures=1)
+    for _ in range(2):
+        reply = client.post(f"/tasks/{waiting}/cancel")
+        assert (reply.status_code, reply.json["task_status"]) == (200, "stop")
+    assert client.post(f"/tasks/{done}/cancel").json["task_status"] == "finished"
+    assert client.get(f"/tasks/{other}").json["task_status"] == "pending"
+    assert client.post("/tasks/nix/cancel").status_code == 404
+
+
+def test_a_running_task_is_cancelled_by_its_id(server):
+    stream = drawing(server)
+    task_id, following = stream.header("X-Task-Id"), server.submit()
+    for _ in range(2):
+        assert server.ask("POST", f"/tasks/{task_id}/cancel").status == 200
+    assert stream.events()[-1]["images"] == []
+    assert server.get(f"/tasks/{task_id}").json["task_status"] == "stop"
+    assert server.ended(following)["task_status"] == "finished"
+
+
+def test_the_queue_is_paused_and_resumed(server):
+    assert server.ask("POST", "/v1/engine/queue/pause").json == {"paused": True, "pending": 0, "running": None}
+    waiting = server.submit()
+    assert server.get("/v1/engine/queue").json == {"paused": True, "pending": 1, "running": None}
+    assert server.get(f"/tasks/{waiting}").json["queue_position"] == 1
+    assert not server.ask("POST", "/v1/engine/queue/resume").json["paused"]
+    assert server.ended(waiting)["task_status"] == "finished"
+
+
+def test_a_task_may_end_with_the_client_that_follows_it(server):
+    stream = drawing(server, cancel_on_disconnect=True, overwrite_step=200, image_number=32)
+    task_id = stream.header("X-Task-Id")
+    stream.close()
+    assert server.ended(task_id)["task_status"] == "stop"

@@ -1,0 +1,68 @@
+"""Requests that carry an Idempotency-Key: the same request again is answered with the same task, for a day."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from flask import request
+from sqlalchemy import delete, select
+
+from fooocus_flask import tasks
+from fooocus_flask.clock import mills
+from fooocus_flask.database import db
+from fooocus_flask.errors import FooocusError, InvalidRequest
+from fooocus_flask.tables import RequestKey, Task
+from schemas.faults import Fault
+
+HEADER = "Idempotency-Key"
+REPLAYED = "Idempotency-Replayed"
+LONGEST_KEY = 255
+PARAMETER = {
+    "in": "header",
+    "name": HEADER,
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+    "description": "A word of the client's choice: the same request with the same word again, within 24 hours, is "
+    "answered with the same task; another request with it is refused.",
+}
+KEPT = 24 * 3600 * 1000
+"""Milliseconds for which a key is kept."""
+
+
+def key() -> str | None:
+    """The key of the request at hand, if it has one.
+
+    Raises:
+        InvalidRequest: it is empty, too long or not printable.
+    """
+    sent = request.headers.get(HEADER)
+    if sent is None:
+        return None
+    if not 1 <= len(sent) <= LONGEST_KEY or not sent.isprintable():
+        text = f"Input should be 1 to {LONGEST_KEY} printable characters"
+        raise InvalidRequest([Fault("string_pattern_mismatch", text, sent, loc=("header", HEADER))])
+    return sent
+
+
+def fingerprint(sent: Mapping[str, Any], kind: str | None) -> str:
+    """What a request asks for: its members and the kind of its answer, in 64 hexadecimal digits."""
+    told = json.dumps([dict(sent), kind], sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def earlier(key: str, asked: str) -> Task | None:
+    """The task that a request with this key became before.
+
+    Raises:
+        FooocusError: that request asked for something else.
+    """
+    db.session.execute(delete(RequestKey).where(RequestKey.made_mills < mills() - KEPT))
+    tasks.commit()
+    found = db.session.get(RequestKey, key)
+    if found is None:
+        return None
+    if found.fingerprint != asked:
+        raise FooocusError(f"The {HEADER} {key!r} was used for another request; take a new one", status=422)
+    return db.session.scalar(select(Task).where(Task.id == found.record_id))
