@@ -1,8 +1,8 @@
 """Full-size SDXL on a CUDA machine: load, draw, and how near the arithmetic limit; then the built-in model.
 
-    python -m benchmarks.gpu                       make a 6.9 GB random checkpoint in /tmp, load it, draw 1152×896
-    python -m benchmarks.gpu --checkpoint FILE     the same with an existing SDXL file
-    python -m benchmarks.gpu --tiny                a dry run anywhere
+    python -m benchmarks.gpu                    make two random checkpoints of 6.9 GB and two LoRAs, draw 1152×896
+    python -m benchmarks.gpu --models FOLDER    the same with what `benchmarks.parity models` made
+    python -m benchmarks.gpu --tiny             a dry run anywhere
 
 Prints a table and one JSON line. The limit of a step is 13.29 TFLOP (guidance: a batch of two) at 750 TFLOP/s.
 """
@@ -18,9 +18,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.make_checkpoint import SIZES, write
+from benchmarks.make_checkpoint import SIZES
+from benchmarks.parity import BASE as FIRST
+from benchmarks.parity import LORAS, SECOND, make_models
 from engine.events import Draw, Ended, Message, PictureDone, Progressed
-from engine.models.catalogue import BUILTIN
+from engine.models.catalogue import BUILTIN, Folders
 from engine.models.checkpoint import Precision
 from engine.pipeline import Pipeline
 
@@ -52,7 +54,7 @@ def request(folder: Path, checkpoint: Path | None, steps: int, size: str, **chan
     }
     params = {**DEFAULTS, **settled, **changes}
     outputs = [str(folder / f"{n}.png") for n in range(params["image_number"])]
-    return Draw("bench", params, outputs, str(checkpoint) if checkpoint else None)
+    return Draw("bench", params, outputs, str(checkpoint) if checkpoint else None, log=False)
 
 
 def timed(pipeline: Pipeline, draw: Draw) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def timed(pipeline: Pipeline, draw: Draw) -> dict[str, Any]:
     clock = Clock()
     started = time.perf_counter()
     ended: Ended = pipeline.draw(draw, clock)
-    total = time.perf_counter() - started
+    total = (time.perf_counter() - started) / draw.params["image_number"]
     assert ended.outcome == "finished" and clock.pictures, ended
     steps = len(clock.steps)
     return {
@@ -85,22 +87,34 @@ def show(title: str, figures: dict[str, Any]) -> None:
     print(f"{title:<50}  " + "  ".join(f"{name} {value}" for name, value in figures.items()), flush=True)
 
 
-def measure_checkpoint(device: str, path: Path, steps: int, size: str, folder: Path) -> dict[str, Any]:
-    """Load and draw with one checkpoint: the first time, again, and without guidance or preview."""
+CASES: dict[str, dict[str, Any]] = {
+    "first": {},
+    "again": {},
+    "again, no preview": {"disable_preview": True},
+    "four pictures, each": {"image_number": 4},
+    "dpmpp_2m, no preview": {"disable_preview": True, "sampler_name": "dpmpp_2m"},
+    "guidance 1, no preview": {"disable_preview": True, "guidance_scale": 1.0},
+}
+
+
+def measure_checkpoint(device: str, models: Path, steps: int, size: str, out: Path) -> dict[str, Any]:
+    """Load and draw with one checkpoint: the first time, again, in other ways, and without recorded calls."""
     figures: dict[str, Any] = {}
-    pipeline = Pipeline(device)
+    pipeline = Pipeline(device, Folders.below(models))
+    path = models / "checkpoints" / FIRST
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    cases: dict[str, dict[str, Any]] = {
-        "first": {},
-        "again": {},
-        "again, no preview": {"disable_preview": True},
-        "again, dpmpp_2m, no preview": {"disable_preview": True, "sampler_name": "dpmpp_2m"},
-        "again, guidance 1, no preview": {"disable_preview": True, "guidance_scale": 1.0},
-    }
-    for title, changes in cases.items():
-        figures[title] = timed(pipeline, request(folder, path, steps, size, **changes))
-        show(f"{path.name}, {title}", figures[title])
+    for title, changes in CASES.items():
+        for _ in range(1 if title == "first" else 2):
+            figures[title] = timed(pipeline, request(out, path, steps, size, **changes))
+        show(title, figures[title])
+    replayed = (out / "0.png").read_bytes()
+    pipeline.studio.graphs = None
+    figures["without graphs"] = timed(pipeline, request(out, path, steps, size, **CASES["guidance 1, no preview"]))
+    figures["graphs change no byte"] = (out / "0.png").read_bytes() == replayed
+    figures["eager, no preview"] = timed(pipeline, request(out, path, steps, size, **CASES["again, no preview"]))
+    show("eager, no preview", figures["eager, no preview"])
+    show("recorded calls", {"change no byte": figures["graphs change no byte"]})
     figures["precision"] = str(Precision.of(torch.device(device)))
     if device == "cuda":
         figures["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
@@ -108,6 +122,29 @@ def measure_checkpoint(device: str, path: Path, steps: int, size: str, folder: P
         figures["share_of_limit"] = round(1000 * STEP_TFLOP / PEAK_TFLOPS / step, 3)
         show("peak memory, share of the limit", {key: figures[key] for key in ("peak_gib", "share_of_limit")})
     return figures
+
+
+def measure_switches(device: str, models: Path, size: str, out: Path, rounds: int = 50) -> dict[str, Any]:
+    """Seconds that another LoRA and another checkpoint cost, and the memory after many of both."""
+    pipeline = Pipeline(device, Folders.below(models))
+    loads: dict[str, list[float]] = {"lora": [], "checkpoint": []}
+    held: list[int] = []
+    for turn in range(rounds):
+        name = SECOND if (turn // 10) % 2 else FIRST
+        lora = {"enabled": True, "model_name": LORAS[turn % 2], "weight": 0.5}
+        # Without room for two, a checkpoint is read anew each time.
+        pipeline.store.residency.budget = 1
+        changes = {"base_model_name": name, "loras": [lora], "disable_preview": True}
+        figures = timed(pipeline, request(out, models / "checkpoints" / name, 1, size, **changes))
+        if turn > 1 and turn % 10 != 0:
+            loads["lora"].append(figures["load_s"])
+        elif turn > 1:
+            loads["checkpoint"].append(figures["load_s"])
+        held.append(torch.cuda.memory_allocated() if device == "cuda" else 0)
+    told = {f"{kind}_switch_s": sorted(seconds)[len(seconds) // 2] for kind, seconds in loads.items() if seconds}
+    told["growth_mb"] = round((held[-1] - held[len(held) // 2 - 1]) / 1e6, 1)
+    show(f"{rounds} requests, switching", told)
+    return told
 
 
 def measure_builtin(device: str, folder: Path) -> dict[str, Any]:
@@ -122,7 +159,7 @@ def measure_builtin(device: str, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Measure the engine on a CUDA machine.")
-    parser.add_argument("--checkpoint", type=Path, help="an SDXL file; a random one is made otherwise")
+    parser.add_argument("--models", type=Path, help="a folder made by benchmarks.parity; made otherwise")
     parser.add_argument("--tiny", action="store_true", help="a tiny checkpoint and picture: a dry run")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--json", type=Path, help="where to write the figures")
@@ -135,15 +172,15 @@ def main() -> None:
     show("device", figures)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        path = arguments.checkpoint
-        if path is None:
-            path = folder / "random.safetensors"
+        models = arguments.models or folder / "models"
+        if arguments.models is None:
             started = time.perf_counter()
-            length = write(path, SIZES["tiny" if arguments.tiny else "sdxl"])
-            show("made", {"gb": round(length / 1e9, 2), "s": round(time.perf_counter() - started, 1)})
-        figures["page_in_s"] = round(page_in(path), 2)
+            make_models(models, SIZES["tiny" if arguments.tiny else "sdxl"])
+            show("made", {"s": round(time.perf_counter() - started, 1)})
+        figures["page_in_s"] = round(page_in(models / "checkpoints" / FIRST), 2)
         size = "128×96" if arguments.tiny else "1152×896"
-        figures["checkpoint"] = measure_checkpoint(device, path, arguments.steps, size, folder)
+        figures["checkpoint"] = measure_checkpoint(device, models, arguments.steps, size, folder)
+        figures["switches"] = measure_switches(device, models, "128×96" if arguments.tiny else "512×512", folder)
         if BUILTIN.is_file():
             figures["builtin"] = measure_builtin(device, folder)
     line = json.dumps(figures)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from engine.beside import Beside
 from engine.events import Progressed
 from engine.images import codecs
 from engine.job import Job
@@ -20,7 +22,6 @@ from engine.sampling.blending import Blend
 from engine.sampling.denoiser import Guidance
 from engine.sampling.graphs import Graphs
 from engine.sampling.native import Size, enlarged, sampled_size
-from engine.sampling.previews import Sight
 from engine.sampling.request import Sampled, SamplingRun
 from engine.sampling.run import sample
 from engine.sampling.step import Step
@@ -53,30 +54,43 @@ class Studio:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.graphs = Graphs() if device.type == "cuda" else None
+        self.beside = Beside(device)
+
+    def forget(self) -> None:
+        """Drop the recorded calls of models that are no more."""
+        if self.graphs is not None:
+            self.graphs.drop_dead()
 
     def sampled(self, job: Job, models: Models, canvas: Canvas, texts: Texts, seed: int, title: str) -> Sampled:
         """The clean latent of one picture at the canvas's size.
 
         Raises:
             Stopped, Skipped: a person asked for it.
-            ArithmeticError: it came out as values that are no numbers.
         """
         with job.timed("sampling"):
             return self._sampled(job, models, canvas, texts, seed, title)
 
     def _sampled(self, job: Job, models: Models, canvas: Canvas, texts: Texts, seed: int, title: str) -> Sampled:
-        watch = Watch(job, models.sight, canvas, title, Pace(self.device))
+        watch = Watch(job, models, canvas, title, Pace(self.device), self.beside)
         sampled = sample(sampling_run(job.params, models, canvas, texts, seed), watch, self.graphs)
-        if not bool(sampled.latent.isfinite().all()):  # also waits for a GPU, so that the stages' times are true
-            raise ArithmeticError("sampling ended in values that are no numbers; try another sampler or model")
+        watch.pace.finish()  # so that the stages' times are true
         job.steps_done += canvas.steps.count
         return Sampled(at_full_size(sampled.latent, canvas.size), sampled.whose)
 
-    def decoded(self, job: Job, models: Models, canvas: Canvas, sampled: Sampled) -> codecs.Pixels:
-        """The picture of a clean latent."""
-        with job.timed("decode"):
-            vae = models.vae_of(sampled.whose)
-            return vae.decode(sampled.latent * vae.scale)[0]
+    def decoded(self, job: Job, models: Models, canvas: Canvas, sampled: Sampled) -> Future[codecs.Pixels]:
+        """The picture of a clean latent, decoded beside the drawing of the next.
+
+        Its failure, and an `ArithmeticError` for a latent that is no numbers, are raised by a later call on the outbox.
+        """
+        mark = self.beside.mark()
+
+        def decode() -> codecs.Pixels:
+            with job.timed("decode"), self.beside.since(mark):
+                if not bool(sampled.latent.isfinite().all()):
+                    raise ArithmeticError("sampling ended in values that are no numbers; try another sampler or model")
+                return models.vae_of(sampled.whose).decode(sampled.latent)[0]
+
+        return job.outbox.do(decode)
 
 
 @dataclass
@@ -84,10 +98,11 @@ class Watch:
     """What happens at every sampling step: end if asked, tell how far it is and what is to be seen."""
 
     job: Job
-    sight: Sight
+    models: Models
     canvas: Canvas
     title: str
     pace: Pace
+    beside: Beside
 
     def __call__(self, step: Step) -> None:
         job, steps = self.job, self.canvas.steps.count
@@ -99,9 +114,15 @@ class Watch:
         if job.params.disable_preview or job.outbox.busy:
             job.tell(percent, message)
             return
-        seen = self.sight.pixels(at_full_size(step.denoised, self.canvas.size))
-        task_id = job.task.task_id
-        job.outbox.send(lambda: Progressed(task_id, percent, message, codecs.encode_small_png(seen.cpu().numpy())))
+        seen = self.models.sight(step.whose).pixels(at_full_size(step.denoised, self.canvas.size))
+        mark = self.beside.mark()
+
+        def progressed() -> Progressed:
+            with self.beside.since(mark):
+                pixels = seen.cpu().numpy()
+            return Progressed(job.task.task_id, percent, message, codecs.encode_small_png(pixels))
+
+        job.outbox.send(progressed)
 
 
 def sampling_run(params: GenerateParams, models: Models, canvas: Canvas, texts: Texts, seed: int) -> SamplingRun:

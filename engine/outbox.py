@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import Any, TypeVar
 
 from engine.events import Message
+
+Result = TypeVar("Result")
 
 MOST_WAITING = 4
 """With more than this waiting a preview is not worth making."""
@@ -21,7 +24,7 @@ class Outbox:
     def __init__(self, emit: Callable[[Message], None]) -> None:
         self._emit = emit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
-        self._waiting: list[Future[None]] = []
+        self._waiting: list[Future[Any]] = []
 
     @property
     def busy(self) -> bool:
@@ -30,8 +33,14 @@ class Outbox:
 
     def send(self, make: Callable[[], Message]) -> None:
         """Emit what `make` gives, after all that was sent before."""
+        self.do(lambda: self._emit(make()))
+
+    def do(self, work: Callable[[], Result]) -> Future[Result]:
+        """Do some work after all that was sent before; the result is there when it is done."""
         self._forget_done()
-        self._waiting.append(self._thread.submit(lambda: self._emit(make())))
+        job = self._thread.submit(work)
+        self._waiting.append(job)
+        return job
 
     def __enter__(self) -> Outbox:
         return self

@@ -26,3 +26,8 @@ class Pace:
         self._steps.append(event)
         if len(self._steps) > MOST_AHEAD:
             self._steps.popleft().synchronize()
+
+    def finish(self) -> None:
+        """Wait for everything the program's thread has told the GPU to do."""
+        if self._device.type == "cuda":
+            torch.cuda.current_stream(self._device).synchronize()

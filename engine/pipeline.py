@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import Future
 from pathlib import Path
 
 import torch
@@ -14,13 +15,12 @@ from engine.images.grid import grid
 from engine.images.metadata import Generation
 from engine.interruption import Interruption
 from engine.job import Emit, Job, Skipped, Stopped
-from engine.models.catalogue import BUILTIN
+from engine.models.catalogue import BUILTIN, Catalogue, Folders
 from engine.models.hashes import HashCache
 from engine.models.text_encoders import TextEncoders
-from engine.names import NO_MODEL
 from engine.outbox import Outbox
 from engine.params import GenerateParams
-from engine.plan import Plan, plan_for
+from engine.plan import plan_for
 from engine.progress import Progress
 from engine.prompt.styles import Styles
 from engine.prompt.texts import PictureTexts, picture_texts
@@ -40,15 +40,16 @@ class Pipeline:
     def __init__(
         self,
         device: str | torch.device,
-        wildcards: Path | None = None,
+        folders: Folders | None = None,
         builtin: Path = BUILTIN,
         hashes: HashCache | None = None,
     ) -> None:
         self.device = torch.device(device)
+        self.catalogue = Catalogue(folders or Folders({}), builtin)
         self.styles = Styles()
-        self.wildcards = Wildcards([wildcards] if wildcards else [])
-        self.store = Store(self.device, builtin)
+        self.wildcards = Wildcards(self.catalogue.folders["wildcards"])
         self.studio = Studio(self.device)
+        self.store = Store(self.device, self.catalogue, forget=self.studio.forget)
         self.saver = Saver(hashes)
 
     @torch.inference_mode()
@@ -73,11 +74,11 @@ class Pipeline:
 
     def _draw(self, job: Job) -> None:
         job.tell(Progress.LOADING, "Loading models ...")
+        pictures = picture_texts(job.params, self.styles, self.wildcards, self.catalogue.loras())
         with job.timed("load"):
-            models = self.store.models(job)
+            models = self.store.models(job, pictures[0].loras)
         job.tell(Progress.PROMPTS, "Processing prompts ...")
-        pictures = picture_texts(job.params, self.styles, self.wildcards)
-        job.note(*left_out(job.plan, pictures))
+        job.note(*left_out(pictures))
         texts = encoded(job, models.checkpoint.text_encoders, pictures)
         canvas = Canvas(whole_latent_pixels(job.params.size), job.plan.steps(), attachments=attachments_of(job.params))
         job.note(*resampled(canvas.size, models.most_pixels))
@@ -85,33 +86,33 @@ class Pipeline:
             self._draw_one(job, models, canvas, number, picture, conditioning)
             for number, (picture, conditioning) in enumerate(zip(pictures, texts, strict=True), 1)
         ]
-        self._add_grid(job, models, canvas, pictures, [pixels for pixels in drawn if pixels is not None])
+        self._add_grid(job, models, canvas, pictures, [picture for picture in drawn if picture is not None])
 
     def _draw_one(
         self, job: Job, models: Models, canvas: Canvas, number: int, picture: PictureTexts, texts: Texts
-    ) -> codecs.Pixels | None:
-        """Sample, decode and save one picture; a skipped one leaves a note."""
+    ) -> Future[codecs.Pixels] | None:
+        """Sample one picture, and have it decoded and saved; a skipped one leaves a note."""
         count = job.params.image_number
         job.tell(job.progress.at(job.steps_done), f"Preparing task {number}/{count} ...")
         try:
             job.end_picture_if_asked()
             sampled = self.studio.sampled(job, models, canvas, texts, picture.seed, f"image {number}/{count}")
-            pixels = self.studio.decoded(job, models, canvas, sampled)
             if job.interruption.take_skip():
                 raise Skipped
         except Skipped:
             job.note(f"Image {number} was skipped")
             return None
         job.tell(job.progress.at(job.steps_done), f"Saving image {number}/{count} to system ...")
+        pixels = self.studio.decoded(job, models, canvas, sampled)
         self.saver.save(job, Finished(pixels, picture.seed, generation_of(job, models, canvas, picture)))
         return pixels
 
     def _add_grid(
-        self, job: Job, models: Models, canvas: Canvas, pictures: list[PictureTexts], drawn: list[codecs.Pixels]
+        self, job: Job, models: Models, canvas: Canvas, pictures: list[PictureTexts], drawn: list[Future[codecs.Pixels]]
     ) -> None:
-        """Save all pictures in one, if that is asked for and they are alike in size."""
-        sheet = grid(drawn) if job.params.generate_image_grid else None
-        if sheet is not None:
+        """Save all pictures in one, if that is asked for and there are several."""
+        if job.params.generate_image_grid and len(drawn) > 1:
+            sheet = job.outbox.do(lambda: grid([picture.result() for picture in drawn]))
             generation = generation_of(job, models, canvas, pictures[0])
             self.saver.save(job, Finished(sheet, pictures[0].seed, generation))
 
@@ -158,27 +159,15 @@ def generation_of(job: Job, models: Models, canvas: Canvas, picture: PictureText
         negative_texts=tuple(picture.negative),
         styles=tuple(picture.styles),
         base_model=models.file,
-        refiner_model=models.refiner,
-        vae=models.vae,
+        refiner_model=models.refiner_file,
+        vae=models.vae_name,
         loras=models.loras,
         notes=tuple(job.notes),
     )
 
 
-def left_out(plan: Plan, pictures: list[PictureTexts]) -> list[str]:
-    """What the request and the texts of its pictures ask for and is not there.
-
-    Raises:
-        ValueError: it cannot be left out.
-    """
-    if plan.lora:
-        raise ValueError(
-            f"the performance {plan.mode.name} needs its LoRA {plan.lora[0]}, and LoRAs are not applied yet"
-        )
-    loras = [lora.model_name for lora in plan.params.loras if lora.enabled and lora.model_name != NO_MODEL]
-    notes = [f"The LoRA {name} is left out: LoRAs cannot be applied yet" for name in loras]
+def left_out(pictures: list[PictureTexts]) -> list[str]:
+    """What the texts of the pictures ask for and is not there."""
     if any(picture.expand for picture in pictures):
-        notes.append("Prompt expansion (Fooocus V2) is off: its model is not installed")
-    if any("<lora:" in text for picture in pictures for text in picture.positive):
-        notes.append("LoRA tags in the prompt are read as plain text: no LoRA can be applied yet")
-    return notes
+        return ["Prompt expansion (Fooocus V2) is off: its model is not installed"]
+    return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -18,9 +19,10 @@ Model = TypeVar("Model", bound=ModelFile)
 
 @dataclass(frozen=True)
 class Finished:
-    """A picture to save; `generation` tells how it was drawn, `record` replaces that where nothing was sampled."""
+    """A picture to save, once it is there; `generation` tells how it was drawn, `record` replaces that where nothing
+    was sampled."""
 
-    pixels: codecs.Pixels
+    picture: Future[codecs.Pixels]
     seed: int
     generation: Generation | None = None
     record: Sequence[Row] = ()
@@ -44,14 +46,15 @@ class Saver:
         job.outbox.send(lambda: self._saved(job, index, path, finished))
 
     def _saved(self, job: Job, index: int, path: Path, finished: Finished) -> PictureDone:
+        pixels = finished.picture.result()  # made on this thread, before
         with job.timed("save"):
             output_format = path.suffix.removeprefix(".").lower()
             generation = self._hashed(finished.generation)
             options = encode_options(generation, output_format) if generation else {}
-            codecs.write(path, codecs.encode(finished.pixels, output_format, **options))
+            codecs.write(path, codecs.encode(pixels, output_format, **options))
             if job.task.log:
                 self._log(path, finished, generation, embedded=bool(options))
-        height, width, _ = finished.pixels.shape
+        height, width, _ = pixels.shape
         return PictureDone(job.task.task_id, index, str(path), finished.seed, width, height)
 
     def _log(self, path: Path, finished: Finished, generation: Generation | None, *, embedded: bool) -> None:

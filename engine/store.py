@@ -1,9 +1,8 @@
-"""The models a task draws with: found by name, loaded once, kept while there is room."""
+"""The models a task draws with: found by name, loaded once, kept while there is room, patched for the task."""
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,31 +11,68 @@ from torch import Tensor
 
 from engine.images.metadata import AppliedLora, ModelFile
 from engine.job import Job
-from engine.models.checkpoint import Checkpoint, load_checkpoint
+from engine.models.catalogue import Catalogue
+from engine.models.checkpoint import Checkpoint, load_checkpoint, load_vae
+from engine.models.files import identity
+from engine.models.filling import CheckpointError
+from engine.models.interposer import NAME as INTERPOSER
+from engine.models.interposer import Interposer
+from engine.models.patching import Patch, PatchedModel
+from engine.models.refiner import Refiner, load_refiner
+from engine.models.residency import Residency
 from engine.models.vae import Vae
-from engine.names import BUILTIN_CHECKPOINT, VAE_OF_CHECKPOINT
-from engine.sampling.previews import Previewer, Sight
+from engine.names import BUILTIN_CHECKPOINT, NO_MODEL, VAE_OF_CHECKPOINT
+from engine.prompt.lora_tags import NamedLora, all_loras
+from engine.sampling.latent_format import latent_format
+from engine.sampling.previews import NetworkPreviewer, Previewer, Sight, network_file
 from engine.sampling.request import Model
 from engine.sampling.step import Whose
 
 
 @dataclass(frozen=True)
-class Models:
-    """What one task draws with; `vae` and `loras` are told in its metadata."""
+class Base:
+    """A checkpoint and the patches on it."""
 
     checkpoint: Checkpoint
+    patches: PatchedModel
+
+    @property
+    def size(self) -> int:
+        """Bytes of its weights and of the originals kept beside them."""
+        return self.checkpoint.size + self.patches.size
+
+
+@dataclass(frozen=True)
+class Models:
+    """What one task draws with, patched; `file`, `refiner_file`, `vae_name` and `loras` are for its metadata."""
+
+    base: Base
     file: ModelFile
-    sight: Sight
-    refiner: ModelFile | None = None
-    refiner_model: Model | None = None
+    vae: Vae
+    vae_name: str
+    loras: tuple[AppliedLora, ...]
+    refiner: Refiner | None = None
+    refiner_file: ModelFile | None = None
     interposer: Callable[[Tensor], Tensor] | None = None
-    vae: str = VAE_OF_CHECKPOINT
-    loras: tuple[AppliedLora, ...] = ()
+    sights: Callable[[Whose], Sight] | None = None
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The base's parts."""
+        return self.base.checkpoint
 
     @property
     def base_model(self) -> Model:
         """The base as the sampling needs it."""
         return Model(self.checkpoint.unet, "sdxl", self.checkpoint.prediction)
+
+    @property
+    def refiner_model(self) -> Model | None:
+        """The refiner as the sampling needs it."""
+        if self.refiner is None:
+            return None
+        norm = self.checkpoint.text_encoders.final_norm_l if self.refiner.kind == "sd15" else None
+        return Model(self.refiner.unet, self.refiner.kind, self.refiner.prediction, norm)
 
     @property
     def most_pixels(self) -> int | None:
@@ -45,36 +81,115 @@ class Models:
 
     def vae_of(self, whose: Whose) -> Vae:
         """The VAE of the base's latents, or of a refiner's that has one of its own."""
-        return self.checkpoint.vae
+        own = self.refiner.vae if self.refiner and whose == "refiner" else None
+        return own or self.vae
+
+    def sight(self, whose: Whose) -> Sight:
+        """How to see latents under way."""
+        assert self.sights is not None
+        return self.sights(whose)
 
 
 class Store:
     """Loads what tasks name."""
 
-    def __init__(self, device: torch.device, builtin: Path) -> None:
-        self.device, self.builtin = device, builtin
-        self._loaded: tuple[tuple[str, int, int], Checkpoint, Sight] | None = None
+    def __init__(
+        self,
+        device: torch.device,
+        catalogue: Catalogue,
+        budget: int | None = None,
+        forget: Callable[[], None] | None = None,
+    ) -> None:
+        self.device, self.catalogue = device, catalogue
+        self.residency = Residency(device, budget, forget)
 
-    def models(self, job: Job) -> Models:
-        """The task's models, in memory.
+    def models(self, job: Job, found: Sequence[NamedLora] = ()) -> Models:
+        """The task's models with its LoRAs, those `found` in the prompt among them.
 
         Raises:
-            CheckpointError: a file cannot be drawn with.
+            CheckpointError: a file is not there or cannot be drawn with.
         """
-        path = self.path(job)
-        if self._loaded is None or self._loaded[0] != identity(path):
-            self._loaded = None
-            gc.collect()
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            checkpoint = load_checkpoint(path, self.device)
-            self._loaded = identity(path), checkpoint, Previewer(checkpoint.vae)
-        _, checkpoint, sight = self._loaded
-        return Models(checkpoint, ModelFile(name_of(job), path=path), sight)
+        self.residency.begin()
+        params = job.params
+        base = self._base(self.checkpoint_path(job))
+        loras = self._loras(job, found)
+        patches = [Patch(lora.path, lora.weight) for lora in loras if lora.path]
+        job.note(*base.patches.apply(patches))
+        refiner, refiner_file, interposer = None, None, None
+        if params.refiner_model_name != NO_MODEL:
+            refiner_file = self._file("checkpoints", params.refiner_model_name)
+            refiner = self._refiner(refiner_file, base.checkpoint)
+            job.note(*(f"On the refiner: {note}" for note in refiner.patches.apply(patches)))
+            if refiner.kind == "sd15":
+                interposer = self._interposer()
+        return Models(
+            base,
+            ModelFile(name_of(job), path=self.checkpoint_path(job)),
+            self._vae(base, params.vae_name),
+            params.vae_name,
+            tuple(loras),
+            refiner,
+            refiner_file,
+            interposer,
+            lambda whose: self._sight(base, refiner, whose, params.scheduler_name),
+        )
 
-    def path(self, job: Job) -> Path:
+    def checkpoint_path(self, job: Job) -> Path:
         """The checkpoint's file."""
-        return self.builtin if job.task.checkpoint is None else Path(job.task.checkpoint)
+        return self.catalogue.builtin if job.task.checkpoint is None else Path(job.task.checkpoint)
+
+    def _base(self, path: Path) -> Base:
+        def load() -> Base:
+            checkpoint = load_checkpoint(path, self.device)
+            return Base(checkpoint, PatchedModel(checkpoint.unet, checkpoint.text_encoders))
+
+        return self.residency.get(("base", identity(path)), load, _bytes(path))
+
+    def _refiner(self, file: ModelFile, base: Checkpoint) -> Refiner:
+        path = file.path
+        assert path is not None
+        key = ("refiner", identity(path), base.text_encoders.clip_l.width, base.text_encoders.clip_g.width)
+        return self.residency.get(key, lambda: load_refiner(path, self.device, base.text_encoders), _bytes(path))
+
+    def _vae(self, base: Base, name: str) -> Vae:
+        if name == VAE_OF_CHECKPOINT:
+            return base.checkpoint.vae
+        path = self._file("vae", name).path
+        assert path is not None
+        return self.residency.get(("vae", identity(path)), lambda: load_vae(path, self.device), _bytes(path))
+
+    def _interposer(self) -> Interposer:
+        path = self._file("vae_approx", INTERPOSER).path
+        assert path is not None
+        return self.residency.get(("interposer", identity(path)), lambda: Interposer.load(path, self.device))
+
+    def _loras(self, job: Job, found: Sequence[NamedLora]) -> list[AppliedLora]:
+        """The LoRAs in force: the request's, those of its prompt, the performance mode's own."""
+        named = all_loras([(lora.model_name, lora.weight) for lora in job.params.loras if lora.enabled], found)
+        if job.plan.lora:
+            named.append(job.plan.lora)
+        files = ((self._file("loras", name), weight) for name, weight in named if name != NO_MODEL)
+        return [AppliedLora(file.name, path=file.path, weight=weight) for file, weight in files]
+
+    def _sight(self, base: Base, refiner: Refiner | None, whose: Whose, scheduler: str) -> Sight:
+        """The network of a file for latents of its kind, else a map fitted to the VAE."""
+        kind = refiner.kind if refiner and whose == "refiner" else "sdxl"
+        form = latent_format(kind, scheduler)
+        network = self.catalogue.find("vae_approx", network_file(form))
+        if network is not None and base.checkpoint.path != self.catalogue.builtin:
+            return self.residency.get(("sight", identity(network)), lambda: NetworkPreviewer(network, self.device))
+        file, vae = base.checkpoint.path, base.checkpoint.vae
+        if refiner is not None and refiner.vae is not None and whose == "refiner":
+            file, vae = refiner.path, refiner.vae
+        return self.residency.get(("sight", identity(file), form), lambda: Previewer(vae, form))
+
+    def _file(self, kind: str, name: str) -> ModelFile:
+        path = self.catalogue.find(kind, name)
+        if path is None:
+            raise CheckpointError(
+                f"{name} is not in the models folder {kind}; GET /v1/engines/all-models lists what is"
+            )
+        return ModelFile(name, path=path)
 
 
 def name_of(job: Job) -> str:
@@ -82,9 +197,6 @@ def name_of(job: Job) -> str:
     return BUILTIN_CHECKPOINT if job.task.checkpoint is None else job.params.base_model_name
 
 
-def identity(path: Path) -> tuple[str, int, int]:
-    """Which file, in which state; a missing one is for the loader to tell."""
-    if not path.is_file():
-        return str(path), 0, 0
-    stat = path.stat()
-    return str(path), stat.st_size, stat.st_mtime_ns
+def _bytes(path: Path) -> int:
+    """About what the file takes in memory."""
+    return path.stat().st_size if path.is_file() else 0

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from engine import wire
 from engine.events import Beat, Draw, Ended, Message, Ready, Skip, Stop, from_wire
 from engine.interruption import Interruption
-from engine.models.catalogue import BUILTIN
+from engine.models.catalogue import BUILTIN, Folders
+from engine.models.hashes import HashCache
 
 if TYPE_CHECKING:
     from engine.pipeline import Pipeline
@@ -195,7 +196,8 @@ def pipeline_maker(arguments: argparse.Namespace) -> Callable[[], Pipeline]:
 
         torch.set_num_threads(arguments.threads)
         device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return Pipeline(device, arguments.wildcards, arguments.builtin)
+        hashes = HashCache(arguments.hashes) if arguments.hashes else None
+        return Pipeline(device, arguments.folders, arguments.builtin, hashes)
 
     return make
 
@@ -208,7 +210,8 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=cores, help="CPU threads that draw; all cores")
     parser.add_argument("--beat", type=float, default=5.0, help="seconds between signs of life")
     parser.add_argument("--device", help="cuda, cpu, ...; CUDA if there is one")
-    parser.add_argument("--wildcards", type=Path, help="folder of the user's own word lists")
+    parser.add_argument("--folders", type=Folders.from_json, help="the folders of models and word lists, as JSON")
+    parser.add_argument("--hashes", type=Path, help="where hashes of model files are kept; none: pictures carry none")
     parser.add_argument("--builtin", type=Path, default=BUILTIN, help="file of the built-in model")
     return parser.parse_args(words)
 

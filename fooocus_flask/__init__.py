@@ -15,6 +15,7 @@ from fooocus_flask import (
     cors,
     database,
     errors,
+    folders,
     history,
     logs,
     openapi,
@@ -28,7 +29,7 @@ from fooocus_flask import (
 
 __all__ = ["close", "create_app", "start"]
 
-PARTS = (logs, errors, cors, auth, database, previews, streams, waiters, webhooks, runner)
+PARTS = (logs, errors, folders, cors, auth, database, previews, streams, waiters, webhooks, runner)
 RECEIVERS = (history,)
 """Modules that only listen to signals: importing them is what connects them."""
 FOLDERS = ("OUTPUT_PATH", "INPUT_PATH", "MODELS_PATH")

@@ -30,7 +30,7 @@ SWITCHES_WITHOUT_EFFECT = (
     *("--nowebui", "--share", "--in-browser", "--disable-in-browser", "--disable-analytics", "--multi-user"),
     *("--disable-preset-selection", "--disable-enhance-output-sorting", "--enable-auto-describe-image"),
     *("--disable-header-check", "--disable-server-log", "--disable-server-info", "--debug-mode"),
-    *("--is-windows-embedded-python", "--disable-image-log", "--disable-preset-download"),
+    *("--is-windows-embedded-python", "--disable-preset-download"),
     *("--always-download-new-model", "--disable-offload-from-vram", "--always-offload-from-vram"),
     *("--async-cuda-allocation", "--disable-async-cuda-allocation", "--disable-attention-upcast"),
     *("--all-in-fp32", "--all-in-fp16", "--unet-in-bf16", "--unet-in-fp16", "--unet-in-fp8-e4m3fn"),
@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     add("--models", metavar="PATH", type=Path, help="folder of the models, laid out like Fooocus's models/")
     add("--instance", metavar="PATH", type=Path, help="folder of all state (environment: FOOOCUS_INSTANCE)")
     add("--disable-metadata", action="store_true", help="write no parameters into pictures")
+    add("--disable-image-log", action="store_true", help="keep no log.html beside the pictures")
     add("--gpu-device-id", type=int, metavar="N", help="the graphics card to draw with")
     add("--always-cpu", type=int, metavar="THREADS", nargs="?", const=0, help="draw without a graphics card")
     ignored = parser.add_argument_group("accepted without effect, so that the reference's command lines work")
@@ -120,6 +121,7 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
         "WEBHOOK_URL": args.webhook_url or environment_webhook,
         "PRESET": args.preset,
         "DISABLE_METADATA": args.disable_metadata,
+        "DISABLE_IMAGE_LOG": args.disable_image_log,
         "ENGINE_THREADS": args.always_cpu,
         "ENGINE_ENVIRONMENT": engine_environment(args),
     }

@@ -20,7 +20,7 @@ from gevent.queue import Empty, Queue
 from sqlalchemy.exc import OperationalError
 
 from engine import events
-from fooocus_flask import outputs, signals, tasks
+from fooocus_flask import folders, outputs, signals, tasks
 from fooocus_flask.database import db
 from fooocus_flask.engine_process import EngineProcess
 from fooocus_flask.tables import FAILED, FINISHED, PENDING, STOPPED, Task
@@ -28,6 +28,8 @@ from fooocus_flask.tables import FAILED, FINISHED, PENDING, STOPPED, Task
 log = logging.getLogger(__name__)
 
 EXTENSION = "fooocus-runner"
+HASHES = "hash_cache.txt"
+"""Where, in the instance folder, hashes of model files are kept."""
 STATUSES = {"finished": FINISHED, "stopped": STOPPED, "failed": FAILED}
 MOST_ATTEMPTS = 3
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
@@ -279,12 +281,13 @@ class Runner:
         if task is None:
             return None
         paths = [str(outputs.folder() / path) for path in task.files or ()]
-        return events.Draw(task.task_id, task.req_params, paths, task.checkpoint, task.notes)
+        log_page = not self.app.config["DISABLE_IMAGE_LOG"]
+        return events.Draw(task.task_id, task.req_params, paths, task.checkpoint, task.notes, log=log_page)
 
 
 def arguments(app: Flask) -> list[str]:
     """The engine process's command line."""
     threads = app.config["ENGINE_THREADS"]
-    wildcards = ["--wildcards", str(Path(app.instance_path) / "wildcards")]
+    places = ["--folders", folders.of(app).to_json(), "--hashes", str(Path(app.instance_path) / HASHES)]
     beat = ["--beat", str(app.config["ENGINE_SILENCE"] / BEATS)]
-    return [*wildcards, *beat, *(["--threads", str(threads)] if threads else [])]
+    return [*places, *beat, *(["--threads", str(threads)] if threads else [])]

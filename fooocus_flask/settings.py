@@ -24,6 +24,7 @@ WEBHOOK_BODY = "object"  # object, or string for receivers that decode the JSON 
 WEBHOOK_TIMEOUT = 15.0  # seconds a webhook's receiver may take
 WEBHOOK_DELAYS = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)  # seconds before each retry
 WEBHOOK_SECRET = ""  # signs webhooks: whsec_ and base64; empty: made at the first start, in instance/webhook_secret
+DISABLE_IMAGE_LOG = False  # whether the outputs folder is kept without a log.html a day
 DISABLE_METADATA = False  # whether pictures are written without their parameters
 PRESET = "initial"  # preset whose values become the defaults
 

@@ -8,6 +8,7 @@ from flask import Flask
 
 from engine import names
 from engine.params import MAX_SEED, GenerateParams
+from fooocus_flask import folders
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.prepare import NOT_YET, prepare
 from schemas.generate import DEFAULTS, GenerateSchema
@@ -15,10 +16,6 @@ from schemas.tasks import TaskRecordSchema
 
 PICTURE = "https://pictures.example/cat.png"
 OTHER_VALUES = {
-    "refiner_model_name": "refiner.safetensors",
-    "refiner_switch": 0.8,
-    "refiner_swap_method": "vae",
-    "vae_name": "vae.safetensors",
     "uov_method": "Vary (Subtle)",
     "uov_input_image": PICTURE,
     "outpaint_selections": ["Left"],
@@ -33,8 +30,6 @@ OTHER_VALUES = {
     "upscale_multiple": 2,
     "black_out_nsfw": True,
     "save_final_enhanced_image_only": True,
-    "generate_image_grid": True,
-    "overwrite_switch": 5,
     "overwrite_vary_strength": 0.5,
     "overwrite_upscale_strength": 0.5,
     "debugging_cn_preprocessor": True,
@@ -42,11 +37,6 @@ OTHER_VALUES = {
     "canny_low_threshold": 1,
     "canny_high_threshold": 2,
     "controlnet_softness": 0.5,
-    "freeu_enabled": True,
-    "freeu_b1": 1.5,
-    "freeu_b2": 1.5,
-    "freeu_s1": 0.5,
-    "freeu_s2": 0.5,
     "debugging_inpaint_preprocessor": True,
     "inpaint_disable_initial_latent": True,
     "inpaint_engine": "v1",
@@ -92,6 +82,15 @@ BUILT = {
     "overwrite_step": 12,
     "overwrite_width": 512,
     "overwrite_height": 640,
+    "refiner_switch": 0.8,
+    "refiner_swap_method": "vae",
+    "generate_image_grid": True,
+    "overwrite_switch": 5,
+    "freeu_enabled": True,
+    "freeu_b1": 1.5,
+    "freeu_b2": 1.5,
+    "freeu_s1": 0.5,
+    "freeu_s2": 0.5,
     "stream_output": True,
     "async_process": True,
     "webhook_url": "http://hook.example/",
@@ -106,6 +105,7 @@ def app(tmp_path):
     app.config["MODELS_PATH"] = str(tmp_path / "models")
     for folder in ("checkpoints", "loras", "vae"):
         (tmp_path / "models" / folder).mkdir(parents=True)
+    folders.init_app(app)
     with app.app_context():
         yield app
 
@@ -119,6 +119,7 @@ def checkpoint(app):
 def add(app, folder, name):
     """Put a model file's name on disk."""
     path = Path(app.config["MODELS_PATH"]) / folder / name
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"")
     return str(path)
 
@@ -140,7 +141,7 @@ def faults(**sent):
 def test_every_parameter_is_built_or_refused():
     fixed = {"input_image_checkbox", "inpaint_advanced_masking_checkbox", "invert_mask_checkbox"}
     assert set(NOT_YET) == set(OTHER_VALUES)
-    assert set(NOT_YET) | set(BUILT) | fixed | {"loras", "preset"} == set(DEFAULTS)
+    assert set(NOT_YET) | set(BUILT) | fixed | {"loras", "preset", "refiner_model_name", "vae_name"} == set(DEFAULTS)
 
 
 @pytest.mark.parametrize("name", OTHER_VALUES)
@@ -215,11 +216,31 @@ def test_a_lora_that_is_asked_for_and_missing_is_told_with_those_that_are_there(
     assert "missing.safetensors" in messages[0] and "there.safetensors" in messages[0]
 
 
-def test_a_lora_that_is_asked_for_and_there_is_not_available_yet(app):
-    add(app, "loras", "there.safetensors")
-    pairs, messages = faults(loras=[{"enabled": True, "model_name": "there.safetensors"}])
-    assert pairs == [("not_available_yet", "loras")]
-    assert "there.safetensors" in messages[0] and "not available yet" in messages[0]
+def test_files_that_are_there_can_be_asked_for(app, checkpoint):
+    add(app, "loras", "sub/there.safetensors")
+    add(app, "vae", "there.safetensors")
+    add(app, "checkpoints", "refiner.safetensors")
+    lora = {"enabled": True, "model_name": "sub/there.safetensors"}
+    result = prepared(loras=[lora], vae_name="there.safetensors", refiner_model_name="refiner.safetensors")
+    params = result.params
+    assert params.loras[0].enabled and result.notes == []
+    assert (params.vae_name, params.refiner_model_name) == ("there.safetensors", "refiner.safetensors")
+
+
+@pytest.mark.parametrize(("member", "kind"), [("vae_name", "VAE"), ("refiner_model_name", "refiner")])
+def test_a_file_that_is_asked_for_and_missing_is_told_with_those_that_are_there(app, checkpoint, member, kind):
+    add(app, "vae", "there.safetensors")
+    pairs, messages = faults(**{member: "gone.safetensors"})
+    assert pairs == [("enum", member)]
+    there = "there.safetensors" if kind == "VAE" else DEFAULTS["base_model_name"]
+    assert f"no {kind} 'gone.safetensors'" in messages[0] and there in messages[0]
+
+
+def test_a_known_file_that_is_missing_is_told_with_its_address(app, checkpoint):
+    name = "sd_xl_offset_example-lora_1.0.safetensors"
+    pairs, messages = faults(loras=[{"enabled": True, "model_name": name, "weight": 0.5}])
+    assert pairs == [("missing_file", "loras")]
+    assert "models folder loras" in messages[0] and f"resolve/main/{name}" in messages[0]
 
 
 @pytest.mark.parametrize("lora", [{"model_name": "x.safetensors"}, {"enabled": True, "model_name": "None"}])
@@ -232,8 +253,10 @@ def test_a_fast_mode_needs_its_lora_on_a_checkpoint(app, mode):
     assert prepared(performance_selection=mode).checkpoint is None
     add(app, "checkpoints", DEFAULTS["base_model_name"])
     pairs, messages = faults(performance_selection=mode)
-    assert pairs == [("not_available_yet", "performance_selection")]
+    assert pairs == [("missing_file", "performance_selection")]
     assert names.PERFORMANCES[mode].lora in messages[0] and names.PERFORMANCES[mode].lora_url in messages[0]
+    add(app, "loras", names.PERFORMANCES[mode].lora)
+    assert prepared(performance_selection=mode).checkpoint
 
 
 def test_the_pair_that_cannot_work_together_is_refused(app):
@@ -283,8 +306,8 @@ def test_what_a_preset_names_is_left_out_where_the_built_in_model_stands_in(app)
 def test_what_a_preset_names_is_refused_on_its_own_checkpoint(app):
     add(app, "checkpoints", "sd_xl_base_1.0_0.9vae.safetensors")
     pairs, messages = faults(preset="sai")
-    assert pairs == [("enum", "preset"), ("not_available_yet", "preset")]
-    assert "offset" in messages[0] and "refiner" in messages[1]
+    assert pairs == [("missing_file", "preset"), ("missing_file", "preset")]
+    assert "refiner" in messages[0] and "offset" in messages[1]
 
 
 def test_a_preset_without_an_inpaint_patch_draws(app):

@@ -10,11 +10,8 @@ import numpy as np
 from engine.images.codecs import Pixels
 
 
-def grid(pictures: Sequence[Pixels]) -> Pixels | None:
-    """Pictures `[h, w, 3]` in rows as long as there are rows or one more, on black; None unless two or more are alike
-    in size."""
-    if len(pictures) < 2 or len({picture.shape for picture in pictures}) > 1:
-        return None
+def grid(pictures: Sequence[Pixels]) -> Pixels:
+    """Pictures `[h, w, 3]` of one size in rows as long as there are rows or one more, on black."""
     columns = math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
     height, width, channels = pictures[0].shape

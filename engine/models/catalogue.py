@@ -2,81 +2,147 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import MappingProxyType
 
 from engine.names import BUILTIN_CHECKPOINT
 
 MODEL_SUFFIXES = (".pth", ".ckpt", ".bin", ".safetensors")
+AUXILIARY_SUFFIXES = (*MODEL_SUFFIXES, ".pt")
+SUFFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "checkpoints": MODEL_SUFFIXES,
+        "loras": MODEL_SUFFIXES,
+        "embeddings": (".safetensors", ".pt", ".bin"),
+        "vae": MODEL_SUFFIXES,
+        "vae_approx": AUXILIARY_SUFFIXES,
+        "upscale_models": AUXILIARY_SUFFIXES,
+        "inpaint": (*AUXILIARY_SUFFIXES, ".patch", ".onnx"),
+        "controlnet": (*AUXILIARY_SUFFIXES, ".onnx"),
+        "clip_vision": (*AUXILIARY_SUFFIXES, ".onnx", ".csv"),
+        "prompt_expansion": AUXILIARY_SUFFIXES,
+        "safety_checker": AUXILIARY_SUFFIXES,
+        "sam": AUXILIARY_SUFFIXES,
+        "wildcards": (".txt",),
+        "styles": (".json",),
+    }
+)
+"""The kinds of folder, and the suffixes that files of a kind have."""
+MODEL_FOLDERS: Mapping[str, str] = MappingProxyType(
+    {kind: kind for kind in SUFFIXES if kind not in ("wildcards", "styles")}
+    | {"prompt_expansion": "prompt_expansion/fooocus_expansion"}
+)
+"""Where each kind lies below a models folder laid out like Fooocus's."""
 BUILTIN = Path(__file__).parents[1] / "builtin" / BUILTIN_CHECKPOINT
 
 
-class Catalogue:
-    """The files of a `models` folder laid out like Fooocus's, as they lie there at each call.
+@dataclass(frozen=True)
+class Folders:
+    """The folders of each kind, in the order they are searched."""
 
-    Names are paths relative to their kind's folder, with `/` between the parts.
+    by_kind: Mapping[str, tuple[Path, ...]]
+
+    def __post_init__(self) -> None:
+        unknown = self.by_kind.keys() - SUFFIXES.keys()
+        if unknown:
+            raise ValueError(f"there is no kind of folder called {', '.join(sorted(unknown))}")
+        object.__setattr__(self, "by_kind", MappingProxyType(dict(self.by_kind)))
+
+    def __getitem__(self, kind: str) -> tuple[Path, ...]:
+        """The folders of a kind; none if nothing is said of it.
+
+        Raises:
+            ValueError: there is no such kind.
+        """
+        if kind not in SUFFIXES:
+            raise ValueError(f"there is no kind of folder called {kind}")
+        return self.by_kind.get(kind, ())
+
+    @classmethod
+    def below(cls, models: Path) -> Folders:
+        """Those of one models folder laid out like Fooocus's."""
+        return cls({kind: (models / place,) for kind, place in MODEL_FOLDERS.items()})
+
+    def to_json(self) -> str:
+        """The folders as text for another process."""
+        return json.dumps({kind: [str(folder) for folder in folders] for kind, folders in self.by_kind.items()})
+
+    @classmethod
+    def from_json(cls, text: str) -> Folders:
+        """The inverse of `to_json`."""
+        return cls({kind: tuple(map(Path, folders)) for kind, folders in json.loads(text).items()})
+
+
+class Catalogue:
+    """The files in these folders as they lie there at each call.
+
+    Names are paths relative to a folder of their kind, with `/` between the parts. Where several folders of a kind
+    have a file of the same name, the first one's is meant.
     """
 
-    def __init__(self, models: Path, builtin: Path = BUILTIN) -> None:
-        self.models, self.builtin = models, builtin
+    def __init__(self, folders: Folders, builtin: Path = BUILTIN) -> None:
+        self.folders, self.builtin = folders, builtin
+
+    def names(self, kind: str) -> list[str]:
+        """The names of a kind, folder after folder; in each, sub-folders come first and case does not count."""
+        return list(dict.fromkeys(name for folder in self.folders[kind] for name in _names_below(folder, kind)))
+
+    def find(self, kind: str, name: str) -> Path | None:
+        """Where the file of this kind and name lies, or None; a name that leads out of its folder finds nothing."""
+        found = next((path for path in self._places(kind, name) if path.is_file()), None)
+        if found is None and (kind, name) == ("checkpoints", BUILTIN_CHECKPOINT) and self.builtin.is_file():
+            return self.builtin
+        return found
 
     def checkpoints(self) -> list[str]:
         """The checkpoints' names, the built-in model last."""
-        names = self._names("checkpoints")
+        names = self.names("checkpoints")
         if self.builtin.is_file() and BUILTIN_CHECKPOINT not in names:
             names.append(BUILTIN_CHECKPOINT)
         return names
 
     def loras(self) -> list[str]:
         """The LoRAs' names."""
-        return self._names("loras")
+        return self.names("loras")
 
     def vaes(self) -> list[str]:
         """The names of VAEs that can stand in for a checkpoint's own."""
-        return self._names("vae")
+        return self.names("vae")
 
-    def find_checkpoint(self, name: str) -> Path | None:
-        """Where the checkpoint of this name lies, or None."""
-        found = self._find("checkpoints", name)
-        if found is None and name == BUILTIN_CHECKPOINT and self.builtin.is_file():
-            return self.builtin
-        return found
-
-    def find_lora(self, name: str) -> Path | None:
-        """Where the LoRA of this name lies, or None."""
-        return self._find("loras", name)
-
-    def find_vae(self, name: str) -> Path | None:
-        """Where the VAE of this name lies, or None."""
-        return self._find("vae", name)
-
-    def _names(self, kind: str) -> list[str]:
-        folder = self.models / kind
-        return [path.relative_to(folder).as_posix() for path in model_files(folder)]
-
-    def _find(self, kind: str, name: str) -> Path | None:
-        if not stays_inside(name):
-            return None
-        path = self.models / kind / name.replace("\\", "/")
-        return path if path.is_file() and is_model_file(path) else None
+    def _places(self, kind: str, name: str) -> list[Path]:
+        """Where a file of this name may lie; nowhere if the name leads out or has no suffix of its kind."""
+        folders, name = self.folders[kind], name.replace("\\", "/")
+        if not stays_inside(name) or not has_suffix(PurePosixPath(name), SUFFIXES[kind]):
+            return []
+        return [folder / name for folder in folders]
 
 
-def model_files(folder: Path) -> Iterator[Path]:
-    """Every model file below a folder: sub-folders first, each sorted without case; linked folders left out."""
+def _names_below(folder: Path, kind: str) -> Iterator[str]:
+    return (path.relative_to(folder).as_posix() for path in files_with(folder, SUFFIXES[kind]))
+
+
+def files_with(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """Every file below a folder with one of these suffixes: sub-folders first, each sorted without case.
+
+    Linked folders are left out; linked files are not.
+    """
     if not folder.is_dir():
         return
     entries = sorted(folder.iterdir(), key=lambda entry: (entry.name.casefold(), entry.name))
     for entry in entries:
         if entry.is_dir() and not entry.is_symlink():
-            yield from model_files(entry)
+            yield from files_with(entry, suffixes)
     for entry in entries:
-        if entry.is_file() and is_model_file(entry):
+        if entry.is_file() and has_suffix(entry, suffixes):
             yield entry
 
 
-def is_model_file(path: Path) -> bool:
-    """Whether a file's suffix is one that models have."""
-    return path.suffix.casefold() in MODEL_SUFFIXES
+def has_suffix(path: PurePosixPath | Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether a file's last suffix is one of these, whatever its case."""
+    return path.suffix.casefold() in suffixes
 
 
 def stays_inside(name: str) -> bool:

@@ -18,7 +18,7 @@ from engine.models.filling import CheckpointError
 from engine.models.patching import PatchedModel
 from engine.models.text_encoders import TextEncoders
 from engine.models.unet import context_width, load_unet, refiner_config, unet_config
-from engine.models.vae import SD15_LATENT_SCALE, Vae
+from engine.models.vae import Vae
 from engine.sampling.conditioning import Kind
 from engine.sampling.model_sampling import Prediction
 
@@ -59,7 +59,7 @@ def load_refiner(path: Path, device: torch.device, encoders: TextEncoders) -> Re
         config = settings(parts[keys.UNET], encoders.pooled_width)
         unet = load_unet(parts[keys.UNET], config, device, precision.unet)
         if kind == "sd15":
-            vae = Vae.load(parts[keys.VAE], device, precision.vae, SD15_LATENT_SCALE)
+            vae = Vae.load(parts[keys.VAE], device, precision.vae)
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be used as a refiner: {error.args[0]}") from error
     log.info("loaded the refiner %s (%s) on %s in %.1f s", path.name, kind, device, time.perf_counter() - started)

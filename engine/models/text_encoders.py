@@ -87,6 +87,13 @@ class TextEncoders:
         """The width of the pooled vector."""
         return int(self.clip_g.module.config.projection_dim)
 
+    @torch.inference_mode()
+    def final_norm_l(self, states: Tensor) -> Tensor:
+        """CLIP-L's last layer norm over states `[…, width]`, which SD 1.5 was trained to read; fp32, on the CPU."""
+        part = self.clip_l
+        norm = getattr(part.module, "text_model", part.module).final_layer_norm
+        return norm(states.to(part.device)).float().cpu()
+
     def encode(self, texts: Sequence[str], top_k: int, clip_skip: int) -> Conditioning:
         """The texts' contexts one after the other, and the sum of the first `top_k` pooled vectors."""
         known = [self._of_text(text, clip_skip) for text in texts]

@@ -15,7 +15,6 @@ from engine.models.filling import CheckpointError, fill
 from engine.models.keys import vae_from_ldm
 from engine.models.unet import norm_groups
 
-SDXL_LATENT_SCALE, SD15_LATENT_SCALE = 0.13025, 0.18215
 DOWNSCALE = 8
 NO_VAE = "it has no VAE in a known layout; a complete single-file checkpoint is needed"
 
@@ -46,23 +45,20 @@ def vae_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         "mid_block_add_attention": any(re.search(r"mid_block\.attentions\.0\.", name) for name in tensors),
         "use_quant_conv": "quant_conv.weight" in tensors,
         "use_post_quant_conv": "post_quant_conv.weight" in tensors,
-        "scaling_factor": SDXL_LATENT_SCALE,
         "force_upcast": False,
     }
 
 
 class Vae:
-    """A VAE whose latents are in the UNet's scale."""
+    """A VAE; its latents are not scaled for any UNet."""
 
-    def __init__(self, module: Any, scale: float = SDXL_LATENT_SCALE) -> None:
-        self.module, self.scale = module, scale
+    def __init__(self, module: Any) -> None:
+        self.module = module
         weight = next(module.parameters())
         self.device, self.dtype = weight.device, weight.dtype
 
     @classmethod
-    def load(
-        cls, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype, scale: float = SDXL_LATENT_SCALE
-    ) -> Vae:
+    def load(cls, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Vae:
         """A VAE with these weights (checkpoint or diffusers names, without prefix).
 
         Raises:
@@ -74,7 +70,7 @@ class Vae:
         config = vae_config(renamed)
         with torch.device("meta"):
             module = AutoencoderKL(**config)
-        return cls(fill(module, renamed, device, dtype, "the VAE"), scale)
+        return cls(fill(module, renamed, device, dtype, "the VAE"))
 
     @property
     def size(self) -> int:
@@ -84,7 +80,7 @@ class Vae:
     @torch.inference_mode()
     def decode(self, latent: Tensor) -> np.ndarray:
         """The pictures of latents `[batch, 4, h, w]`: uint8 `[batch, 8h, 8w, 3]`, cut off, not rounded."""
-        pixels = self.module.decode((latent.float() / self.scale).to(self.device, self.dtype)).sample.float()
+        pixels = self.module.decode(latent.to(self.device, self.dtype)).sample.float()
         pixels = ((pixels + 1) / 2).clamp_(0, 1).mul_(255).clamp_(0, 255)
         return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
@@ -92,4 +88,4 @@ class Vae:
     def encode_mean(self, pixels: Tensor) -> Tensor:
         """The most likely latents, fp32, of pictures `[batch, 3, 8h, 8w]` in [0, 1]."""
         posterior = self.module.encode((pixels * 2 - 1).to(self.device, self.dtype)).latent_dist
-        return posterior.mean.float() * self.scale
+        return posterior.mean.float()

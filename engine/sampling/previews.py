@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, pad
 
-from engine.models.checkpoint import read_tensors
+from engine.models.checkpoint import read_tensors, weights_size
 from engine.models.filling import CheckpointError, fill
 from engine.models.vae import DOWNSCALE, Vae
 from engine.sampling.latent_format import SDXL, LatentFormat
@@ -20,8 +20,6 @@ PATCH = 8
 """Side of the flat patches in latent pixels; their middles are far enough from the edges."""
 ENLARGEMENT = 2
 
-UNSCALED = LatentFormat(1.0)
-
 NETWORK_WIDTHS = (4, 8, 16, 32, 64, 32, 16, 8, 3)
 NETWORK_KERNELS = (7, 5, 3, 3, 3, 3, 3, 3)
 NETWORK_EDGE = sum(kernel // 2 for kernel in NETWORK_KERNELS)
@@ -30,6 +28,11 @@ NETWORK_SLOPE = 0.1
 
 class Sight(Protocol):
     """Sees latents of one UNet as RGB."""
+
+    @property
+    def size(self) -> int:
+        """Bytes it holds."""
+        ...
 
     def pixels(self, latent: Tensor) -> Tensor:
         """The picture of a latent `[1, channels, h, w]` in model space: uint8 `[2h, 2w, 3]`, a quarter of the final
@@ -43,8 +46,13 @@ class Sight(Protocol):
 class Previewer:
     """Sees the latents of one VAE by a linear map from their channels to RGB; `form` leads to the UNet's space."""
 
-    def __init__(self, vae: Vae, form: LatentFormat = UNSCALED) -> None:
+    def __init__(self, vae: Vae, form: LatentFormat) -> None:
         self.map = fitted_map(vae, form)
+
+    @property
+    def size(self) -> int:
+        """Bytes it holds."""
+        return self.map.nbytes
 
     @torch.inference_mode()
     def pixels(self, latent: Tensor) -> Tensor:
@@ -55,7 +63,7 @@ class Previewer:
 
 
 @torch.inference_mode()
-def fitted_map(vae: Vae, form: LatentFormat = UNSCALED) -> Tensor:
+def fitted_map(vae: Vae, form: LatentFormat) -> Tensor:
     """`[3, channels + 1]`: the least-squares map from the latents of flat colours, and 1, to those colours."""
     colours = torch.tensor(list(product(LEVELS, repeat=3)), device=vae.device)
     side = PATCH * DOWNSCALE
@@ -101,6 +109,11 @@ class NetworkPreviewer:
             self.network = fill(empty, tensors, device, self.dtype, "the preview network")
         except CheckpointError as error:
             raise CheckpointError(f"{path.name} cannot show previews: {error}") from error
+
+    @property
+    def size(self) -> int:
+        """Bytes of its weights."""
+        return weights_size(self.network)
 
     @torch.inference_mode()
     def pixels(self, latent: Tensor) -> Tensor:

@@ -18,8 +18,3 @@ def test_rows_and_columns_are_nearly_as_many(count, rows, columns):
 def test_pictures_stand_row_by_row_and_the_rest_is_black():
     sheet = grid([plain(10), plain(20), plain(30)])
     assert [sheet[y, x, 0] for y in (0, 4) for x in (0, 6)] == [10, 20, 30, 0]
-
-
-def test_one_picture_or_unlike_ones_make_no_sheet():
-    assert grid([plain(1)]) is None
-    assert grid([plain(1), plain(1, (6, 4))]) is None

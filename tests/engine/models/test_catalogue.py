@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.models.catalogue import Catalogue
+from engine.models.catalogue import Catalogue, Folders
 from engine.names import BUILTIN_CHECKPOINT
 
 
@@ -23,7 +23,7 @@ def models(tmp_path):
 @pytest.fixture
 def catalogue(models, tmp_path):
     """Its catalogue, without a built-in model."""
-    return Catalogue(models, tmp_path / "no-builtin.safetensors")
+    return Catalogue(Folders.below(models), tmp_path / "no-builtin.safetensors")
 
 
 def test_sub_folders_come_first_and_case_does_not_count(catalogue):
@@ -33,8 +33,8 @@ def test_sub_folders_come_first_and_case_does_not_count(catalogue):
 
 def test_every_listed_name_is_found(catalogue):
     for name in catalogue.checkpoints():
-        assert catalogue.find_checkpoint(name).is_file()
-    assert catalogue.find_lora("loras.safetensors") and catalogue.find_vae("vae.safetensors")
+        assert catalogue.find("checkpoints", name).is_file()
+    assert catalogue.find("loras", "loras.safetensors") and catalogue.find("vae", "vae.safetensors")
 
 
 def test_the_listing_is_of_now(catalogue, models):
@@ -56,21 +56,21 @@ def test_the_listing_is_of_now(catalogue, models):
     ],
 )
 def test_a_name_that_leads_out_or_nowhere_is_not_found(catalogue, name):
-    assert catalogue.find_checkpoint(name) is None
+    assert catalogue.find("checkpoints", name) is None
 
 
 def test_the_built_in_model_is_listed_last_and_found(models, tmp_path):
     builtin = tmp_path / "builtin.safetensors"
     builtin.touch()
-    catalogue = Catalogue(models, builtin)
+    catalogue = Catalogue(Folders.below(models), builtin)
     assert catalogue.checkpoints()[-1] == BUILTIN_CHECKPOINT
-    assert catalogue.find_checkpoint(BUILTIN_CHECKPOINT) == builtin
+    assert catalogue.find("checkpoints", BUILTIN_CHECKPOINT) == builtin
 
 
 def test_without_a_folder_there_is_nothing(tmp_path):
-    catalogue = Catalogue(tmp_path / "none", tmp_path / "none.safetensors")
+    catalogue = Catalogue(Folders.below(tmp_path / "none"), tmp_path / "none.safetensors")
     assert catalogue.checkpoints() == catalogue.loras() == []
-    assert catalogue.find_checkpoint(BUILTIN_CHECKPOINT) is None
+    assert catalogue.find("checkpoints", BUILTIN_CHECKPOINT) is None
 
 
 def test_linked_folders_are_left_out_and_linked_files_are_not(catalogue, models, tmp_path):
@@ -79,3 +79,28 @@ def test_linked_folders_are_left_out_and_linked_files_are_not(catalogue, models,
     (models / "loras" / "folder").symlink_to(tmp_path / "elsewhere")
     (models / "loras" / "big.safetensors").symlink_to(tmp_path / "elsewhere" / "big.safetensors")
     assert catalogue.loras() == ["big.safetensors", "loras.safetensors"]
+
+
+def test_the_first_of_several_folders_wins(tmp_path):
+    for folder, names in (("one", ("a.safetensors", "b.safetensors")), ("two", ("b.safetensors", "c.safetensors"))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).touch()
+    catalogue = Catalogue(Folders({"loras": (tmp_path / "one", tmp_path / "two")}), tmp_path / "none")
+    assert catalogue.loras() == ["a.safetensors", "b.safetensors", "c.safetensors"]
+    assert catalogue.find("loras", "b.safetensors") == tmp_path / "one" / "b.safetensors"
+    assert catalogue.find("loras", "c.safetensors") == tmp_path / "two" / "c.safetensors"
+    assert catalogue.find("vae", "c.safetensors") is None
+
+
+def test_folders_survive_the_way_to_another_process(tmp_path):
+    folders = Folders.below(tmp_path)
+    assert Folders.from_json(folders.to_json()) == folders
+    assert folders["prompt_expansion"] == (tmp_path / "prompt_expansion" / "fooocus_expansion",)
+
+
+def test_a_kind_that_does_not_exist_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"lora$"):
+        Folders({"lora": (tmp_path,)})
+    with pytest.raises(ValueError, match=r"lora$"):
+        Folders({})["lora"]

@@ -6,8 +6,10 @@ from torch.nn import functional
 
 from engine.models.filling import CheckpointError
 from engine.models.vae import Vae
-from engine.sampling.latent_format import PLAYGROUND, SD15, SDXL
+from engine.sampling.latent_format import PLAYGROUND, SD15, SDXL, LatentFormat
 from engine.sampling.previews import ApproximateDecoder, NetworkPreviewer, Previewer, fitted_map, network_file
+
+UNSCALED = LatentFormat(1.0)
 
 
 class LinearVae:
@@ -27,7 +29,7 @@ def test_the_fit_finds_a_linear_vae_exactly():
     vae = LinearVae()
     colours = torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
     latents = colours @ vae.matrix.t() + vae.offset
-    seen = torch.cat([latents, torch.ones(5, 1)], dim=1) @ fitted_map(vae).t()
+    seen = torch.cat([latents, torch.ones(5, 1)], dim=1) @ fitted_map(vae, UNSCALED).t()
     assert torch.allclose(seen, colours, atol=1e-5)
 
 
@@ -36,7 +38,7 @@ def test_a_preview_shows_the_latents_colours_at_a_quarter_of_the_side():
     picture = torch.zeros(1, 3, 96, 128)
     picture[:, 0, :, :64] = 1
     picture[:, 2, :, 64:] = 1
-    seen = Previewer(vae).pixels(vae.encode_mean(picture))
+    seen = Previewer(vae, UNSCALED).pixels(vae.encode_mean(picture))
     assert (seen.shape, seen.dtype) == ((24, 32, 3), torch.uint8)
     assert seen[12, 4].tolist() in ([255, 0, 0], [254, 0, 0])
     assert seen[12, 28].tolist() in ([0, 0, 255], [0, 0, 254])
@@ -45,9 +47,9 @@ def test_a_preview_shows_the_latents_colours_at_a_quarter_of_the_side():
 def test_the_fit_is_the_same_every_time(pipeline, tmp_path):
     from engine.models.checkpoint import load_checkpoint
 
-    vae = load_checkpoint(pipeline.store.builtin, torch.device("cpu")).vae
+    vae = load_checkpoint(pipeline.store.catalogue.builtin, torch.device("cpu")).vae
     assert isinstance(vae, Vae)
-    assert torch.equal(fitted_map(vae), fitted_map(vae))
+    assert torch.equal(fitted_map(vae, UNSCALED), fitted_map(vae, UNSCALED))
 
 
 def test_the_map_of_a_vae_is_fitted_in_model_space():

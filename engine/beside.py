@@ -1,0 +1,34 @@
+"""Work beside the drawing on a GPU: looked at, decoded and copied on a stream of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+class Beside:
+    """A stream for another thread than the one that draws; without a GPU there is nothing to part."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def mark(self) -> torch.cuda.Event | None:
+        """The point that the drawing's stream has come to."""
+        if self._stream is None:
+            return None
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    @contextmanager
+    def since(self, mark: torch.cuda.Event | None) -> Iterator[None]:
+        """Whatever is computed inside waits for the mark, and for nothing that was drawn after it."""
+        if self._stream is None or mark is None:
+            yield
+            return
+        with torch.cuda.stream(self._stream):
+            self._stream.wait_event(mark)
+            yield

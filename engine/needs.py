@@ -1,0 +1,108 @@
+"""Which model files a request needs besides its checkpoint, and for what. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from engine.goals import Goals, goals_of
+from engine.names import NO_MODEL, PERFORMANCES, VAE_OF_CHECKPOINT
+from engine.params import GenerateParams
+
+UPSCALER = "fooocus_upscaler_s409985e5.bin"
+INPAINT_HEAD = "fooocus_inpaint_head.pth"
+INPAINT_PATCHES = {
+    "v1": "inpaint.fooocus.patch",
+    "v2.5": "inpaint_v25.fooocus.patch",
+    "v2.6": "inpaint_v26.fooocus.patch",
+}
+CANNY = "control-lora-canny-rank128.safetensors"
+CPDS = "fooocus_xl_cpds_128.safetensors"
+CLIP_VISION = "clip_vision_vit_h.safetensors"
+IMAGE_PROMPT_NEGATIVE = "fooocus_ip_negative.safetensors"
+IMAGE_PROMPT = "ip-adapter-plus_sdxl_vit-h.bin"
+FACE_PROMPT = "ip-adapter-plus-face_sdxl_vit-h.bin"
+FACE_DETECTOR = "detection_Resnet50_Final.pth"
+SAFETY_CHECKER = "stable-diffusion-safety-checker.bin"
+GROUNDING_DINO = "groundingdino_swint_ogc.pth"
+SAM = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
+
+
+@dataclass(frozen=True)
+class Need:
+    """A model file by kind of folder and name; `member` is the request's member that asks for it."""
+
+    kind: str
+    name: str
+    member: str
+
+
+def needs(params: GenerateParams, *, builtin: bool) -> list[Need]:
+    """The files, each once.
+
+    The built-in model brings its own parts for everything that is trained for one model, and for what it can do
+    without; only what the request names counts then.
+    """
+    found = list(_named(params))
+    if not builtin:
+        mode = PERFORMANCES[params.performance_selection]
+        if mode.lora:
+            found.append(Need("loras", mode.lora, "performance_selection"))
+        found += _of_goals(params, goals_of(params))
+    found += _masks(goals_of(params))
+    if params.black_out_nsfw:
+        found.append(Need("safety_checker", SAFETY_CHECKER, "black_out_nsfw"))
+    return list({(need.kind, need.name): need for need in reversed(found)}.values())[::-1]
+
+
+def _named(params: GenerateParams) -> Iterator[Need]:
+    """The files that the request calls by name."""
+    if params.refiner_model_name not in (NO_MODEL, params.base_model_name):
+        yield Need("checkpoints", params.refiner_model_name, "refiner_model_name")
+    if params.vae_name != VAE_OF_CHECKPOINT:
+        yield Need("vae", params.vae_name, "vae_name")
+    for lora in params.loras:
+        if lora.enabled and lora.model_name != NO_MODEL:
+            yield Need("loras", lora.model_name, "loras")
+
+
+def _of_goals(params: GenerateParams, goals: Goals) -> Iterator[Need]:
+    """The files behind what is done with the request's pictures."""
+    if goals.upscale:
+        yield Need("upscale_models", UPSCALER, "uov_method")
+    if goals.enhance_uov and params.enhance_uov_method.startswith("Upscale"):
+        yield Need("upscale_models", UPSCALER, "enhance_uov_method")
+    if goals.inpaint:
+        yield from _inpaint(params.inpaint_engine, "inpaint_engine")
+    for step in goals.enhance_steps:
+        yield from _inpaint(step.enhance_inpaint_engine, "enhance_ctrls")
+    for prompt in goals.control:
+        yield from _control(prompt.cn_type, skip_preprocessor=params.skipping_cn_preprocessor)
+
+
+def _inpaint(engine: str, member: str) -> Iterator[Need]:
+    yield Need("upscale_models", UPSCALER, member)
+    if engine != NO_MODEL:
+        yield Need("inpaint", INPAINT_HEAD, member)
+        yield Need("inpaint", INPAINT_PATCHES[engine], member)
+
+
+def _control(kind: str, *, skip_preprocessor: bool) -> Iterator[Need]:
+    if kind in ("PyraCanny", "CPDS"):
+        yield Need("controlnet", CANNY if kind == "PyraCanny" else CPDS, "controlnet_image")
+        return
+    yield Need("clip_vision", CLIP_VISION, "controlnet_image")
+    yield Need("controlnet", IMAGE_PROMPT_NEGATIVE, "controlnet_image")
+    yield Need("controlnet", IMAGE_PROMPT if kind == "ImagePrompt" else FACE_PROMPT, "controlnet_image")
+    if kind == "FaceSwap" and not skip_preprocessor:
+        yield Need("controlnet", FACE_DETECTOR, "controlnet_image")
+
+
+def _masks(goals: Goals) -> Iterator[Need]:
+    """The files that find what is to be enhanced."""
+    for step in goals.enhance_steps:
+        if step.enhance_mask_model == "sam":
+            yield Need("sam", SAM[step.enhance_mask_sam_model], "enhance_ctrls")
+            yield Need("inpaint", GROUNDING_DINO, "enhance_ctrls")
+        else:
+            yield Need("inpaint", f"{step.enhance_mask_model}.onnx", "enhance_ctrls")

@@ -1,0 +1,53 @@
+"""The files this program knows by name."""
+
+from pathlib import PurePosixPath
+
+from engine.models.catalogue import SUFFIXES, has_suffix
+from engine.models.known_files import FILES, by_name
+from engine.names import PERFORMANCES
+from engine.needs import needs
+from tests.toy import toy_params
+
+
+def test_every_file_lies_in_a_kind_of_folder_that_lists_its_like():
+    for file in FILES:
+        assert has_suffix(PurePosixPath(file.name), SUFFIXES[file.kind]), file
+
+
+def test_addresses_are_whole_and_no_file_stands_twice():
+    assert all(file.url.startswith("https://") for file in FILES)
+    assert len({(file.kind, file.name) for file in FILES}) == len(FILES)
+
+
+def test_the_loras_of_the_fast_modes_are_known_by_the_same_address():
+    for mode in PERFORMANCES.values():
+        if mode.lora:
+            assert by_name("loras", mode.lora).url == mode.lora_url
+
+
+CONTROL = [
+    {"cn_img": "/inputs/c.png", "cn_stop": 0.5, "cn_weight": 0.6, "cn_type": kind}
+    for kind in ("ImagePrompt", "FaceSwap", "PyraCanny", "CPDS")
+]
+
+
+def test_whatever_a_feature_needs_is_known():
+    asked = {
+        "controlnet_image": CONTROL,
+        "mixing_image_prompt_and_inpaint": True,
+        "mixing_image_prompt_and_vary_upscale": True,
+        "inpaint_input_image": "/inputs/i.png",
+        "uov_input_image": "/inputs/u.png",
+        "uov_method": "Upscale (2x)",
+        "performance_selection": "Hyper-SD",
+        "black_out_nsfw": True,
+    }
+    found = needs(toy_params(**asked), builtin=False)
+    assert len(found) == 12
+    assert all(by_name(need.kind, need.name) for need in found)
+
+
+def test_the_built_in_model_needs_only_what_a_request_names():
+    lora = {"enabled": True, "model_name": "style.safetensors", "weight": 1.0}
+    asked = {"loras": [lora], "performance_selection": "Lightning", "controlnet_image": CONTROL}
+    assert [need.name for need in needs(toy_params(**asked), builtin=True)] == ["style.safetensors"]
