@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from engine.models.files import identity
 from engine.models.filling import CheckpointError, fill
 from engine.models.keys import clip_g_from_openclip
 from engine.models.unet import heads
-from engine.prompt.tokens import END, PAD_G, PAD_L, START, Chunk, Tokenizer
+from engine.prompt.embeddings import Embeddings
+from engine.prompt.tokens import (
+    EMBEDDING,
+    END,
+    PAD_G,
+    PAD_L,
+    START,
+    Chunk,
+    Tokenizer,
+    bare_name,
+    embedding_names,
+    empty_chunk,
+)
+
+log = logging.getLogger(__name__)
 
 MOST_CACHED_TEXTS = 256
 
@@ -28,10 +46,10 @@ class Conditioning:
 
 
 class Encoder:
-    """One CLIP text model, with its weights rounded to fp16 and its arithmetic in fp32."""
+    """One CLIP text model, with its weights rounded to fp16 and its arithmetic in fp32; `name` is its key in files."""
 
-    def __init__(self, module: Any, pad: int) -> None:
-        self.module, self.pad = module, pad
+    def __init__(self, name: str, module: Any, pad: int) -> None:
+        self.name, self.module, self.pad = name, module, pad
         self.layers: int = module.config.num_hidden_layers
         self.width: int = module.config.hidden_size
         self.device = next(module.parameters()).device
@@ -39,11 +57,12 @@ class Encoder:
     @torch.inference_mode()
     def states(self, chunks: Sequence[Chunk], clip_skip: int) -> tuple[Tensor, Tensor | None]:
         """The chunks' hidden states, emphasised, `[chunks, 77, width]`, and the first chunk's pooled vector if any."""
-        neutral = Chunk([START, END, *[self.pad] * 75], [1.0] * 77)
+        neutral = empty_chunk(self.pad)
         emphasised = any(weight != 1.0 for chunk in chunks for weight in chunk.weights)
         batch = [*chunks, neutral] if emphasised else list(chunks)
         ids = torch.tensor([chunk.ids for chunk in batch], device=self.device)
-        output = self.module(input_ids=ids, output_hidden_states=True)
+        with self._standing_in(batch):
+            output = self.module(input_ids=ids, output_hidden_states=True)
         hidden = output.last_hidden_state if clip_skip > self.layers else output.hidden_states[-clip_skip]
         pooled = getattr(output, "text_embeds", None)
         if emphasised:
@@ -51,6 +70,27 @@ class Encoder:
                 [_emphasised(state, hidden[-1], chunk) for state, chunk in zip(hidden[:-1], chunks, strict=True)]
             )
         return hidden, None if pooled is None else pooled[:1]
+
+    @contextmanager
+    def _standing_in(self, chunks: Sequence[Chunk]) -> Iterator[None]:
+        """Have the chunks' vectors stand where their ids' embeddings would; the library takes ids alone."""
+        placed = [(row, place, vector) for row, chunk in enumerate(chunks) for place, vector in chunk.vectors.items()]
+        if not placed:
+            yield
+            return
+        rows, places = [row for row, _, _ in placed], [place for _, place, _ in placed]
+        stack = torch.stack([vector for _, _, vector in placed]).to(self.device)
+
+        def replaced(_module: Any, _given: Any, embedded: Tensor) -> Tensor:
+            embedded = embedded.clone()
+            embedded[rows, places] = stack.to(embedded.dtype)
+            return embedded
+
+        hook = self.module.get_input_embeddings().register_forward_hook(replaced)
+        try:
+            yield
+        finally:
+            hook.remove()
 
 
 def _emphasised(state: Tensor, neutral: Tensor, chunk: Chunk) -> Tensor:
@@ -67,11 +107,13 @@ class TextEncoders:
     """Both encoders and a memory of what they have encoded."""
 
     def __init__(self, clip_l: CLIPTextModel, clip_g: CLIPTextModelWithProjection) -> None:
-        self.clip_l, self.clip_g = Encoder(clip_l, PAD_L), Encoder(clip_g, PAD_G)
+        self.clip_l, self.clip_g = Encoder("clip_l", clip_l, PAD_L), Encoder("clip_g", clip_g, PAD_G)
         self.tokenizer = Tokenizer()
+        self.embeddings = Embeddings(())
+        """What `embedding:name` in a text may mean; to be replaced as folders are known."""
         self.state: Hashable = ()
         """Which patches its weights are under; texts are remembered for each state."""
-        self._known: OrderedDict[tuple[str, int, Hashable], Conditioning] = OrderedDict()
+        self._known: OrderedDict[tuple[str, int, Hashable, Hashable], Conditioning] = OrderedDict()
 
     @classmethod
     def load(cls, clip_l: Mapping[str, Tensor], clip_g: Mapping[str, Tensor], device: torch.device) -> TextEncoders:
@@ -100,8 +142,29 @@ class TextEncoders:
         pooled = torch.stack([conditioning.pooled for conditioning in known[:top_k]]).sum(dim=0)
         return Conditioning(torch.cat([conditioning.context for conditioning in known], dim=1), pooled)
 
+    def embedding_notes(self, texts: Iterable[str]) -> list[str]:
+        """What the client should know of the embeddings these texts name: those that are ignored, in all or in part."""
+        notes: list[str] = []
+        for name in (name for text in texts for name in embedding_names(text)):
+            path = self._embedding(name)
+            if path is None:
+                notes.append(f"There is no embedding called {bare_name(name)}; it is ignored")
+                continue
+            for encoder in (self.clip_l, self.clip_g):
+                try:
+                    self.embeddings.vectors(path, encoder.name, encoder.width)
+                except CheckpointError as error:
+                    notes.append(f"{error}; it is ignored there")
+        return list(dict.fromkeys(notes))
+
+    def _embedding(self, name: str) -> Path | None:
+        """The file of an embedding as a text spells it, with the commas around it."""
+        return self.embeddings.find(name) or self.embeddings.find(bare_name(name))
+
     def _of_text(self, text: str, clip_skip: int) -> Conditioning:
-        key = (text, clip_skip, self.state)
+        named = embedding_names(text) if EMBEDDING in text else ()
+        files = tuple(identity(path) for path in map(self._embedding, named) if path)
+        key = (text, clip_skip, self.state, files)
         if key not in self._known:
             self._known[key] = self._encoded(text, clip_skip)
             if len(self._known) > MOST_CACHED_TEXTS:
@@ -110,11 +173,28 @@ class TextEncoders:
         return self._known[key]
 
     def _encoded(self, text: str, clip_skip: int) -> Conditioning:
-        states_l, _ = self.clip_l.states(self.tokenizer.chunks(text, PAD_L), clip_skip)
-        states_g, pooled = self.clip_g.states(self.tokenizer.chunks(text, PAD_G), clip_skip)
+        left, right = self._chunks(text, self.clip_l), self._chunks(text, self.clip_g)
+        # An embedding that only one encoder reads may cost that one a chunk more.
+        left += [empty_chunk(PAD_L)] * (len(right) - len(left))
+        right += [empty_chunk(PAD_G)] * (len(left) - len(right))
+        states_l, _ = self.clip_l.states(left, clip_skip)
+        states_g, pooled = self.clip_g.states(right, clip_skip)
         assert pooled is not None
         context = torch.cat([states_l, states_g], dim=-1).flatten(0, 1)[None]
         return Conditioning(context.float().cpu(), pooled.float().cpu())
+
+    def _chunks(self, text: str, encoder: Encoder) -> list[Chunk]:
+        def lookup(name: str) -> Sequence[Tensor] | None:
+            path = self.embeddings.find(name)
+            if path is None:
+                return None
+            try:
+                return list(self.embeddings.vectors(path, encoder.name, encoder.width))
+            except CheckpointError as error:
+                log.warning("%s", error)
+                return ()
+
+        return self.tokenizer.chunks(text, encoder.pad, lookup)
 
 
 def clip_config(tensors: Mapping[str, Tensor], activation: str) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import logging
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Regex
 from tokenizers import Tokenizer as LibraryTokenizer
@@ -24,6 +26,8 @@ MERGES = 49152 - 256 - 2
 START_TEXT, END_TEXT = "<|startoftext|>", "<|endoftext|>"
 START, END = 49406, 49407
 PAD_L, PAD_G = END, 0
+STAND_IN = 0
+"""The id at places that hold a vector: any but the end token's, where the pooled vector is taken."""
 CHUNK = 77
 LARGE_GROUP = 8
 EMBEDDING = "embedding:"
@@ -43,16 +47,28 @@ CJK_BLOCKS = (
 )
 
 
+Vector = Any
+"""One token's place in an embedding: a tensor `[width]`, which this module only passes on."""
+Token = int | Vector
+Lookup = Callable[[str], SequenceOf[Vector] | None]
+"""Gives the vectors of the embedding of this name: None if there is no such embedding, empty if none of it fits."""
+
+
 @dataclass(frozen=True)
 class Chunk:
-    """77 token ids, from start to padding, and their weights."""
+    """77 token ids, from start to padding, and their weights; `vectors` by place stand in for what the ids mean."""
 
     ids: list[int]
     weights: list[float]
+    vectors: dict[int, Vector] = field(default_factory=dict)
 
 
-Group = tuple[list[int], float]
+Group = tuple[list[Token], float]
 """The tokens of one word, and their weight."""
+
+
+def no_embeddings(name: str) -> None:
+    """The lookup that knows no embedding."""
 
 
 @lru_cache(maxsize=1)
@@ -96,57 +112,76 @@ def _plain(text: str) -> str:
 
 
 class Tokenizer:
-    """CLIP's tokenizer with emphasis, as both text encoders of SDXL read a prompt."""
+    """CLIP's tokenizer with emphasis and embeddings, as both text encoders of SDXL read a prompt."""
 
     def __init__(self) -> None:
         self._library = _library_tokenizer()
 
-    def chunks(self, text: str, pad: int) -> list[Chunk]:
+    def chunks(self, text: str, pad: int, lookup: Lookup = no_embeddings) -> list[Chunk]:
         """The text as chunks of 77 tokens, at least one, filled up with `pad` (`PAD_L` or `PAD_G`)."""
         full: list[Chunk] = []
-        ids, weights = [START], [1.0]
-        for group, weight in self.groups(text):
+        tokens: list[Token] = [START]
+        weights = [1.0]
+        for group, weight in self.groups(text, lookup):
             cut_anywhere = len(group) >= LARGE_GROUP
             while group:
-                room = CHUNK - 1 - len(ids)
+                room = CHUNK - 1 - len(tokens)
                 taken = group if len(group) <= room else group[:room] if cut_anywhere else []
-                ids += taken
+                tokens += taken
                 weights += [weight] * len(taken)
                 group = group[len(taken) :]
                 if group:
-                    full.append(_filled(ids, weights, pad))
-                    ids, weights = [START], [1.0]
-        return [*full, _filled(ids, weights, pad)]
+                    full.append(_filled(tokens, weights, pad))
+                    tokens, weights = [START], [1.0]
+        return [*full, _filled(tokens, weights, pad)]
 
-    def groups(self, text: str) -> list[Group]:
-        """The text's words as tokens with their weight."""
-        groups = []
-        for leaf, weight in weighted(text):
-            for word in leaf.replace("\n", " ").split(" "):
-                ids = self._ids(self._without_embedding(word))
-                if ids:
-                    groups.append((ids, weight))
-        return groups
+    def groups(self, text: str, lookup: Lookup = no_embeddings) -> list[Group]:
+        """The text's words as tokens with their weight; an embedding is a group of its own."""
+        return [(tokens, weight) for word, weight in _words(text) for tokens in self._tokens(word, lookup) if tokens]
 
-    def unknown_embeddings(self, text: str) -> list[str]:
-        """The `embedding:` names of the text that are ignored because no such embedding is known."""
-        words = (word for leaf, _ in weighted(text) for word in leaf.replace("\n", " ").split(" "))
-        return [word.removeprefix(EMBEDDING).strip(",") for word in words if word.startswith(EMBEDDING)]
-
-    def _without_embedding(self, word: str) -> str:
-        """The word itself, or what an `embedding:` word that nobody knows leaves: the commas behind its name."""
+    def _tokens(self, word: str, lookup: Lookup) -> Iterator[list[Token]]:
+        """The tokens of a word; of an `embedding:` word its vectors, then the commas behind its name."""
         if not word.startswith(EMBEDDING):
-            return word
+            yield self._ids(word)
+            return
         name = word.removeprefix(EMBEDDING)
-        log.warning("embedding %s is not known and is ignored", name.strip(","))
-        return name[len(name.rstrip(",")) :]
+        vectors, rest = lookup(name), ""
+        if vectors is None:
+            vectors, rest = lookup(bare_name(name)), name[len(name.rstrip(",")) :]
+        if vectors is None:
+            log.warning("embedding %s is not known and is ignored", bare_name(name))
+        yield list(vectors or ())
+        yield self._ids(rest)
 
-    def _ids(self, word: str) -> list[int]:
+    def _ids(self, word: str) -> list[Token]:
         """The tokens of one word."""
-        return self._library.encode(_plain(word), add_special_tokens=False).ids
+        return list(self._library.encode(_plain(word), add_special_tokens=False).ids)
 
 
-def _filled(ids: list[int], weights: list[float], pad: int) -> Chunk:
+def embedding_names(text: str) -> list[str]:
+    """The names behind `embedding:` in a text, with whatever commas cling to them."""
+    return [word.removeprefix(EMBEDDING) for word, _ in _words(text) if word.startswith(EMBEDDING)]
+
+
+def bare_name(name: str) -> str:
+    """An embedding's name without the commas that belong to the sentence around it."""
+    return name.strip(",")
+
+
+def empty_chunk(pad: int) -> Chunk:
+    """The chunk of a text without words."""
+    return _filled([START], [1.0], pad)
+
+
+def _words(text: str) -> Iterator[tuple[str, float]]:
+    for leaf, weight in weighted(text):
+        for word in leaf.replace("\n", " ").split(" "):
+            yield word, weight
+
+
+def _filled(tokens: list[Token], weights: list[float], pad: int) -> Chunk:
     """The chunk of these tokens: the end token behind them, then `pad` up to 77."""
-    padding = CHUNK - 1 - len(ids)
-    return Chunk([*ids, END, *[pad] * padding], [*weights, *[1.0] * (padding + 1)])
+    padding = CHUNK - 1 - len(tokens)
+    vectors = {place: token for place, token in enumerate(tokens) if not isinstance(token, int)}
+    ids = [STAND_IN if place in vectors else token for place, token in enumerate(tokens)]
+    return Chunk([*ids, END, *[pad] * padding], [*weights, *[1.0] * (padding + 1)], vectors)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from engine.prompt.tokens import END, PAD_G, PAD_L, START, Tokenizer
+from engine.prompt.tokens import END, PAD_G, PAD_L, STAND_IN, START, Tokenizer, embedding_names
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,37 @@ def test_an_unknown_embedding_is_ignored_with_a_warning(tokenizer, caplog):
     with caplog.at_level(logging.WARNING):
         assert ids(tokenizer, "a embedding:nice, cat") == [320, 267, 2368]
     assert "nice" in caplog.text
-    assert tokenizer.unknown_embeddings("a embedding:nice, (embedding:sub/other:1.2) cat") == ["nice", "sub/other"]
+
+
+def test_the_embeddings_a_text_names_are_known_beforehand():
+    assert embedding_names("a embedding:nice, (embedding:sub/other:1.2) cat") == ["nice,", "sub/other"]
+
+
+KNOWN = {"nice": ["v1", "v2"], "odd,name,": ["w"], "big": [f"b{n}" for n in range(80)], "wide": []}
+
+
+@pytest.mark.parametrize(
+    ("text", "ids", "vectors", "weights"),
+    [
+        ("a embedding:nice, cat", [320, STAND_IN, STAND_IN, 267, 2368], {2: "v1", 3: "v2"}, {}),
+        ("embedding:odd,name, cat", [STAND_IN, 2368], {1: "w"}, {}),
+        ("(embedding:nice:1.2) cat", [STAND_IN, STAND_IN, 2368], {1: "v1", 2: "v2"}, {1: 1.2, 2: 1.2}),
+        ("(embedding:nice)", [STAND_IN, STAND_IN], {1: "v1", 2: "v2"}, {1: 1.1, 2: 1.1}),
+        ("embedding:wide, cat", [267, 2368], {}, {}),
+    ],
+)
+def test_each_vector_of_an_embedding_takes_a_tokens_place(tokenizer, text, ids, vectors, weights):
+    (chunk,) = tokenizer.chunks(text, PAD_L, KNOWN.get)
+    assert chunk.ids == [START, *ids, END, *[PAD_L] * (75 - len(ids))]
+    assert chunk.vectors == vectors
+    assert chunk.weights == [weights.get(place, 1.0) for place in range(77)]
+
+
+def test_a_large_embedding_is_cut_as_a_long_word_is(tokenizer):
+    first, second = tokenizer.chunks("embedding:big cat", PAD_G, KNOWN.get)
+    assert (first.vectors[1], first.vectors[75], first.ids[76]) == ("b0", "b74", END)
+    assert second.vectors == {n: f"b{74 + n}" for n in range(1, 6)}
+    assert second.ids[6:8] == [2368, END]
 
 
 def test_the_prompt_stage_needs_no_torch():
