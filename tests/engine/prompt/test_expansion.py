@@ -1,0 +1,147 @@
+"""Prompt expansion by a small random GPT-2 over a list of words made here."""
+
+import json
+import math
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LogitsProcessor
+
+from engine.models.filling import CheckpointError
+from engine.prompt.expansion import CONFIG, END, MERGES, MODEL, NEVER, VOCABULARY, WORDS, Expansion
+from engine.prompt.lines import cleaned
+from engine.prompt.tokens import _byte_characters
+
+CPU = torch.device("cpu")
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+LISTED = [first + second for first in LETTERS[:12] for second in LETTERS[:12]]
+"""144 words of two letters: more than are ever kept, more than are ever added."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The five files, with GPT-2's bytes first in the vocabulary and one token for each listed word."""
+    folder = tmp_path_factory.mktemp("expansion")
+    merges = [f"Ġ {letter}" for letter in LETTERS[:12]] + [f"Ġ{word[0]} {word[1]}" for word in LISTED]
+    pieces = [*_byte_characters(), *(merge.replace(" ", "") for merge in merges), END]
+    (folder / VOCABULARY).write_text(json.dumps({piece: place for place, piece in enumerate(pieces)}))
+    (folder / MERGES).write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+    (folder / WORDS).write_text("\n".join([*(word.upper() for word in LISTED), "", "notoneoken"]) + "\n")
+    sizes = {"n_layer": 2, "n_embd": 16, "n_head": 2, "n_positions": 160, "vocab_size": len(pieces)}
+    ends = {name: len(pieces) - 1 for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    config = GPT2Config(**sizes, **ends)
+    (folder / CONFIG).write_text(json.dumps({**sizes, **ends, "model_type": "gpt2", "n_ctx": 160}))
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(std=0.4)
+    masks = {f"transformer.h.{layer}.attn.bias": torch.ones(1, 1, 160, 160) for layer in range(2)}
+    torch.save({**model.state_dict(), **masks}, folder / MODEL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expansion(folder):
+    return Expansion.load(folder, CPU)
+
+
+class OnlyListed(LogitsProcessor):
+    """The rule of the words, written anew for the library's own loop."""
+
+    def __init__(self, expansion):
+        self.listed = [expansion.tokenizer.token_to_id(f"Ġ{word}") for word in LISTED]
+        self.comma = expansion.tokenizer.token_to_id(",")
+
+    def __call__(self, input_ids, scores):
+        allowed = (set(self.listed) - set(input_ids[0].tolist())) | {self.comma}
+        bias = [0.0 if token in allowed else NEVER for token in range(scores.shape[-1])]
+        return scores + torch.tensor(bias)
+
+
+def of_the_librarys_loop(expansion, text, seed):
+    """The same draws by `generate`, from the global generator."""
+    ids = expansion.tokenizer.encode(cleaned(text) + ",").ids
+    given = torch.tensor([ids])
+    torch.manual_seed(seed)
+    drawn = expansion.model.generate(
+        given,
+        attention_mask=torch.ones_like(given),
+        do_sample=True,
+        top_k=100,
+        max_new_tokens=75 * math.ceil(len(ids) / 75) - len(ids),
+        logits_processor=[OnlyListed(expansion)],
+    )
+    return cleaned(expansion.tokenizer.decode(drawn[0].tolist()))
+
+
+@pytest.mark.parametrize("seed", [0, 12345, 2**32 - 1])
+def test_words_are_drawn_as_the_librarys_sampling_draws_them(expansion, seed):
+    assert expansion.expand("a red cat", seed) == of_the_librarys_loop(expansion, "a red cat", seed)
+
+
+def test_a_seed_counts_modulo_two_to_the_32(expansion):
+    assert expansion.expand("a cat", 2**32 + 5) == expansion.expand("a cat", 5) != expansion.expand("a cat", 6)
+
+
+def test_the_global_generator_is_left_alone(expansion):
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    expansion.expand("a cat", 1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_only_listed_words_are_added_each_once(expansion):
+    text = expansion.expand("xy ab, zz", 7)
+    assert text.startswith("xy ab, zz,")
+    added = text.removeprefix("xy ab, zz").replace(",", " ").split()
+    assert set(added) <= set(LISTED) - {"ab"} and len(set(added)) == len(added) > 20
+
+
+def test_the_text_is_filled_up_to_whole_chunks(expansion):
+    for text in ("a cat", "q" * 80):
+        before = len(expansion.tokenizer.encode(text + ",").ids)
+        after = expansion._continued(expansion.tokenizer.encode(text + ",").ids, -before % 75, 1)
+        assert len(after) % 75 == 0
+
+
+@pytest.mark.parametrize(("text", "expected"), [("", ""), ("q" * 74, "q" * 74), ("q" * 160, "q" * 160)])
+def test_nothing_is_added_to_nothing_to_a_full_chunk_or_beyond_the_models_reach(expansion, text, expected):
+    assert expansion.expand(text, 1) == expected
+
+
+def test_a_prompt_the_last_chunk_of_which_is_beyond_reach_is_filled_as_far_as_it_goes(expansion):
+    text = expansion.expand("q" * 151, 1)
+    assert text.startswith("q" * 151 + ",") and len(text) > 152
+
+
+def test_spaces_before_marks_are_closed_up_as_decoding_does(expansion):
+    assert expansion.expand("it 's a cat , red !", 1).startswith("it's a cat, red!,")
+
+
+def test_logits_that_equal_the_hundredth_stay(expansion):
+    from engine.prompt.expansion import _largest
+
+    scores = torch.tensor([3.0, 1.0, 1.0, 0.0])
+    assert _largest(scores, 2).tolist() == [3, 1, 1, -math.inf]
+
+
+def test_its_size_is_that_of_its_weights_the_table_counted_once(expansion, folder):
+    table = expansion.model.transformer.wte.weight
+    assert expansion.model.lm_head.weight is table
+    assert expansion.size == sum(weight.nbytes for weight in expansion.model.parameters())
+
+
+def test_missing_files_are_told(folder, tmp_path):
+    assert Expansion.missing(folder) == []
+    assert Expansion.missing(tmp_path) == [MODEL, CONFIG, VOCABULARY, MERGES, WORDS]
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin, config\.json"):
+        Expansion.load(tmp_path, CPU)
+
+
+def test_unfit_files_are_told(folder, tmp_path):
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    torch.save({"transformer.wte.weight": torch.zeros(3, 3)}, tmp_path / MODEL)
+    with pytest.raises(CheckpointError, match="Prompt expansion cannot use"):
+        Expansion.load(tmp_path, CPU)
