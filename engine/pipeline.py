@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from engine.job import Emit, Job, Skipped, Stopped
 from engine.models.catalogue import BUILTIN, Catalogue, Folders
 from engine.models.hashes import HashCache
 from engine.models.text_encoders import TextEncoders
+from engine.names import EXPANSION_STYLE
 from engine.outbox import Outbox
 from engine.params import GenerateParams
 from engine.plan import plan_for
@@ -78,7 +80,7 @@ class Pipeline:
         with job.timed("load"):
             models = self.store.models(job, pictures[0].loras)
         job.tell(Progress.PROMPTS, "Processing prompts ...")
-        job.note(*left_out(pictures))
+        pictures = self._expanded(job, pictures)
         texts = encoded(job, models.checkpoint.text_encoders, pictures)
         canvas = Canvas(whole_latent_pixels(job.params.size), job.plan.steps(), attachments=attachments_of(job.params))
         job.note(*resampled(canvas.size, models.most_pixels))
@@ -87,6 +89,23 @@ class Pipeline:
             for number, (picture, conditioning) in enumerate(zip(pictures, texts, strict=True), 1)
         ]
         self._add_grid(job, models, canvas, pictures, [picture for picture in drawn if picture is not None])
+
+    def _expanded(self, job: Job, pictures: list[PictureTexts]) -> list[PictureTexts]:
+        """The pictures' texts with the words that Fooocus V2 adds, where it is asked for and its model is there."""
+        if not any(picture.expand for picture in pictures):
+            return pictures
+        with job.timed("load"):
+            expansion = self.store.expansion()
+        if expansion is None:
+            job.note("Prompt expansion (Fooocus V2) is off: its model is not installed")
+            return [replace(picture, expand=False) for picture in pictures]
+        percent, told = job.progress.next(), []
+        with job.timed("text"):
+            for number, picture in enumerate(pictures, 1):
+                job.stop_if_asked()
+                job.tell(percent, f"Preparing Fooocus text #{number} ...")
+                told.append(picture.expanded(expansion.expand(picture.prompt_line, picture.seed)))
+        return told
 
     def _draw_one(
         self, job: Job, models: Models, canvas: Canvas, number: int, picture: PictureTexts, texts: Texts
@@ -126,6 +145,7 @@ def encoded(job: Job, encoders: TextEncoders, pictures: list[PictureTexts]) -> l
         for number, picture in enumerate(pictures, 1):
             job.stop_if_asked()
             job.tell(percent, f"Encoding the prompt of image {number}/{count} ...")
+            job.note(*encoders.embedding_notes([*picture.positive, *picture.negative]))
             positive.append(encoders.encode(picture.positive, picture.positive_top_k, clip_skip))
         percent = job.progress.next()
         if unguided(job.params.guidance_scale):
@@ -157,17 +177,11 @@ def generation_of(job: Job, models: Models, canvas: Canvas, picture: PictureText
         negative_prompt=picture.negative_prompt,
         positive_texts=tuple(picture.positive),
         negative_texts=tuple(picture.negative),
-        styles=tuple(picture.styles),
+        styles=((EXPANSION_STYLE,) if picture.expand else ()) + tuple(picture.styles),
+        prompt_expansion=picture.expansion,
         base_model=models.file,
         refiner_model=models.refiner_file,
         vae=models.vae_name,
         loras=models.loras,
         notes=tuple(job.notes),
     )
-
-
-def left_out(pictures: list[PictureTexts]) -> list[str]:
-    """What the texts of the pictures ask for and is not there."""
-    if any(picture.expand for picture in pictures):
-        return ["Prompt expansion (Fooocus V2) is off: its model is not installed"]
-    return []

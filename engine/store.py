@@ -22,6 +22,8 @@ from engine.models.refiner import Refiner, load_refiner
 from engine.models.residency import Residency
 from engine.models.vae import Vae
 from engine.names import BUILTIN_CHECKPOINT, NO_MODEL, VAE_OF_CHECKPOINT
+from engine.prompt.embeddings import Embeddings
+from engine.prompt.expansion import Expansion
 from engine.prompt.lora_tags import NamedLora, all_loras
 from engine.sampling.latent_format import latent_format
 from engine.sampling.previews import NetworkPreviewer, Previewer, Sight, network_file
@@ -138,9 +140,18 @@ class Store:
         """The checkpoint's file."""
         return self.catalogue.builtin if job.task.checkpoint is None else Path(job.task.checkpoint)
 
+    def expansion(self) -> Expansion | None:
+        """The model that expands prompts, or None where its files are not there."""
+        folders = self.catalogue.folders["prompt_expansion"]
+        folder = next((folder for folder in folders if not Expansion.missing(folder)), None)
+        if folder is None:
+            return None
+        return self.residency.get(("expansion", str(folder)), lambda: Expansion.load(folder, self.device))
+
     def _base(self, path: Path) -> Base:
         def load() -> Base:
             checkpoint = load_checkpoint(path, self.device)
+            checkpoint.text_encoders.embeddings = Embeddings(self.catalogue.folders["embeddings"])
             return Base(checkpoint, PatchedModel(checkpoint.unet, checkpoint.text_encoders))
 
         return self.residency.get(("base", identity(path)), load, _bytes(path))

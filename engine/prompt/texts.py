@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from engine.names import EXPANSION_STYLE, NO_MODEL, PERFORMANCES, RANDOM_STYLE
@@ -22,7 +22,7 @@ class PictureTexts:
     `negative_top_k` are summed (an expansion's text comes after them). `styles` are the selected ones without the
     expansion's name, random ones resolved. `prompt` and `negative_prompt` are what to write down: wildcards resolved,
     no style text. `prompt_line` is the first line of it, which expansion starts from. `loras` are those the prompt's
-    tags name, as (file, weight).
+    tags name, as (file, weight). `expand` says whether expansion is asked for, `expansion` what it gave.
     """
 
     seed: int
@@ -36,6 +36,11 @@ class PictureTexts:
     prompt_line: str
     expand: bool
     loras: list[NamedLora]
+    expansion: str = ""
+
+    def expanded(self, text: str) -> PictureTexts:
+        """The texts with an expansion of the prompt, which is encoded like them but not counted in the pooled sum."""
+        return replace(self, positive=[*self.positive, text], expansion=text)
 
 
 def picture_texts(
