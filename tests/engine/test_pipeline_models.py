@@ -15,6 +15,7 @@ from engine.models.catalogue import Folders
 from engine.models.filling import CheckpointError
 from engine.models.hashes import HashCache
 from engine.pipeline import Pipeline
+from tests.expansion_files import expansion_files
 from tests.toy import toy_checkpoint, toy_draw
 
 LORA_BASE = "lora_unet_middle_block_1_transformer_blocks_0_attn2_to_v"
@@ -24,7 +25,7 @@ LORA_BASE = "lora_unet_middle_block_1_transformer_blocks_0_attn2_to_v"
 def models(tmp_path_factory):
     """A models folder: two checkpoints, LoRAs, a VAE."""
     folder = tmp_path_factory.mktemp("models")
-    for kind in ("checkpoints", "loras/sub", "vae"):
+    for kind in ("checkpoints", "loras/sub", "vae", "embeddings"):
         (folder / kind).mkdir(parents=True)
     toy_checkpoint(folder / "checkpoints" / "base.safetensors")
     toy_checkpoint(folder / "checkpoints" / "second.safetensors", seed=5)
@@ -33,6 +34,9 @@ def models(tmp_path_factory):
     save_file(lora(3), folder / "loras" / "sdxl_lightning_4step_lora.safetensors")
     vae = {name: tensor for name, tensor in random_weights(SIZES["tiny"], seed=9) if name.startswith(keys.VAE)}
     save_file(vae, folder / "vae" / "other.safetensors")
+    width = {"clip_l": SIZES["tiny"].clip_l[0], "clip_g": SIZES["tiny"].clip_g[0]}
+    save_file({part: torch.ones(2, wide) for part, wide in width.items()}, folder / "embeddings" / "bright.safetensors")
+    expansion_files(folder / "prompt_expansion" / "fooocus_expansion")
     return folder
 
 
@@ -123,6 +127,26 @@ def test_another_vae_decodes_the_same_latent(drawn):
     plain, _, _, _ = drawn()
     other, _, told, _ = drawn(vae_name="other.safetensors")
     assert not np.array_equal(plain, other) and told["vae"] == "other"
+
+
+def test_an_embedding_stands_for_its_word(drawn):
+    plain, _, _, _ = drawn(prompt="a red cat")
+    bright, ended, _, _ = drawn(prompt="a red embedding:bright cat")
+    assert not np.array_equal(plain, bright) and ended.notes == []
+    ignored, ended, _, _ = drawn(prompt="a red embedding:gone cat")
+    assert np.array_equal(plain, ignored)
+    assert ended.notes == ["There is no embedding called gone; it is ignored"]
+
+
+def test_an_expansion_adds_words_that_the_metadata_tell(drawn):
+    plain, _, _, _ = drawn()
+    expanded, ended, told, heard = drawn(style_selections=["Fooocus V2"])
+    assert not np.array_equal(plain, expanded) and ended.notes == []
+    assert told["prompt_expansion"].startswith("a red cat, ") and told["styles"] == "['Fooocus V2']"
+    assert told["full_prompt"] == ["a red cat", told["prompt_expansion"]]
+    assert any(isinstance(event, Progressed) and "Fooocus text #1" in event.message for event in heard)
+    again, _, _, _ = drawn(style_selections=["Fooocus V2"])
+    assert np.array_equal(expanded, again)
 
 
 @pytest.mark.parametrize(

@@ -1,44 +1,23 @@
 """Prompt expansion by a small random GPT-2 over a list of words made here."""
 
-import json
 import math
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LogitsProcessor
+from transformers import LogitsProcessor
 
 from engine.models.filling import CheckpointError
-from engine.prompt.expansion import CONFIG, END, MERGES, MODEL, NEVER, VOCABULARY, WORDS, Expansion
+from engine.prompt.expansion import CONFIG, MERGES, MODEL, NEVER, VOCABULARY, WORDS, Expansion
 from engine.prompt.lines import cleaned
-from engine.prompt.tokens import _byte_characters
+from tests.expansion_files import LISTED, expansion_files
 
 CPU = torch.device("cpu")
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-LISTED = [first + second for first in LETTERS[:12] for second in LETTERS[:12]]
-"""144 words of two letters: more than are ever kept, more than are ever added."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The five files, with GPT-2's bytes first in the vocabulary and one token for each listed word."""
-    folder = tmp_path_factory.mktemp("expansion")
-    merges = [f"Ġ {letter}" for letter in LETTERS[:12]] + [f"Ġ{word[0]} {word[1]}" for word in LISTED]
-    pieces = [*_byte_characters(), *(merge.replace(" ", "") for merge in merges), END]
-    (folder / VOCABULARY).write_text(json.dumps({piece: place for place, piece in enumerate(pieces)}))
-    (folder / MERGES).write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
-    (folder / WORDS).write_text("\n".join([*(word.upper() for word in LISTED), "", "notoneoken"]) + "\n")
-    sizes = {"n_layer": 2, "n_embd": 16, "n_head": 2, "n_positions": 160, "vocab_size": len(pieces)}
-    ends = {name: len(pieces) - 1 for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    config = GPT2Config(**sizes, **ends)
-    (folder / CONFIG).write_text(json.dumps({**sizes, **ends, "model_type": "gpt2", "n_ctx": 160}))
-    torch.manual_seed(0)
-    model = GPT2LMHeadModel(config)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.normal_(std=0.4)
-    masks = {f"transformer.h.{layer}.attn.bias": torch.ones(1, 1, 160, 160) for layer in range(2)}
-    torch.save({**model.state_dict(), **masks}, folder / MODEL)
-    return folder
+    """The files of an expansion."""
+    return expansion_files(tmp_path_factory.mktemp("expansion"))
 
 
 @pytest.fixture(scope="module")
