@@ -20,7 +20,7 @@ from gevent import socket
 from gevent.pywsgi import WSGIServer
 
 import fooocus_flask
-from fooocus_flask import presets
+from fooocus_flask import folders, presets
 
 DEFAULT_WEBUI_PORT = "7865"
 BACKLOG = 512
@@ -230,9 +230,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     try:
         settings = overrides(args, os.environ)
-        sock = listener(args.listen, api_port(args.port, os.environ))
         app = checked(fooocus_flask.create_app(**settings))
-    except (StartError, presets.PresetError) as error:
+        sock = listener(args.listen, api_port(args.port, os.environ))
+    except (StartError, folders.ConfigError, presets.PresetError) as error:
         print(f"wsgi.py: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     print(greeting(args.listen, sock.getsockname()[1], key=bool(app.config["API_KEY"])), flush=True)

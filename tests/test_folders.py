@@ -1,0 +1,63 @@
+"""Where models lie: the installation's own folders, or those an existing Fooocus names."""
+
+import json
+import logging
+
+import pytest
+
+from fooocus_flask import folders, launcher
+
+
+@pytest.fixture
+def places(make_app, tmp_path):
+    """The folders of an application beside whose state this `config.txt` lies."""
+
+    def settle(config=None):
+        if config is not None:
+            (tmp_path / "instance").mkdir(exist_ok=True)
+            text = config if isinstance(config, str) else json.dumps(config)
+            (tmp_path / "instance" / "config.txt").write_text(text)
+        return folders.of(make_app())
+
+    return settle
+
+
+def test_without_a_word_they_lie_below_the_models_folder(places, models, tmp_path):
+    found = places()
+    assert found["loras"] == (models / "loras",)
+    assert found["wildcards"] == (tmp_path / "instance" / "wildcards",)
+
+
+def test_a_config_txt_names_one_or_several(places, tmp_path):
+    for name in ("one", "two", "instance/near"):
+        (tmp_path / name).mkdir(parents=True)
+    several = [str(tmp_path / "one"), str(tmp_path / "two")]
+    found = places({"path_checkpoints": several, "path_vae": "near", "default_model": "x.safetensors"})
+    assert found["checkpoints"] == (tmp_path / "one", tmp_path / "two")
+    assert found["vae"] == (tmp_path / "instance" / "near",)
+
+
+def test_the_environment_goes_before_the_file(places, tmp_path, monkeypatch):
+    for name in ("file", "environment"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("path_loras", str(tmp_path / "environment"))
+    assert places({"path_loras": str(tmp_path / "file")})["loras"] == (tmp_path / "environment",)
+
+
+def test_a_folder_that_is_not_there_is_told_and_the_usual_one_taken(places, models, caplog):
+    with caplog.at_level(logging.WARNING, "fooocus_flask"):
+        assert places({"path_loras": "/nowhere/loras"})["loras"] == (models / "loras",)
+    assert "path_loras names the folder /nowhere/loras, which is not there" in caplog.text
+
+
+@pytest.mark.parametrize(("text", "told"), [('{"path_loras": "C:\\models"}', "no JSON"), ("[]", "JSON object")])
+def test_a_file_that_is_none_stops_the_start_with_a_reason(places, text, told):
+    with pytest.raises(folders.ConfigError, match=told):
+        places(text)
+
+
+def test_the_command_line_tells_the_reason(tmp_path, capsys):
+    (tmp_path / "config.txt").write_text("nothing")
+    with pytest.raises(SystemExit):
+        launcher.main(["--instance", str(tmp_path), "--port", "0"])
+    assert "config.txt is no JSON" in capsys.readouterr().err
