@@ -42,8 +42,6 @@ class Canvas:
     latent: Tensor | None = None
     """In VAE space; None: from noise alone."""
     denoise: float = 1.0
-    tiled: bool = False
-    """Whether the picture is decoded in tiles."""
     blend: Blend | None = None
     attachments: Sequence[Attachment] = field(default=())
 
@@ -77,7 +75,7 @@ class Studio:
         job.steps_done += canvas.steps.count
         return Sampled(at_full_size(sampled.latent, canvas.size), sampled.whose)
 
-    def decoded(self, job: Job, models: Models, canvas: Canvas, sampled: Sampled) -> Future[codecs.Pixels]:
+    def decoded(self, job: Job, models: Models, sampled: Sampled) -> Future[codecs.Pixels]:
         """The picture of a clean latent, decoded beside the drawing of the next.
 
         Its failure, and an `ArithmeticError` for a latent that is no numbers, are raised by a later call on the outbox.

@@ -26,9 +26,8 @@ class Draw(Message):
 
     `params` is `GenerateParams.to_dict()`; `outputs` holds an absolute path for each picture it may give, extension
     included; `checkpoint` is the checkpoint's path, or None for the built-in model; `notes` are remarks made before
-    the engine saw the task (a missing LoRA left out, say), repeated in `Ended`. `pictures` tells where the pictures
-    that the parameters name lie on this machine, `downloads` which model files to fetch first, as (kind, name);
-    `log` whether the day's log page is kept.
+    the engine saw the task (a missing LoRA left out, say), repeated in `Ended`; `log` tells whether the day's log page
+    is kept.
     """
 
     task_id: str
@@ -36,8 +35,6 @@ class Draw(Message):
     outputs: list[str]
     checkpoint: str | None = None
     notes: list[str] = field(default_factory=list)
-    pictures: dict[str, str] = field(default_factory=dict)
-    downloads: list[list[str]] = field(default_factory=list)
     log: bool = True
 
 

@@ -17,7 +17,7 @@ from engine.progress import Progress
 
 Emit = Callable[[Message], None]
 
-STAGES = ("download", "load", "text", "images", "sampling", "decode", "save")
+STAGES = ("load", "text", "sampling", "decode", "save")
 
 
 class Stopped(Exception):

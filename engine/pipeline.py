@@ -122,7 +122,7 @@ class Pipeline:
             job.note(f"Image {number} was skipped")
             return None
         job.tell(job.progress.at(job.steps_done), f"Saving image {number}/{count} to system ...")
-        pixels = self.studio.decoded(job, models, canvas, sampled)
+        pixels = self.studio.decoded(job, models, sampled)
         self.saver.save(job, Finished(pixels, picture.seed, generation_of(job, models, canvas, picture)))
         return pixels
 

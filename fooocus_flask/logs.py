@@ -13,7 +13,7 @@ from fooocus_flask import signals
 from fooocus_flask.tables import Task
 
 PACKAGE = "fooocus_flask"
-STAGES = ("download", "load", "text", "images", "sampling", "decode", "save")
+STAGES = ("load", "text", "sampling", "decode", "save")
 
 log = logging.getLogger(f"{PACKAGE}.task")
 
