@@ -1,0 +1,166 @@
+"""Pictures that come in: any usual file as 8-bit RGB or RGBA, upright; masks as the area they mean. No torch.
+
+Decoding takes its time: never on the hub. What the bytes are is found in the bytes, not in a name or a header.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageOps,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from engine.images import codecs
+
+MOST_BYTES = 20_000_000
+MOST_PIXELS = 50_000_000
+
+ENDINGS = {
+    PngImagePlugin.PngImageFile.format: "png",
+    JpegImagePlugin.JpegImageFile.format: "jpg",
+    MpoImagePlugin.MpoImageFile.format: "jpg",
+    WebPImagePlugin.WebPImageFile.format: "webp",
+    GifImagePlugin.GifImageFile.format: "gif",
+    BmpImagePlugin.BmpImageFile.format: "bmp",
+    TiffImagePlugin.TiffImageFile.format: "tiff",
+    AvifImagePlugin.AvifImageFile.format: "avif",
+}
+"""The kinds of file that are read, with the ending each is kept under."""
+
+OPENED = tuple(kind for kind in ENDINGS if kind != MpoImagePlugin.MpoImageFile.format)  # that one comes as a JPEG
+
+MEDIA_TYPES = codecs.MEDIA_TYPES | {kind: f"image/{kind}" for kind in ("gif", "bmp", "tiff", "avif")}
+
+DEEP = 65535
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+PLAIN_MODES = ("RGB", "RGBA", "L", "LA", "P", "1")
+
+Pixels = NDArray[np.uint8]
+"""`[height, width, 3]` RGB, or `[height, width, 4]` RGBA with colours not multiplied by alpha."""
+
+Mask = NDArray[np.uint8]
+"""`[height, width]`: above 127 what is drawn anew."""
+
+
+class UnreadablePicture(ValueError):
+    """The bytes are no picture that can be used; the text says why."""
+
+
+def ending(data: bytes) -> str:
+    """The ending that fits this picture's kind, once it is decoded in full.
+
+    Raises:
+        UnreadablePicture: it is none of the kinds, damaged, cut short, or too large.
+    """
+    return ENDINGS[str(_loaded(data)[1])]
+
+
+def read(source: Path | bytes) -> Pixels:
+    """The picture, turned as its orientation says; of an animation the first frame. RGBA where it has transparency.
+
+    Raises:
+        UnreadablePicture: see `ending`.
+        OSError: there is no such file.
+    """
+    return np.array(_eight_bit(_upright(_loaded(_bytes(source))[0])))
+
+
+def read_mask(source: Path | bytes) -> Mask:
+    """The mask that a picture means (image-inputs.md section 4.1): its first channel, and white where its mean is light.
+
+    Greys of at most 127 stay: they widen what an area sees, and are not drawn anew. Alpha counts in the mean.
+
+    Raises:
+        UnreadablePicture: see `ending`.
+        OSError: there is no such file.
+    """
+    pixels = read(source)
+    light = pixels.mean(axis=2, dtype=np.float32) > 127
+    return np.where(light, 255, pixels[:, :, 0]).astype(np.uint8)
+
+
+def convert(path: Path, output_format: str) -> bytes:
+    """A picture's file in another format, whatever kind and mode it has; metadata is kept where the kind carries it.
+
+    Raises:
+        UnreadablePicture: see `ending`.
+        KeyError: no such format.
+    """
+    data = path.read_bytes()
+    image, kind = _loaded(data)
+    if kind in ("PNG", "JPEG", "WEBP") and image.mode in PLAIN_MODES:
+        return codecs.convert(data, output_format)
+    plain = io.BytesIO()
+    _eight_bit(_upright(image)).save(plain, "PNG", compress_level=1, exif=b"")
+    return codecs.convert(plain.getvalue(), output_format)
+
+
+def _bytes(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else source.read_bytes()
+
+
+def _loaded(data: bytes) -> tuple[Image.Image, str | None]:
+    """The decoded first frame, and its kind."""
+    if len(data) > MOST_BYTES:
+        raise UnreadablePicture(f"the picture has {len(data)} bytes, more than {MOST_BYTES}")
+    try:
+        image = Image.open(io.BytesIO(data), formats=OPENED)
+        if image.width * image.height > MOST_PIXELS:
+            raise UnreadablePicture(f"the picture has {image.width}×{image.height} pixels, more than {MOST_PIXELS}")
+        image.load()
+    except UnreadablePicture:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnreadablePicture(f"the picture has more than {MOST_PIXELS} pixels") from error
+    except Image.UnidentifiedImageError as error:
+        kinds = ", ".join(sorted(set(ENDINGS.values())))
+        raise UnreadablePicture(f"this is no picture of a kind that can be read: {kinds}") from error
+    except Exception as error:  # decoders of broken files fail in every way there is
+        raise UnreadablePicture(f"the picture is damaged or cut short: {error}") from error
+    if image.mode == "F" or (image.mode == "I" and not _is_deep(image)):
+        raise UnreadablePicture("the picture's samples are no whole numbers of at most 16 bits; save it with 8 or 16")
+    return image, image.format
+
+
+def _is_deep(image: Image.Image) -> bool:
+    low, high = image.getextrema()
+    return bool(low >= 0 and high <= DEEP)  # type: ignore[operator]
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # an orientation that cannot be read is none
+        return image
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """The picture as RGB or RGBA; 16 bits are scaled down, not cut off."""
+    if image.mode in DEEP_MODES:
+        return _scaled_down(image)
+    if image.mode in ("RGBa", "La"):
+        image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _scaled_down(image: Image.Image) -> Image.Image:
+    deep = np.asarray(image).astype(np.int64)
+    grey = Image.fromarray(((deep * 255 + DEEP // 2) // DEEP).astype(np.uint8))
+    clear = image.info.get("transparency")
+    if not isinstance(clear, int):
+        return grey.convert("RGB")
+    grey.putalpha(Image.fromarray(np.where(deep == clear, 0, 255).astype(np.uint8)))
+    return grey.convert("RGBA")
