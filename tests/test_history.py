@@ -166,7 +166,7 @@ def test_a_task_is_one_line_in_the_log(context, add, caplog):
         tasks.end(task_id, "failed", {"load": 1.25, "sampling": 2.0}, error="out of memory")
     (line,) = [record.getMessage() for record in caplog.records if record.name == f"{logs.PACKAGE}.task"]
     assert line.startswith(f"task={task_id} status=failed pictures=0/2 attempt=0 queue=")
-    assert " load=1.250 text=0.000 images=0.000 sampling=2.000 decode=0.000 save=0.000 total=" in line
+    assert " load=1.250 text=0.000 sampling=2.000 decode=0.000 save=0.000 total=" in line
     assert line.endswith("error='out of memory'")
 
 
