@@ -77,5 +77,5 @@ def fitted_size(height: int, width: int, side: float) -> tuple[int, int]:
         now = shape_ceil(height, width)
         if abs(now - side) < 0.1:
             break
-        height, width = (int(round(length * (side / now) / STEP) * STEP) for length in (height, width))
+        height, width = (max(STEP, int(round(length * (side / now) / STEP) * STEP)) for length in (height, width))
     return height, width

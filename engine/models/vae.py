@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -13,9 +14,19 @@ from torch import Tensor
 
 from engine.models.filling import CheckpointError, fill
 from engine.models.keys import vae_from_ldm
+from engine.models.tiling import EachTile, averaged
 from engine.models.unet import norm_groups
 
+log = logging.getLogger(__name__)
+
 DOWNSCALE = 8
+ENCODED_TILES = ((512, 512), (1024, 256), (256, 1024))
+"""Width and height in pixels of the tiles of each pass."""
+ENCODED_OVERLAP = 64
+DECODED_TILES = ((32, 128), (128, 32), (64, 64))
+"""Width and height in latent pixels of the tiles of each pass."""
+DECODED_OVERLAP = 16
+GREY = 0.5
 NO_VAE = "it has no VAE in a known layout; a complete single-file checkpoint is needed"
 
 
@@ -79,13 +90,93 @@ class Vae:
 
     @torch.inference_mode()
     def decode(self, latent: Tensor) -> np.ndarray:
-        """The pictures of latents `[batch, 4, h, w]`: uint8 `[batch, 8h, 8w, 3]`, cut off, not rounded."""
-        pixels = self.module.decode(latent.to(self.device, self.dtype)).sample.float()
-        pixels = ((pixels + 1) / 2).clamp_(0, 1).mul_(255).clamp_(0, 255)
-        return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        """The pictures of latents `[batch, 4, h, w]`: uint8 `[batch, 8h, 8w, 3]`, cut off, not rounded.
+
+        In tiles, if a GPU's memory is too small for it in one go.
+        """
+        try:
+            return _pixels(self._shifted(latent) / 2)
+        except torch.OutOfMemoryError:
+            log.warning("decoding in tiles: there is not enough memory for it in one go")
+        torch.cuda.empty_cache()  # outside the handler, which keeps what filled the memory alive
+        return self.decode_tiled(latent)
+
+    @torch.inference_mode()
+    def decode_tiled(self, latent: Tensor, each: EachTile | None = None) -> np.ndarray:
+        """The same, in overlapping tiles of three shapes, averaged; `each` hears of every tile and may raise."""
+        return _pixels(averaged(self._shifted, latent, DECODED_TILES, DECODED_OVERLAP, DOWNSCALE, each) / 2)
+
+    @torch.inference_mode()
+    def encode(self, image: np.ndarray, generator: torch.Generator) -> Tensor:
+        """The latent of a picture `[h, w, 3]`, uint8 or float in [0, 1]: fp32 `[1, 4, h // 8, w // 8]`.
+
+        The picture is cropped to multiples of 8 around its middle. A latent is drawn from those that stand for it,
+        with noise from the generator, a CPU's. In tiles, if a GPU's memory is too small for it in one go.
+        """
+        return self._encoded(_cropped(_unit(image)), generator)
+
+    @torch.inference_mode()
+    def encode_tiled(self, image: np.ndarray, generator: torch.Generator, each: EachTile | None = None) -> Tensor:
+        """The same, in overlapping tiles of three shapes, averaged; each draws noise of its own."""
+        return self._encoded_tiled(_cropped(_unit(image)), generator, each)
+
+    @torch.inference_mode()
+    def encode_inpaint(self, image: np.ndarray, mask: np.ndarray, generator: torch.Generator) -> Tensor:
+        """The latent of a picture whose masked part (`[h, w]`, uint8, above 127) is grey, else as `encode`.
+
+        It is not cropped: what is left over of multiples of 8 is below and on the right.
+        """
+        painted = (torch.from_numpy(mask).float() / 255).round()
+        return self._encoded(_unit(image) * (1 - painted) + GREY * painted, generator)
 
     @torch.inference_mode()
     def encode_mean(self, pixels: Tensor) -> Tensor:
         """The most likely latents, fp32, of pictures `[batch, 3, 8h, 8w]` in [0, 1]."""
-        posterior = self.module.encode((pixels * 2 - 1).to(self.device, self.dtype)).latent_dist
-        return posterior.mean.float()
+        return self._posterior(pixels).mean.float()
+
+    def _shifted(self, latent: Tensor) -> Tensor:
+        """Decoded pictures, fp32, in [0, 2] and somewhat beyond."""
+        return self.module.decode(latent.to(self.device, self.dtype)).sample.float() + 1
+
+    def _posterior(self, pixels: Tensor) -> Any:
+        return self.module.encode((pixels * 2 - 1).to(self.device, self.dtype)).latent_dist
+
+    def _drawn(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        posterior = self._posterior(pixels)
+        noise = torch.randn(posterior.mean.shape, generator=generator)
+        return posterior.mean + posterior.std * noise.to(self.device)
+
+    def _encoded(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        try:
+            return self._drawn(pixels, generator)
+        except torch.OutOfMemoryError:
+            log.warning("encoding in tiles: there is not enough memory for it in one go")
+        torch.cuda.empty_cache()
+        return self._encoded_tiled(pixels, generator)
+
+    def _encoded_tiled(self, pixels: Tensor, generator: torch.Generator, each: EachTile | None = None) -> Tensor:
+        def drawn(tile: Tensor) -> Tensor:
+            return self._drawn(tile, generator)
+
+        return averaged(drawn, pixels, ENCODED_TILES, ENCODED_OVERLAP, 1 / DOWNSCALE, each).to(self.device)
+
+
+def _pixels(pictures: Tensor) -> np.ndarray:
+    """Pictures `[batch, 3, h, w]` in [0, 1] as uint8 `[batch, h, w, 3]`."""
+    pictures = pictures.clamp_(0, 1).mul_(255)
+    return pictures.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def _unit(image: np.ndarray) -> Tensor:
+    """A picture as fp32 `[1, 3, h, w]` in [0, 1]."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).float()
+    if image.dtype == np.uint8:
+        pixels /= 255
+    return pixels.permute(2, 0, 1)[None]
+
+
+def _cropped(pixels: Tensor) -> Tensor:
+    """The middle of pictures, in multiples of 8."""
+    height, width = pixels.shape[-2:]
+    top, left = height % DOWNSCALE // 2, width % DOWNSCALE // 2
+    return pixels[:, :, top : top + height // DOWNSCALE * DOWNSCALE, left : left + width // DOWNSCALE * DOWNSCALE]

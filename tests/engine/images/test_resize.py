@@ -45,6 +45,7 @@ def test_the_side_of_a_square_as_large(size, side):
         ((3000, 200), (3712, 256)),
         ((64, 1000), (256, 3968)),
         ((1000, 1000), (1000, 1000)),
+        ((4, 4000), (64, 15680)),
     ],
 )
 def test_sizes_fitted_to_1024(size, fitted):
