@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -25,6 +26,8 @@ from engine.sampling.model_sampling import Prediction
 log = logging.getLogger(__name__)
 
 SAFETENSORS = ".safetensors"
+WRAPPERS = ("state_dict", "params_ema", "params")
+"""Names under which a file may hold its tensors, the best first."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix.lower() == SAFETENSORS:
             return unpack(path) if is_packed(path) else load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        # Files of before 2020 are no archives, which alone can be mapped.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f"{path.name}: not a readable model file ({error})") from error
-    content = content.get("state_dict", content) if isinstance(content, dict) else None
+    content = _unwrapped(content) if isinstance(content, dict) else None
     if not content or not all(isinstance(name, str) for name in content):
         raise CheckpointError(f"{path.name}: holds no dictionary of tensors")
     return {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+
+
+def _unwrapped(content: dict[str, Any]) -> Any:
+    return next((content[name] for name in WRAPPERS if name in content), content)
 
 
 def load_checkpoint(path: Path, device: torch.device) -> Checkpoint:

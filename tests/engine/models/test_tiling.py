@@ -41,7 +41,7 @@ def test_results_may_be_larger_or_smaller():
 
 
 def test_where_two_overlap_the_nearer_middle_counts_more():
-    order = iter([0.0, 1.0])
+    order = iter([0.0, 1.0, 1.0])
     made = tiled(lambda tile: torch.full_like(tile, next(order)), torch.zeros(1, 1, 4, 12), (8, 8), 4, 1)[0, 0, 0]
     assert made[:4].tolist() == [0] * 4
     assert torch.allclose(made[4:8], torch.tensor([0.2, 0.4, 0.6, 0.8]))
