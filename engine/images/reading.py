@@ -79,7 +79,7 @@ def read(source: Path | bytes) -> Pixels:
 
 
 def read_mask(source: Path | bytes) -> Mask:
-    """The mask that a picture means (image-inputs.md section 4.1): its first channel, and white where its mean is light.
+    """The mask that a picture means (image-inputs.md section 4.1): its first channel, white where its mean is light.
 
     Greys of at most 127 stay: they widen what an area sees, and are not drawn anew. Alpha counts in the mean.
 
