@@ -40,7 +40,7 @@ def unet_bases(ldm_names: Mapping[str, str]) -> dict[str, str]:
         bases["lora_unet_" + ldm_module.replace(".", "_")] = name
         bases["lora_unet_" + module.replace(".", "_")] = name
         processor = re.sub(r"\.to_out\.0$", ".to_out", module.replace(".to_", ".processor.to_"))
-        bases[processor] = bases[f"unet.{processor}"] = name
+        bases[processor] = bases[f"unet.{processor}"] = bases[f"unet.{module}"] = name
     return bases
 
 
@@ -116,6 +116,9 @@ def _lora(tensors: Mapping[str, Tensor], base: str) -> _Found:
         (f"{base}.lora_up.weight", f"{base}.lora_down.weight"),
         (f"{base}_lora.up.weight", f"{base}_lora.down.weight"),
         (f"{base}.lora_linear_layer.up.weight", f"{base}.lora_linear_layer.down.weight"),
+        # PEFT's spelling and that of newer diffusers, which Fooocus does not read.
+        (f"{base}.lora_B.weight", f"{base}.lora_A.weight"),
+        (f"{base}.lora.up.weight", f"{base}.lora.down.weight"),
     )
     pair = next((pair for pair in spellings if pair[0] in tensors and pair[1] in tensors), None)
     if pair is None:

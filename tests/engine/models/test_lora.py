@@ -47,6 +47,52 @@ def test_without_alpha_the_factor_is_one():
     torch.testing.assert_close(change(tensors, rand(8, 6), strength=-2.0), -2 * up @ down)
 
 
+PEFT, DIFFUSERS = ("lora_B", "lora_A"), ("lora.up", "lora.down")
+
+
+@pytest.mark.parametrize(("up_name", "down_name"), [PEFT, DIFFUSERS])
+@pytest.mark.parametrize(("alpha", "factor"), [(None, 1.0), (1.0, 0.5)])
+@pytest.mark.parametrize("shape", [(8, 6), (8, 6, 3, 3)])
+def test_files_of_peft_and_newer_diffusers_change_what_the_usual_ones_do(up_name, down_name, alpha, factor, shape):
+    base, kernel = "unet.down_blocks.0.attentions.0.to_q", shape[2:]
+    up, down = rand(8, 2, *(1 for _ in kernel)), rand(2, 6, *kernel)
+    tensors = {f"{base}.{up_name}.weight": up, f"{base}.{down_name}.weight": down}
+    if alpha is not None:
+        tensors[f"{base}.alpha"] = torch.tensor(alpha)
+    expected = factor * torch.einsum("or,ri...->oi...", up.flatten(1), down)
+    torch.testing.assert_close(change(tensors, rand(*shape)), expected)
+
+
+@pytest.mark.parametrize(("up_name", "down_name"), [PEFT, DIFFUSERS])
+def test_the_output_of_an_attention_keeps_its_number_in_newer_names(up_name, down_name):
+    name, base = "mid_block.attentions.0.to_out.0.weight", "unet.mid_block.attentions.0.to_out.0"
+    tensors = {f"{base}.{up_name}.weight": rand(8, 2), f"{base}.{down_name}.weight": rand(2, 8)}
+    found = match(tensors, unet_bases({name: "middle_block.1.to_out.0.weight"}))
+    assert list(found.deltas) == [name]
+    assert found.unmatched == []
+
+
+@pytest.mark.parametrize(("up_name", "down_name"), [PEFT, DIFFUSERS])
+@pytest.mark.parametrize(("prefix", "encoder"), [("text_encoder", "clip_l"), ("text_encoder_2", "clip_g")])
+def test_newer_names_reach_each_text_encoder(up_name, down_name, prefix, encoder):
+    base = f"{prefix}.text_model.encoder.layers.1.self_attn.out_proj"
+    up, down = rand(6, 2), rand(2, 6)
+    tensors = {f"{base}.{up_name}.weight": up, f"{base}.{down_name}.weight": down}
+    found = match(tensors, text_bases({"clip_l": 2, "clip_g": 2}))
+    weight = f"{encoder}.encoder.layers.1.self_attn.out_proj.weight"
+    assert list(found.deltas) == [weight]
+    assert found.unmatched == []
+    torch.testing.assert_close(found.deltas[weight](rand(6, 6)), up @ down)
+
+
+@pytest.mark.parametrize("half", ["lora_A", "lora_B", "lora.up", "lora.down"])
+def test_half_a_pair_changes_nothing_and_is_reported(half):
+    key = f"unet.down_blocks.0.attentions.0.to_q.{half}.weight"
+    found = match({key: rand(8, 2)}, unet_bases(NAMES))
+    assert found.deltas == {}
+    assert found.unmatched == [key]
+
+
 def test_a_convolution_with_a_mid_tensor_contracts_it_into_the_down_tensor():
     up, down, middle = rand(8, 2, 1, 1), rand(2, 6, 1, 1), rand(2, 2, 3, 3)
     tensors = {
