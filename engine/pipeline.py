@@ -24,7 +24,7 @@ from engine.outbox import Outbox
 from engine.params import GenerateParams
 from engine.plan import plan_for
 from engine.progress import Progress
-from engine.prompt.styles import Styles
+from engine.prompt.styles import styles_in
 from engine.prompt.texts import PictureTexts, picture_texts
 from engine.prompt.wildcards import Wildcards
 from engine.sampling.attachments import Attachment
@@ -48,7 +48,6 @@ class Pipeline:
     ) -> None:
         self.device = torch.device(device)
         self.catalogue = Catalogue(folders or Folders({}), builtin)
-        self.styles = Styles()
         self.wildcards = Wildcards(self.catalogue.folders["wildcards"])
         self.studio = Studio(self.device)
         self.store = Store(self.device, self.catalogue, forget=self.studio.forget)
@@ -76,7 +75,8 @@ class Pipeline:
 
     def _draw(self, job: Job) -> None:
         job.tell(Progress.LOADING, "Loading models ...")
-        pictures = picture_texts(job.params, self.styles, self.wildcards, self.catalogue.loras())
+        styles = styles_in(self.catalogue.folders["styles"])
+        pictures = picture_texts(job.params, styles, self.wildcards, self.catalogue.loras())
         with job.timed("load"):
             models = self.store.models(job, pictures[0].loras)
         job.tell(Progress.PROMPTS, "Processing prompts ...")

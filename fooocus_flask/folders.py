@@ -15,6 +15,7 @@ from typing import Any
 from flask import Flask, current_app
 
 from engine.models.catalogue import MODEL_FOLDERS, Folders
+from schemas.generate import STYLE_FOLDERS
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ def init_app(app: Flask) -> None:
     Raises:
         ConfigError: `config.txt` is there and no JSON object.
     """
-    app.extensions[EXTENSION] = settled(app)
+    app.extensions[EXTENSION] = found = settled(app)
+    app.extensions[STYLE_FOLDERS] = found["styles"]
 
 
 def of(app: Flask) -> Folders:

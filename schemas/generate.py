@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from functools import cache
 from typing import Any
 
+from flask import current_app, has_app_context
 from marshmallow import EXCLUDE, Schema, post_load
 
 from engine import names
 from engine.params import MAX_SEED
-from engine.prompt.styles import Styles
+from engine.prompt.styles import styles_in
 from schemas.faults import fault
 from schemas.fields import Choice, FilledSchema, Flag, Image, Items, Number, Part, Text, Whole, defaults
 
@@ -38,10 +38,13 @@ CONTROL_DEFAULTS = {
 DEFAULT_LORA = {"enabled": True, "model_name": "sd_xl_offset_example-lora_1.0.safetensors", "weight": 0.1}
 
 
-@cache
-def style_names() -> tuple[str, ...]:
-    """Every style a request may name."""
-    return tuple(Styles().names())
+STYLE_FOLDERS = "fooocus-style-folders"
+"""The application's extension that lists the folders of the user's own styles."""
+
+
+def style_names() -> list[str]:
+    """Every style a request may name: the shipped ones, and those of the application at hand."""
+    return styles_in(current_app.extensions.get(STYLE_FOLDERS, ()) if has_app_context() else ()).names()
 
 
 class Style(Text):
@@ -49,8 +52,9 @@ class Style(Text):
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str:
         name = super()._deserialize(value, attr, data, **kwargs)
-        if name not in style_names():
-            near = difflib.get_close_matches(name, style_names(), 3)
+        known = style_names()
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3)
             text = "No style has this name; GET /v1/engines/styles lists them all"
             raise fault("enum", text + (f"; near it: {', '.join(near)}" if near else ""), name, expected=near)
         return name

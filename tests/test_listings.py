@@ -1,6 +1,9 @@
 """What there is to choose from."""
 
+import json
+
 import pytest
+from marshmallow import ValidationError
 
 from engine import names
 from fooocus_flask import create_app
@@ -31,6 +34,18 @@ def test_there_are_279_styles(client):
     styles = client.get("/v1/engines/styles").json
     assert len(styles) == len(set(styles)) == 279
     assert styles[:3] == ["Fooocus V2", "Random Style", "Fooocus Enhance"]
+
+
+def test_a_users_styles_are_listed_and_taken_as_they_are_now(client, tmp_path):
+    folder = tmp_path / "sdxl_styles"
+    folder.mkdir()
+    for name in ("Watercolour", "Charcoal"):
+        (folder / "mine.json").write_text(json.dumps([{"name": name, "prompt": "{prompt} as " + name}]), "utf-8")
+        assert client.get("/v1/engines/styles").json[:3] == ["Fooocus V2", "Random Style", name]
+        with client.application.app_context():
+            assert GenerateSchema().load({"style_selections": [name]}) == {"style_selections": [name]}
+    with client.application.app_context(), pytest.raises(ValidationError):
+        GenerateSchema().load({"style_selections": ["Watercolour"]})
 
 
 def test_the_vaes_start_with_the_checkpoints_own(client):

@@ -6,9 +6,11 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from engine.models.files import Identity, identity
 from engine.names import EXPANSION_STYLE, RANDOM_STYLE
 from engine.prompt.files import files_below
 
@@ -80,6 +82,17 @@ class Styles:
             KeyError: no style of that name has a template.
         """
         return self._styles[name].apply(prompt)
+
+
+def styles_in(folders: Iterable[Path] = ()) -> Styles:
+    """The styles of these folders as they lie there now; read anew only where a file came, went or changed."""
+    folders = tuple(folders)
+    return _read_styles(folders, tuple(identity(path) for folder in folders for path in files_below(folder, ".json")))
+
+
+@lru_cache(maxsize=4)
+def _read_styles(folders: tuple[Path, ...], _state: tuple[Identity, ...]) -> Styles:
+    return Styles(folders)
 
 
 def _rank(path: Path) -> int:
