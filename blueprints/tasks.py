@@ -9,11 +9,11 @@ from typing import Any
 import gevent
 from flask import Response, jsonify
 
-from fooocus_flask import estimates, history, records, runner, tasks, urls
+from fooocus_flask import estimates, history, records, runner, tasks, urls, webhooks
 from fooocus_flask.arguments import Blueprint
 from fooocus_flask.errors import FooocusError
-from fooocus_flask.tables import Task
-from schemas.tasks import DeletedSchema, TaskRecordSchema, TasksQuerySchema, TasksSchema
+from fooocus_flask.tables import Delivery, Task
+from schemas.tasks import DeletedSchema, DeliverySchema, TaskRecordSchema, TasksQuerySchema, TasksSchema
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks", description="Tasks, waiting, running and ended.")
 
@@ -67,6 +67,20 @@ def cancel_task(task_id: str) -> dict[str, Any]:
     """Stop this task, whether it waits or runs; one that has ended stays as it is."""
     runner.current().stop(tasks.find(task_id))
     return records.record(tasks.find(task_id), urls.base())
+
+
+@blueprint.get("/<task_id>/deliveries")
+@blueprint.response(200, DeliverySchema(many=True))
+def task_deliveries(task_id: str) -> Sequence[Delivery]:
+    """List the webhooks of a task: what was sent, what came of it, what is still owed."""
+    return webhooks.deliveries(tasks.find(task_id))
+
+
+@blueprint.post("/<task_id>/deliveries/<int:delivery>/replay")
+@blueprint.response(200, DeliverySchema)
+def replay_delivery(task_id: str, delivery: int) -> Delivery:
+    """Send a webhook once more, under the same id; should it fail, it is tried again as a new one is."""
+    return webhooks.replay(tasks.find(task_id), delivery)
 
 
 @blueprint.delete("/<task_id>")

@@ -1,23 +1,35 @@
-"""Telling receivers that a task ended: deliveries are rows, so that a restart forgets none, and are tried again."""
+"""Telling receivers what becomes of tasks, signed as Standard Webhooks 1.0 has it.
+
+What is owed are rows, written in the transaction that made them owed: a restart forgets none, and one that fails is
+tried again under the same id. Progress alone is no row: it is told at once or not at all.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import logging
-import urllib.error
-import urllib.request
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from importlib.metadata import version
+from time import monotonic
 from typing import Any
+from uuid import uuid4
 
 import gevent
 from flask import Flask, current_app
+from gevent.event import Event
 from gevent.pool import Pool
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
-from fooocus_flask import records, signals
+from fooocus_flask import addresses, records, signals, tasks
 from fooocus_flask.clock import mills
 from fooocus_flask.database import db
+from fooocus_flask.errors import NotFound
 from fooocus_flask.tables import Delivery, Task
+from fooocus_flask.webhook_secret import signer
 from schemas.tasks import TaskRecordSchema
 
 log = logging.getLogger(__name__)
@@ -25,16 +37,34 @@ log = logging.getLogger(__name__)
 EXTENSION = "fooocus-webhooks"
 AT_ONCE = 16
 """Deliveries under way at the same time."""
+LOOK_EVERY = 60.0
+"""Seconds after which the outbox is looked at, whatever the clock said was due."""
+JITTER = 0.2
+"""Part by which a delay is longer or shorter by chance, so that receivers are not met by all at once."""
+LONGEST_WAIT = 24 * 3600.0
+"""Seconds a receiver's Retry-After may ask for."""
+PROGRESS_EVERY = 0.5
+GONE = 410
 
 
-class NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Takes a redirect for the answer it is: the address was checked, the next one is not."""
+@dataclass(frozen=True)
+class Message:
+    """Something to be sent; `id` tells a receiver what it has seen already."""
 
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Nothing to follow."""
+    url: str
+    id: str
+    event: str
+    body: bytes
 
 
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirects)
+@dataclass(frozen=True)
+class Answer:
+    """What a receiver said: whether it took the message, in words, its status, and the seconds it wants to be left."""
+
+    good: bool
+    text: str
+    status: int | None = None
+    wait: float = 0.0
 
 
 class Courier:
@@ -43,51 +73,92 @@ class Courier:
     def __init__(self, app: Flask) -> None:
         self.app = app
         self._pool = Pool(AT_ONCE)
-        self.under_way: dict[int, gevent.Greenlet] = {}
+        self._under_way: set[int] = set()
+        self._news = Event()
+        self._greenlet: gevent.Greenlet | None = None
 
     def look(self) -> None:
-        """Set out with every delivery that is owed and not under way."""
-        for number in db.session.scalars(select(Delivery.id).where(Delivery.due_mills.is_not(None))):
-            if number not in self.under_way:
-                self.under_way[number] = gevent.spawn(self._deliver, number)
+        """Set out with what is owed now, and go on with what is due later."""
+        self._news.set()
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._work)
 
     def close(self) -> None:
         """Leave the rest to the next start."""
-        gevent.killall(list(self.under_way.values()))
+        greenlet, self._greenlet = self._greenlet, None
+        if greenlet is not None:
+            greenlet.kill()
         self._pool.kill()
 
+    def _work(self) -> None:
+        while True:
+            self._news.clear()
+            try:
+                wait = self._set_out()
+            except Exception:  # a locked database, a full disk: this loop must outlive them
+                log.exception("The webhooks are looked at again in %.0f s", LOOK_EVERY)
+                wait = LOOK_EVERY
+            self._news.wait(min(wait, LOOK_EVERY))
+
+    def _set_out(self) -> float:
+        """Send what is due, as far as there is room; seconds until the next one is."""
+        with self.app.app_context():
+            now, room = mills(), self._pool.free_count()
+            owed = select(Delivery.id, Delivery.due_mills).where(Delivery.due_mills.is_not(None))
+            rows = db.session.execute(owed.order_by(Delivery.due_mills).limit(2 * AT_ONCE)).all()
+        for number, due in rows:
+            if number in self._under_way:
+                continue
+            if due is not None and due > now:
+                return (due - now) / 1000
+            if room == 0:
+                break
+            room -= 1
+            self._under_way.add(number)
+            self._pool.spawn(self._deliver, number)
+        return LOOK_EVERY
+
     def _deliver(self, number: int) -> None:
-        """Try until it is delivered or given up."""
         try:
-            while (wait := self._seconds_left(number)) is not None:
-                gevent.sleep(wait)
-                self._pool.apply(self._try, (number,))
+            with self.app.app_context():
+                message = message_of(number)
+                answer = message and post(message)
+            if answer:
+                with self.app.app_context():
+                    note(number, answer)
+        except Exception:
+            log.exception("Webhook %d is tried again in %.0f s", number, LOOK_EVERY)
+            gevent.sleep(LOOK_EVERY)
         finally:
-            self.under_way.pop(number, None)
+            self._under_way.discard(number)
+            self._news.set()
 
-    def _seconds_left(self, number: int) -> float | None:
-        """Seconds until it is due; None if nothing is owed."""
-        with self.app.app_context():
-            delivery = db.session.get(Delivery, number)
-            if delivery is None or delivery.due_mills is None:
-                return None
-            return max(0.0, (delivery.due_mills - mills()) / 1000)
 
-    def _try(self, number: int) -> None:
+class Telling:
+    """Progress on its way to one task's receiver: never two at once, and so many a second."""
+
+    def __init__(self, app: Flask, task: Task) -> None:
+        self.app, self.task = app, task
+        self._next = 0.0
+        self._greenlet: gevent.Greenlet | None = None
+
+    def tell(self, percent: int) -> None:
+        """Send this percentage, unless the last one is still on its way or was sent just now."""
+        if monotonic() >= self._next and (self._greenlet is None or self._greenlet.ready()):
+            self._next = monotonic() + PROGRESS_EVERY
+            self._greenlet = gevent.spawn(self._send, percent)
+
+    def _send(self, percent: int) -> None:
         with self.app.app_context():
-            delivery = db.session.get(Delivery, number)
-            task = delivery and db.session.get(Task, delivery.record_id)
-            if delivery is None or task is None:
-                return
-            url, data, timeout = delivery.url, body(task), current_app.config["WEBHOOK_TIMEOUT"]
-        good, answer = post(url, data, timeout)
-        with self.app.app_context():
-            note(number, good, answer)
+            data = body(self.task, progress=percent)
+            post(Message(self.task.webhook_url, f"msg_{uuid4().hex}", "progress", data))
 
 
 def init_app(app: Flask) -> None:
-    """Give the application its courier."""
+    """Give the application its courier, and the secret it signs with."""
     app.extensions[EXTENSION] = Courier(app)
+    app.extensions[f"{EXTENSION}-signer"] = signer(app)
+    app.extensions[f"{EXTENSION}-progress"] = {}
 
 
 def of(app: Flask) -> Courier:
@@ -95,48 +166,140 @@ def of(app: Flask) -> Courier:
     return app.extensions[EXTENSION]
 
 
+@signals.task_started.connect
+def begin(app: Flask, task: Task, **_: Any) -> None:
+    """Tell that drawing began, and get ready to tell progress."""
+    if task.webhook_url and "progress" in (task.webhook_events or ()):
+        app.extensions[f"{EXTENSION}-progress"][task.task_id] = Telling(app, task)
+    send(app, task)
+
+
+@signals.task_progressed.connect
+def progressed(app: Flask, task_id: str, percent: int, **_: Any) -> None:
+    """Tell progress, where somebody wants to hear it."""
+    telling = app.extensions[f"{EXTENSION}-progress"].get(task_id)
+    if telling:
+        telling.tell(percent)
+
+
 @signals.task_ended.connect
 def send(app: Flask, task: Task, **_: Any) -> None:
     """Have what this task owes delivered."""
+    if task.ended:
+        app.extensions[f"{EXTENSION}-progress"].pop(task.task_id, None)
     if task.webhook_url:
         of(app).look()
 
 
-def body(task: Task) -> bytes:
+def message_of(number: int) -> Message | None:
+    """What this delivery sends; None if it owes nothing any more."""
+    delivery = db.session.get(Delivery, number)
+    task = delivery and db.session.get(Task, delivery.record_id)
+    if delivery is None or delivery.due_mills is None or task is None:
+        return None
+    message_id = delivery.message_id or f"msg_{task.task_id}"
+    return Message(delivery.url, message_id, delivery.event, body(task))
+
+
+def body(task: Task, **changes: Any) -> bytes:
     """The record as JSON; as a JSON string of it where WEBHOOK_BODY says so."""
-    text = json.dumps(TaskRecordSchema().dump(records.stored(task, task.base_url)), ensure_ascii=False)
+    text = json.dumps(TaskRecordSchema().dump(records.stored(task, task.base_url) | changes), ensure_ascii=False)
     if current_app.config["WEBHOOK_BODY"] == "string":
         text = json.dumps(text)
     return text.encode()
 
 
-def post(url: str, data: bytes, timeout: float) -> tuple[bool, str]:
-    """Whether the receiver took it (any 2xx), and what it answered."""
-    headers = {"Content-Type": "application/json", "User-Agent": f"fooocus-flask/{version('fooocus-flask')}"}
+def post(message: Message) -> Answer:
+    """What the receiver made of it; any 2xx is good, and nothing else, for the next address was never checked."""
+    config = current_app.config
+    allowed = config["ALLOW_PRIVATE_ADDRESSES"] or message.url == config["WEBHOOK_URL"]
+    db.session.remove()  # nothing may be held while a receiver takes its time
     try:
-        request = urllib.request.Request(url, data, headers, method="POST")
-        with opener.open(request, timeout=timeout) as answer:
-            return True, str(answer.status)
-    except urllib.error.HTTPError as error:
-        error.close()
-        return False, str(error.code)
-    except (OSError, ValueError, urllib.error.URLError) as error:
-        return False, str(error)
+        answer = addresses.guarded_request(
+            *("POST", message.url, headers(message), message.body),
+            timeout=config["WEBHOOK_TIMEOUT"],
+            allow_private=allowed,
+        )
+    except (OSError, ValueError) as error:
+        return Answer(False, str(error))
+    good = 200 <= answer.status < 300
+    return Answer(good, str(answer.status), answer.status, retry_after(answer.headers.get("retry-after")))
 
 
-def note(number: int, good: bool, answer: str) -> None:
+def headers(message: Message) -> dict[str, str]:
+    """The headers of Standard Webhooks 1.0, and the event's name."""
+    now = dt.datetime.now(dt.UTC)
+    sign = current_app.extensions[f"{EXTENSION}-signer"].sign
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": f"fooocus-flask/{version('fooocus-flask')}",
+        "webhook-id": message.id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": sign(message.id, now, message.body.decode()),
+        "X-Webhook-Event": message.event,
+    }
+
+
+def retry_after(header: str | None) -> float:
+    """The seconds a receiver wants to be left alone, by its Retry-After; 0 if it doesn't say."""
+    text = (header or "").strip()
+    try:
+        seconds = float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - mills() / 1000
+    except (ValueError, OverflowError):
+        return 0.0
+    return min(max(0.0, seconds), LONGEST_WAIT)
+
+
+def note(number: int, answer: Answer) -> None:
     """Keep what became of a try: delivered, due again later, or given up."""
     delivery = db.session.get(Delivery, number)
     if delivery is None:
         return
-    delays = current_app.config["WEBHOOK_DELAYS"]
-    delivery.answer = answer
-    delivery.due_mills = None
+    now, delays = mills(), current_app.config["WEBHOOK_DELAYS"]
+    delivery.answer, delivery.tried_mills, delivery.due_mills = answer.text, now, None
     delivery.attempts += 1
-    if good:
-        delivery.delivered_mills = mills()
+    if answer.good:
+        delivery.delivered_mills = now
+    elif answer.status == GONE:
+        log.warning("Webhook %s is gone: what is owed to it is given up", delivery.url)
+        owed = (Delivery.url == delivery.url) & Delivery.due_mills.is_not(None)
+        db.session.execute(update(Delivery).where(owed).values(due_mills=None, answer=answer.text))
     elif delivery.attempts <= len(delays):
-        delivery.due_mills = mills() + int(delays[delivery.attempts - 1] * 1000)
+        delay = delays[delivery.attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)
+        delivery.due_mills = now + int(max(delay, answer.wait) * 1000)
     else:
-        log.warning("Webhook %s given up after %d tries: %s", delivery.url, delivery.attempts, answer)
-    db.session.commit()
+        log.warning("Webhook %s given up after %d tries: %s", delivery.url, delivery.attempts, answer.text)
+    tasks.commit()
+    signals.tell(signals.delivery_tried, of_now().app, delivery=delivery, good=answer.good)
+
+
+def deliveries(task: Task) -> Sequence[Delivery]:
+    """What this task owes, or owed, in its order."""
+    return db.session.scalars(select(Delivery).where(Delivery.record_id == task.id).order_by(Delivery.id)).all()
+
+
+def replay(task: Task, number: int) -> Delivery:
+    """Send this delivery once more, now, under its own id.
+
+    Raises:
+        NotFound: the task has no such delivery.
+    """
+    change = update(Delivery).where(Delivery.id == number, Delivery.record_id == task.id)
+    values = {"due_mills": mills(), "attempts": 0, "delivered_mills": None}
+    fresh = {"populate_existing": True}
+    found = db.session.scalar(change.values(**values).returning(Delivery).execution_options(**fresh))
+    tasks.commit()
+    if found is None:
+        raise NotFound(f"The task {task.task_id} has no delivery {number}")
+    of_now().look()
+    return found
+
+
+def owed() -> int:
+    """How many deliveries are not done."""
+    return db.session.scalar(select(func.count()).select_from(Delivery).where(Delivery.due_mills.is_not(None))) or 0
+
+
+def of_now() -> Courier:
+    """The courier of the application at hand."""
+    return of(current_app._get_current_object())  # type: ignore[attr-defined]

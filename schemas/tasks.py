@@ -115,6 +115,25 @@ class TasksSchema(Schema):
     pending = fields.List(fields.Nested(TaskRecordSchema), metadata={"description": "Waiting tasks, oldest first."})
 
 
+class DeliverySchema(Schema):
+    """A webhook that a task owes, or owed."""
+
+    id = fields.Integer(metadata={"description": "Number of the delivery."})
+    message_id = fields.String(
+        allow_none=True, metadata={"description": "Its webhook-id, the same however often it is sent."}
+    )
+    event = fields.String(metadata={"description": "What it tells.", "enum": ["started", "ended"]})
+    url = fields.String(metadata={"description": "Where it goes."})
+    attempts = fields.Integer(metadata={"description": "How often it was sent."})
+    answer = fields.String(allow_none=True, metadata={"description": "What came of the last try."})
+    made_mills = fields.Integer(allow_none=True, metadata={"description": "Since when it is owed, Unix time in ms."})
+    tried_mills = fields.Integer(allow_none=True, metadata={"description": "When it was last sent."})
+    due_mills = fields.Integer(
+        allow_none=True, metadata={"description": "When it is sent next; null once it is delivered or given up."}
+    )
+    delivered_mills = fields.Integer(allow_none=True, metadata={"description": "When it was taken; null if it wasn't."})
+
+
 class DeletedSchema(Schema):
     """What a deletion did."""
 

@@ -1,16 +1,21 @@
 """Webhooks: the record, sent in the background, tried again, forgotten by no restart."""
 
+import base64
 import json
 import queue
+import stat
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import gevent
 import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from fooocus_flask import tasks, webhooks
 from fooocus_flask.database import db
 from fooocus_flask.tables import Delivery
+from fooocus_flask.webhook_secret import SecretError
 from tests.serving import PATIENCE
 
 
@@ -20,16 +25,19 @@ class Receiver(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self):
-        self.got, self.answers = queue.Queue(), [200]
+        self.got, self.answers, self.raw, self.headers = queue.Queue(), [200], [], {}
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(handler):
                 body = handler.rfile.read(int(handler.headers["Content-Length"]))
+                self.raw.append(body)
                 self.got.put((handler.path, handler.headers, json.loads(body)))
                 status = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
                 handler.send_response(status)
                 handler.send_header("Location", "/elsewhere")
                 handler.send_header("Content-Length", "0")
+                for name, value in self.headers.items():
+                    handler.send_header(name, value)
                 handler.end_headers()
 
             def log_message(handler, *_):
@@ -56,7 +64,13 @@ def receiver():
 
 @pytest.fixture
 def app(make_app):
-    return make_app(WEBHOOK_DELAYS=(0.01, 0.01))
+    return make_app(WEBHOOK_DELAYS=(0.01, 0.01), ALLOW_PRIVATE_ADDRESSES=True)
+
+
+@pytest.fixture
+def server(make_server):
+    """A server whose webhooks may go to this machine."""
+    return make_server(FOOOCUS_ALLOW_PRIVATE_ADDRESSES="true")
 
 
 def finish(app, add, receiver, **columns):
@@ -70,9 +84,12 @@ def finish(app, add, receiver, **columns):
 
 def settle(app):
     """Let the courier do all it has to do."""
-    courier = webhooks.of(app)
     with gevent.Timeout(PATIENCE):
-        gevent.joinall(list(courier.under_way.values()))
+        while True:
+            with app.app_context():
+                if not webhooks.owed():
+                    return
+            gevent.sleep(0.01)
 
 
 def delivery(app):
@@ -90,6 +107,101 @@ def test_the_record_is_sent_when_the_task_ends(app, add, receiver):
     assert body["result"] == ["http://h/outputs/2024-07-05/cat.png"]
     done = delivery(app)
     assert (done.attempts, done.due_mills, done.answer) == (1, None, "200") and done.delivered_mills
+
+
+def test_what_is_sent_is_signed(make_app, add, receiver):
+    secret = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
+    app = make_app(WEBHOOK_SECRET=secret, ALLOW_PRIVATE_ADDRESSES=True)
+    task_id = finish(app, add, receiver)
+    _, headers, _ = receiver.take()
+    assert Webhook(secret).verify(receiver.raw[0], dict(headers))["task_id"] == task_id
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(receiver.raw[0] + b" ", dict(headers))
+
+
+def test_a_secret_is_made_once_and_only_its_owner_reads_it(app, make_app):
+    path = Path(app.instance_path) / "webhook_secret"
+    made = path.read_text()
+    assert made.startswith("whsec_") and stat.S_IMODE(path.stat().st_mode) == 0o600
+    make_app()
+    assert path.read_text() == made
+
+
+def test_a_secret_that_is_none_ends_the_start(make_app):
+    with pytest.raises(SecretError, match="base64"):
+        make_app(WEBHOOK_SECRET="not at all")
+
+
+def test_each_try_has_the_same_id(app, add, receiver):
+    receiver.answers = [500, 500, 200]
+    finish(app, add, receiver)
+    assert len({receiver.take()[1]["webhook-id"] for _ in range(3)}) == 1
+
+
+def test_a_receiver_that_is_gone_is_left_alone(app, add, receiver):
+    receiver.answers = [410]
+    with app.app_context():
+        later = add("finished", webhook_url=receiver.url)
+        record = tasks.find(later).id
+        db.session.add(Delivery(record_id=record, url=receiver.url, message_id="msg_b", due_mills=2**45))
+        db.session.commit()
+    finish(app, add, receiver)
+    assert receiver.got.qsize() == 1
+    with app.app_context():
+        assert [row.answer for row in db.session.query(Delivery)] == ["410", "410"]
+
+
+def test_a_receiver_may_ask_for_time(app, add, receiver):
+    receiver.answers, receiver.headers = [503], {"Retry-After": "3600"}
+    with app.app_context():
+        tasks.end(add("running", webhook_url=receiver.url, result=[]), "finished")
+    with gevent.Timeout(PATIENCE):
+        while delivery(app).attempts == 0:
+            gevent.sleep(0.01)
+    done = delivery(app)
+    assert 3600_000 <= done.due_mills - done.tried_mills < 3601_000
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [(None, 0), ("", 0), ("12", 12), ("soon", 0), ("-3", 0), ("Mon, 01 Jan 2024 00:00:00 GMT", 0)]
+)
+def test_how_long_a_receiver_wants_to_be_left_alone(text, seconds):
+    assert webhooks.retry_after(text) == seconds
+
+
+def test_retry_after_has_a_limit():
+    assert webhooks.retry_after("9999999") == webhooks.LONGEST_WAIT
+
+
+def test_the_deliveries_are_told_and_sent_again(app, add, client, receiver):
+    task_id = finish(app, add, receiver)
+    first = receiver.take()[1]["webhook-id"]
+    (told,) = client.get(f"/tasks/{task_id}/deliveries").json
+    assert (told["message_id"], told["event"], told["answer"], told["attempts"]) == (first, "ended", "200", 1)
+    reply = client.post(f"/tasks/{task_id}/deliveries/{told['id']}/replay")
+    assert reply.status_code == 200 and reply.json["delivered_mills"] is None
+    settle(app)
+    assert receiver.take()[1]["webhook-id"] == first
+    assert client.post(f"/tasks/{task_id}/deliveries/999/replay").status_code == 404
+    assert client.post(f"/tasks/{add()}/deliveries/{told['id']}/replay").status_code == 404
+
+
+def test_a_receiver_hears_what_it_asked_for(server, receiver):
+    events = ["started", "progress", "ended"]
+    server.draw({"webhook_url": receiver.url, "webhook_events": events, "overwrite_step": 60})
+    heard = []
+    while not heard or heard[-1][0] != "ended":
+        _, headers, body = receiver.take()
+        heard.append((headers["X-Webhook-Event"], body["task_status"], body["progress"]))
+    assert {event for event, *_ in heard} == set(events)
+    assert heard[-1] == ("ended", "finished", 100)
+    assert all(0 <= progress <= 100 for event, _, progress in heard if event == "progress")
+
+
+def test_a_receiver_that_wants_no_end_hears_none(app, add, receiver):
+    with app.app_context():
+        tasks.end(add("running", webhook_url=receiver.url, webhook_events=["started"], result=[]), "finished")
+        assert db.session.query(Delivery).count() == 0
 
 
 def test_the_record_can_be_a_string_of_json(app, add, receiver):
@@ -119,6 +231,18 @@ def test_a_redirect_is_not_followed(app, add, receiver):
     assert delivery(app).answer == "302"
 
 
+def test_a_private_address_is_the_operator_s_business(app, add, receiver):
+    app.config["ALLOW_PRIVATE_ADDRESSES"] = False
+    finish(app, add, receiver)
+    assert "not public" in delivery(app).answer and receiver.got.empty()
+
+
+def test_the_operator_s_own_webhook_may_be_anywhere(app, add, receiver):
+    app.config |= {"ALLOW_PRIVATE_ADDRESSES": False, "WEBHOOK_URL": receiver.url}
+    finish(app, add, receiver)
+    assert delivery(app).answer == "200"
+
+
 def test_nobody_there_is_told_in_the_delivery(app, add, receiver):
     receiver.url = "http://127.0.0.1:9/"
     finish(app, add, receiver)
@@ -130,7 +254,7 @@ def test_what_is_owed_is_delivered_by_the_next_server(make_app, app, add, receiv
         record = tasks.find(add("finished", webhook_url=receiver.url))
         db.session.add(Delivery(record_id=record.id, url=receiver.url, attempts=1, due_mills=1))
         db.session.commit()
-    later = make_app()
+    later = make_app(ALLOW_PRIVATE_ADDRESSES=True)
     with later.app_context():
         webhooks.of(later).look()
     settle(later)
