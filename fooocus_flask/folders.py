@@ -5,9 +5,7 @@ An existing Fooocus says in `config.txt` where its folders are; environment vari
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,12 @@ from typing import Any
 from flask import Flask, current_app
 
 from engine.models.catalogue import MODEL_FOLDERS, Folders
+from fooocus_flask import config_txt
 from schemas.generate import STYLE_FOLDERS
 
 log = logging.getLogger(__name__)
 
 EXTENSION = "fooocus-folders"
-CONFIG, CONFIG_PATH = "config.txt", "config_path"
-"""The file, in the instance folder unless the environment's variable names another."""
 KEYS = {
     "checkpoints": "path_checkpoints",
     "loras": "path_loras",
@@ -38,10 +35,6 @@ KEYS = {
     "sam": "path_sam",
 }
 """Which key of Fooocus's `config.txt` names the folder, or the folders, of each kind."""
-
-
-class ConfigError(Exception):
-    """`config.txt` cannot be used; the text says where and what would work."""
 
 
 def init_app(app: Flask) -> None:
@@ -67,38 +60,27 @@ def current() -> Folders:
 def settled(app: Flask) -> Folders:
     """The folders of each kind: as the environment or `config.txt` says, else below the models folder."""
     models, instance = Path(app.config["MODELS_PATH"]), Path(app.instance_path)
-    config = Path(os.environ.get(CONFIG_PATH) or instance / CONFIG)
-    named = dict(_named(_read(config), config.parent))
+    config = config_txt.path_of(app)
+    named = dict(_named(config_txt.read(config), config.parent))
     usual = {kind: (models / place,) for kind, place in MODEL_FOLDERS.items()}
     usual |= {"wildcards": (instance / "wildcards",), "styles": (instance / "sdxl_styles",)}
     return Folders(usual | named)
 
 
-def _read(config: Path) -> Mapping[str, Any]:
-    """What `config.txt` holds; nothing if it is not there."""
-    if not config.is_file():
-        return {}
-    try:
-        found = json.loads(config.read_text("utf-8"))
-    except ValueError as error:
-        raise ConfigError(
-            f"{config} is no JSON: {error}. Backslashes in paths must be doubled: C:\\\\models"
-        ) from error
-    if not isinstance(found, dict):
-        raise ConfigError(f'{config} should hold a JSON object, such as {{"path_checkpoints": "/models/checkpoints"}}')
-    return found
-
-
 def _named(config: Mapping[str, Any], start: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
     """The kinds whose folders somebody named, with those that exist."""
+    config = {**config, **config_txt.from_environment(KEYS.values())}
     for kind, key in KEYS.items():
-        value = os.environ.get(key) or config.get(key)
-        if not value:
+        named = config.get(key) or []
+        folders = [named] if isinstance(named, str) else named
+        if not (isinstance(folders, list) and all(isinstance(folder, str) for folder in folders)):
+            log.warning("%s is %r: it should be a folder, or a list of folders", key, named)
             continue
-        folders = [start / Path(folder).expanduser() for folder in ([value] if isinstance(value, str) else value)]
-        there = tuple(folder for folder in folders if folder.is_dir())
-        for folder in folders:
-            if folder not in there:
-                log.warning("%s names the folder %s, which is not there", key, folder)
+        places = [start / Path(folder).expanduser() for folder in folders]
+        there = tuple(place for place in places if place.is_dir())
+        for place in places:
+            if place not in there:
+                used = ", ".join(map(str, there)) or "the usual one"
+                log.warning("%s names the folder %s, which is not there; used instead: %s", key, place, used)
         if there:
             yield kind, there

@@ -20,7 +20,8 @@ from gevent import socket
 from gevent.pywsgi import WSGIServer
 
 import fooocus_flask
-from fooocus_flask import folders, presets
+from fooocus_flask import presets
+from fooocus_flask.config_txt import ConfigError
 from fooocus_flask.webhook_secret import SecretError
 
 DEFAULT_WEBUI_PORT = "7865"
@@ -233,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings = overrides(args, os.environ)
         app = checked(fooocus_flask.create_app(**settings))
         sock = listener(args.listen, api_port(args.port, os.environ))
-    except (StartError, SecretError, folders.ConfigError, presets.PresetError) as error:
+    except (StartError, SecretError, ConfigError, presets.PresetError) as error:
         print(f"wsgi.py: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     print(greeting(args.listen, sock.getsockname()[1], key=bool(app.config["API_KEY"])), flush=True)

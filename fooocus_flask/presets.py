@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flask import current_app
 from marshmallow import ValidationError
 
+from engine.models.catalogue import Catalogue
+from fooocus_flask import config_txt, folders
 from schemas.faults import Fault, flat
 from schemas.fields import fresh
 from schemas.generate import DEFAULTS, GenerateSchema
 
+log = logging.getLogger(__name__)
+
 SHIPPED = Path(__file__).with_name("presets")
 INITIAL = "initial"
+PREVIOUS = "previous_default_models"
 
 FIELDS = {
     "default_prompt": "prompt",
@@ -44,6 +51,12 @@ FIELDS = {
 NOT_AT_START = frozenset({"performance_selection", "image_number", "save_metadata_to_images"})
 """Parameters whose default stays fixed even when the server is started with a preset."""
 
+AT_START = {key: field for key, field in FIELDS.items() if field not in NOT_AT_START} | {
+    "default_output_format": "output_format",
+    "default_black_out_nsfw": "black_out_nsfw",
+}
+"""Which parameter's default each key sets that Fooocus's `config.txt`, the environment or the start's preset has."""
+
 
 class PresetError(Exception):
     """No preset has this name, or its file does not hold one; the text says which and what would work."""
@@ -60,35 +73,103 @@ def values(name: str) -> dict[str, Any]:
     Raises:
         PresetError: the name is unknown or the file unusable.
     """
+    return _loaded(name, FIELDS)
+
+
+def keys(name: str) -> dict[str, Any]:
+    """What the preset's file holds.
+
+    Raises:
+        PresetError: the name is unknown or the file unusable.
+    """
     if name == INITIAL:
         return {}
     path = _files().get(name)
     if path is None:
         raise PresetError(f"There is no preset {name!r}; there are {', '.join(names())}")
     try:
-        keys = json.loads(path.read_text("utf-8"))
-        return GenerateSchema().load(
-            {field: _as_sent(field, keys[key]) for key, field in FIELDS.items() if keys.get(key) is not None}
-        )
-    except ValidationError as error:
-        reasons = "; ".join(f"{_place(fault)}: {fault.msg}" for fault in flat(error.messages, ()))
-        raise PresetError(f"The preset {name!r} does not fit: {reasons}") from error
-    except (OSError, ValueError, TypeError, AttributeError, IndexError) as error:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
         raise PresetError(f"The preset {name!r} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise PresetError(f"The preset {name!r} cannot be read: it should be a JSON object")
+    return found
 
 
 def global_defaults() -> dict[str, Any]:
-    """What an absent parameter becomes: the contract's defaults under those of the preset the server started with.
+    """What an absent parameter becomes; settled once.
+
+    The contract's defaults lie under those of `config.txt`, these under those of the preset the server started with,
+    and environment variables of the keys' names on top.
 
     Raises:
         PresetError: the configured PRESET is unknown or unusable.
+        ConfigError: `config.txt` is there and no JSON object.
     """
     kept = current_app.extensions.setdefault("fooocus-global-defaults", {})
     if not kept:
-        started_with = current_app.config.get("PRESET") or INITIAL
-        at_start = {field: value for field, value in values(started_with).items() if field not in NOT_AT_START}
-        kept.update(DEFAULTS | at_start)
+        kept.update(_standing())
     return {field: fresh(value) for field, value in kept.items()}
+
+
+def installed_model(model: str, previous: Sequence[str], models: Catalogue) -> str:
+    """The checkpoint, or where it is not there the first of its `previous` versions that is."""
+    if models.find("checkpoints", model):
+        return model
+    return next((name for name in previous if models.find("checkpoints", name)), model)
+
+
+def _standing() -> dict[str, Any]:
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    path, started_with = config_txt.path_of(app), app.config.get("PRESET") or INITIAL
+    config, environment = config_txt.read(path), config_txt.from_environment(AT_START)
+    values = DEFAULTS | _fitting(config, path) | _loaded(started_with, AT_START)
+    values |= _fitting(environment, "the environment")
+    wanted, models = values["base_model_name"], Catalogue(folders.of(app))
+    model = installed_model(wanted, _previous(config, keys(started_with)), models)
+    if model != wanted:
+        log.info("The default checkpoint is %s, as %s is not on this server", model, wanted)
+    return values | {"base_model_name": model}
+
+
+def _previous(*layers: Mapping[str, Any]) -> list[str]:
+    """Older versions of the default checkpoint, as the last layer says that says something."""
+    shipped = json.loads((SHIPPED / "default.json").read_text("utf-8"))
+    previous = next(layer[PREVIOUS] for layer in (*layers[::-1], shipped) if PREVIOUS in layer)
+    return [name for name in previous if isinstance(name, str)] if isinstance(previous, list) else []
+
+
+def _loaded(name: str, fields: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters that a preset's keys set."""
+    try:
+        return _parameters(keys(name), fields)
+    except ValidationError as error:
+        raise PresetError(f"The preset {name!r} does not fit: {_reasons(error)}") from error
+    except (ValueError, TypeError) as error:
+        raise PresetError(f"The preset {name!r} cannot be read: {error}") from error
+
+
+def _fitting(found: Mapping[str, Any], source: Path | str) -> dict[str, Any]:
+    """The defaults that these keys set; one that does not fit is told and left out."""
+    fitting: dict[str, Any] = {}
+    for key, field in AT_START.items():
+        try:
+            fitting |= _parameters(found, {key: field})
+        except ValidationError as error:
+            log.warning("%s of %s is left out: %s", key, source, _reasons(error))
+        except (ValueError, TypeError) as error:
+            log.warning("%s of %s is left out: %s", key, source, error)
+    return fitting
+
+
+def _parameters(found: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+    """The values of these keys, checked like a request's."""
+    sent = {field: _as_sent(field, found[key]) for key, field in fields.items() if found.get(key) is not None}
+    return GenerateSchema().load(sent)
+
+
+def _reasons(error: ValidationError) -> str:
+    return "; ".join(f"{_place(fault)}: {fault.msg}" for fault in flat(error.messages, ()))
 
 
 def _files() -> dict[str, Path]:

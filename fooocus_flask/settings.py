@@ -34,6 +34,7 @@ PRESET = "initial"  # preset whose values become the defaults
 OUTPUT_PATH = "outputs"  # results
 INPUT_PATH = "inputs"  # pictures that clients sent
 MODELS_PATH = "models"  # model files, laid out like Fooocus's models/
+CONFIG_TXT = "config.txt"  # an existing Fooocus's config.txt, for its folders and defaults
 SQLALCHEMY_DATABASE_URI = "sqlite:///db.sqlite3"  # the task history
 
 # --- the engine process

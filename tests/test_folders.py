@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from fooocus_flask import folders, launcher
+from fooocus_flask.config_txt import ConfigError
 
 
 @pytest.fixture
@@ -44,6 +45,26 @@ def test_the_environment_goes_before_the_file(places, tmp_path, monkeypatch):
     assert places({"path_loras": str(tmp_path / "file")})["loras"] == (tmp_path / "environment",)
 
 
+def test_the_environment_may_name_several(places, tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("path_loras", repr([str(tmp_path / "one"), str(tmp_path / "two")]))
+    assert places()["loras"] == (tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.parametrize("value", [5, {"a": "b"}, ["/", 5]])
+def test_what_is_no_folder_is_told_and_the_usual_one_taken(places, models, caplog, value):
+    assert places({"path_loras": value})["loras"] == (models / "loras",)
+    assert "path_loras is" in caplog.text
+
+
+def test_the_environment_may_name_the_file(places, tmp_path, monkeypatch):
+    (tmp_path / "fooocus" / "loras").mkdir(parents=True)
+    (tmp_path / "fooocus" / "config.txt").write_text('{"path_loras": "loras"}')
+    monkeypatch.setenv("config_path", str(tmp_path / "fooocus" / "config.txt"))
+    assert places({"path_loras": "/"})["loras"] == (tmp_path / "fooocus" / "loras",)
+
+
 def test_a_folder_that_is_not_there_is_told_and_the_usual_one_taken(places, models, caplog):
     with caplog.at_level(logging.WARNING, "fooocus_flask"):
         assert places({"path_loras": "/nowhere/loras"})["loras"] == (models / "loras",)
@@ -52,7 +73,7 @@ def test_a_folder_that_is_not_there_is_told_and_the_usual_one_taken(places, mode
 
 @pytest.mark.parametrize(("text", "told"), [('{"path_loras": "C:\\models"}', "no JSON"), ("[]", "JSON object")])
 def test_a_file_that_is_none_stops_the_start_with_a_reason(places, text, told):
-    with pytest.raises(folders.ConfigError, match=told):
+    with pytest.raises(ConfigError, match=told):
         places(text)
 
 

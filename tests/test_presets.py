@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from fooocus_flask import presets
+from fooocus_flask import folders, presets
 from schemas.generate import DEFAULTS
 
 
@@ -14,6 +14,8 @@ from schemas.generate import DEFAULTS
 def app(tmp_path):
     """An application whose instance has a folder for presets."""
     app = Flask(__name__, instance_path=str(tmp_path))
+    app.config["MODELS_PATH"] = str(tmp_path / "models")
+    folders.init_app(app)
     (tmp_path / "presets").mkdir()
     with app.app_context():
         yield app
@@ -109,3 +111,44 @@ def test_a_preset_at_the_start_changes_the_defaults_but_not_the_fixed_ones(app):
 def test_defaults_handed_out_can_be_changed_without_changing_the_servers(app):
     presets.global_defaults()["loras"][0]["enabled"] = False
     assert presets.global_defaults()["loras"][0]["enabled"] is True
+
+
+def test_defaults_lie_over_one_another_in_the_order_of_fooocus(app, monkeypatch):
+    config = {
+        "default_cfg_scale": 5,
+        "default_clip_skip": 3,
+        "default_sampler": "euler",
+        "default_output_format": "webp",
+    }
+    (Path(app.instance_path) / "config.txt").write_text(json.dumps(config | {"default_performance": "Quality"}))
+    add(app, "mine", default_cfg_scale=6.5, default_clip_skip=4)
+    app.config["PRESET"] = "mine"
+    monkeypatch.setenv("default_clip_skip", "1")
+    monkeypatch.setenv("default_black_out_nsfw", "TRUE")
+    monkeypatch.setenv("default_styles", "['Fooocus Sharp']")
+    assert presets.global_defaults() == DEFAULTS | {
+        "guidance_scale": 6.5,
+        "clip_skip": 1,
+        "sampler_name": "euler",
+        "output_format": "webp",
+        "black_out_nsfw": True,
+        "style_selections": ["Fooocus Sharp"],
+    }
+
+
+def test_a_default_that_does_not_fit_is_told_and_left_out(app, caplog, monkeypatch):
+    (Path(app.instance_path) / "config.txt").write_text('{"default_sampler": "swift", "default_loras": [["only"]]}')
+    monkeypatch.setenv("default_cfg_scale", "many")
+    assert presets.global_defaults() == DEFAULTS
+    for key in ("default_sampler", "default_loras", "default_cfg_scale"):
+        assert f"{key} of " in caplog.text
+
+
+@pytest.mark.parametrize(
+    "there", ["juggernautXL_v8Rundiffusion.safetensors", "juggernautXL_v6Rundiffusion.safetensors"]
+)
+def test_an_older_version_of_the_default_model_stands_in_for_it(app, there):
+    checkpoints = Path(app.config["MODELS_PATH"]) / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / there).touch()
+    assert presets.global_defaults() == DEFAULTS | {"base_model_name": there}

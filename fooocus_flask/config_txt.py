@@ -1,0 +1,59 @@
+"""What an existing Fooocus was told: the keys of its `config.txt`, and environment variables of the same names."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+
+CONFIG_PATH = "config_path"
+"""The environment's variable that names the file."""
+
+
+class ConfigError(Exception):
+    """`config.txt` cannot be used; the text says where and what would work."""
+
+
+def path_of(app: Flask) -> Path:
+    """Where the application looks for the file: as the environment or CONFIG_TXT says, from the instance folder on."""
+    named = os.environ.get(CONFIG_PATH) or app.config.get("CONFIG_TXT") or "config.txt"
+    return Path(app.instance_path) / Path(named).expanduser()
+
+
+def read(path: Path) -> Mapping[str, Any]:
+    """What the file holds; nothing if it is not there.
+
+    Raises:
+        ConfigError: it is there and no JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is no JSON: {error}. Backslashes in paths must be doubled: C:\\\\models") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f'{path} should hold a JSON object, such as {{"path_checkpoints": "/models/checkpoints"}}')
+    return found
+
+
+def from_environment(keys: Iterable[str]) -> dict[str, Any]:
+    """The keys that are variables of the environment, their values read as Python writes them.
+
+    Booleans may be written in any case; what is no Python value is text.
+    """
+    return {key: _literal(os.environ[key]) for key in keys if os.environ.get(key)}
+
+
+def _literal(text: str) -> Any:
+    if text.casefold() in ("true", "false"):
+        return text.casefold() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
