@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain, repeat
 from typing import Any
 
@@ -97,16 +98,19 @@ def delete_task(task_id: str) -> Response:
 def lists(query: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """The three lists, those not asked for empty, and the length of the one paged through (of all: the history)."""
     base, asked, page = urls.base(), query["query"], (query["page"], query["page_size"])
+    wanted = history.Filter(query["start_at"], query["end_at"], query["status"], query["prompt"])
     told: dict[str, Any] = {"history": [], "current": [], "pending": []}
     total = 0
     if asked in ("all", "pending"):
-        rows, total = history.pending(*page)
-        told["pending"] = shown(rows, base, estimates.of_page(rows, query["page"] * query["page_size"]))
-    if asked in ("all", "current") and (task := history.running()):
+        rows, total = history.pending(*page, replace(wanted, start=None, end=None))
+        gaps = bool(wanted.words)  # between those on the page others may wait
+        places = [*map(estimates.of, rows)] if gaps else estimates.of_page(rows, page[0] * page[1])
+        told["pending"] = shown(rows, base, places)
+    if asked in ("all", "current") and (task := history.running(wanted)):
         told["current"] = [RECORD.dump(records.live(task))]
         total = 1
     if asked in ("all", "history"):
-        rows, total = history.ended(*page, query["start_at"], query["end_at"])
+        rows, total = history.ended(*page, wanted)
         told["history"] = shown(rows, base)
     return told, total
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVarTuple
 
 import gevent
 from flask import Flask
 from sqlalchemy import Select, delete, func, select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from fooocus_flask import outputs, signals, tasks
 from fooocus_flask.database import db
-from fooocus_flask.tables import ENDED, PENDING, RUNNING, Task
+from fooocus_flask.tables import ENDED, PENDING, RUNNING, Prompt, Task
 
 Moment = dt.datetime | None
 Columns = TypeVarTuple("Columns")
@@ -30,27 +32,44 @@ def note_picture(app: Flask, task_id: str, path: str, **_: Any) -> None:
     tasks.commit()
 
 
-def ended(page: int, page_size: int, start: Moment = None, end: Moment = None) -> tuple[Sequence[Task], int]:
-    """A page of ended tasks and how many there are: newest first, or with a range oldest first."""
-    chosen = _queued_between(select(Task).where(Task.task_status.in_(ENDED)), start, end)
-    order = Task.id if start else Task.id.desc()
-    return _page(chosen.order_by(order), page, page_size), _count(chosen)
+@dataclass(frozen=True)
+class Filter:
+    """Which tasks: queued in this range, in this state, with these words in the prompt; None: all."""
+
+    start: Moment = None
+    end: Moment = None
+    status: str | None = None
+    words: str | None = None
 
 
-def pending(page: int, page_size: int) -> tuple[Sequence[Task], int]:
+ALL = Filter()
+
+
+def ended(page: int, page_size: int, wanted: Filter = ALL) -> tuple[Sequence[Task], int]:
+    """A page of ended tasks and how many there are: newest first, or with a start oldest first."""
+    if wanted.status and wanted.status not in ENDED:
+        return [], 0
+    # Each by the index that finds them and has them in order: nothing is sorted, and no row read that isn't shown.
+    over = select(Task.id) if wanted.status else select(Task.id).where(Task.finish_mills.is_not(None))
+    order = (Task.in_queue_mills, Task.id) if wanted.start else (Task.id.desc(),)
+    return _page(_wanted(over, wanted), order, page, page_size, _count_ended() if wanted == ALL else None)
+
+
+def pending(page: int, page_size: int, wanted: Filter = ALL) -> tuple[Sequence[Task], int]:
     """A page of waiting tasks, the next one first, and how many there are."""
-    chosen = select(Task).where(Task.task_status == PENDING)
-    return _page(chosen.order_by(Task.rank, Task.id), page, page_size), _count(chosen)
+    chosen = _wanted(select(Task.id).where(Task.task_status == PENDING), wanted)
+    return _page(chosen, (Task.rank, Task.id), page, page_size)
 
 
-def running() -> Task | None:
-    """The task that is drawn now."""
-    return db.session.scalar(select(Task).where(Task.task_status == RUNNING).limit(1))
+def running(wanted: Filter = ALL) -> Task | None:
+    """The task that is drawn now, if it is wanted; a range does not count."""
+    chosen = _wanted(select(Task.id).where(Task.task_status == RUNNING), replace(wanted, start=None, end=None))
+    return db.session.scalar(select(Task).where(Task.id.in_(chosen.limit(1))))
 
 
 def clear(start: Moment, end: Moment) -> tuple[int, int]:
     """Delete the ended tasks queued in this range and their pictures: how many tasks, how many files."""
-    chosen = _queued_between(select(Task.id, Task.result).where(Task.task_status.in_(ENDED)), start, end)
+    chosen = _wanted(select(Task.id, Task.result).where(Task.finish_mills.is_not(None)), Filter(start, end))
     return _clear([(row.id, row.result) for row in db.session.execute(chosen)])
 
 
@@ -68,17 +87,43 @@ def _clear(rows: list[tuple[int, list[str] | None]]) -> tuple[int, int]:
     return len(rows), gevent.get_hub().threadpool.apply(outputs.remove, (paths,))
 
 
-def _queued_between(chosen: Select[*Columns], start: Moment, end: Moment) -> Select[*Columns]:
-    if start:
-        chosen = chosen.where(Task.in_queue_mills >= int(start.timestamp() * 1000))
-    if end:
-        chosen = chosen.where(Task.in_queue_mills <= int(end.timestamp() * 1000))
+def _wanted(chosen: Select[*Columns], wanted: Filter) -> Select[*Columns]:
+    if wanted.start:
+        chosen = chosen.where(Task.in_queue_mills >= int(wanted.start.timestamp() * 1000))
+    if wanted.end:
+        chosen = chosen.where(Task.in_queue_mills <= int(wanted.end.timestamp() * 1000))
+    if wanted.status:
+        chosen = chosen.where(Task.task_status == wanted.status)
+    if wanted.words:
+        chosen = chosen.join(Prompt, Prompt.record_id == Task.id)
+        for word in wanted.words.lower().split():
+            chosen = chosen.where(Prompt.prompt.contains(word, autoescape=True))
     return chosen
 
 
-def _page(chosen: Select[Any], page: int, page_size: int) -> Sequence[Task]:
-    return db.session.scalars(chosen.limit(page_size).offset(page * page_size)).all()
+def _page(
+    chosen: Select[Any], order: tuple[Any, ...], page: int, page_size: int, total: int | None = None
+) -> tuple[Sequence[Task], int]:
+    """These rows, and how many there are of all; whole rows are read only for those that are on the page.
+
+    A page beyond the middle is counted off from the end, for skipping rows takes time.
+    """
+    if total is None:
+        total = db.session.scalar(select(func.count()).select_from(chosen.subquery())) or 0
+    first = page * page_size
+    length = min(page_size, total - first)
+    if length <= 0:
+        return [], total
+    if first > total / 2:
+        turned = [column.desc() if isinstance(column, InstrumentedAttribute) else Task.id for column in order]
+        ids = chosen.order_by(*turned).limit(length).offset(total - first - length)
+    else:
+        ids = chosen.order_by(*order).limit(length).offset(first)
+    return db.session.scalars(select(Task).where(Task.id.in_(ids)).order_by(*order)).all(), total
 
 
-def _count(chosen: Select[Any]) -> int:
-    return db.session.scalar(select(func.count()).select_from(chosen.with_only_columns(Task.id).subquery())) or 0
+def _count_ended() -> int:
+    """All tasks less those that have not ended: a table is counted ten times as fast as what fits a condition."""
+    everything = select(func.count()).select_from(Task)
+    still = everything.where(Task.task_status.in_((PENDING, RUNNING)))
+    return db.session.scalar(select(everything.scalar_subquery() - still.scalar_subquery())) or 0

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from marshmallow import Schema, fields, pre_load, validates_schema
 
 from schemas.faults import fault
-from schemas.fields import Choice, Described, FilledSchema, Whole, refused
+from schemas.fields import Choice, Described, FilledSchema, Text, Whole, refused
 
 LISTS = ("all", "history", "current", "pending")
 STATUSES = ("pending", "running", "finished", "failed", "stop")
@@ -44,6 +44,8 @@ class TasksQuerySchema(FilledSchema):
     page_size = Whole("Tasks on a page.", 1, LARGEST_PAGE, default=10)
     start_at = Moment("Only tasks queued at or after this moment, oldest first.", default=None)
     end_at = Moment("Only tasks queued at or before this moment; absent: now.", default=None)
+    status = Choice("Only tasks in this state.", STATUSES, default=None)
+    prompt = Text("Only tasks whose prompt holds each of these words or parts of words, in any case.", default=None)
     action = Choice("delete: delete the tasks in the range and their pictures.", ("delete",), fold=True, default=None)
 
     @pre_load

@@ -14,7 +14,7 @@ from PIL import Image
 import fooocus_flask
 from fooocus_flask.database import db
 from fooocus_flask.prepare import prepare
-from fooocus_flask.tables import Task
+from fooocus_flask.tables import Prompt, Task
 from schemas.generate import GenerateSchema
 from tests.serving import Server, small
 
@@ -82,6 +82,8 @@ def add(app):
                 task.result = [picture(app, f"{task.task_id}-{number}.png") for number in range(pictures)]
                 task.pictures_done = pictures
             db.session.add(task)
+            db.session.flush()
+            db.session.add(Prompt(record_id=task.id, prompt=prepared.params.prompt.lower()))
             db.session.commit()
             return task.task_id
 

@@ -3,6 +3,7 @@
 import base64
 import datetime as dt
 import io
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,16 @@ def test_history_is_paged_newest_first_and_pending_oldest_first(client, add):
     )
 
 
+@pytest.mark.parametrize("query", [{}, {"status": "finished"}, {"start_at": ago(20)}, {"query": "pending"}])
+def test_pages_put_together_are_the_whole_list(client, add, query):
+    for number in range(7):
+        add("finished", hours_ago=8 - number), add("pending", rank=number % 3)
+    name = query.get("query", "history")
+    whole = ids(client, **query, page_size=100)[0][name]
+    pages = [ids(client, **query, page_size=3, page=page)[0][name] for page in range(4)]
+    assert [len(page) for page in pages] == [3, 3, 1, 0] and list(chain(*pages)) == whole
+
+
 def test_a_range_is_paged_oldest_first(client, add):
     _, third, second, first = add(hours_ago=9), add(hours_ago=4), add(hours_ago=3), add(hours_ago=2)
     assert ids(client, start_at=ago(5), page_size=2)[0]["history"] == [third, second]
@@ -61,6 +72,26 @@ def test_a_range_is_paged_oldest_first(client, add):
         {"history": [third, second], "current": [], "pending": []},
         2,
     )
+
+
+def test_tasks_are_found_by_their_state(client, add):
+    add("finished"), add("pending"), add("running")
+    failed = add("failed", error="no")
+    assert ids(client, status="failed") == ({"history": [failed], "current": [], "pending": []}, 1)
+    told = ids(client, status="pending")[0]
+    assert (len(told["pending"]), told["history"], told["current"]) == (1, [], [])
+
+
+def test_tasks_are_found_by_words_of_their_prompt(client, add):
+    cat = add(params={"prompt": "A Ginger Cat, 100% real_fur"})
+    chinese, waiting = add(params={"prompt": "一只橙色的猫"}), add("pending", params={"prompt": "cats on a roof"})
+    add(params={"prompt": "a dog"})
+    assert ids(client, prompt="CAT ging")[0]["history"] == [cat]
+    assert ids(client, prompt="cat")[0] == {"history": [cat], "current": [], "pending": [waiting]}
+    assert ids(client, prompt="橙色")[0]["history"] == [chinese]
+    assert ids(client, prompt="0% real_f")[0]["history"] == [cat]
+    for nothing in ("realxfur", "%dog", "horse"):
+        assert ids(client, prompt=nothing)[1] == 0
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,8 @@ def test_an_empty_parameter_counts_as_absent():
         "page_size": 10,
         "start_at": None,
         "end_at": None,
+        "status": None,
+        "prompt": None,
         "action": None,
     }
 
