@@ -30,6 +30,7 @@ RUNTIME = [
     "isal>=1.9,<2",
     "opencv-python-headless>=4.12,<5",
     "onnxruntime>=1.23,<2",
+    "requests>=2.32,<3",
 ]
 
 # For a PostgreSQL database in place of SQLite.

@@ -1,4 +1,4 @@
-"""The model files of an installation: what there is, and where a name lies. No torch."""
+"""The model files of an installation: what there is, where a name lies, and where a new file goes. No torch."""
 
 from __future__ import annotations
 
@@ -96,6 +96,17 @@ class Catalogue:
         if found is None and (kind, name) == ("checkpoints", BUILTIN_CHECKPOINT) and self.builtin.is_file():
             return self.builtin
         return found
+
+    def target(self, kind: str, name: str) -> Path:
+        """Where a file that is fetched goes: onto the copy there is, else into the kind's first folder.
+
+        Raises:
+            ValueError: the kind has no folder, or no file of it can have this name.
+        """
+        places = self._places(kind, name)
+        if not places:
+            raise ValueError(f"no file of {kind} can be called {name!r}")
+        return next((path for path in places if path.is_file()), places[0])
 
     def checkpoints(self) -> list[str]:
         """The checkpoints' names, the built-in model last."""

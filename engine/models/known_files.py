@@ -139,3 +139,8 @@ _BY_NAME = {(file.kind, file.name): file for file in FILES}
 def by_name(kind: str, name: str) -> KnownFile | None:
     """The file of this kind and name, or None."""
     return _BY_NAME.get((kind, name))
+
+
+def mirrored(url: str, mirror: str) -> str:
+    """The address at a mirror of the hub that most files lie on; as it is where there is no mirror."""
+    return url.replace(_HUB, mirror.rstrip("/"), 1) if mirror else url

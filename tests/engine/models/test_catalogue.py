@@ -104,3 +104,15 @@ def test_a_kind_that_does_not_exist_is_an_error(tmp_path):
         Folders({"lora": (tmp_path,)})
     with pytest.raises(ValueError, match=r"lora$"):
         Folders({})["lora"]
+
+
+def test_a_new_file_goes_onto_its_copy_or_into_the_first_folder(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    (second / "sub").mkdir(parents=True)
+    (second / "sub" / "old.safetensors").touch()
+    catalogue = Catalogue(Folders({"loras": (first, second)}))
+    assert catalogue.target("loras", "new.safetensors") == first / "new.safetensors"
+    assert catalogue.target("loras", "sub/old.safetensors") == second / "sub" / "old.safetensors"
+    for kind, name in (("loras", "../new.safetensors"), ("loras", "new.txt"), ("vae", "new.safetensors")):
+        with pytest.raises(ValueError, match="can be called"):
+            catalogue.target(kind, name)
