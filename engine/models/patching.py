@@ -36,10 +36,12 @@ class Patch:
 
 @dataclass(frozen=True)
 class _Matched:
-    """What a file changes, by weight name; `notes` say what of it fits nothing."""
+    """What a file changes, by weight name; `notes` say what of it fits nothing, `size` is what it holds in bytes."""
 
     deltas: Mapping[str, lora.Delta]
     notes: tuple[str, ...]
+    changes_texts: bool = False
+    size: int = 0
 
 
 _Key = tuple[Hashable, float]
@@ -49,18 +51,19 @@ _Key = tuple[Hashable, float]
 class PatchedModel:
     """The weights of a UNet, and of its text encoders if there are any, under patches.
 
-    Merging happens in place, so that whatever knows the weights' addresses stays good.
+    Merging happens in place, so that whatever knows the weights' addresses stays good. With `texts` false the
+    encoders only say which names of a file are a text encoder's; they are neither patched nor kept.
     """
 
-    def __init__(self, unet: Any, encoders: TextEncoders | None = None) -> None:
-        self.encoders = encoders
+    def __init__(self, unet: Any, encoders: TextEncoders | None = None, *, texts: bool = True) -> None:
+        self.encoders = encoders if texts else None
         self._weights: dict[str, Tensor] = dict(unet.named_parameters())
         self._unet_bases = lora.unet_bases(unet_names(unet.state_dict()))
         self._text_bases: dict[str, str] = {}
         if encoders is not None:
             parts = {"clip_l": encoders.clip_l, "clip_g": encoders.clip_g}
             self._text_bases = lora.text_bases({name: part.layers for name, part in parts.items()})
-            for name, part in parts.items():
+            for name, part in parts.items() if texts else ():
                 self._weights |= {f"{name}.{inner}": weight for inner, weight in _bare_parameters(part.module)}
         self._originals: dict[str, Tensor] = {}
         self._stacks: dict[str, tuple[_Key, ...]] = {}
@@ -68,8 +71,9 @@ class PatchedModel:
 
     @property
     def size(self) -> int:
-        """Bytes of the kept originals."""
-        return sum(tensor.nbytes for tensor in self._originals.values())
+        """Bytes of the kept originals, and of the files in force."""
+        originals = sum(tensor.nbytes for tensor in self._originals.values())
+        return originals + sum(matched.size for matched in self._files.values())
 
     @torch.inference_mode()
     def apply(self, patches: Sequence[Patch]) -> list[str]:
@@ -91,12 +95,14 @@ class PatchedModel:
         for key, matched in in_force:
             for name, delta in matched.deltas.items():
                 stacks.setdefault(name, []).append((key, delta))
+        if self.encoders is not None:
+            self.encoders.state = object()  # should merging end halfway, no text is taken for one of another state
         for name in [name for name in self._stacks if name not in stacks]:
             self._restore(name)
         for name, stack in stacks.items():
             notes += self._merge(name, stack)
         if self.encoders is not None:
-            self.encoders.state = tuple(key for key, _ in in_force)
+            self.encoders.state = tuple(key for key, matched in in_force if matched.changes_texts)
         return list(dict.fromkeys(notes))
 
     def _matched(self, patch: Patch) -> _Matched:
@@ -108,19 +114,24 @@ class PatchedModel:
             made_for = f"{patch.path.name} is left out: {left} of its {len(tensors)} tensors fit nothing in this model"
             return _Matched({}, (f"The LoRA {made_for}; it was made for another kind",))
         notes = (f"{left} tensors of {patch.path.name} fit nothing in this model",) if left else ()
-        return _Matched({**unet.deltas, **text.deltas}, notes)
+        deltas = {**unet.deltas, **(text.deltas if self.encoders is not None else {})}
+        return _Matched(deltas, notes, bool(text.deltas), _size_of(tensors.values()))
 
     def _merge(self, name: str, stack: Sequence[tuple[_Key, lora.Delta]]) -> list[str]:
         """Put a weight under its deltas, unless it is already."""
         keys = tuple(key for key, _ in stack)
         if self._stacks.get(name) == keys:
             return []
-        weight = self._weights[name]
+        weight = self._weights.get(name)
+        if weight is None:
+            return [f"A LoRA changes {name}, which this model has not"]
         if name not in self._originals:
             self._originals[name] = self._kept(weight)
         original = self._originals[name].to(weight.device)
         try:
             merged = lora.patched(original, [(key[1], delta) for key, delta in stack])
+        except torch.OutOfMemoryError:
+            raise
         except (ValueError, RuntimeError) as error:
             self._restore(name)
             return [f"A LoRA does not fit the weight {name}: {error}"]
@@ -153,7 +164,7 @@ def read_patch(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path.name}: there is no such file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        return {str(name): tuple(values) for name, values in content.items()}
+        return {str(name): tuple(map(torch.as_tensor, values)) for name, values in content.items()}
     except Exception as error:
         raise CheckpointError(f"{path.name}: not a readable patch file ({error})") from error
 
@@ -164,6 +175,13 @@ def _bare_parameters(module: Any) -> Iterable[tuple[str, Tensor]]:
 
 
 def _moved(value: Any, device: torch.device) -> Any:
+    """A file's value on the device; single numbers stay where they are read without waiting for it."""
     if isinstance(value, tuple):
         return tuple(part.to(device) for part in value)
-    return value.to(device)
+    return value.to(device) if value.dim() else value
+
+
+def _size_of(values: Iterable[Any]) -> int:
+    """About the bytes that deltas made of these values hold: 8-bit ones as they are, others in fp32."""
+    parts = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
+    return sum(part.nbytes if part.dtype == torch.uint8 else 4 * part.numel() for part in parts)

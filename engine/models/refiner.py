@@ -64,7 +64,9 @@ def load_refiner(path: Path, device: torch.device, encoders: TextEncoders) -> Re
         raise CheckpointError(f"{path.name} cannot be used as a refiner: {error.args[0]}") from error
     log.info("loaded the refiner %s (%s) on %s in %.1f s", path.name, kind, device, time.perf_counter() - started)
     prediction: Prediction = "v" if keys.V_PREDICTION in tensors else "eps"
-    return Refiner(path, kind, unet, vae, prediction, PatchedModel(unet))
+    # SDXL's LoRAs name text encoders too, which a refiner has no use for.
+    patches = PatchedModel(unet, encoders if kind == "sdxl" else None, texts=False)
+    return Refiner(path, kind, unet, vae, prediction, patches)
 
 
 def kind_of(tensors: Mapping[str, Tensor], encoders: TextEncoders) -> Kind:

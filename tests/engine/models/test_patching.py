@@ -106,6 +106,51 @@ def test_texts_are_remembered_for_each_list(tmp_path, checkpoint, model):
     assert torch.equal(encoders.encode(["a cat"], 1, 2).context, plain)
 
 
+def test_texts_are_kept_while_only_the_unet_changes(tmp_path, checkpoint, model):
+    encoders = checkpoint.text_encoders
+    kept = encoders._of_text("kept", 2)
+    unet_weight = dict(checkpoint.unet.named_parameters())[UNET_WEIGHT]
+    save_file(low_rank(UNET_BASE, unet_weight, 0), tmp_path / "unet.safetensors")
+    model.apply([Patch(tmp_path / "unet.safetensors", 1.0)])
+    assert encoders._of_text("kept", 2) is kept
+    model.apply([Patch(lora_file(tmp_path, checkpoint), 1.0, unet_only=True)])
+    assert encoders._of_text("kept", 2) is kept
+
+
+def test_a_unets_patches_know_text_encoders_names_and_leave_them_alone(tmp_path, checkpoint):
+    model = PatchedModel(checkpoint.unet, checkpoint.text_encoders, texts=False)
+    names = dict(checkpoint.text_encoders.clip_g.module.named_parameters())
+    texts = [f"lora_te2_text_model_encoder_layers_{n}_mlp_fc1.diff_b" for n in range(2)]
+    bias = next(weight for name, weight in names.items() if name.endswith("layers.0.mlp.fc1.bias"))
+    tensors = dict.fromkeys(texts, torch.ones(len(bias)))
+    unet_weight = dict(checkpoint.unet.named_parameters())[UNET_WEIGHT]
+    save_file(
+        {name: t.clone() for name, t in tensors.items()} | low_rank(UNET_BASE, unet_weight, 0),
+        tmp_path / "a.safetensors",
+    )
+    before, unet_before = bias.clone(), unet_weight.clone()
+    assert model.apply([Patch(tmp_path / "a.safetensors", 1.0)]) == []
+    assert torch.equal(bias, before) and not torch.equal(unet_weight, unet_before)
+    assert model.encoders is None
+    model.apply([])
+    assert torch.equal(unet_weight, unet_before)
+
+
+def test_what_is_kept_for_a_lora_counts(tmp_path, checkpoint, model):
+    path = lora_file(tmp_path, checkpoint)
+    model.apply([Patch(path, 1.0)])
+    weight = dict(checkpoint.unet.named_parameters())[UNET_WEIGHT]
+    assert model.size > weight.nbytes + path.stat().st_size / 2
+
+
+def test_a_change_of_a_bias_that_is_not_there_is_told(tmp_path, checkpoint, model):
+    before = snapshot(checkpoint)
+    save_file({f"{UNET_BASE}.diff_b": torch.ones(3)}, tmp_path / "bias.safetensors")
+    (note,) = model.apply([Patch(tmp_path / "bias.safetensors", 1.0)])
+    assert UNET_WEIGHT.replace(".weight", ".bias") in note
+    assert same(snapshot(checkpoint), before)
+
+
 def test_a_changed_file_is_read_again(tmp_path, checkpoint, model):
     model.apply([Patch(lora_file(tmp_path, checkpoint), 1.0)])
     first = snapshot(checkpoint)
@@ -130,12 +175,13 @@ def test_a_few_leftovers_are_told_and_the_rest_applied(tmp_path, checkpoint, mod
     assert "1 tensors" in note and not same(snapshot(checkpoint), before)
 
 
-def test_a_fooocus_patch_is_read_between_its_bounds(tmp_path, checkpoint, model):
+@pytest.mark.parametrize("bounds", [(torch.tensor(-1.0), torch.tensor(3.0)), (-1.0, 3.0)])
+def test_a_fooocus_patch_is_read_between_its_bounds(tmp_path, checkpoint, model, bounds):
     weight = dict(checkpoint.unet.named_parameters())[UNET_WEIGHT]
     before = weight.clone()
     values = torch.randint(0, 256, weight.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     name = "diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.weight"
-    torch.save({name: (values, torch.tensor(-1.0), torch.tensor(3.0))}, tmp_path / "inpaint.fooocus.patch")
+    torch.save({name: (values, *bounds)}, tmp_path / "inpaint.fooocus.patch")
     assert model.apply([Patch(tmp_path / "inpaint.fooocus.patch", 1.0, unet_only=True)]) == []
     assert torch.allclose(weight, before + values.float() / 255 * 4 - 1, atol=1e-6)
 

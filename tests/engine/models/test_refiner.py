@@ -11,6 +11,7 @@ from engine.models.checkpoint import load_checkpoint
 from engine.models.filling import CheckpointError
 from engine.models.interposer import Interposer, _Network
 from engine.models.refiner import load_refiner
+from engine.models.unet import refiner_config
 
 CPU = torch.device("cpu")
 TINY = SIZES["tiny"]
@@ -97,6 +98,60 @@ def test_sd15_is_the_network_of_its_file_and_keeps_its_vae(tmp_path, encoders):
     refiner = load_refiner(saved(tmp_path / "sd15.safetensors", theirs, tiny_vae()), CPU, encoders)
     assert refiner.kind == "sd15" and refiner.vae is not None
     assert torch.allclose(output(refiner.unet, LEFT), output(theirs, LEFT), atol=1e-5)
+
+
+LEVEL = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D")
+PLAIN = ("DownBlock2D", "UpBlock2D")
+PUBLIC = {
+    "SD 1.5": (
+        {
+            "block_out_channels": (320, 640, 1280, 1280),
+            "transformer_layers_per_block": 1,
+            "cross_attention_dim": 768,
+            "attention_head_dim": 8,
+        },
+        (LEVEL, LEVEL, LEVEL, PLAIN),
+        686,
+    ),
+    "SDXL's refiner": (
+        {
+            "block_out_channels": (384, 768, 1536, 1536),
+            "transformer_layers_per_block": 4,
+            "cross_attention_dim": 1280,
+            "attention_head_dim": (6, 12, 24, 24),
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": 2560,
+            "use_linear_projection": True,
+        },
+        (PLAIN, LEVEL, LEVEL, PLAIN),
+        1220,
+    ),
+}
+"""The published settings of the two, their levels, and how many tensors a UNet of each has."""
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_the_public_refiners_settings_are_read_off_their_layout(name):
+    settings, levels, count = PUBLIC[name]
+    down, up = [level[0] for level in levels], [level[1] for level in reversed(levels)]
+    with torch.device("meta"):
+        theirs = UNet2DConditionModel(down_block_types=tuple(down), up_block_types=tuple(up), **settings)
+        tensors = keys.unet_to_ldm(theirs.state_dict())
+        # The lowest level has no attention, so its upsampler comes first behind the resnet.
+        assert {"output_blocks.2.1.conv.weight", "output_blocks.5.2.conv.weight", "input_blocks.9.0.op.bias"} <= set(
+            tensors
+        )
+        assert len(tensors) == count
+        ours = UNet2DConditionModel(**refiner_config(tensors, 1280))
+    assert {name: tensor.shape for name, tensor in ours.state_dict().items()} == {
+        name: tensor.shape for name, tensor in theirs.state_dict().items()
+    }
+    heads = [
+        [module.heads for module in unet.modules() if hasattr(module, "heads") and hasattr(module, "to_q")]
+        for unet in (ours, theirs)
+    ]
+    assert heads[0] == heads[1]
 
 
 def test_a_unet_that_reads_other_texts_is_refused_with_what_would_fit(tmp_path, encoders):
