@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from uuid import uuid4
 
 import pytest
@@ -16,6 +17,7 @@ from fooocus_flask.database import db
 from fooocus_flask.prepare import prepare
 from fooocus_flask.tables import Prompt, Task
 from schemas.generate import GenerateSchema
+from tests.receiving import Receiver
 from tests.serving import Server, small
 
 
@@ -120,3 +122,14 @@ def make_server(tmp_path, models):
     for server in made:
         if server.process.poll() is None:
             server.stop()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver of webhooks on a real port."""
+    with Receiver() as receiver:
+        thread = Thread(target=receiver.serve_forever)
+        thread.start()
+        yield receiver
+        receiver.shutdown()
+        thread.join()

@@ -2,11 +2,8 @@
 
 import base64
 import json
-import queue
 import stat
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import gevent
 import pytest
@@ -17,49 +14,6 @@ from fooocus_flask.database import db
 from fooocus_flask.tables import Delivery
 from fooocus_flask.webhook_secret import SecretError
 from tests.serving import PATIENCE
-
-
-class Receiver(ThreadingHTTPServer):
-    """A web server that keeps what it is sent, and answers with these statuses, the last one for ever."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        self.got, self.answers, self.raw, self.headers = queue.Queue(), [200], [], {}
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(handler):
-                body = handler.rfile.read(int(handler.headers["Content-Length"]))
-                self.raw.append(body)
-                self.got.put((handler.path, handler.headers, json.loads(body)))
-                status = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-                handler.send_response(status)
-                handler.send_header("Location", "/elsewhere")
-                handler.send_header("Content-Length", "0")
-                for name, value in self.headers.items():
-                    handler.send_header(name, value)
-                handler.end_headers()
-
-            def log_message(handler, *_):
-                """Nothing."""
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/hook"
-
-    def take(self):
-        """The next thing that was sent."""
-        return self.got.get(timeout=PATIENCE)
-
-
-@pytest.fixture
-def receiver():
-    """A receiver of webhooks on a real port."""
-    with Receiver() as receiver:
-        thread = Thread(target=receiver.serve_forever)
-        thread.start()
-        yield receiver
-        receiver.shutdown()
-        thread.join()
 
 
 @pytest.fixture

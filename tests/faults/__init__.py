@@ -1,0 +1,1 @@
+"""What happens when things break: processes die, disks fill, files are locked, clocks jump."""

@@ -1,0 +1,110 @@
+"""Promises kept while things break: each fault once; `python -m tests.faults` plays many rounds."""
+
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fooocus_flask import tasks
+from fooocus_flask.database import db
+from fooocus_flask.tables import Delivery
+from tests.faults.rounds import STATES, VICTIMS, Round
+from tests.serving import PATIENCE, engines
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_a_killed_process_loses_nothing(make_server, victim, state):
+    current = Round(make_server())
+    current.hurt(victim, state)
+    current.check()
+
+
+def test_a_webhook_that_is_due_outlives_the_server(make_server, add, receiver):
+    """The receiver is down when the task ends; the next server finds it up."""
+    receiver.answers = [503]
+    server = make_server(FOOOCUS_ALLOW_PRIVATE_ADDRESSES="true", FOOOCUS_WEBHOOK_DELAYS="[1, 1, 1, 1, 1]")
+    task_id = server.ready().submit(webhook_url=receiver.url)
+    first = receiver.take()[1]["webhook-id"]
+    server.stop(signal.SIGKILL)
+    receiver.answers = [200]
+    server.start()
+    while True:
+        _, headers, body = receiver.take()
+        assert (headers["webhook-id"], body["task_id"], body["task_status"]) == (first, task_id, "finished")
+        (told,) = server.get(f"/tasks/{task_id}/deliveries").json
+        if told["answer"] != "503":
+            break
+
+
+def test_a_full_disk_fails_the_task_and_the_next_one_is_drawn(make_server):
+    server = make_server().ready()
+    (engine,) = engines(server.process.pid)
+    limits = resource.prlimit(engine, resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+    reply = server.draw()
+    assert reply.status == 500 and "too large" in reply.json["error"]
+    assert reply.json["task_status"] == "failed" and reply.json["result"] == []
+    resource.prlimit(engine, resource.RLIMIT_FSIZE, limits)
+    assert server.draw().json["task_status"] == "finished"
+    assert engines(server.process.pid) == [engine]
+
+
+def test_outputs_that_cannot_be_written_fail_the_task(make_server):
+    server = make_server().ready()
+    outputs = server.instance / "outputs"
+    outputs.mkdir(exist_ok=True)
+    outputs.rename(aside := server.instance / "aside")
+    outputs.write_text("no folder")  # as good as read-only, for root too
+    reply = server.draw()
+    assert (reply.status, reply.json["task_status"]) in ((500, "failed"), (422, "failed")) and reply.json["error"]
+    outputs.unlink()
+    aside.rename(outputs)
+    assert server.draw().json["task_status"] == "finished"
+
+
+def test_a_locked_database_costs_time_and_no_task(make_server):
+    server = make_server().ready()
+    stream = server.follow(overwrite_step=60)
+    while "Sampling step" not in stream.event()["message"]:
+        pass
+    (engine,) = engines(server.process.pid)
+    other = sqlite3.connect(server.instance / "db.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    server.said("The database is asked again")
+    other.execute("ROLLBACK")
+    other.close()
+    assert len(stream.events()[-1]["images"]) == 1
+    assert engines(server.process.pid) == [engine]
+    assert server.draw().json["task_status"] == "finished"
+
+
+@pytest.mark.parametrize("jump", [-7 * 24 * 3600, 7 * 24 * 3600])
+def test_a_clock_that_jumps_leaves_nobody_waiting(app, add, monkeypatch, jump):
+    with app.app_context():
+        before = [add("pending", rank=int(time.time() * 1000)) for _ in range(2)]
+        now = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: now() + jump * 10**9)
+        after = add("pending", rank=time.time_ns() // 10**6)
+        drawn = []
+        while (task := tasks.claim()) is not None:
+            drawn.append(task.task_id)
+            assert tasks.end(task.task_id, "finished") is not None
+        assert sorted(drawn) == sorted([*before, after])
+        assert app.test_client().get("/tasks").json["pending"] == []
+        assert db.session.query(Delivery).count() == 0
+
+
+def test_the_program_plays_rounds():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults", "--rounds", "0"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0 and done.stdout.count("0/0 kept") == len(STATES) * len(VICTIMS), done.stderr
