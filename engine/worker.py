@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from engine import wire
 from engine.events import Beat, Draw, Ended, Message, Ready, Skip, Stop, from_wire
 from engine.interruption import Interruption
-from engine.models.catalogue import BUILTIN, Folders
-from engine.models.hashes import HashCache
+from engine.models.catalogue import BUILTIN, Catalogue, Folders
+from engine.models.hashes import HashCache, hash_all
 
 if TYPE_CHECKING:
     from engine.pipeline import Pipeline
@@ -197,9 +197,19 @@ def pipeline_maker(arguments: argparse.Namespace) -> Callable[[], Pipeline]:
         torch.set_num_threads(arguments.threads)
         device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         hashes = HashCache(arguments.hashes) if arguments.hashes else None
-        return Pipeline(device, arguments.folders, arguments.builtin, hashes)
+        pipeline = Pipeline(device, arguments.folders, arguments.builtin, hashes)
+        if hashes and arguments.rehash:
+            files, threads = files_to_hash(pipeline.catalogue), arguments.rehash
+            Thread(target=hash_all, args=(hashes, files, threads), name="rehash", daemon=True).start()
+        return pipeline
 
     return make
+
+
+def files_to_hash(catalogue: Catalogue) -> list[Path]:
+    """The files whose hashes pictures carry."""
+    named = [(kind, name) for kind in ("checkpoints", "loras") for name in catalogue.names(kind)]
+    return [path for kind, name in named if (path := catalogue.find(kind, name))]
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
@@ -212,6 +222,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", help="cuda, cpu, ...; CUDA if there is one")
     parser.add_argument("--folders", type=Folders.from_json, help="the folders of models and word lists, as JSON")
     parser.add_argument("--hashes", type=Path, help="where hashes of model files are kept; none: pictures carry none")
+    parser.add_argument("--rehash", type=int, metavar="N", help="hash all checkpoints and LoRAs now, N at a time")
     parser.add_argument("--builtin", type=Path, default=BUILTIN, help="file of the built-in model")
     return parser.parse_args(words)
 

@@ -50,7 +50,6 @@ VALUES_WITHOUT_EFFECT: dict[str, dict[str, Any]] = {
     "--theme": {"metavar": "NAME"},
     "--web-upload-size": {"metavar": "MB", "type": float},
     "--hf-mirror": {"metavar": "URL"},
-    "--rebuild-hash-cache": {"metavar": "N", "type": int, "nargs": "?", "const": -1},
     "--directml": {"metavar": "N", "type": int, "nargs": "?", "const": -1},
     "--preview-option": {"choices": ("none", "auto", "fast", "taesd")},
 }
@@ -77,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     add("--instance", metavar="PATH", type=Path, help="folder of all state (environment: FOOOCUS_INSTANCE)")
     add("--disable-metadata", action="store_true", help="write no parameters into pictures")
     add("--disable-image-log", action="store_true", help="keep no log.html beside the pictures")
+    add("--rebuild-hash-cache", type=int, metavar="N", nargs="?", const=-1, help="hash all models now, N at a time")
     add("--gpu-device-id", type=int, metavar="N", help="the graphics card to draw with")
     add("--always-cpu", type=int, metavar="THREADS", nargs="?", const=0, help="draw without a graphics card")
     ignored = parser.add_argument_group("accepted without effect, so that the reference's command lines work")
@@ -125,6 +125,7 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
         "DISABLE_METADATA": args.disable_metadata,
         "DISABLE_IMAGE_LOG": args.disable_image_log,
         "ENGINE_THREADS": args.always_cpu,
+        "REBUILD_HASH_CACHE": hash_threads(args.rebuild_hash_cache),
         "ENGINE_ENVIRONMENT": engine_environment(args),
     }
     if args.models:
@@ -147,6 +148,13 @@ def made(folder: Path, flag: str) -> Path:
     except OSError as error:
         raise StartError(f"{flag} is {str(folder)!r}, which cannot be made: {error.strerror}") from error
     return folder.resolve()
+
+
+def hash_threads(asked: int | None) -> int:
+    """How many threads --rebuild-hash-cache asks for: without a number, one for each core."""
+    if asked is None:
+        return 0
+    return asked if asked > 0 else os.cpu_count() or 1
 
 
 def engine_environment(args: argparse.Namespace) -> dict[str, str]:

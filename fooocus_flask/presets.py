@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from flask import current_app
 from marshmallow import ValidationError
 
-from engine.models.catalogue import Catalogue
+from engine.models import known_files
+from engine.models.catalogue import SUFFIXES, Catalogue, has_suffix, stays_inside
+from engine.models.known_files import KnownFile
 from fooocus_flask import config_txt, folders
 from schemas.faults import Fault, flat
 from schemas.fields import fresh
@@ -22,6 +24,13 @@ log = logging.getLogger(__name__)
 SHIPPED = Path(__file__).with_name("presets")
 INITIAL = "initial"
 PREVIOUS = "previous_default_models"
+DOWNLOADS = {
+    "checkpoint_downloads": "checkpoints",
+    "embeddings_downloads": "embeddings",
+    "lora_downloads": "loras",
+    "vae_downloads": "vae",
+}
+"""Keys of a preset that say where files of a kind can be had."""
 
 FIELDS = {
     "default_prompt": "prompt",
@@ -94,6 +103,28 @@ def keys(name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise PresetError(f"The preset {name!r} cannot be read: it should be a JSON object")
     return found
+
+
+def downloads(name: str) -> list[KnownFile]:
+    """The model files that a preset says where to get.
+
+    Raises:
+        PresetError: the name is unknown, the file unusable, or what it says is no file name or no address.
+    """
+    found, files = keys(name), []
+    for key, kind in DOWNLOADS.items():
+        listed = found.get(key) or {}
+        if not isinstance(listed, dict):
+            raise PresetError(
+                f"The preset {name!r} does not fit: {key} should be an object of file names and addresses"
+            )
+        for file, url in listed.items():
+            legal = stays_inside(file) and has_suffix(PurePosixPath(file), SUFFIXES[kind])
+            if not (legal and isinstance(url, str) and url.startswith(("https://", "http://"))):
+                raise PresetError(f"The preset {name!r} does not fit: {key} has {file!r} from {url!r}")
+            known = known_files.by_name(kind, file)
+            files.append(known if known and known.url == url else KnownFile(kind, file, url))
+    return files
 
 
 def global_defaults() -> dict[str, Any]:

@@ -290,4 +290,6 @@ def arguments(app: Flask) -> list[str]:
     threads = app.config["ENGINE_THREADS"]
     places = ["--folders", folders.of(app).to_json(), "--hashes", str(Path(app.instance_path) / HASHES)]
     beat = ["--beat", str(app.config["ENGINE_SILENCE"] / BEATS)]
-    return [*places, *beat, *(["--threads", str(threads)] if threads else [])]
+    rehash = app.config["REBUILD_HASH_CACHE"]
+    more = [*(["--threads", str(threads)] if threads else []), *(["--rehash", str(rehash)] if rehash else [])]
+    return [*places, *beat, *more]

@@ -40,6 +40,7 @@ SQLALCHEMY_DATABASE_URI = "sqlite:///db.sqlite3"  # the task history
 # --- the engine process
 
 ENGINE_THREADS = 0  # threads it computes with; 0: all cores
+REBUILD_HASH_CACHE = 0  # threads that hash all checkpoints and LoRAs at the start; 0: hashed as they are needed
 ENGINE_NICENESS = 5  # how far it steps back for the web process on a busy machine, 0 to 19
 ENGINE_START_TIMEOUT = 300.0  # seconds it may take to import its libraries
 ENGINE_SILENCE = 60.0  # seconds without a sign of life after which it is replaced

@@ -119,6 +119,11 @@ def test_the_flags_decide_their_settings(tmp_path):
     }
 
 
+def test_hashing_takes_the_threads_asked_for_or_one_a_core():
+    assert decided("--rebuild-hash-cache", "3") == {"REBUILD_HASH_CACHE": 3}
+    assert decided("--rebuild-hash-cache") == {"REBUILD_HASH_CACHE": os.cpu_count()}
+
+
 def test_a_missing_output_folder_is_made(tmp_path):
     folder = tmp_path / "new" / "outputs"
     assert decided("--output-path", str(folder)) == {"OUTPUT_PATH": str(folder)}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from engine.models import known_files
 from fooocus_flask import folders, presets
 from schemas.generate import DEFAULTS
 
@@ -152,3 +153,24 @@ def test_an_older_version_of_the_default_model_stands_in_for_it(app, there):
     checkpoints.mkdir(parents=True)
     (checkpoints / there).touch()
     assert presets.global_defaults() == DEFAULTS | {"base_model_name": there}
+
+
+@pytest.mark.parametrize("name", sorted(presets.SHIPPED.glob("*.json")), ids=lambda path: path.stem)
+def test_every_file_a_shipped_preset_names_is_in_the_table(app, name):
+    files = presets.downloads(name.stem)
+    assert files
+    assert all(file is known_files.by_name(file.kind, file.name) for file in files)
+
+
+def test_an_operators_preset_says_where_its_files_are(app):
+    add(app, "mine", embeddings_downloads={"a/b.pt": "https://h/b.pt"}, vae_downloads=None)
+    assert presets.downloads("mine") == [known_files.KnownFile("embeddings", "a/b.pt", "https://h/b.pt")]
+
+
+@pytest.mark.parametrize(
+    "listed", [["a.pth"], {"../a.pth": "https://h/"}, {"a.pth": "file:///a"}, {"a.py": "https://h/"}, {"a.pth": 5}]
+)
+def test_a_download_that_is_none_is_told(app, listed):
+    add(app, "mine", lora_downloads=listed)
+    with pytest.raises(presets.PresetError, match="lora_downloads"):
+        presets.downloads("mine")

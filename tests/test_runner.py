@@ -1,5 +1,6 @@
 """The runner: the engine process may die, the server may die; tasks are drawn."""
 
+import json
 import os
 import signal
 
@@ -170,3 +171,10 @@ def test_closing_twice_is_closing_once(app):
     now.close()
     with app.app_context():
         assert db.session.query(tasks.Task).count() == 0
+
+
+def test_all_models_are_hashed_at_the_start_if_asked(make_server, models):
+    server = make_server(FOOOCUS_REBUILD_HASH_CACHE="2")
+    server.said("model files are hashed")
+    listed = [json.loads(line)["path"] for line in (server.instance / "hash_cache.txt").read_text().splitlines()]
+    assert {str(path) for path in (models / "checkpoints").iterdir()} == set(listed)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
+
+log = logging.getLogger(__name__)
 
 DIGITS = 10
 CHUNK = 8 << 20
@@ -93,6 +97,20 @@ class HashCache:
         draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         draft.write_text("".join(json.dumps(entry) + "\n" for entry in there), "utf-8")
         draft.replace(self.path)
+
+
+def hash_all(cache: HashCache, files: Iterable[Path], threads: int) -> None:
+    """Put the hashes of these files into the cache, several at a time; one that cannot be read is told in the log."""
+
+    def hash_one(file: Path) -> None:
+        try:
+            cache.hash(file)
+        except OSError as error:
+            log.warning("no hash of %s: %s", file, error)
+
+    with ThreadPoolExecutor(threads, "hashes") as pool:
+        count = len(list(pool.map(hash_one, files)))
+    log.info("%d model files are hashed", count)
 
 
 def _read(path: Path) -> list[tuple[State, str]]:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from engine.models.hashes import CHUNK, HashCache, file_hash
+from engine.models.hashes import CHUNK, HashCache, file_hash, hash_all
 
 
 @pytest.fixture
@@ -75,3 +75,14 @@ def test_a_missing_file_has_no_hash(tmp_path):
     assert cache.known(tmp_path / "none") is None
     with pytest.raises(FileNotFoundError):
         cache.hash(tmp_path / "none")
+
+
+def test_many_are_hashed_at_once_and_one_that_cannot_be_stops_none(tmp_path, caplog):
+    files = [tmp_path / f"{number}.safetensors" for number in range(5)]
+    for file in files:
+        file.write_bytes(file.name.encode())
+    cache = HashCache(tmp_path / "hash_cache.txt")
+    hash_all(cache, [*files, tmp_path / "none"], 3)
+    again = HashCache(cache.path)
+    assert [again.known(file) for file in files] == [short(file.name.encode()) for file in files]
+    assert f"no hash of {tmp_path / 'none'}" in caplog.text
