@@ -75,9 +75,12 @@ def test_tasks_survive_the_server(make_server):
     server.said(f"task={ids[0]} status=finished pictures=1/1 attempt=[12] ")
 
 
-@pytest.mark.parametrize("command", [LAUNCHER, GUNICORN])
+PATIENT_GUNICORN = [*GUNICORN[:-1], "--graceful-timeout", "300", GUNICORN[-1]]
+
+
+@pytest.mark.parametrize("command", [LAUNCHER, PATIENT_GUNICORN], ids=("launcher", "gunicorn"))
 def test_a_server_that_is_told_to_stop_lets_the_picture_under_way_end(make_server, command):
-    server = make_server(command).ready()
+    server = make_server(command, FOOOCUS_SHUTDOWN_DEADLINE="300").ready()  # whatever else the machine does
     stream, _ = drawing(server)
     task_id, waiting = stream.header("X-Task-Id"), server.submit()
     server.process.send_signal(signal.SIGTERM)
