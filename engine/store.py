@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from engine.models.residency import Residency
 from engine.models.vae import Vae
 from engine.names import BUILTIN_CHECKPOINT, NO_MODEL, VAE_OF_CHECKPOINT
 from engine.prompt.embeddings import Embeddings
+from engine.prompt.expansion import MODEL as EXPANSION_MODEL
 from engine.prompt.expansion import Expansion
 from engine.prompt.lora_tags import NamedLora, all_loras
 from engine.sampling.latent_format import latent_format
@@ -53,10 +55,11 @@ class Models:
     vae: Vae
     vae_name: str
     loras: tuple[AppliedLora, ...]
+    sight: Callable[[Whose], Sight]
+    """How to see latents under way."""
     refiner: Refiner | None = None
     refiner_file: ModelFile | None = None
     interposer: Callable[[Tensor], Tensor] | None = None
-    sights: Callable[[Whose], Sight] | None = None
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -85,11 +88,6 @@ class Models:
         """The VAE of the base's latents, or of a refiner's that has one of its own."""
         own = self.refiner.vae if self.refiner and whose == "refiner" else None
         return own or self.vae
-
-    def sight(self, whose: Whose) -> Sight:
-        """How to see latents under way."""
-        assert self.sights is not None
-        return self.sights(whose)
 
 
 class Store:
@@ -130,10 +128,10 @@ class Store:
             self._vae(base, params.vae_name),
             params.vae_name,
             tuple(loras),
+            cache(lambda whose: self._sight(base, refiner, whose, params.scheduler_name)),
             refiner,
             refiner_file,
             interposer,
-            lambda whose: self._sight(base, refiner, whose, params.scheduler_name),
         )
 
     def checkpoint_path(self, job: Job) -> Path:
@@ -146,7 +144,8 @@ class Store:
         folder = next((folder for folder in folders if not Expansion.missing(folder)), None)
         if folder is None:
             return None
-        return self.residency.get(("expansion", str(folder)), lambda: Expansion.load(folder, self.device))
+        size = _bytes(folder / EXPANSION_MODEL)
+        return self.residency.get(("expansion", str(folder)), lambda: Expansion.load(folder, self.device), size)
 
     def _base(self, path: Path) -> Base:
         def load() -> Base:
@@ -172,7 +171,8 @@ class Store:
     def _interposer(self) -> Interposer:
         path = self._file("vae_approx", INTERPOSER).path
         assert path is not None
-        return self.residency.get(("interposer", identity(path)), lambda: Interposer.load(path, self.device))
+        load = partial(Interposer.load, path, self.device)
+        return self.residency.get(("interposer", identity(path)), load, _bytes(path))
 
     def _loras(self, job: Job, found: Sequence[NamedLora]) -> list[AppliedLora]:
         """The LoRAs in force: the request's, those of its prompt, the performance mode's own."""

@@ -25,6 +25,9 @@ except ImportError:  # there is no build of isal for this machine; zlib does the
 Pixels = NDArray[np.uint8]
 """A picture, `[height, width, 3]`, RGB."""
 
+Mask = NDArray[np.uint8]
+"""`[height, width]`: above 127 what is drawn anew."""
+
 QUALITY = 95
 PILLOW_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}

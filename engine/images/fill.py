@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageFilter
 
-from engine.images.codecs import Pixels
-from engine.images.masks import PAINTED, Mask
+from engine.images.codecs import Mask, Pixels
+from engine.images.masks import PAINTED
 
 BLURS = ((512, 2), (256, 2), (128, 4), (64, 4), (33, 8), (15, 8), (5, 16), (3, 16))
 """Radii of box blurs, from coarse to fine, and how often each is applied."""

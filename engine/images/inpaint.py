@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.images.codecs import Pixels
+from engine.images.codecs import Mask, Pixels
 from engine.images.fill import filled
-from engine.images.masks import Mask, binary, soft
+from engine.images.masks import binary, soft
 from engine.images.region import Box, region
 from engine.images.resize import resample, shape_ceil, with_shape_ceil
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from engine.images.codecs import Mask
 from engine.images.resize import resample
-
-Mask = NDArray[np.uint8]
 
 PAINTED = 127
 """Above it a pixel is drawn anew; greys below widen what an area sees."""

@@ -6,8 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from engine.images.codecs import Pixels
-from engine.images.masks import Mask
+from engine.images.codecs import Mask, Pixels
 
 SHARE = 0.3
 """The part of a side that is added where no distance is given."""

@@ -24,6 +24,7 @@ from PIL import (
 )
 
 from engine.images import codecs
+from engine.images.codecs import Mask
 
 MOST_BYTES = 20_000_000
 MOST_PIXELS = 50_000_000
@@ -50,9 +51,6 @@ PLAIN_MODES = ("RGB", "RGBA", "L", "LA", "P", "1")
 
 Pixels = NDArray[np.uint8]
 """`[height, width, 3]` RGB, or `[height, width, 4]` RGBA with colours not multiplied by alpha."""
-
-Mask = NDArray[np.uint8]
-"""`[height, width]`: above 127 what is drawn anew."""
 
 
 class UnreadablePicture(ValueError):

@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.images.codecs import Pixels
-from engine.images.masks import Mask
+from engine.images.codecs import Mask, Pixels
 
 MARGIN = 1.15
 """Half a side of the first box, over half the mask's longer side."""

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.models import keys
-from engine.models.filling import CheckpointError
+from engine.models.filling import CheckpointError, weights_size
 from engine.models.packed import is_packed, manifest, unpack
 from engine.models.text_encoders import TextEncoders
 from engine.models.unet import load_unet, unet_config
@@ -66,11 +66,6 @@ class Checkpoint:
         """Bytes of its weights."""
         encoders = self.text_encoders
         return weights_size(self.unet, self.vae.module, encoders.clip_l.module, encoders.clip_g.module)
-
-
-def weights_size(*modules: Any) -> int:
-    """Bytes of the weights of modules."""
-    return sum(weight.nbytes for module in modules for weight in module.parameters())
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

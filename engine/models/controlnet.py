@@ -13,7 +13,7 @@ from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedd
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from engine.models.filling import CheckpointError
+from engine.models.filling import CheckpointError, weights_size
 from engine.sampling.attachments import Evaluation, Residuals
 from engine.sampling.model_sampling import ModelSampling
 
@@ -43,7 +43,7 @@ class ControlNet(nn.Module):
     @property
     def size(self) -> int:
         """Bytes of its weights, those it shares with a UNet among them."""
-        return sum(weight.nbytes for weight in self.parameters())
+        return weights_size(self)
 
     @property
     def dtype(self) -> torch.dtype:

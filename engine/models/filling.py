@@ -37,6 +37,11 @@ def fill(module: Any, tensors: Mapping[str, Tensor], device: torch.device, dtype
     return module.requires_grad_(False).eval()
 
 
+def weights_size(*modules: nn.Module) -> int:
+    """Bytes of the weights of modules."""
+    return sum(weight.nbytes for module in modules for weight in module.parameters())
+
+
 def _materialise_constants(module: nn.Module, device: torch.device) -> None:
     """Buffers that no file holds: CLIP's row of position numbers."""
     for owner in module.modules():

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from engine.models.checkpoint import SAFETENSORS, Precision, read_tensors, weights_size
+from engine.models.checkpoint import SAFETENSORS, Precision, read_tensors
 from engine.models.clip_vision import ImageFeatures
-from engine.models.filling import CheckpointError
+from engine.models.filling import CheckpointError, weights_size
 from engine.models.keys import part_of
 from engine.models.resampler import load_projection
 from engine.sampling.attachments import Evaluation, Residuals

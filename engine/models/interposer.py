@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from engine.models.checkpoint import read_tensors, weights_size
-from engine.models.filling import CheckpointError, fill
+from engine.models.checkpoint import read_tensors
+from engine.models.filling import CheckpointError, fill, weights_size
 
 NAME = "xl-to-v1_interposer-v4.0.safetensors"
 CHANNELS, WIDTH, BLOCKS = 4, 64, 12

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.names import PERFORMANCES
+
 _HUB = "https://huggingface.co"
 _MISC = f"{_HUB}/lllyasviel/misc/resolve/main"
 _MIRROR = f"{_HUB}/mashb1t/misc/resolve/main"
@@ -27,6 +29,11 @@ class KnownFile:
     md5: str | None = None
 
 
+_LORA_SIZES = {
+    "sdxl_lightning_4step_lora.safetensors": 393_854_592,
+    "sdxl_hyper_sd_4step_lora.safetensors": 787_359_648,
+}
+
 FILES = (
     KnownFile("vae_approx", "xlvaeapp.pth", f"{_MISC}/xlvaeapp.pth", 213_777),
     KnownFile("vae_approx", "vaeapp_sd15.pth", f"{_MISC}/vaeapp_sd15.pt", 213_777),
@@ -41,15 +48,10 @@ FILES = (
     KnownFile("inpaint", "inpaint.fooocus.patch", f"{_INPAINT}/inpaint.fooocus.patch"),
     KnownFile("inpaint", "inpaint_v25.fooocus.patch", f"{_INPAINT}/inpaint_v25.fooocus.patch", 2_580_722_369),
     KnownFile("inpaint", "inpaint_v26.fooocus.patch", f"{_INPAINT}/inpaint_v26.fooocus.patch", 1_323_362_033),
-    KnownFile("loras", "sdxl_lcm_lora.safetensors", f"{_MISC}/sdxl_lcm_lora.safetensors"),
-    KnownFile(
-        "loras",
-        "sdxl_lightning_4step_lora.safetensors",
-        f"{_MIRROR}/sdxl_lightning_4step_lora.safetensors",
-        393_854_592,
-    ),
-    KnownFile(
-        "loras", "sdxl_hyper_sd_4step_lora.safetensors", f"{_MIRROR}/sdxl_hyper_sd_4step_lora.safetensors", 787_359_648
+    *(
+        KnownFile("loras", mode.lora, mode.lora_url, _LORA_SIZES.get(mode.lora))
+        for mode in PERFORMANCES.values()
+        if mode.lora and mode.lora_url
     ),
     KnownFile(
         "controlnet",

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from engine.models import keys
-from engine.models.checkpoint import Precision, read_tensors, weights_size
-from engine.models.filling import CheckpointError
+from engine.models.checkpoint import Precision, read_tensors
+from engine.models.filling import CheckpointError, weights_size
 from engine.models.patching import PatchedModel
 from engine.models.text_encoders import TextEncoders
 from engine.models.unet import context_width, load_unet, refiner_config, unet_config

@@ -15,9 +15,9 @@ from torch.nn.functional import cosine_similarity
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from engine.images.codecs import Pixels
-from engine.models.checkpoint import read_tensors, weights_size
+from engine.models.checkpoint import read_tensors
 from engine.models.clip_vision import DEVIATION, MEAN, POSITIONS, tower_config
-from engine.models.filling import CheckpointError, fill
+from engine.models.filling import CheckpointError, fill, weights_size
 
 FILES = ("stable-diffusion-safety-checker.bin", "pytorch_model.bin")
 """The names under which the same file is found."""

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, pad, pixel_unshuffle
 
 from engine.images.codecs import Pixels
-from engine.models.checkpoint import read_tensors, weights_size
-from engine.models.filling import CheckpointError, fill
+from engine.models.checkpoint import read_tensors
+from engine.models.filling import CheckpointError, fill, weights_size
 from engine.models.tiling import EachTile, tiled
 
 log = logging.getLogger(__name__)

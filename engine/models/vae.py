@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from engine.models.filling import CheckpointError, fill
+from engine.models.filling import CheckpointError, fill, weights_size
 from engine.models.keys import vae_from_ldm
 from engine.models.tiling import EachTile, averaged
 from engine.models.unet import norm_groups
@@ -86,7 +86,7 @@ class Vae:
     @property
     def size(self) -> int:
         """Bytes of its weights."""
-        return sum(weight.nbytes for weight in self.module.parameters())
+        return weights_size(self.module)
 
     @torch.inference_mode()
     def decode(self, latent: Tensor) -> np.ndarray:

@@ -17,8 +17,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from engine.models.checkpoint import Precision, read_tensors, weights_size
-from engine.models.filling import CheckpointError, fill
+from engine.models.checkpoint import Precision, read_tensors
+from engine.models.filling import CheckpointError, fill, weights_size
 from engine.prompt.lines import cleaned
 
 MODEL, CONFIG, VOCABULARY, MERGES, WORDS = (

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, pad
 
-from engine.models.checkpoint import read_tensors, weights_size
-from engine.models.filling import CheckpointError, fill
+from engine.models.checkpoint import read_tensors
+from engine.models.filling import CheckpointError, fill, weights_size
 from engine.models.vae import DOWNSCALE, Vae
 from engine.sampling.latent_format import SDXL, LatentFormat
 
