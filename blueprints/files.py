@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-import gevent
 from flask import Response, current_app, request, send_file
-from werkzeug.security import safe_join
 
-from engine.images import codecs
-from fooocus_flask import accept, auth
+from engine.images import codecs, reading
+from fooocus_flask import accept, auth, inputs
 from fooocus_flask.arguments import Blueprint
 from fooocus_flask.errors import Forbidden, NotFound
 
@@ -35,18 +34,18 @@ PICTURES = {
 @blueprint.doc(parameters=[TOKEN], responses=PICTURES)
 def output(date: str, file_name: str) -> Response:
     """Get a result."""
-    return picture(current_app.config["OUTPUT_PATH"], date, file_name)
+    return picture(codecs.convert, current_app.config["OUTPUT_PATH"], date, file_name)
 
 
 @blueprint.get("/inputs/<file_name>")
 @blueprint.doc(parameters=[TOKEN], responses=PICTURES)
 def input_picture(file_name: str) -> Response:
     """Get a picture that a client sent."""
-    return picture(current_app.config["INPUT_PATH"], file_name)
+    return picture(reading.convert, current_app.config["INPUT_PATH"], file_name)
 
 
-def picture(folder: str, *parts: str) -> Response:
-    """The file's answer.
+def picture(convert: Callable[[Path, str], bytes], folder: str, *parts: str) -> Response:
+    """The file's answer; `convert` makes another format of it.
 
     Raises:
         Forbidden: the token is missing or wrong.
@@ -54,25 +53,18 @@ def picture(folder: str, *parts: str) -> Response:
     """
     if not auth.check(request.path.rstrip("/"), request.args.get("token")):
         raise Forbidden
-    path = found(folder, *parts)
-    own = accept.MEDIA_TYPES[path.suffix[1:]]
+    path = inputs.found(folder, *parts)
+    if path is None:
+        raise NotFound("There is no such picture")
+    own = reading.MEDIA_TYPES[path.suffix[1:]]
     wanted = accept.converted(own)
-    response = send_file(path, mimetype=own, conditional=True) if wanted == own else converted(path, wanted)
+    response = send_file(path, mimetype=own, conditional=True) if wanted == own else converted(convert, path, wanted)
+    response.headers["X-Content-Type-Options"] = "nosniff"
     response.vary.add("Accept")
     return response
 
 
-def found(folder: str, *parts: str) -> Path:
-    """The picture's path, certainly inside the folder."""
-    joined = safe_join(folder, *parts)
-    path = Path(joined).resolve() if joined else None
-    inside = path is not None and path.is_relative_to(Path(folder).resolve())
-    if path is None or not inside or path.suffix[1:] not in accept.MEDIA_TYPES or not path.is_file():
-        raise NotFound("There is no such picture")
-    return path
-
-
-def converted(path: Path, wanted: str) -> Response:
+def converted(convert: Callable[[Path, str], bytes], path: Path, wanted: str) -> Response:
     """The picture in another format; not made where the client has it."""
     file = path.stat()
     response = Response(mimetype=wanted)
@@ -81,6 +73,6 @@ def converted(path: Path, wanted: str) -> Response:
     response.make_conditional(request)
     if response.status_code == 304:
         return response
-    data = gevent.get_hub().threadpool.apply(codecs.convert, (path, accept.FORMATS[wanted]))
+    data = inputs.in_thread(convert, path, accept.FORMATS[wanted])
     response.set_data(data)
     return response.make_conditional(request, accept_ranges=True, complete_length=len(data))  # type: ignore[return-value]

@@ -9,13 +9,13 @@ from flask import Response, current_app, jsonify
 from sqlalchemy.exc import IntegrityError
 
 from engine.images import codecs
-from fooocus_flask import accept, outputs, records, replays, runner, streams, tasks, urls, waiters
+from fooocus_flask import accept, forms, inputs, outputs, records, replays, runner, streams, tasks, urls, waiters
 from fooocus_flask.arguments import Blueprint
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.prepare import prepare
 from fooocus_flask.tables import FAILED, Task
 from schemas.submission import SubmissionSchema
-from schemas.tasks import TaskRecordSchema
+from schemas.tasks import IMAGE_MEMBERS, TaskRecordSchema
 
 blueprint = Blueprint("generate", __name__, url_prefix="/v1/engine", description="Drawing.")
 
@@ -49,6 +49,28 @@ ANSWERS = {
 }
 
 
+FORM = {
+    forms.FORM: {
+        "schema": {
+            "type": "object",
+            "description": "Any member as a part of its name; pictures may be files. A list is sent as JSON, or as its "
+            "name several times.",
+            "properties": {
+                forms.JSON_PART: {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "description": "Any number of members as a JSON object; other parts go before it.",
+                },
+                **{
+                    name: {"type": "string", "format": "binary", "description": "The picture's file."}
+                    for name in (*IMAGE_MEMBERS, "controlnet_image.0.cn_img")
+                },
+            },
+            "additionalProperties": {"type": "string"},
+        }
+    }
+}
+"""The same request as a form."""
 QUEUE_MEMBERS = ("priority", "webhook_events", "cancel_on_disconnect")
 FAILURES = {"memory": 507, "missing": 422}
 """The statuses that tell why a task failed; all others are a 500."""
@@ -56,7 +78,7 @@ FAILURES = {"memory": 507, "missing": 422}
 
 @blueprint.post("/generate/")
 @blueprint.arguments(SubmissionSchema)
-@blueprint.doc(responses=ANSWERS, parameters=[replays.PARAMETER])
+@blueprint.doc(requestBody={"content": FORM}, responses=ANSWERS, parameters=[replays.PARAMETER])
 def generate(sent: dict[str, Any]) -> Response:
     """Draw pictures."""
     kind = accept.picture()
@@ -66,7 +88,9 @@ def generate(sent: dict[str, Any]) -> Response:
     elif task.req_params["stream_output"]:
         response = as_events(task, cancel=sent.get("cancel_on_disconnect", False))
     elif task.req_params["async_process"]:
-        response = jsonify(RECORD.dump(records.record(task, urls.base()) if replayed else records.accepted(task)))
+        response = jsonify(
+            RECORD.dump(records.record(task, urls.base()) if replayed else records.accepted(task, urls.base()))
+        )
     else:
         response = when_drawn(task)
     response.headers["X-Task-Id"] = task.task_id
@@ -83,7 +107,8 @@ def submitted(sent: dict[str, Any], kind: str | None) -> tuple[Task, bool]:
     if key and (task := replays.earlier(key, asked)):
         return task, True
     members = {name: value for name, value in sent.items() if name not in QUEUE_MEMBERS}
-    prepared = prepare(members | {"image_number": 1} if kind else members)
+    members = inputs.resolve(members | {"image_number": 1} if kind else members)
+    prepared = prepare(members)
     events = tuple(sent.get("webhook_events", tasks.ENDED_ONLY))
     try:
         return tasks.submit(prepared, urls.base(), tasks.Wishes(sent.get("priority", 0), events, key, asked)), False

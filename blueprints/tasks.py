@@ -107,7 +107,7 @@ def lists(query: dict[str, Any]) -> tuple[dict[str, Any], int]:
         places = [*map(estimates.of, rows)] if gaps else estimates.of_page(rows, page[0] * page[1])
         told["pending"] = shown(rows, base, places)
     if asked in ("all", "current") and (task := history.running(wanted)):
-        told["current"] = [RECORD.dump(records.live(task))]
+        told["current"] = [RECORD.dump(records.live(task, base))]
         total = 1
     if asked in ("all", "history"):
         rows, total = history.ended(*page, wanted)

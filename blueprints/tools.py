@@ -8,9 +8,18 @@ from typing import Any
 from flask import request
 
 from engine import names
+from fooocus_flask import inputs, recollection
 from fooocus_flask.arguments import Blueprint, json_body
 from fooocus_flask.errors import NotBuilt
-from schemas.tools import DescribeQuerySchema, DescribeSchema, DescriptionSchema, MaskSchema
+from fooocus_flask.prepare import catalogue
+from schemas.tools import (
+    DescribeQuerySchema,
+    DescribeSchema,
+    DescriptionSchema,
+    MaskSchema,
+    MetadataSchema,
+    ReadMetadataSchema,
+)
 
 blueprint = Blueprint("tools", __name__, url_prefix="/v1/tools", description="Masks and descriptions of pictures.")
 
@@ -32,6 +41,16 @@ DESCRIBE_BODIES = {
     },
 }
 
+METADATA_FORM = {
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "required": ["image"],
+            "properties": {"image": {"type": "string", "format": "binary", "description": "The picture's file."}},
+        }
+    }
+}
+
 
 @blueprint.post("/generate_mask")
 @blueprint.arguments(MaskSchema)
@@ -50,6 +69,16 @@ def describe_image(query: dict[str, Any]) -> None:
     """Describe a picture: JSON with the picture as a text, or a form with a file part named image."""
     DescribeSchema().load(query | picture())
     raise NotBuilt("Descriptions are not available yet; this version only checks the request")
+
+
+@blueprint.post("/read-metadata")
+@blueprint.arguments(ReadMetadataSchema)
+@blueprint.doc(requestBody={"content": METADATA_FORM})
+@blueprint.response(200, MetadataSchema)
+def read_metadata(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Read the parameters out of a picture: a PNG, JPEG or WebP that Fooocus or a web UI wrote."""
+    data = inputs.given(arguments["image"], "image")
+    return inputs.in_thread(recollection.of_picture, data, catalogue())
 
 
 def picture() -> dict[str, Any]:

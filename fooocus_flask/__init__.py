@@ -20,6 +20,7 @@ from fooocus_flask import (
     logs,
     openapi,
     previews,
+    retention,
     runner,
     settings,
     streams,
@@ -29,7 +30,7 @@ from fooocus_flask import (
 
 __all__ = ["close", "create_app", "start"]
 
-PARTS = (logs, errors, folders, cors, auth, database, previews, streams, waiters, webhooks, runner)
+PARTS = (logs, errors, folders, cors, auth, database, previews, streams, waiters, webhooks, retention, runner)
 RECEIVERS = (history,)
 """Modules that only listen to signals: importing them is what connects them."""
 FOLDERS = ("OUTPUT_PATH", "INPUT_PATH", "MODELS_PATH")
@@ -72,6 +73,7 @@ def start(app: Flask) -> None:
     runner.of(app).start()
     with app.app_context():
         webhooks.of(app).look()
+    retention.of(app).start()
 
 
 def close(app: Flask) -> None:
@@ -83,4 +85,5 @@ def close(app: Flask) -> None:
     streams.close(app)
     waiters.close(app)
     webhooks.of(app).close()
+    retention.of(app).close()
     runner.of(app).close()

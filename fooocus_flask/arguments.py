@@ -14,6 +14,7 @@ from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 
 from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.forms import form_body, is_form
 from schemas.faults import Fault
 
 FORM = "application/x-www-form-urlencoded"
@@ -25,8 +26,8 @@ class ArgumentsParser(FlaskParser):
     DEFAULT_UNKNOWN_BY_LOCATION = dict.fromkeys(FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION)
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        """The body as JSON, whatever its type says (api.md D40)."""
-        return json_body(req)
+        """The body as JSON, whatever its type says (api.md D40), unless it is a form with parts."""
+        return form_body(req, schema) if is_form(req) else json_body(req)
 
     def handle_error(self, error: ValidationError, req: Request, schema: Schema, **_: Any) -> NoReturn:
         """Tell all faults."""

@@ -9,11 +9,11 @@ from typing import Any
 
 from flask import Flask
 
+from engine.job import STAGES
 from fooocus_flask import signals
 from fooocus_flask.tables import Task
 
 PACKAGE = "fooocus_flask"
-STAGES = ("load", "text", "sampling", "decode", "save")
 
 log = logging.getLogger(f"{PACKAGE}.task")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fooocus_flask import estimates, previews, urls
+from fooocus_flask import estimates, inputs, previews, urls
 from fooocus_flask.tables import RUNNING, Task
 
 COLUMNS = (
@@ -17,29 +17,30 @@ NOT_YET = -1
 
 def record(task: Task, base: str) -> dict[str, Any]:
     """The task as it is now, for `TaskRecordSchema`."""
-    return live(task) if task.task_status == RUNNING else stored(task, base, estimates.of(task))
+    return live(task, base) if task.task_status == RUNNING else stored(task, base, estimates.of(task))
 
 
 def stored(task: Task, base: str, place: estimates.Place = estimates.NOWHERE) -> dict[str, Any]:
     """A task that waits at this place or has ended."""
     pictures = None if task.result is None else urls.pictures(task.result, base)
-    return told(task, place) | {"result": pictures}
+    return told(task, base, place) | {"result": pictures}
 
 
-def live(task: Task) -> dict[str, Any]:
+def live(task: Task, base: str) -> dict[str, Any]:
     """The task that runs, with its last preview."""
     now = previews.of(task.task_id)
-    values = told(task, estimates.of(task))
+    values = told(task, base, estimates.of(task))
     return values | {"finish_mills": NOT_YET, "progress": now.percent, "preview": now.preview, "result": []}
 
 
-def accepted(task: Task) -> dict[str, Any]:
+def accepted(task: Task, base: str) -> dict[str, Any]:
     """A task that was just submitted: what is still open has the reference's placeholders."""
-    values = told(task, estimates.of(task))
+    values = told(task, base, estimates.of(task))
     return values | {"start_mills": NOT_YET, "finish_mills": NOT_YET, "progress": NOT_YET, "preview": "", "result": []}
 
 
-def told(task: Task, place: estimates.Place) -> dict[str, Any]:
+def told(task: Task, base: str, place: estimates.Place) -> dict[str, Any]:
     """The row's columns and the task's place, under the names a record uses."""
     values = {name: getattr(task, name) for name in COLUMNS}
+    values["req_params"] = inputs.told(task.req_params, base)
     return values | {"queue_position": place.position, "eta_seconds": place.seconds}

@@ -33,6 +33,7 @@ PRESET = "initial"  # preset whose values become the defaults
 
 OUTPUT_PATH = "outputs"  # results
 INPUT_PATH = "inputs"  # pictures that clients sent
+INPUT_RETENTION_DAYS = 0.0  # days after which those that no waiting task needs are deleted; 0: never
 MODELS_PATH = "models"  # model files, laid out like Fooocus's models/
 CONFIG_TXT = "config.txt"  # an existing Fooocus's config.txt, for its folders and defaults
 SQLALCHEMY_DATABASE_URI = "sqlite:///db.sqlite3"  # the task history

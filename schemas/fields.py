@@ -5,9 +5,11 @@ Coercion is the reference's: numeric strings are numbers, the usual words are bo
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing, post_load
@@ -160,8 +162,18 @@ class Flag(Described, fields.Boolean):
         return word in TRUE_WORDS
 
 
+@dataclass(frozen=True)
+class Upload:
+    """A file that came with a form, in the place of a picture's text."""
+
+    data: bytes
+
+    def __str__(self) -> str:
+        return f"a file of {len(self.data)} bytes, SHA-256 {hashlib.sha256(self.data).hexdigest()}"
+
+
 class Image(Described, fields.String):
-    """A picture: URL, data URL or base64; None where the words for *no image* stand."""
+    """A picture: URL, data URL, base64 or an `Upload`; None where the words for *no image* stand."""
 
     def __init__(self, description: str, *, required: bool = False, **kwargs: Any):
         nullable = {} if required else {"allow_none": True, "default": kwargs.pop("default", None)}
@@ -172,6 +184,8 @@ class Image(Described, fields.String):
         raise fault("string_type", "Input should be a valid string", value)
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, Upload):
+            return value
         if not isinstance(value, str):
             self.refuse(value)
         if value not in NO_IMAGE_WORDS:

@@ -34,6 +34,29 @@ class DescribeSchema(FilledSchema):
     )
 
 
+class ReadMetadataSchema(FilledSchema):
+    """A picture whose parameters are wanted."""
+
+    image = Image("The picture.", required=True)
+
+
+class MetadataSchema(Schema):
+    """The parameters that a picture carries."""
+
+    metadata_scheme = fields.String(
+        allow_none=True, metadata={"description": "fooocus or a1111; null: the picture carries none."}
+    )
+    parameters = fields.Raw(
+        metadata={"type": "object", "description": "Members of a generation request that draws such a picture again."}
+    )
+    raw = fields.Raw(
+        metadata={"type": ["object", "null"], "description": "What was read, under the names that Fooocus writes."}
+    )
+    notes = fields.List(
+        fields.String(), metadata={"description": "What could not be taken over into parameters, and why."}
+    )
+
+
 class DescribeQuerySchema(FilledSchema):
     """The kind of picture, beside the body."""
 

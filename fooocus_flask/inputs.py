@@ -1,0 +1,250 @@
+"""Pictures that a request brings: found wherever they come from, looked at, and kept once under their content's hash.
+
+A request's parameters then hold `/inputs/<hash>.<ending>` paths, relative so that a new host breaks no history.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import gevent
+from flask import current_app, request
+from gevent.pool import Pool
+from werkzeug.security import safe_join
+
+from engine.images import reading
+from engine.images.reading import MOST_BYTES, UnreadablePicture
+from fooocus_flask import urls
+from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.fetching import NotFetched, fetch
+from schemas.faults import Fault
+from schemas.fields import Upload
+from schemas.tasks import IMAGE_MEMBERS
+
+CONTROL_IMAGES, CONTROL_IMAGE = "controlnet_image", "cn_img"
+AT_ONCE = 4
+"""Pictures of one request that are fetched at the same time."""
+
+DATA_URL = re.compile(r"data:(image/[\w.+-]+)?(;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE)
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+OWN_PATH = re.compile(r"/(inputs|outputs)/([^?#]*\.[a-z]+)(\?[^#]*)?(#.*)?")
+
+Place = tuple[str | int, ...]
+"""Where a picture stands in a request, such as `("controlnet_image", 0, "cn_img")`."""
+
+
+class NotAPicture(Exception):
+    """There is no usable picture here; the text says why."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The pictures of one server, as `current` finds it configured; needs no application context.
+
+    `bases` are the starts of URLs that are this server's own.
+    """
+
+    folder: Path
+    outputs: Path
+    bases: tuple[str, ...] = ()
+    allow_private: bool = False
+
+    def keep(self, sent: str | Upload) -> str:
+        """Keep what was sent as a picture; the path of its URL.
+
+        Raises:
+            NotAPicture: it is none, or cannot be had.
+        """
+        return in_thread(self._store, self.data(sent))
+
+    def data(self, sent: str | Upload) -> bytes:
+        """The bytes of a picture as it was sent: an upload, a URL, a data URL or base64. They may be anything.
+
+        Raises:
+            NotAPicture: they cannot be had.
+        """
+        if isinstance(sent, Upload):
+            return sent.data
+        text = sent.strip()
+        if own := self._own(text):
+            return in_thread(self._read, own)
+        if not SCHEME.match(text):
+            return in_thread(decoded, text)
+        try:
+            return fetch(text, allow_private=self.allow_private)
+        except NotFetched as error:
+            raise NotAPicture(f"The picture cannot be fetched: {error}") from error
+
+    def path(self, reference: str) -> Path:
+        """The file of a picture that is kept, by the path of its URL.
+
+        Raises:
+            FileNotFoundError: it is not there (any more).
+        """
+        name = reference.removeprefix("/inputs/")
+        if path := found(self.folder, name):
+            return path
+        raise FileNotFoundError(f"the input picture {name} is gone")
+
+    def _own(self, text: str) -> str | None:
+        """The path below this server that the text names, if it does."""
+        for base in self.bases:
+            if text.startswith(base + "/"):
+                text = text.removeprefix(base)
+        return unquote(text.partition("?")[0].partition("#")[0]) if OWN_PATH.fullmatch(text) else None
+
+    def _read(self, own: str) -> bytes:
+        kind, _, below = own.removeprefix("/").partition("/")
+        path = found(self.folder if kind == "inputs" else self.outputs, *below.split("/"))
+        if path is None:
+            raise NotAPicture(f"There is no picture {own} on this server")
+        return path.read_bytes()
+
+    def _store(self, data: bytes) -> str:
+        try:
+            ending = reading.ending(data)
+        except UnreadablePicture as error:
+            raise NotAPicture(f"Input should be a picture: {error}") from error
+        path = self.folder / f"{hashlib.sha256(data).hexdigest()}.{ending}"
+        try:
+            os.utime(path)  # its time is when it was last brought
+        except FileNotFoundError:
+            put(path, data)
+        return f"/inputs/{path.name}"
+
+
+def current() -> Inputs:
+    """The server's pictures, for the request at hand or for none."""
+    config = current_app.config
+    bases = (urls.base(), request.url_root.rstrip("/")) if request else ()
+    return Inputs(
+        Path(config["INPUT_PATH"]), Path(config["OUTPUT_PATH"]), bases, bool(config["ALLOW_PRIVATE_ADDRESSES"])
+    )
+
+
+def given(sent: str | Upload, *place: str | int) -> bytes:
+    """The bytes of the picture at this place of a request that does not keep it; they decode.
+
+    Raises:
+        InvalidRequest: there is no picture.
+    """
+    server = current()
+    try:
+        data = server.data(sent)
+        in_thread(reading.ending, data)
+        return data
+    except (NotAPicture, UnreadablePicture) as error:
+        raise InvalidRequest([Fault("image_error", str(error), sent, loc=("body", *place))]) from error
+
+
+def resolve(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of a generation request, each picture replaced by the path of its URL on this server.
+
+    Raises:
+        InvalidRequest: one of them is none or cannot be had; all such faults at once.
+    """
+    places = dict(pictures(sent))
+    values = dict(sent)
+    if any(place[0] == CONTROL_IMAGES for place in places):
+        values[CONTROL_IMAGES] = [dict(part) for part in sent[CONTROL_IMAGES]]
+    server, faults = current(), []
+
+    def kept(place: Place) -> str | Fault:
+        try:
+            return server.keep(places[place])
+        except NotAPicture as error:
+            return Fault("image_error", str(error), places[place], loc=("body", *place))
+
+    for place, outcome in zip(places, Pool(AT_ONCE).map(kept, places), strict=True):
+        if isinstance(outcome, Fault):
+            faults.append(outcome)
+        elif len(place) == 1:
+            values[str(place[0])] = outcome
+        else:
+            values[CONTROL_IMAGES][place[1]][CONTROL_IMAGE] = outcome
+    if faults:
+        raise InvalidRequest(faults)
+    return values
+
+
+def pictures(params: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
+    """Every picture in a request's or a task's parameters, with its place."""
+    for member in IMAGE_MEMBERS:
+        if params.get(member):
+            yield (member,), params[member]
+    for number, part in enumerate(params.get(CONTROL_IMAGES) or ()):
+        if part[CONTROL_IMAGE]:
+            yield (CONTROL_IMAGES, number, CONTROL_IMAGE), part[CONTROL_IMAGE]
+
+
+def told(params: Mapping[str, Any], base: str) -> dict[str, Any]:
+    """A task's parameters with the full URLs of its pictures, as records hand them out."""
+    shown = dict(params)
+    for place, path in pictures(params):
+        url = urls.absolute(path, base)
+        if len(place) == 1:
+            shown[str(place[0])] = url
+        else:
+            parts = [*shown[CONTROL_IMAGES]]
+            parts[int(place[1])] = parts[int(place[1])] | {CONTROL_IMAGE: url}
+            shown[CONTROL_IMAGES] = parts
+    return shown
+
+
+def decoded(text: str) -> bytes:
+    """What a data URL or base64 holds.
+
+    Raises:
+        NotAPicture: it is neither, or too long.
+    """
+    if text[:5].lower() == "data:":
+        head = DATA_URL.match(text)
+        if head is None:
+            raise NotAPicture("A data URL should begin with data:image/…;base64,")
+        text = text[head.end() :]
+    if len(text) > MOST_BYTES * 3 // 2:  # base64 has 4 characters for 3 bytes, and breaks of lines
+        raise NotAPicture(f"The picture has more than {MOST_BYTES} bytes")
+    try:
+        plain = text.replace("-", "+").replace("_", "/").encode("ascii")
+        return base64.b64decode(plain + b"=" * 2)  # more = than needed does no harm, less does
+    except ValueError as error:
+        raise NotAPicture("Input should be a picture: a URL, a data URL or base64") from error
+
+
+def found(folder: Path | str, *parts: str) -> Path | None:
+    """The picture's path, certainly inside the folder; None if there is no such picture."""
+    joined = safe_join(str(folder), *parts) if all("\0" not in part for part in parts) else None
+    path = Path(joined).resolve() if joined else None
+    if path is None or not path.is_relative_to(Path(folder).resolve()):
+        return None
+    return path if path.suffix[1:] in reading.MEDIA_TYPES and path.is_file() else None
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; several writers of the same one do not disturb each other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
+        unfinished = Path(file.name)
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            unfinished.chmod(0o644)
+            unfinished.replace(path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+
+def in_thread(work: Any, *arguments: Any) -> Any:
+    """The outcome of work that would hold up the hub, done in a thread."""
+    return gevent.get_hub().threadpool.apply(work, arguments)

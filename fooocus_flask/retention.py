@@ -1,0 +1,84 @@
+"""Input pictures are kept for as many days as the operator says, and as long as a task needs them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import gevent
+from flask import Flask, current_app
+from sqlalchemy import select
+
+from fooocus_flask.database import db
+from fooocus_flask.inputs import in_thread, pictures
+from fooocus_flask.tables import PENDING, RUNNING, Task
+
+EXTENSION = "fooocus-retention"
+DAY = 24 * 3600.0
+EVERY = 3600.0
+"""Seconds from one look to the next."""
+
+
+class Keeper:
+    """Looks through one application's input pictures now and then."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self._looking: gevent.Greenlet | None = None
+
+    def start(self) -> None:
+        """Begin to look, if there is a limit."""
+        if self.app.config["INPUT_RETENTION_DAYS"] > 0 and self._looking is None:
+            self._looking = gevent.spawn(self._look)
+
+    def close(self) -> None:
+        """Look no more."""
+        gevent.kill(self._looking) if self._looking else None
+        self._looking = None
+
+    def _look(self) -> None:
+        while True:
+            with self.app.app_context():
+                clean()
+            gevent.sleep(EVERY)
+
+
+def init_app(app: Flask) -> None:
+    """Give the application its keeper."""
+    app.extensions[EXTENSION] = Keeper(app)
+
+
+def of(app: Flask) -> Keeper:
+    """The application's keeper."""
+    return app.extensions[EXTENSION]
+
+
+def clean() -> int:
+    """Delete the pictures that nobody brought for so many days and no waiting task needs; how many."""
+    days = current_app.config["INPUT_RETENTION_DAYS"]
+    if days <= 0:
+        return 0
+    before = time.time() - days * DAY
+    needed = needed_names()
+    db.session.remove()
+    return in_thread(remove_old, Path(current_app.config["INPUT_PATH"]), before, needed)
+
+
+def needed_names() -> set[str]:
+    """The names of the pictures that tasks still to be drawn begin with."""
+    waiting = select(Task.req_params).where(Task.task_status.in_((PENDING, RUNNING)))
+    return {Path(path).name for params in db.session.scalars(waiting) for _, path in pictures(params)}
+
+
+def remove_old(folder: Path, before: float, needed: Iterable[str]) -> int:
+    """Delete the files last touched before a moment (Unix time), but not these; how many there were."""
+    kept, count = frozenset(needed), 0
+    for path in folder.glob("*"):
+        try:
+            if path.is_file() and path.name not in kept and path.stat().st_mtime < before:
+                path.unlink()
+                count += 1
+        except FileNotFoundError:
+            continue
+    return count

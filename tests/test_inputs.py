@@ -1,0 +1,389 @@
+"""Pictures in requests: from everywhere they may come, kept once, told as URLs that work, or refused at their place."""
+
+import base64
+import datetime as dt
+import io
+import json
+import os
+from pathlib import Path
+
+import gevent
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from fooocus_flask import inputs, records, retention
+from fooocus_flask.database import db
+from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.forms import form_body
+from fooocus_flask.inputs import Inputs, NotAPicture
+from fooocus_flask.tasks import find
+from schemas.fields import Upload
+from schemas.generate import GenerateSchema
+from tests.conftest import picture
+from tests.test_addresses import Host, host  # noqa: F401
+
+GENERATE, READ = "/v1/engine/generate/", "/v1/tools/read-metadata"
+
+
+def png(colour="red", texts=None, size=(8, 6)):
+    out, info = io.BytesIO(), PngInfo()
+    for key, text in (texts or {}).items():
+        info.add_text(key, text)
+    Image.new("RGB", size, colour).save(out, "PNG", pnginfo=info)
+    return out.getvalue()
+
+
+RED = png()
+BARE = base64.b64encode(RED).decode()
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A server's pictures, with a result among them."""
+    server = Inputs(tmp_path / "inputs", tmp_path / "outputs", ("http://me:1", "http://proxy/base"))
+    (tmp_path / "outputs" / "2024-07-05").mkdir(parents=True)
+    (tmp_path / "outputs" / "2024-07-05" / "cat 1.png").write_bytes(RED)
+    (tmp_path / "secret.png").write_bytes(RED)
+    return server
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        Upload(RED),
+        BARE,
+        BARE.rstrip("="),
+        f"  {BARE[:40]}\n{BARE[40:]}\n",
+        BARE.replace("+", "-").replace("/", "_"),
+        f"data:image/png;base64,{BARE}",
+        f"DATA:image/webp;name=cat.png;base64,{BARE}",
+        f"data:;base64,{BARE}",
+        "/outputs/2024-07-05/cat%201.png",
+        "http://me:1/outputs/2024-07-05/cat%201.png?token=x",
+        "http://proxy/base/outputs/2024-07-05/cat%201.png#part",
+    ],
+)
+def test_a_picture_is_kept_once_wherever_it_comes_from(kept, sent):
+    url = kept.keep(sent)
+    assert kept.keep(url) == kept.keep("http://me:1" + url) == kept.keep(BARE) == url
+    path = kept.path(url)
+    assert path.read_bytes() == RED and len(path.stem) == 64 and path.suffix == ".png"
+    assert [file.name for file in kept.folder.iterdir()] == [path.name]
+
+
+def test_a_picture_is_fetched(kept, host):  # noqa: F811
+    host.good = lambda handler: host.answer(handler, 200, RED, **{"Content-Type": "text/html"})
+    server = Inputs(kept.folder, kept.outputs, allow_private=True)
+    assert server.path(server.keep(host.url + "/cat")).read_bytes() == RED
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (Upload(b"no picture"), "no picture of a kind"),
+        (Upload(RED[:-30]), "cut short"),
+        ("cat", "no picture of a kind"),
+        ("ça", "a URL, a data URL or base64"),
+        ("A", "no picture|base64"),
+        ("data:text/html;base64,AAAA", "data URL"),
+        ("data:image/png,AAAA", "data URL"),
+        ("ftp://example.com/cat.png", "only http"),
+        ("http://127.0.0.1/cat.png", "not public"),
+        ("http://me:2/outputs/2024-07-05/cat.png", "cannot be"),
+        ("/outputs/2024-07-05/dog.png", "no picture /outputs"),
+        ("/outputs/../secret.png", "no picture /outputs"),
+        ("/outputs/%2e%2e/secret.png", "no picture /outputs"),
+        ("/outputs/2024-07-05/..%2f..%2fsecret.png", "no picture /outputs"),
+        ("/outputs//etc/hosts.png", "no picture /outputs"),
+        ("/outputs/2024-07-05/cat%00.png", "no picture /outputs"),
+        ("/inputs/../secret.png", "no picture /inputs"),
+        ("/inputs/.png", "no picture /inputs"),
+    ],
+)
+def test_what_is_no_picture_is_refused(kept, sent, reason):
+    with pytest.raises(NotAPicture, match=reason):
+        kept.keep(sent)
+
+
+def test_a_link_out_of_the_folder_leads_nowhere(kept, tmp_path):
+    (kept.outputs / "way.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(NotAPicture, match="no picture"):
+        kept.keep("/outputs/way.png")
+
+
+def test_many_who_bring_the_same_picture_leave_one_file(kept):
+    urls = {job.get() for job in [gevent.spawn(kept.keep, Upload(RED)) for _ in range(20)]}
+    assert len(urls) == len(list(kept.folder.iterdir())) == 1
+
+
+def test_a_picture_that_is_gone_is_told(kept):
+    with pytest.raises(FileNotFoundError, match="is gone"):
+        kept.path("/inputs/" + "0" * 64 + ".png")
+
+
+def load(**members):
+    return GenerateSchema().load(members)
+
+
+@pytest.mark.parametrize("word", [None, "", "None", "null", "none", "string"])
+def test_the_words_for_no_picture_bring_none(app, word):
+    with app.test_request_context():
+        sent = load(uov_input_image=word, controlnet_image=[{"cn_img": word}])
+        assert inputs.resolve(sent) == sent
+
+
+def test_every_picture_of_a_request_is_replaced_by_its_url(app):
+    with app.test_request_context():
+        sent = load(
+            uov_input_image=BARE, enhance_input_image=BARE, controlnet_image=[{}, {"cn_img": BARE, "cn_type": "CPDS"}]
+        )
+        found = inputs.resolve(sent)
+    url = found["uov_input_image"]
+    assert url.startswith("/inputs/") and found["enhance_input_image"] == found["controlnet_image"][1]["cn_img"] == url
+    assert found["controlnet_image"][0]["cn_img"] is None and found["controlnet_image"][1]["cn_type"] == "CPDS"
+    assert sent["controlnet_image"][1]["cn_img"] == BARE
+
+
+def test_all_faults_are_told_at_their_places(app):
+    members = {"inpaint_input_image": "x" * 900, "uov_input_image": BARE}
+    with app.test_request_context(), pytest.raises(InvalidRequest) as told:
+        inputs.resolve(load(**members, controlnet_image=[{}, {"cn_img": "http://10.0.0.1/"}]))
+    faults = told.value.detail
+    assert [fault["loc"] for fault in faults] == [
+        ["body", "inpaint_input_image"],
+        ["body", "controlnet_image", 1, "cn_img"],
+    ]
+    assert {fault["type"] for fault in faults} == {"image_error"} and len(faults[0]["input"]) < 600
+    assert "not public" in faults[1]["msg"]
+
+
+def test_a_bad_picture_is_a_422(client):
+    reply = client.post(GENERATE, json={"uov_input_image": "x"})
+    assert reply.status_code == 422 and reply.json["detail"][0]["loc"] == ["body", "uov_input_image"]
+
+
+def test_a_record_tells_full_urls_that_open(app, client, add):
+    with app.test_request_context():
+        path = inputs.current().keep(BARE)
+    app.config["API_KEY"] = "secret"
+    with app.test_request_context():
+        task = find(add())
+        task.req_params = task.req_params | {"uov_input_image": path, "controlnet_image": [{"cn_img": path}]}
+        params = records.stored(task, "http://localhost")["req_params"]
+        assert params["uov_input_image"] == params["controlnet_image"][0]["cn_img"] != path
+        assert task.req_params["controlnet_image"] == [{"cn_img": path}]
+        assert inputs.resolve(load(uov_input_image=params["uov_input_image"]))["uov_input_image"] == path
+    assert client.get(path).status_code == 403
+    reply = client.get(params["uov_input_image"].removeprefix("http://localhost"))
+    assert (reply.data, reply.headers["X-Content-Type-Options"]) == (RED, "nosniff")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "AVIF"])
+def test_an_input_of_any_kind_is_served_and_converted(app, client, kind):
+    out = io.BytesIO()
+    Image.new("CMYK" if kind == "TIFF" else "RGB", (8, 6)).save(out, kind)
+    with app.test_request_context():
+        path = inputs.current().keep(Upload(out.getvalue()))
+    reply = client.get(path)
+    assert (reply.data, reply.mimetype) == (out.getvalue(), f"image/{kind.lower()}")
+    assert Image.open(io.BytesIO(client.get(path, headers={"Accept": "image/webp"}).data)).format == "WEBP"
+
+
+def form(app, **parts):
+    """What the parts of a form are as members."""
+    with app.test_request_context(GENERATE, method="POST", data=parts, content_type="multipart/form-data") as context:
+        return form_body(context.request, GenerateSchema())
+
+
+def file(data=RED, name="cat.png"):
+    return io.BytesIO(data), name
+
+
+def test_a_form_holds_files_texts_lists_and_json(app):
+    body = form(
+        app,
+        uov_input_image=file(),
+        prompt="[a cat]",
+        image_number="3",
+        style_selections=["SAI Anime", "Fooocus V2"],
+        outpaint_selections="Left",
+        loras='[{"model_name": "None"}]',
+        json='{"prompt": "a dog", "sharpness": 3, "controlnet_image": [{"cn_type": "CPDS"}]}',
+        **{
+            "controlnet_image.0.cn_img": file(),
+            "controlnet_image[1][cn_img]": file(),
+            "controlnet_image.1.cn_stop": "1",
+        },
+    )
+    assert body == {
+        "uov_input_image": Upload(RED),
+        "prompt": "[a cat]",
+        "image_number": "3",
+        "style_selections": ["SAI Anime", "Fooocus V2"],
+        "outpaint_selections": ["Left"],
+        "loras": [{"model_name": "None"}],
+        "sharpness": 3,
+        "controlnet_image": [{"cn_type": "CPDS", "cn_img": Upload(RED)}, {"cn_img": Upload(RED), "cn_stop": "1"}],
+    }
+    assert GenerateSchema().load(body)["image_number"] == 3
+
+
+def test_a_file_that_was_not_chosen_is_absent(app):
+    assert form(app, uov_input_image=file(b"", ""), prompt="a cat") == {"prompt": "a cat"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "place"),
+    [
+        ({"json": "{"}, "json"),
+        ({"json": "[]"}, "json"),
+        ({"json": "[" * 100_000}, "json"),
+        ({"prompt": "a cat", "prompt.0": "x"}, "prompt.0"),
+        ({"controlnet_image.64.cn_img": "x"}, "controlnet_image.64.cn_img"),
+        ({"controlnet_image.0.cn_img": "x", "controlnet_image.x": "x"}, "controlnet_image.x"),
+    ],
+)
+def test_a_part_that_leads_nowhere_is_refused(app, parts, place):
+    with pytest.raises(InvalidRequest) as told:
+        form(app, **parts)
+    assert [fault["loc"] for fault in told.value.detail] == [["body", place]]
+
+
+def test_a_form_is_drawn(client):
+    reply = client.post(GENERATE, data={"json": '{"async_process": true}', "prompt": "a cat", "image_number": "0"})
+    assert reply.status_code == 422
+    good = {"base_model_name": "toy.safetensors", "aspect_ratios_selection": "64*64", "overwrite_step": "2"}
+    reply = client.post(GENERATE, data=good | {"async_process": "true"}, content_type="multipart/form-data")
+    assert (reply.status_code, reply.json["req_params"]["overwrite_step"]) == (200, 2)
+
+
+def test_a_picture_in_a_form_is_checked(client):
+    reply = client.post(GENERATE, data={"uov_input_image": file(b"no picture")})
+    assert [fault["loc"] for fault in reply.json["detail"]] == [["body", "uov_input_image"]]
+
+
+def aged(app, data, days):
+    """The file of an input that was last brought so many days ago."""
+    with app.test_request_context():
+        server = inputs.current()
+        path = server.path(server.keep(Upload(data)))
+    moment = dt.datetime.now().timestamp() - days * retention.DAY
+    os.utime(path, (moment, moment))
+    return path
+
+
+def test_inputs_are_kept_for_so_many_days_and_while_a_task_waits(app, add):
+    old, new, pending, running, done = (aged(app, png((n, 0, 0)), 1 if n == 1 else 9) for n in range(5))
+    old, new = (old, new) if old.stat().st_mtime < new.stat().st_mtime else (new, old)
+    with app.app_context():
+        for status, path in (("pending", pending), ("running", running), ("finished", done)):
+            task = find(add(status))
+            task.req_params = task.req_params | {"uov_input_image": f"/inputs/{path.name}"}
+            db.session.commit()
+        assert retention.clean() == 0
+        app.config["INPUT_RETENTION_DAYS"] = 2
+        assert retention.clean() == 2
+    assert [path.exists() for path in (old, new, pending, running, done)] == [False, True, True, True, False]
+
+
+def test_a_picture_that_is_brought_again_counts_from_then(app):
+    app.config["INPUT_RETENTION_DAYS"] = 2
+    path = aged(app, RED, 9)
+    with app.test_request_context():
+        inputs.current().keep(BARE)
+        assert retention.clean() == 0 and path.exists()
+
+
+def test_the_keeper_looks_as_soon_as_it_starts(make_app):
+    app = make_app(INPUT_RETENTION_DAYS=2)
+    path = aged(app, RED, 9)
+    retention.of(app).start()
+    with gevent.Timeout(60):
+        while path.exists():
+            gevent.sleep(0)
+
+
+PARAMETERS = {
+    "metadata_scheme": "fooocus",
+    "prompt": "a cat",
+    "negative_prompt": "",
+    "styles": "['Fooocus V2']",
+    "performance": "Speed",
+    "steps": 30,
+    "resolution": "(1152, 896)",
+    "guidance_scale": 4.5,
+    "seed": "123456789012345678",
+    "base_model": "toy",
+    "version": "Fooocus v2.5.5",
+}
+
+
+def carrying(parameters, scheme="fooocus"):
+    text = parameters if isinstance(parameters, str) else json.dumps(parameters)
+    return png(texts={"parameters": text, "fooocus_scheme": scheme})
+
+
+@pytest.mark.parametrize("how", ["file", "base64", "data URL", "own URL"])
+def test_a_pictures_parameters_come_back_as_a_request(app, client, how):
+    data = carrying(PARAMETERS)
+    text = base64.b64encode(data).decode()
+    if how == "own URL":
+        path = Path(app.config["OUTPUT_PATH"]) / picture(app, "cat.png")
+        path.write_bytes(data)
+    sent = {"base64": text, "data URL": f"data:image/png;base64,{text}", "own URL": "/outputs/2024-07-05/cat.png"}
+    reply = (
+        client.post(READ, data={"image": file(data)}) if how == "file" else client.post(READ, json={"image": sent[how]})
+    )
+    told = reply.json
+    assert (reply.status_code, told["metadata_scheme"], told["raw"]) == (200, "fooocus", PARAMETERS)
+    parameters = told["parameters"]
+    assert (parameters["prompt"], parameters["image_seed"]) == ("a cat", 123456789012345678)
+    assert (parameters["base_model_name"], parameters["guidance_scale"]) == ("toy.safetensors", 4.5)
+    assert client.post(GENERATE, json=parameters | {"async_process": True}).status_code == 200
+
+
+def test_text_of_the_web_uis_is_read(client):
+    text = (
+        "a cat\nNegative prompt: a dog\nSteps: 30, Sampler: DPM++ 2M SDE Karras, Seed: 7, Size: 1152x896, CFG scale: 4"
+    )
+    told = client.post(READ, json={"image": base64.b64encode(carrying(text, "a1111")).decode()}).json
+    assert (told["metadata_scheme"], told["parameters"]["image_seed"]) == ("a1111", 7)
+    assert (told["parameters"]["prompt"], told["parameters"]["negative_prompt"]) == ("a cat", "a dog")
+
+
+def test_a_picture_without_parameters_says_so(client):
+    told = client.post(READ, json={"image": BARE}).json
+    assert told == {
+        "metadata_scheme": None,
+        "parameters": {},
+        "raw": None,
+        "notes": ["The picture carries no parameters"],
+    }
+    out = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(out, "GIF")
+    assert client.post(READ, data={"image": file(out.getvalue())}).json["metadata_scheme"] is None
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        PARAMETERS | {"guidance_scale": 900, "sharpness": float("nan"), "prompt": "\ud800"},
+        '{"prompt": NaN, "seed": 1e999, "steps": "' + "9" * 400 + '"}',
+        '{"a": ' + '{"a": ' * 600 + "1" + "}" * 601,
+        '{"styles": ["No Such Style"], "seed": -5, "loras": 7}',
+    ],
+)
+def test_foreign_parameters_do_no_harm(client, parameters):
+    reply = client.post(READ, data={"image": file(carrying(parameters))})
+    assert reply.status_code == 200
+    assert GenerateSchema().validate(reply.json["parameters"]) == {}
+    assert json.loads(reply.data, parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("sent", "type"), [({}, "missing"), ({"image": ""}, "missing"), ({"image": "x"}, "image_error")]
+)
+def test_reading_needs_a_picture(client, sent, type):
+    reply = client.post(READ, json=sent)
+    assert [(fault["type"], fault["loc"]) for fault in reply.json["detail"]] == [(type, ["body", "image"])]
