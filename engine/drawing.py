@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from engine.beside import Beside
+from engine.canvas import Canvas
 from engine.events import Progressed
 from engine.images import codecs
 from engine.job import Job
 from engine.models.text_encoders import Conditioning
 from engine.pace import Pace
 from engine.params import GenerateParams
-from engine.plan import Steps
-from engine.sampling.attachments import Attachment
-from engine.sampling.blending import Blend
 from engine.sampling.denoiser import Guidance
 from engine.sampling.graphs import Graphs
-from engine.sampling.native import Size, enlarged, sampled_size
 from engine.sampling.request import Sampled, SamplingRun
 from engine.sampling.run import sample
 from engine.sampling.step import Step
 from engine.store import Models
 
-LATENT_PIXELS = 8
-
 Texts = tuple[Conditioning, Conditioning | None]
 """A picture's positive and negative conditioning; None where guidance does not use it."""
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """What pictures are drawn on: their size in pixels, and where their sampling starts."""
-
-    size: Size
-    steps: Steps
-    latent: Tensor | None = None
-    """In VAE space; None: from noise alone."""
-    denoise: float = 1.0
-    blend: Blend | None = None
-    attachments: Sequence[Attachment] = field(default=())
 
 
 class Studio:
@@ -73,22 +53,24 @@ class Studio:
         sampled = sample(sampling_run(job.params, models, canvas, texts, seed), watch, self.graphs)
         watch.pace.finish()  # so that the stages' times are true
         job.steps_done += canvas.steps.count
-        return Sampled(at_full_size(sampled.latent, canvas.size), sampled.whose)
+        return Sampled(canvas.at_full_size(sampled.latent), sampled.whose)
 
-    def decoded(self, job: Job, models: Models, sampled: Sampled) -> Future[codecs.Pixels]:
-        """The picture of a clean latent, decoded beside the drawing of the next.
+    def decoded(self, job: Job, models: Models, canvas: Canvas, sampled: Sampled) -> Future[codecs.Pixels]:
+        """The finished picture of a clean latent, decoded beside the drawing of the next.
 
         Its failure, and an `ArithmeticError` for a latent that is no numbers, are raised by a later call on the outbox.
         """
         mark = self.beside.mark()
 
-        def decode() -> codecs.Pixels:
+        def decoded() -> codecs.Pixels:
             with job.timed("decode"), self.beside.since(mark):
                 if not bool(sampled.latent.isfinite().all()):
                     raise ArithmeticError("sampling ended in values that are no numbers; try another sampler or model")
-                return models.vae_of(sampled.whose).decode(sampled.latent)[0]
+                vae = models.vae_of(sampled.whose)
+                decode = vae.decode_tiled if canvas.tiled else vae.decode
+                return canvas.finish(decode(sampled.latent)[0])
 
-        return job.outbox.do(decode)
+        return job.outbox.do(decoded)
 
 
 @dataclass
@@ -112,7 +94,7 @@ class Watch:
         if job.params.disable_preview or job.outbox.busy:
             job.tell(percent, message)
             return
-        seen = self.models.sight(step.whose).pixels(at_full_size(step.denoised, self.canvas.size))
+        seen = self.models.sight(step.whose).pixels(self.canvas.at_full_size(step.denoised))
         mark = self.beside.mark()
 
         def progressed() -> Progressed:
@@ -135,7 +117,7 @@ def sampling_run(params: GenerateParams, models: Models, canvas: Canvas, texts: 
         scheduler=params.scheduler_name,
         steps=canvas.steps.count,
         seed=seed,
-        size=sampled_size(canvas.size, models.most_pixels),
+        size=canvas.sampled,
         latent=canvas.latent,
         denoise=canvas.denoise,
         blend=canvas.blend,
@@ -157,26 +139,3 @@ def guidance_of(params: GenerateParams) -> Guidance:
         params.adm_scaler_negative,
         params.adm_scaler_end,
     )
-
-
-def whole_latent_pixels(size: Size) -> Size:
-    """The size in pixels that a latent can have."""
-    width, height = size
-    return width // LATENT_PIXELS * LATENT_PIXELS, height // LATENT_PIXELS * LATENT_PIXELS
-
-
-def at_full_size(latent: Tensor, size: Size) -> Tensor:
-    """A latent enlarged, if it was sampled smaller than the picture."""
-    width, height = size
-    return enlarged(latent, height // LATENT_PIXELS, width // LATENT_PIXELS)
-
-
-def resampled(asked: Size, most_pixels: int | None) -> list[str]:
-    """What to tell of a size the checkpoint was not trained for."""
-    sampled = sampled_size(asked, most_pixels)
-    if sampled == asked:
-        return []
-    (width, height), (full_width, full_height) = sampled, asked
-    return [
-        f"Sampled at {width}×{height}, which this model was trained for, and enlarged to {full_width}×{full_height}"
-    ]

@@ -27,7 +27,7 @@ class Draw(Message):
     `params` is `GenerateParams.to_dict()`; `outputs` holds an absolute path for each picture it may give, extension
     included; `checkpoint` is the checkpoint's path, or None for the built-in model; `notes` are remarks made before
     the engine saw the task (a missing LoRA left out, say), repeated in `Ended`; `log` tells whether the day's log page
-    is kept.
+    is kept; `inputs` is the folder of the pictures that the parameters name.
     """
 
     task_id: str
@@ -36,6 +36,7 @@ class Draw(Message):
     checkpoint: str | None = None
     notes: list[str] = field(default_factory=list)
     log: bool = True
+    inputs: str = ""
 
 
 @dataclass(frozen=True)

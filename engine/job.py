@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from engine.events import Draw, Message, Progressed
+from engine.goals import Goals
+from engine.images.codecs import Pixels
 from engine.interruption import Interruption
 from engine.outbox import Outbox
 from engine.params import GenerateParams
@@ -26,6 +28,14 @@ class Stopped(Exception):
 
 class Skipped(Exception):
     """The picture under way is not wanted."""
+
+
+class Looked(Exception):
+    """The task is over once these pictures, which it wants to see, are saved."""
+
+    def __init__(self, pictures: Sequence[Pixels]) -> None:
+        super().__init__(f"{len(pictures)} pictures to look at")
+        self.pictures = pictures
 
 
 @dataclass
@@ -49,6 +59,11 @@ class Job:
     def params(self) -> GenerateParams:
         """The parameters in force."""
         return self.plan.params
+
+    @property
+    def goals(self) -> Goals:
+        """What is done with its pictures."""
+        return self.plan.goals
 
     @cached_property
     def progress(self) -> Progress:

@@ -22,6 +22,8 @@ CLIP_VISION = "clip_vision_vit_h.safetensors"
 IMAGE_PROMPT_NEGATIVE = "fooocus_ip_negative.safetensors"
 IMAGE_PROMPT = "ip-adapter-plus_sdxl_vit-h.bin"
 FACE_PROMPT = "ip-adapter-plus-face_sdxl_vit-h.bin"
+CONTROL_NETS = {"PyraCanny": CANNY, "CPDS": CPDS}
+IMAGE_PROMPTS = {"ImagePrompt": IMAGE_PROMPT, "FaceSwap": FACE_PROMPT}
 FACE_DETECTOR = "detection_Resnet50_Final.pth"
 SAFETY_CHECKER = "stable-diffusion-safety-checker.bin"
 GROUNDING_DINO = "groundingdino_swint_ogc.pth"
@@ -88,12 +90,12 @@ def _inpaint(engine: str, member: str) -> Iterator[Need]:
 
 
 def _control(kind: str, *, skip_preprocessor: bool) -> Iterator[Need]:
-    if kind in ("PyraCanny", "CPDS"):
-        yield Need("controlnet", CANNY if kind == "PyraCanny" else CPDS, "controlnet_image")
+    if kind in CONTROL_NETS:
+        yield Need("controlnet", CONTROL_NETS[kind], "controlnet_image")
         return
     yield Need("clip_vision", CLIP_VISION, "controlnet_image")
     yield Need("controlnet", IMAGE_PROMPT_NEGATIVE, "controlnet_image")
-    yield Need("controlnet", IMAGE_PROMPT if kind == "ImagePrompt" else FACE_PROMPT, "controlnet_image")
+    yield Need("controlnet", IMAGE_PROMPTS[kind], "controlnet_image")
     if kind == "FaceSwap" and not skip_preprocessor:
         yield Need("controlnet", FACE_DETECTOR, "controlnet_image")
 

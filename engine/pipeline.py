@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from engine.drawing import Canvas, Studio, Texts, resampled, whole_latent_pixels
+from engine.beginnings import begin, canvas_for
+from engine.canvas import Canvas, resampled, unchanged
+from engine.drawing import Studio, Texts
 from engine.events import Draw, Ended
+from engine.guiding import guided
 from engine.images import codecs
 from engine.images.grid import grid
-from engine.images.metadata import Generation
+from engine.images.metadata import Generation, Row
+from engine.inputs import Inputs
 from engine.interruption import Interruption
-from engine.job import Emit, Job, Skipped, Stopped
+from engine.job import Emit, Job, Looked, Skipped, Stopped
 from engine.models.catalogue import BUILTIN, Catalogue, Folders
 from engine.models.hashes import HashCache
 from engine.models.text_encoders import TextEncoders
-from engine.names import EXPANSION_STYLE
+from engine.names import EXPANSION_STYLE, NO_MODEL
 from engine.outbox import Outbox
 from engine.params import GenerateParams
 from engine.plan import plan_for
@@ -27,13 +33,14 @@ from engine.progress import Progress
 from engine.prompt.styles import styles_in
 from engine.prompt.texts import PictureTexts, picture_texts
 from engine.prompt.wildcards import Wildcards
-from engine.sampling.attachments import Attachment
-from engine.sampling.freeu import FreeU
 from engine.sampling.guidance import unguided
 from engine.saving import Finished, Saver
 from engine.store import Models, Store, name_of
 
 log = logging.getLogger(__name__)
+
+ENLARGED = (Row("Upscale (Fast)", "upscale_fast", "2x"),)
+"""The record of a picture that was only enlarged; Fooocus's words, whatever the factor."""
 
 
 class Pipeline:
@@ -67,6 +74,9 @@ class Pipeline:
             try:
                 self._draw(job)
                 outcome = "finished"
+            except Looked as looked:
+                self._save_as_is(job, looked.pictures)
+                outcome = "finished"
             except Stopped:
                 outcome = "stopped"
         log.info("task %s %s: %s", task.task_id, outcome, {name: round(s, 3) for name, s in job.seconds.items()})
@@ -75,20 +85,34 @@ class Pipeline:
 
     def _draw(self, job: Job) -> None:
         job.tell(Progress.LOADING, "Loading models ...")
+        inputs = Inputs(job.task.inputs)
+        beginning = begin(job, self.store, inputs)
+        if beginning.enlarged is not None and beginning.enlarged.finished:
+            self._save_as_is(job, [beginning.enlarged.image], ENLARGED)
+            return
         styles = styles_in(self.catalogue.folders["styles"])
         pictures = picture_texts(job.params, styles, self.wildcards, self.catalogue.loras())
         with job.timed("load"):
-            models = self.store.models(job, pictures[0].loras)
+            engine = job.params.inpaint_engine if beginning.painting else NO_MODEL
+            models = self.store.models(job, pictures[0].loras, engine)
         job.tell(Progress.PROMPTS, "Processing prompts ...")
         pictures = self._expanded(job, pictures)
         texts = encoded(job, models.checkpoint.text_encoders, pictures)
-        canvas = Canvas(whole_latent_pixels(job.params.size), job.plan.steps(), attachments=attachments_of(job.params))
-        job.note(*resampled(canvas.size, models.most_pixels))
+        canvas = canvas_for(job, self.store, models, beginning, pictures[-1].seed)
+        canvas = guided(job, self.store, models, inputs, canvas)
+        job.note(*resampled(canvas))
         drawn = [
             self._draw_one(job, models, canvas, number, picture, conditioning)
             for number, (picture, conditioning) in enumerate(zip(pictures, texts, strict=True), 1)
         ]
         self._add_grid(job, models, canvas, pictures, [picture for picture in drawn if picture is not None])
+
+    def _save_as_is(self, job: Job, pictures: Sequence[codecs.Pixels], record: Sequence[Row] = ()) -> None:
+        """Save pictures that nothing was sampled for."""
+        for pixels in pictures:
+            self.saver.save(
+                job, Finished(job.outbox.do(partial(unchanged, pixels)), job.params.image_seed, record=record)
+            )
 
     def _expanded(self, job: Job, pictures: list[PictureTexts]) -> list[PictureTexts]:
         """The pictures' texts with the words that Fooocus V2 adds, where it is asked for and its model is there."""
@@ -122,7 +146,7 @@ class Pipeline:
             job.note(f"Image {number} was skipped")
             return None
         job.tell(job.progress.at(job.steps_done), f"Saving image {number}/{count} to system ...")
-        pixels = self.studio.decoded(job, models, sampled)
+        pixels = self.studio.decoded(job, models, canvas, sampled)
         self.saver.save(job, Finished(pixels, picture.seed, generation_of(job, models, canvas, picture)))
         return pixels
 
@@ -157,13 +181,6 @@ def encoded(job: Job, encoders: TextEncoders, pictures: list[PictureTexts]) -> l
             negative = encoders.encode(picture.negative, picture.negative_top_k, clip_skip)
             texts.append((positive[number - 1], negative))
         return texts
-
-
-def attachments_of(params: GenerateParams) -> tuple[Attachment, ...]:
-    """What every picture of the request has on its UNet."""
-    if not params.freeu_enabled:
-        return ()
-    return (FreeU(params.freeu_b1, params.freeu_b2, params.freeu_s1, params.freeu_s2),)
 
 
 def generation_of(job: Job, models: Models, canvas: Canvas, picture: PictureTexts) -> Generation:

@@ -15,6 +15,9 @@ FEW_STEP_SAMPLER, FEW_STEP_SCHEDULER = "dpmpp_2m", "sgm_uniform"
 (`uni_pc` comes as near; Karras levels leave visible noise at 4 steps.)
 """
 
+PATCHED_PART = 0.8
+"""The part of the steps that an inpaint engine's patch is in force for, where no refiner takes over."""
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -32,6 +35,7 @@ class Plan:
     goals: Goals
     lora: NamedLora | None
     notes: tuple[str, ...]
+    builtin: bool = False
 
     @property
     def mode(self) -> Performance:
@@ -48,6 +52,24 @@ class Plan:
         count = params.overwrite_step if params.overwrite_step > 0 else usual
         switch = params.overwrite_switch if params.overwrite_switch > 0 else round(usual * params.refiner_switch)
         return Steps(count, switch)
+
+    def repainting(self) -> Plan:
+        """The same for a picture that is repainted: its own prompt first, and a patched base that ends unpatched."""
+        params, notes = self.params, self.notes
+        if params.inpaint_additional_prompt:
+            prompt = "\n".join(filter(None, (params.inpaint_additional_prompt, params.prompt)))
+            params = replace(params, prompt=prompt)
+        if params.inpaint_engine != NO_MODEL and self.builtin:
+            params = replace(params, inpaint_engine=NO_MODEL)
+            notes = (*notes, "The built-in model repaints without an inpaint engine")
+        elif params.inpaint_engine != NO_MODEL and params.refiner_model_name == NO_MODEL:
+            params = replace(params, refiner_switch=PATCHED_PART)
+        return replace(self, params=params, notes=notes)
+
+    def without_painting(self) -> Plan:
+        """The same where the mask turns out to paint nothing."""
+        note = "Nothing is inpainted: the mask paints nothing and no side is outpainted"
+        return replace(self, goals=replace(self.goals, inpaint=False), notes=(*self.notes, note))
 
     @property
     def steps_in_all(self) -> int:
@@ -78,7 +100,7 @@ def plan_for(params: GenerateParams, *, builtin: bool) -> Plan:
         params, lora = distilled(params, mode), (mode.lora, mode.lora_weight)
     goals = goals_of(params)
     notes += [f"{member} is not used: the request's other pictures go before it" for member in goals.unused]
-    return Plan(params, goals, lora, tuple(notes))
+    return Plan(params, goals, lora, tuple(notes), builtin)
 
 
 def distilled(params: GenerateParams, mode: Performance) -> GenerateParams:

@@ -10,26 +10,38 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from engine import needs
 from engine.images.metadata import AppliedLora, ModelFile
 from engine.job import Job
 from engine.models.catalogue import Catalogue
 from engine.models.checkpoint import Checkpoint, load_checkpoint, load_vae
+from engine.models.clip_vision import ClipVision
+from engine.models.control_files import ControlFile
+from engine.models.controlnet import ControlNet
+from engine.models.faces import FaceDetector
 from engine.models.files import identity
 from engine.models.filling import CheckpointError
+from engine.models.image_prompt import ImagePromptAdapter
+from engine.models.inpaint_head import InpaintHead
+from engine.models.inpaint_patch import InpaintPatch
 from engine.models.interposer import NAME as INTERPOSER
 from engine.models.interposer import Interposer
 from engine.models.patching import Patch, PatchedModel
 from engine.models.refiner import Refiner, load_refiner
-from engine.models.residency import Residency
+from engine.models.residency import Part, Residency
+from engine.models.upscaler import Upscaler
 from engine.models.vae import Vae
 from engine.names import BUILTIN_CHECKPOINT, NO_MODEL, VAE_OF_CHECKPOINT
+from engine.params import GenerateParams
+from engine.plan import Steps
 from engine.prompt.embeddings import Embeddings
 from engine.prompt.expansion import MODEL as EXPANSION_MODEL
 from engine.prompt.expansion import Expansion
 from engine.prompt.lora_tags import NamedLora, all_loras
+from engine.sampling.conditioning import Kind
 from engine.sampling.latent_format import latent_format
 from engine.sampling.previews import NetworkPreviewer, Previewer, Sight, network_file
-from engine.sampling.request import Model
+from engine.sampling.request import Model, Route, route
 from engine.sampling.step import Whose
 
 
@@ -60,6 +72,8 @@ class Models:
     refiner: Refiner | None = None
     refiner_file: ModelFile | None = None
     interposer: Callable[[Tensor], Tensor] | None = None
+    inpaint_patches: tuple[InpaintPatch, ...] = ()
+    """On the base while it repaints."""
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -73,9 +87,9 @@ class Models:
 
     @property
     def refiner_model(self) -> Model | None:
-        """The refiner as the sampling needs it."""
+        """The refiner as the sampling needs it; a base that is patched for inpainting ends without the patch."""
         if self.refiner is None:
-            return None
+            return self.base_model if self.inpaint_patches else None
         norm = self.checkpoint.text_encoders.final_norm_l if self.refiner.kind == "sd15" else None
         return Model(self.refiner.unet, self.refiner.kind, self.refiner.prediction, norm)
 
@@ -84,10 +98,19 @@ class Models:
         """The largest area the base was trained for, if it is known."""
         return self.checkpoint.most_pixels
 
+    def kind_of(self, whose: Whose) -> Kind:
+        """Of what kind the base or the refiner is."""
+        return self.refiner.kind if self.refiner and whose == "refiner" else "sdxl"
+
     def vae_of(self, whose: Whose) -> Vae:
         """The VAE of the base's latents, or of a refiner's that has one of its own."""
         own = self.refiner.vae if self.refiner and whose == "refiner" else None
         return own or self.vae
+
+    def route(self, params: GenerateParams, denoise: float, steps: Steps) -> Route:
+        """Which way a run of so much denoising goes."""
+        kind = self.refiner_model and self.refiner_model.kind
+        return route(kind, params.refiner_swap_method, denoise, steps.count, steps.switch)  # type: ignore[arg-type]
 
 
 class Store:
@@ -103,8 +126,8 @@ class Store:
         self.device, self.catalogue = device, catalogue
         self.residency = Residency(device, budget, forget)
 
-    def models(self, job: Job, found: Sequence[NamedLora] = ()) -> Models:
-        """The task's models with its LoRAs, those `found` in the prompt among them.
+    def models(self, job: Job, found: Sequence[NamedLora] = (), inpaint_engine: str = NO_MODEL) -> Models:
+        """The task's models with its LoRAs, those `found` in the prompt among them, and an inpaint engine's patch.
 
         Raises:
             CheckpointError: a file is not there or cannot be drawn with.
@@ -114,7 +137,8 @@ class Store:
         base = self._base(self.checkpoint_path(job))
         loras = self._loras(job, found)
         patches = [Patch(lora.path, lora.weight) for lora in loras if lora.path]
-        job.note(*base.patches.apply(patches))
+        inpaint = self._inpaint_patches(base, patches, inpaint_engine)
+        job.note(*(inpaint[0].notes if inpaint else base.patches.apply(patches)))
         refiner, refiner_file, interposer = None, None, None
         if params.refiner_model_name != NO_MODEL:
             refiner_file = self._file("checkpoints", params.refiner_model_name)
@@ -132,11 +156,45 @@ class Store:
             refiner,
             refiner_file,
             interposer,
+            inpaint,
         )
 
     def checkpoint_path(self, job: Job) -> Path:
         """The checkpoint's file."""
         return self.catalogue.builtin if job.task.checkpoint is None else Path(job.task.checkpoint)
+
+    def upscaler(self) -> Upscaler | None:
+        """The upscaler, or None where there is none."""
+        path = self.catalogue.find("upscale_models", needs.UPSCALER)
+        return None if path is None else self._part("upscaler", path, Upscaler.load)
+
+    def inpaint_head(self) -> InpaintHead:
+        """What tells a patched UNet what is to be repainted."""
+        return self._part(
+            "inpaint head", self._path("inpaint", needs.INPAINT_HEAD), lambda path, _: InpaintHead.load(path)
+        )
+
+    def control_net(self, kind: str, models: Models) -> ControlNet:
+        """The control net of a kind of control image, for the base as it is patched now."""
+        path = self._path("controlnet", needs.CONTROL_NETS[kind])
+        return self._part("control net", path, ControlFile.load).on(models.checkpoint.unet)
+
+    def image_prompt_adapter(self, kind: str) -> ImagePromptAdapter:
+        """What makes pictures of a kind of image prompt into tokens."""
+        negative = self._path("controlnet", needs.IMAGE_PROMPT_NEGATIVE)
+
+        def load(path: Path, device: torch.device) -> ImagePromptAdapter:
+            return ImagePromptAdapter.load(path, negative, device)
+
+        return self._part("image prompt", self._path("controlnet", needs.IMAGE_PROMPTS[kind]), load)
+
+    def clip_vision(self) -> ClipVision:
+        """What sees the pictures of image prompts."""
+        return self._part("clip vision", self._path("clip_vision", needs.CLIP_VISION), ClipVision.load)
+
+    def face_detector(self) -> FaceDetector:
+        """What finds faces."""
+        return self._part("faces", self._path("controlnet", needs.FACE_DETECTOR), FaceDetector.load)
 
     def expansion(self) -> Expansion | None:
         """The model that expands prompts, or None where its files are not there."""
@@ -169,10 +227,17 @@ class Store:
         return self.residency.get(("vae", identity(path)), lambda: load_vae(path, self.device), _bytes(path))
 
     def _interposer(self) -> Interposer:
-        path = self._file("vae_approx", INTERPOSER).path
-        assert path is not None
-        load = partial(Interposer.load, path, self.device)
-        return self.residency.get(("interposer", identity(path)), load, _bytes(path))
+        return self._part("interposer", self._path("vae_approx", INTERPOSER), Interposer.load)
+
+    def _inpaint_patches(self, base: Base, others: Sequence[Patch], engine: str) -> tuple[InpaintPatch, ...]:
+        """The patch of an inpaint engine over the others."""
+        if engine == NO_MODEL:
+            return ()
+        return (InpaintPatch(base.patches, others, self._path("inpaint", needs.INPAINT_PATCHES[engine])),)
+
+    def _part(self, role: str, path: Path, load: Callable[[Path, torch.device], Part]) -> Part:
+        """What a file holds, kept for its role."""
+        return self.residency.get((role, identity(path)), partial(load, path, self.device), _bytes(path))
 
     def _loras(self, job: Job, found: Sequence[NamedLora]) -> list[AppliedLora]:
         """The LoRAs in force: the request's, those of its prompt, the performance mode's own."""
@@ -195,12 +260,15 @@ class Store:
         return self.residency.get(("sight", identity(file), form), lambda: Previewer(vae, form))
 
     def _file(self, kind: str, name: str) -> ModelFile:
+        return ModelFile(name, path=self._path(kind, name))
+
+    def _path(self, kind: str, name: str) -> Path:
         path = self.catalogue.find(kind, name)
         if path is None:
             raise CheckpointError(
                 f"{name} is not in the models folder {kind}; GET /v1/engines/all-models lists what is"
             )
-        return ModelFile(name, path=path)
+        return path
 
 
 def name_of(job: Job) -> str:

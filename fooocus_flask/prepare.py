@@ -10,6 +10,7 @@ from typing import Any
 from flask import current_app
 
 from engine import names
+from engine.goals import goals_of
 from engine.models.catalogue import Catalogue
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask import folders, presets
@@ -20,14 +21,7 @@ from schemas.faults import Fault
 from schemas.generate import DEFAULTS
 
 NOT_YET = (
-    *("uov_method", "uov_input_image", "outpaint_selections", "outpaint_distance"),
-    *("inpaint_input_image", "inpaint_additional_prompt", "inpaint_mask_image_upload", "inpaint_erode_or_dilate"),
-    *("controlnet_image", "mixing_image_prompt_and_vary_upscale", "mixing_image_prompt_and_inpaint"),
-    *("upscale_multiple", "black_out_nsfw", "save_final_enhanced_image_only"),
-    *("overwrite_vary_strength", "overwrite_upscale_strength"),
-    *("debugging_cn_preprocessor", "skipping_cn_preprocessor", "canny_low_threshold", "canny_high_threshold"),
-    *("controlnet_softness", "debugging_inpaint_preprocessor", "inpaint_disable_initial_latent", "inpaint_engine"),
-    *("inpaint_strength", "inpaint_respective_field", "debugging_dino", "dino_erode_or_dilate"),
+    *("black_out_nsfw", "save_final_enhanced_image_only", "debugging_dino", "dino_erode_or_dilate"),
     *("debugging_enhance_masks_checkbox", "enhance_input_image", "enhance_checkbox", "enhance_uov_method"),
     *("enhance_uov_processing_order", "enhance_uov_prompt_type", "enhance_ctrls"),
 )
@@ -57,6 +51,7 @@ def prepare(sent: Mapping[str, Any]) -> Prepared:
     checkpoint = find_checkpoint(draft, models)
     check_files(draft, models, builtin=checkpoint is None)
     check_sampling(draft)
+    check_guiding(draft, builtin=checkpoint is None)
     if draft.faults:
         raise InvalidRequest(draft.faults)
     settle(draft.values)
@@ -102,6 +97,13 @@ def check_sampling(draft: Draft) -> None:
         draft.refuse("value_error", member, text)
 
 
+def check_guiding(draft: Draft, *, builtin: bool) -> None:
+    """Refuse control images where the built-in model draws, which no control net or image prompt is made for."""
+    if builtin and goals_of(GenerateParams.from_dict(draft.values)).control:
+        text = "Control images need a checkpoint in base_model_name: the built-in model has nothing that reads them"
+        draft.refuse("value_error", "controlnet_image", text)
+
+
 def settle(values: dict[str, Any]) -> None:
     """Put in place what the server decides: the seed, the size's spelling, the webhook, members without effect."""
     if values["image_seed"] < 0:
@@ -110,7 +112,6 @@ def settle(values: dict[str, Any]) -> None:
     values["webhook_url"] = values["webhook_url"] or current_app.config.get("WEBHOOK_URL") or ""
     values["save_name"] = values["save_name"] or None
     values["input_image_checkbox"] = True
-    values["invert_mask_checkbox"] = False
     values["inpaint_advanced_masking_checkbox"] = values["inpaint_mask_image_upload"] is not None
     if current_app.config.get("DISABLE_METADATA"):
         values["save_metadata_to_images"] = False

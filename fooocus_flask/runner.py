@@ -281,8 +281,16 @@ class Runner:
         if task is None:
             return None
         paths = [str(outputs.folder() / path) for path in task.files or ()]
-        log_page = not self.app.config["DISABLE_IMAGE_LOG"]
-        return events.Draw(task.task_id, task.req_params, paths, task.checkpoint, task.notes, log=log_page)
+        config = self.app.config
+        return events.Draw(
+            task.task_id,
+            task.req_params,
+            paths,
+            task.checkpoint,
+            task.notes,
+            log=not config["DISABLE_IMAGE_LOG"],
+            inputs=str(config["INPUT_PATH"]),
+        )
 
 
 def arguments(app: Flask) -> list[str]:

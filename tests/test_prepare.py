@@ -14,34 +14,10 @@ from fooocus_flask.prepare import NOT_YET, prepare
 from schemas.generate import DEFAULTS, GenerateSchema
 from schemas.tasks import TaskRecordSchema
 
-PICTURE = "https://pictures.example/cat.png"
+PICTURE = "/inputs/cat.png"
 OTHER_VALUES = {
-    "uov_method": "Vary (Subtle)",
-    "uov_input_image": PICTURE,
-    "outpaint_selections": ["Left"],
-    "outpaint_distance": [1, 2, 3, 4],
-    "inpaint_input_image": PICTURE,
-    "inpaint_additional_prompt": "a hat",
-    "inpaint_mask_image_upload": "data:image/png;base64,iVBORw0KGgo=",
-    "inpaint_erode_or_dilate": 3,
-    "controlnet_image": [{"cn_img": PICTURE}],
-    "mixing_image_prompt_and_vary_upscale": True,
-    "mixing_image_prompt_and_inpaint": True,
-    "upscale_multiple": 2,
     "black_out_nsfw": True,
     "save_final_enhanced_image_only": True,
-    "overwrite_vary_strength": 0.5,
-    "overwrite_upscale_strength": 0.5,
-    "debugging_cn_preprocessor": True,
-    "skipping_cn_preprocessor": True,
-    "canny_low_threshold": 1,
-    "canny_high_threshold": 2,
-    "controlnet_softness": 0.5,
-    "debugging_inpaint_preprocessor": True,
-    "inpaint_disable_initial_latent": True,
-    "inpaint_engine": "v1",
-    "inpaint_strength": 0.5,
-    "inpaint_respective_field": 0.5,
     "debugging_dino": True,
     "dino_erode_or_dilate": 3,
     "debugging_enhance_masks_checkbox": True,
@@ -95,6 +71,29 @@ BUILT = {
     "async_process": True,
     "webhook_url": "http://hook.example/",
     "current_tab": "ip",
+    "uov_method": "Vary (Subtle)",
+    "uov_input_image": PICTURE,
+    "outpaint_selections": ["Left"],
+    "outpaint_distance": [1, 2, 3, 4],
+    "inpaint_input_image": PICTURE,
+    "inpaint_additional_prompt": "a hat",
+    "inpaint_mask_image_upload": PICTURE,
+    "inpaint_erode_or_dilate": 3,
+    "mixing_image_prompt_and_vary_upscale": True,
+    "mixing_image_prompt_and_inpaint": True,
+    "upscale_multiple": 2,
+    "overwrite_vary_strength": 0.5,
+    "overwrite_upscale_strength": 0.5,
+    "debugging_cn_preprocessor": True,
+    "skipping_cn_preprocessor": True,
+    "canny_low_threshold": 1,
+    "canny_high_threshold": 2,
+    "controlnet_softness": 0.5,
+    "debugging_inpaint_preprocessor": True,
+    "inpaint_disable_initial_latent": True,
+    "inpaint_engine": "v1",
+    "inpaint_strength": 0.5,
+    "inpaint_respective_field": 0.5,
 }
 
 
@@ -141,7 +140,13 @@ def faults(**sent):
 def test_every_parameter_is_built_or_refused():
     fixed = {"input_image_checkbox", "inpaint_advanced_masking_checkbox", "invert_mask_checkbox"}
     assert set(NOT_YET) == set(OTHER_VALUES)
-    assert set(NOT_YET) | set(BUILT) | fixed | {"loras", "preset", "refiner_model_name", "vae_name"} == set(DEFAULTS)
+    assert set(NOT_YET) | set(BUILT) | fixed | {
+        "loras",
+        "preset",
+        "refiner_model_name",
+        "vae_name",
+        "controlnet_image",
+    } == set(DEFAULTS)
 
 
 @pytest.mark.parametrize("name", OTHER_VALUES)
@@ -164,15 +169,31 @@ def test_the_defaults_of_what_is_not_built_can_be_sent(app):
 
 def test_what_is_built_reaches_the_engine(app):
     params = prepared(**BUILT).params.to_dict()
-    expected = BUILT | {"aspect_ratios_selection": "512×512", "style_selections": ()}
+    expected = BUILT | {
+        "aspect_ratios_selection": "512×512",
+        "style_selections": (),
+        "outpaint_selections": ("Left",),
+        "outpaint_distance": (1, 2, 3, 4),
+    }
     assert {name: params[name] for name in BUILT} == expected
 
 
-def test_the_members_without_effect_are_put_in_place(app):
+def test_control_images_need_a_checkpoint_and_its_files(app):
+    asked = {"controlnet_image": [{"cn_img": PICTURE, "cn_type": "PyraCanny"}]}
+    pairs, messages = faults(**asked, base_model_name=names.BUILTIN_CHECKPOINT)
+    assert pairs == [("value_error", "controlnet_image")] and "checkpoint" in messages[0]
+    add(app, "checkpoints", "mine.safetensors")
+    pairs, messages = faults(**asked, base_model_name="mine.safetensors", loras=[])
+    assert pairs == [("missing_file", "controlnet_image")] and "control-lora-canny" in messages[0]
+    add(app, "controlnet", "control-lora-canny-rank128.safetensors")
+    assert prepared(**asked, base_model_name="mine.safetensors", loras=[]).params.controlnet_image[0].cn_img == PICTURE
+
+
+def test_the_members_that_follow_from_others_are_put_in_place(app):
     sent = {"input_image_checkbox": False, "invert_mask_checkbox": True, "inpaint_advanced_masking_checkbox": True}
     params = prepared(**sent).params
     assert params.input_image_checkbox
-    assert not params.invert_mask_checkbox
+    assert params.invert_mask_checkbox
     assert not params.inpaint_advanced_masking_checkbox
 
 

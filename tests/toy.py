@@ -35,8 +35,8 @@ def toy_params(**changes) -> GenerateParams:
     return GenerateParams.from_dict({**DEFAULTS, **small, **changes})
 
 
-def toy_draw(folder: Path, task_id: str = "task", checkpoint: Path | None = None, **changes) -> Draw:
+def toy_draw(folder: Path, task_id: str = "task", checkpoint: Path | None = None, inputs: str = "", **changes) -> Draw:
     """A command to draw a small request into `folder`."""
     params = toy_params(**changes)
     outputs = [str(folder / f"{task_id}-{n}.{params.output_format}") for n in range(most_pictures(params))]
-    return Draw(task_id, params.to_dict(), outputs, str(checkpoint) if checkpoint else None)
+    return Draw(task_id, params.to_dict(), outputs, str(checkpoint) if checkpoint else None, inputs=inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +44,12 @@ class InpaintRegion:
         weight = self.soft_mask[:, :, None].astype(np.float32) / 255
         blended = changed.astype(np.float32) * weight + self.original.astype(np.float32) * (1 - weight)
         return blended.clip(0, 255).astype(np.uint8)
+
+    def resized(self, width: int, height: int) -> InpaintRegion:
+        """The same area, drawn at another size."""
+        crop_mask = binary(resample(self.crop_mask, width, height))
+        crop, fill = (resample(picture, width, height) for picture in (self.crop, self.fill))
+        return replace(self, crop=crop, crop_mask=crop_mask, fill=fill)
 
 
 def inpaint_region(image: Pixels, mask: Mask, *, field: float, strength: float, upscale: Upscale) -> InpaintRegion:

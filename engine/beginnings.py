@@ -1,0 +1,76 @@
+"""What a request's pictures begin with: nothing, a picture to vary, to enlarge, or to repaint a part of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from engine.canvas import Canvas, blank
+from engine.enlarging import Enlarge
+from engine.images.codecs import Mask, Pixels
+from engine.images.resize import rgb
+from engine.images.variation import Upscaled, upscale_strength, upscaled, vary_strength
+from engine.inputs import Inputs
+from engine.job import Job, Looked
+from engine.redrawing import redraw, vary
+from engine.repainting import Wish, area, repaint, to_repaint
+from engine.store import Models, Store
+
+GENERATOR_SEEDS = 2**32
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The request's pictures as far as they are prepared without its models."""
+
+    varied: Pixels | None = None
+    enlarged: Upscaled | None = None
+    painting: tuple[Pixels, Mask] | None = None
+
+
+def begin(job: Job, store: Store, inputs: Inputs) -> Beginning:
+    """Read and enlarge what the request begins with; the job's plan learns whether anything is painted.
+
+    Raises:
+        FileNotFoundError: a picture is gone.
+        Stopped: a person asked for it.
+    """
+    params, goals = job.params, job.goals
+    painting = to_repaint(params, inputs) if goals.inpaint else None
+    if goals.inpaint:
+        job.plan = job.plan.repainting() if painting else job.plan.without_painting()
+        job.note(*job.plan.notes)
+    if painting or not (goals.vary or goals.upscale):
+        return Beginning(painting=painting)
+    assert params.uov_input_image
+    picture = inputs.picture(params.uov_input_image)
+    if goals.vary:
+        return Beginning(varied=picture)
+    enlarge = Enlarge(job, store.upscaler())
+    with job.timed("decode"):
+        return Beginning(enlarged=upscaled(picture, params.uov_method, params.upscale_multiple, enlarge))
+
+
+def canvas_for(job: Job, store: Store, models: Models, beginning: Beginning, seed: int) -> Canvas:
+    """The canvas of the request's pictures; `seed` is the last picture's, for the VAE's noise.
+
+    Raises:
+        Looked: the request only wants to see what is prepared.
+    """
+    params, steps = job.params, job.plan.steps(upscale=job.goals.upscale)
+    generator = torch.Generator().manual_seed(seed % GENERATOR_SEEDS)
+    if beginning.painting:
+        wish = Wish.of_request(params)
+        region = area(*beginning.painting, wish, models.most_pixels, Enlarge(job, store.upscaler()))
+        if params.debugging_inpaint_preprocessor:
+            raise Looked([region.fill, rgb(region.crop_mask), region.crop])
+        head = store.inpaint_head() if models.inpaint_patches else None
+        return repaint(job, models, region, wish, steps, head, generator)
+    if beginning.varied is not None:
+        strength = vary_strength(params.uov_method, params.overwrite_vary_strength)
+        return vary(job, models, beginning.varied, steps, strength, generator)
+    if beginning.enlarged is not None:
+        strength = upscale_strength(params.overwrite_upscale_strength)
+        return redraw(job, models, beginning.enlarged.image, steps, strength, generator)
+    return blank(params.size, models.most_pixels, steps)

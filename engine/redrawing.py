@@ -1,0 +1,45 @@
+"""Vary and Upscale: canvases that begin with a picture, so that something like it is drawn."""
+
+from __future__ import annotations
+
+import torch
+
+from engine.canvas import Canvas
+from engine.images.codecs import Pixels
+from engine.images.resize import resample
+from engine.images.variation import varied
+from engine.job import Job
+from engine.models.vae import DOWNSCALE
+from engine.plan import Steps
+from engine.sampling.native import sampled_size
+from engine.sampling.request import starts_on
+from engine.store import Models
+
+
+def vary(
+    job: Job, models: Models, picture: Pixels, steps: Steps, strength: float, generator: torch.Generator
+) -> Canvas:
+    """A canvas to vary the picture on, by `strength` (0 to 1); `generator` is a CPU's."""
+    picture = varied(picture)
+    height, width = (side // DOWNSCALE * DOWNSCALE for side in picture.shape[:2])
+    sampled = sampled_size((width, height), models.most_pixels)
+    if sampled != (width, height):
+        picture = resample(picture, *sampled)
+    vae = models.vae_of(starts_on(models.route(job.params, strength, steps)))
+    with job.timed("decode"):
+        latent = vae.encode(picture, generator)
+    return Canvas((width, height), sampled, steps, latent, strength)
+
+
+def redraw(
+    job: Job, models: Models, enlarged: Pixels, steps: Steps, strength: float, generator: torch.Generator
+) -> Canvas:
+    """A canvas to draw an enlarged picture over on, by `strength`; encoded and decoded in tiles.
+
+    At its own size, whatever the model was trained for: the picture holds the composition.
+    """
+    vae = models.vae_of(starts_on(models.route(job.params, strength, steps)))
+    with job.timed("decode"):
+        latent = vae.encode_tiled(enlarged, generator, lambda _done, _of: job.stop_if_asked())
+    size = latent.shape[-1] * DOWNSCALE, latent.shape[-2] * DOWNSCALE
+    return Canvas(size, size, steps, latent, strength, tiled=True)

@@ -1,0 +1,115 @@
+"""Inpaint and Outpaint: canvases on which a part of a picture is drawn anew, and put back in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from engine.canvas import Canvas
+from engine.images.codecs import Mask, Pixels
+from engine.images.inpaint import InpaintRegion, inpaint_region
+from engine.images.masks import PAINTED, inpaint_mask
+from engine.images.outpaint import outpainted
+from engine.inputs import Inputs
+from engine.job import Job
+from engine.models.inpaint_head import InpaintFeature, InpaintHead
+from engine.models.inpaint_latents import inpaint_latents
+from engine.models.vae import DOWNSCALE
+from engine.names import NO_MODEL
+from engine.params import EnhanceStep, GenerateParams
+from engine.plan import Steps
+from engine.sampling.attachments import Attachment
+from engine.sampling.blending import Blend
+from engine.sampling.latent_format import latent_format
+from engine.sampling.native import sampled_size
+from engine.sampling.request import starts_on
+from engine.store import Models
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How an area is drawn anew: by `strength` (0 to 1), seeing `field` (0 to 1) of the picture, with an `engine`'s
+    files or None's, from the filled area or (`empty`) from noise alone."""
+
+    strength: float
+    field: float
+    engine: str
+    empty: bool
+
+    @classmethod
+    def of_request(cls, params: GenerateParams) -> Wish:
+        """What the request wishes for its picture."""
+        return cls(
+            params.inpaint_strength,
+            params.inpaint_respective_field,
+            params.inpaint_engine,
+            params.inpaint_disable_initial_latent,
+        )
+
+    @classmethod
+    def of_step(cls, step: EnhanceStep) -> Wish:
+        """What a step of enhancing wishes."""
+        return cls(
+            step.enhance_inpaint_strength,
+            step.enhance_inpaint_respective_field,
+            step.enhance_inpaint_engine,
+            step.enhance_inpaint_disable_initial_latent,
+        )
+
+    @property
+    def patched(self) -> bool:
+        """Whether the base model is patched for it."""
+        return self.engine != NO_MODEL
+
+
+def to_repaint(params: GenerateParams, inputs: Inputs) -> tuple[Pixels, Mask] | None:
+    """The request's picture, with the room that is outpainted around it, and its mask; None if nothing is painted."""
+    assert params.inpaint_input_image
+    picture = inputs.picture(params.inpaint_input_image)
+    height, width = picture.shape[:2]
+    given = inputs.mask(params.inpaint_mask_image_upload) if params.inpaint_mask_image_upload else None
+    mask = inpaint_mask(given, width, height, grow=params.inpaint_erode_or_dilate, invert=params.invert_mask_checkbox)
+    if params.outpaint_selections:
+        return outpainted(picture, mask, params.outpaint_selections, params.outpaint_distance)
+    return (picture, mask) if bool((mask > PAINTED).any()) else None
+
+
+def area(
+    picture: Pixels, mask: Mask, wish: Wish, most_pixels: int | None, enlarge: Callable[[Pixels], Pixels]
+) -> InpaintRegion:
+    """The area to draw, at no more than the pixels a model was trained for.
+
+    Raises:
+        EmptyMask: the mask is 0 everywhere.
+    """
+    region = inpaint_region(picture, mask, field=wish.field, strength=wish.strength, upscale=enlarge)
+    height, width = region.crop_mask.shape
+    sampled = sampled_size((width, height), most_pixels)
+    return region if sampled == (width, height) else region.resized(*sampled)
+
+
+def repaint(
+    job: Job,
+    models: Models,
+    region: InpaintRegion,
+    wish: Wish,
+    steps: Steps,
+    head: InpaintHead | None,
+    generator: torch.Generator,
+) -> Canvas:
+    """A canvas for the area, whose pictures are the whole one with the area in place; `generator` is a CPU's."""
+    route = models.route(job.params, wish.strength, steps)
+    whose = starts_on(route)
+    vae, swap_vae = models.vae_of(whose), models.refiner.vae if models.refiner and route == "vae" else None
+    with job.timed("decode"):
+        latents = inpaint_latents(region, vae, generator, swap_vae)
+    size = latents.fill.shape[-1] * DOWNSCALE, latents.fill.shape[-2] * DOWNSCALE
+    attachments: tuple[Attachment, ...] = ()
+    if head is not None:
+        grey = latent_format(models.kind_of(whose), job.params.scheduler_name).to_model(latents.grey)
+        attachments = (InpaintFeature(head.feature(latents.mask, grey)),)
+    start = torch.zeros_like(latents.fill) if wish.empty else latents.fill
+    blend = Blend(latents.fill, latents.mask, latents.swap)
+    return Canvas(size, size, steps, start, wish.strength, blend, attachments, finish=region.paste)

@@ -1,0 +1,49 @@
+"""A models folder with small files of everything that pictures in requests need, fitting the toy checkpoint."""
+
+import torch
+from safetensors.torch import save_file
+
+from engine import needs
+from engine.models.catalogue import SUFFIXES
+from engine.models.checkpoint import load_checkpoint
+from tests.engine.models.control_nets import low_rank
+from tests.engine.models.image_adapters import adapter, adapter_files
+from tests.engine.models.test_faces import detector_tensors
+from tests.engine.models.test_upscaler import numbers, words
+from tests.engine.models.vision_towers import vision_file
+from tests.toy import toy_checkpoint
+
+PATCHED = "diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_v.weight"
+
+
+def picture_models(folder):
+    """The folder, filled."""
+    for kind in ("checkpoints", "upscale_models", "inpaint", "controlnet", "clip_vision"):
+        assert kind in SUFFIXES
+        (folder / kind).mkdir(parents=True)
+    toy = toy_checkpoint(folder / "checkpoints" / "base.safetensors")
+    toy_checkpoint(folder / "checkpoints" / "second.safetensors", seed=5)
+    unet = load_checkpoint(toy, torch.device("cpu")).unet
+    torch.save(numbers(words()), folder / "upscale_models" / needs.UPSCALER)
+    inpaint_files(folder / "inpaint", unet)
+    generator = torch.Generator().manual_seed(4)
+    for name in needs.CONTROL_NETS.values():
+        save_file(low_rank(unet, generator), folder / "controlnet" / name)
+    for name in needs.IMAGE_PROMPTS.values():
+        path, negative = adapter_files(folder / "controlnet", unet, generator, adapter(unet, generator))
+        path.rename(path.with_name(name))
+        negative.rename(negative.with_name(needs.IMAGE_PROMPT_NEGATIVE))
+    vision_file(folder / "clip_vision" / needs.CLIP_VISION)
+    torch.save(detector_tensors(), folder / "controlnet" / needs.FACE_DETECTOR)
+    return folder
+
+
+def inpaint_files(folder, unet):
+    """A head, and patches of one weight that differ."""
+    generator = torch.Generator().manual_seed(3)
+    head = torch.randn(unet.conv_in.out_channels, 5, 3, 3, generator=generator)
+    torch.save({"head": head}, folder / needs.INPAINT_HEAD)
+    shape = unet.mid_block.attentions[0].transformer_blocks[0].attn2.to_v.weight.shape
+    for number, name in enumerate(needs.INPAINT_PATCHES.values(), 1):
+        values = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        torch.save({PATCHED: (values, torch.tensor(-1.0 * number), torch.tensor(1.0 * number))}, folder / name)

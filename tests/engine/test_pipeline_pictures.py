@@ -1,0 +1,234 @@
+"""Requests that bring pictures, drawn whole by the real pipeline with toy files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.events import PictureDone
+from engine.models.catalogue import Folders
+from engine.pipeline import Pipeline
+from tests.engine.picture_models import picture_models
+from tests.toy import toy_draw
+
+SIZE = (160, 128)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return picture_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def pipeline(models, toy):
+    return Pipeline("cpu", Folders.below(models), builtin=toy)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A folder of input pictures: a scene, another one, a mask of its middle."""
+    folder = tmp_path_factory.mktemp("inputs")
+    y, x = np.mgrid[0 : SIZE[1], 0 : SIZE[0]]
+    scene = np.stack([x, y, 255 - x], axis=2).astype(np.uint8)
+    scene[40:90, 50:110] = (220, 40, 60)
+    Image.fromarray(scene).save(folder / "scene.png")
+    Image.fromarray(scene[::-1, ::-1].copy()).save(folder / "other.png")
+    mask = np.zeros(SIZE[::-1], np.uint8)
+    mask[50:80, 60:100] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    Image.fromarray(np.zeros_like(mask)).save(folder / "nothing.png")
+    return folder
+
+
+@pytest.fixture
+def drawn(pipeline, models, inputs, tmp_path):
+    """Draws with the toy files: the pictures and the end."""
+    count = iter(range(100))
+
+    def draw(checkpoint="base.safetensors", **changes):
+        heard = []
+        path = checkpoint and models / "checkpoints" / checkpoint
+        params = {"overwrite_step": 2, "disable_preview": True} | changes
+        command = toy_draw(tmp_path, f"task{next(count)}", path, inputs=str(inputs), **params)
+        ended = pipeline.draw(command, heard.append)
+        paths = [event.path for event in heard if isinstance(event, PictureDone)]
+        assert ended.outcome == "finished" and [event.index for event in heard if isinstance(event, PictureDone)] == [
+            *range(len(paths))
+        ]
+        return [np.asarray(Image.open(path)) for path in paths], ended, paths
+
+    return draw
+
+
+SCENE, MASK = "/inputs/scene.png", "/inputs/mask.png"
+VARY = {"uov_input_image": SCENE, "uov_method": "Vary (Subtle)"}
+INPAINT = {"inpaint_input_image": SCENE, "inpaint_mask_image_upload": MASK, "inpaint_engine": "None"}
+INPAINT |= {"inpaint_strength": 0.98}  # by which nothing is filled, which takes its time
+
+
+def scene(inputs):
+    return np.asarray(Image.open(inputs / "scene.png"))
+
+
+def apart(one, other):
+    return float(np.abs(one.astype(float) - other.astype(float)).mean())
+
+
+def test_subtle_variation_stays_nearer_than_strong_and_the_strength_counts(drawn):
+    (subtle,), _, _ = drawn(**VARY)
+    (strong,), _, _ = drawn(**VARY | {"uov_method": "Vary (Strong)"})
+    (least,), _, _ = drawn(**VARY | {"overwrite_vary_strength": 0.01})
+    (again,), _, _ = drawn(**VARY)
+    assert subtle.shape == strong.shape == (960, 1088, 3)
+    assert np.array_equal(subtle, again)
+    assert apart(least, subtle) < apart(least, strong)
+
+
+def test_pictures_of_a_variation_differ_by_their_seeds(drawn):
+    pictures, _, _ = drawn(**VARY, image_number=2)
+    assert len(pictures) == 2 and not np.array_equal(*pictures)
+
+
+def test_a_fast_upscale_is_only_enlarged_and_says_so(drawn, inputs):
+    (made,), ended, (path,) = drawn(uov_input_image=SCENE, uov_method="Upscale (Fast 2x)", image_number=3)
+    assert made.shape == (896, 1152, 3) and ended.seconds["sampling"] == 0
+    assert "Upscale (Fast)" in (Path(path).parent / "log.html").read_text()
+
+
+def test_an_upscale_draws_over_the_enlarged_picture(drawn):
+    (fast,), _, _ = drawn(uov_input_image=SCENE, uov_method="Upscale (Fast 2x)")
+    upscale = {"uov_input_image": SCENE, "uov_method": "Upscale (2x)"}
+    (drawn_over,), ended, _ = drawn(**upscale)
+    (hardly,), _, _ = drawn(**upscale, overwrite_upscale_strength=0.01)
+    assert drawn_over.shape == fast.shape and ended.seconds["sampling"] > 0
+    assert not np.array_equal(drawn_over, hardly)
+
+
+def test_an_inpainted_picture_keeps_what_is_not_masked(drawn, inputs):
+    (made,), _, _ = drawn(**INPAINT)
+    before = scene(inputs)
+    outside = np.ones(SIZE[::-1], bool)
+    outside[50 - 32 : 80 + 32, 60 - 32 : 100 + 32] = False
+    assert np.array_equal(made[outside], before[outside])
+    assert apart(made[50:80, 60:100], before[50:80, 60:100]) > 10
+
+
+def test_nothing_is_drawn_anew_by_a_strength_of_almost_nothing(drawn):
+    (full,), _, _ = drawn(**INPAINT | {"inpaint_strength": 1.0})
+    (weak,), _, _ = drawn(**INPAINT | {"inpaint_strength": 0.01})
+    (empty,), _, _ = drawn(**INPAINT, inpaint_disable_initial_latent=True)
+    assert not np.array_equal(full, weak) and not np.array_equal(full, empty)
+
+
+def test_an_inpaint_engine_patches_the_base_for_its_part_of_the_steps(drawn, pipeline):
+    plain, _, _ = drawn()
+    made = [drawn(**INPAINT | {"inpaint_engine": engine})[0][0] for engine in ("None", "v1", "v2.6")]
+    assert len({picture.tobytes() for picture in made}) == 3
+    assert np.array_equal(drawn()[0][0], plain[0])  # and off it comes
+    (again,), _, (path,) = drawn(**INPAINT | {"inpaint_engine": "v2.6"})
+    assert np.array_equal(again, made[-1])
+    assert json.loads(Image.open(path).text["parameters"])["refiner_switch"] == 0.8
+
+
+def test_the_additional_prompt_of_an_inpainting_comes_first(drawn):
+    _, _, (path,) = drawn(**INPAINT, inpaint_additional_prompt="blue eyes")
+    assert json.loads(Image.open(path).text["parameters"])["prompt"] == "blue eyes\na red cat"
+
+
+def test_an_outpainted_picture_grows_where_it_is_asked_to(drawn, inputs):
+    wish = {
+        "inpaint_input_image": SCENE,
+        "inpaint_engine": "None",
+        "inpaint_strength": 0.98,
+        "outpaint_selections": ("Left", "Bottom"),
+    }
+    (made,), _, _ = drawn(**wish, outpaint_distance=(64, 0, 0, 0))
+    assert made.shape == (128 + int(0.3 * 128), 160 + 64, 3)
+    before = scene(inputs)
+    assert np.array_equal(made[: 128 - 32, 64 + 32 :], before[: 128 - 32, 32:])
+
+
+def test_a_mask_that_paints_nothing_makes_it_a_picture_from_text(drawn):
+    plain, _, _ = drawn()
+    made, ended, _ = drawn(**INPAINT | {"inpaint_mask_image_upload": "/inputs/nothing.png"})
+    assert np.array_equal(plain[0], made[0])
+    assert "Nothing is inpainted: the mask paints nothing and no side is outpainted" in ended.notes
+
+
+def test_what_inpainting_prepares_can_be_looked_at(drawn):
+    pictures, ended, _ = drawn(**INPAINT, debugging_inpaint_preprocessor=True)
+    assert len(pictures) == 3 and len({picture.shape for picture in pictures}) == 1
+    assert set(np.unique(pictures[1])) == {0, 255} and ended.seconds["sampling"] == 0
+
+
+def guide(kind, weight=1.0, stop=1.0, image=SCENE):
+    return {"cn_img": image, "cn_type": kind, "cn_weight": weight, "cn_stop": stop}
+
+
+@pytest.mark.parametrize("kind", ["PyraCanny", "CPDS", "ImagePrompt", "FaceSwap"])
+def test_a_control_image_guides_by_its_content_weight_and_stop(drawn, kind):
+    plain, _, _ = drawn(overwrite_step=4)
+
+    def guided(**changes):
+        return drawn(controlnet_image=[guide(kind, **changes)], overwrite_step=4)[0][0]
+
+    made = guided()
+    assert np.array_equal(made, guided())
+    others = [plain[0], guided(weight=0.4), guided(image="/inputs/other.png"), guided(stop=0.4)]
+    assert all(not np.array_equal(made, other) for other in others)
+    assert np.array_equal(plain[0], guided(stop=0.0))
+
+
+def test_several_control_images_count_together_in_a_fixed_order(drawn):
+    kinds = ["PyraCanny", "CPDS", "ImagePrompt"]
+    (made,), _, _ = drawn(controlnet_image=[guide(kind, 0.5) for kind in kinds])
+    (turned,), _, _ = drawn(controlnet_image=[guide(kind, 0.5) for kind in reversed(kinds)])
+    (fewer,), _, _ = drawn(controlnet_image=[guide(kind, 0.5) for kind in kinds[:2]])
+    assert np.array_equal(made, turned) and not np.array_equal(made, fewer)
+
+
+def test_what_control_images_come_to_can_be_looked_at(drawn, inputs):
+    wish = {"controlnet_image": [guide("CPDS"), guide("PyraCanny")], "debugging_cn_preprocessor": True}
+    (canny, cpds), ended, _ = drawn(**wish)
+    assert canny.shape == cpds.shape == (96, 128, 3) and ended.seconds["sampling"] == 0
+    assert (canny == 0).mean() > 0.5 > (cpds == 0).mean()
+    (skipped, _), _, _ = drawn(**wish, skipping_cn_preprocessor=True)
+    assert not np.array_equal(skipped, canny)
+
+
+def test_thresholds_and_softness_count(drawn):
+    def made(**changes):
+        return drawn(controlnet_image=[guide("PyraCanny")], **changes)[0][0].tobytes()
+
+    looks = {made(), made(canny_low_threshold=1, canny_high_threshold=2), made(controlnet_softness=0.9)}
+    assert len(looks) == 3
+
+
+def test_guides_mix_with_variation_and_inpainting(drawn):
+    (varied,), _, _ = drawn(**VARY)
+    mixed = {"controlnet_image": [guide("PyraCanny")]}
+    (both,), _, _ = drawn(**VARY, **mixed, mixing_image_prompt_and_vary_upscale=True)
+    assert both.shape == varied.shape and not np.array_equal(both, varied)
+    (inpainted,), _, _ = drawn(**INPAINT)
+    (both,), _, _ = drawn(**INPAINT, **mixed, mixing_image_prompt_and_inpaint=True)
+    assert both.shape == inpainted.shape and not np.array_equal(both, inpainted)
+
+
+def test_without_mixing_other_pictures_are_not_used_and_that_is_told(drawn):
+    (alone,), _, _ = drawn(controlnet_image=[guide("PyraCanny")])
+    (made,), ended, _ = drawn(controlnet_image=[guide("PyraCanny")], **VARY)
+    assert np.array_equal(alone, made)
+    assert any(note.startswith("uov_input_image is not used") for note in ended.notes)
+
+
+def test_a_picture_that_went_away_is_told(drawn):
+    with pytest.raises(FileNotFoundError, match=r"input picture gone\.png is gone"):
+        drawn(**VARY | {"uov_input_image": "/inputs/gone.png"})
+
+
+def test_the_built_in_model_repaints_without_a_head(drawn, inputs):
+    (made,), ended, _ = drawn(None, **INPAINT | {"inpaint_engine": "v2.6"})
+    assert made.shape == scene(inputs).shape
+    assert "The built-in model repaints without an inpaint engine" in ended.notes
