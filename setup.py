@@ -45,6 +45,7 @@ TEST = [
     "ruff>=0.14",
     "mypy>=1.18",
     "jsonschema>=4.25,<5",
+    "onnx>=1.19,<2",
 ]
 
 # Only to rebuild the built-in model from its sources (see training/README.md).

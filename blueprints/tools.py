@@ -1,16 +1,20 @@
-"""Masks and descriptions of pictures: their shapes are checked, their work comes in a later version."""
+"""Masks and descriptions of pictures, and the parameters they carry."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flask import request
+from flask import Response, jsonify, request
 
 from engine import names
-from fooocus_flask import inputs, recollection
+from engine.events import Seen
+from engine.needs import Need, description_needs, mask_needs
+from fooocus_flask import inputs, recollection, runner
 from fooocus_flask.arguments import Blueprint, json_body
 from fooocus_flask.errors import NotBuilt
+from fooocus_flask.model_files import require_files
 from fooocus_flask.prepare import catalogue
 from schemas.tools import (
     DescribeQuerySchema,
@@ -22,6 +26,18 @@ from schemas.tools import (
 )
 
 blueprint = Blueprint("tools", __name__, url_prefix="/v1/tools", description="Masks and descriptions of pictures.")
+
+MASK_OPTIONS = {
+    "mask_model": "model",
+    "cloth_category": "cloth_category",
+    "dino_prompt_text": "dino_prompt",
+    "sam_model": "sam_model",
+    "box_threshold": "box_threshold",
+    "sam_max_detections": "max_detections",
+    "dino_erode_or_dilate": "dino_erode_or_dilate",
+    "dino_debug": "dino_debug",
+}
+"""The request's members and what `MaskOptions` calls them; `text_threshold` changes no mask."""
 
 DESCRIBE_BODIES = {
     "application/json": {"schema": DescribeSchema},
@@ -54,21 +70,28 @@ METADATA_FORM = {
 
 @blueprint.post("/generate_mask")
 @blueprint.arguments(MaskSchema)
-@blueprint.alt_response(501, description="Not built in this version.")
-def generate_mask(arguments: dict[str, Any]) -> None:
+@blueprint.response(200, {"type": "string"}, description="A PNG of the picture's size in base64.")
+def generate_mask(arguments: dict[str, Any]) -> Response:
     """Find something in a picture: a mask, white where it is."""
-    raise NotBuilt("Masks are not available yet; this version only checks the request")
+    if arguments["mask_model"] == "sam":
+        raise NotBuilt("Masks by words are not available yet")
+    needs = mask_needs(arguments["mask_model"], arguments["sam_model"])
+    options = {option: arguments[member] for member, option in MASK_OPTIONS.items()}
+    seen = look("mask", options, arguments, needs)
+    return jsonify(base64.b64encode(seen.picture).decode())
 
 
 @blueprint.post("/describe-image")
 @blueprint.arguments(DescribeQuerySchema, location="query")
 @blueprint.doc(requestBody={"required": True, "content": DESCRIBE_BODIES})
 @blueprint.response(200, DescriptionSchema)
-@blueprint.alt_response(501, description="Not built in this version.")
-def describe_image(query: dict[str, Any]) -> None:
+def describe_image(query: dict[str, Any]) -> dict[str, str]:
     """Describe a picture: JSON with the picture as a text, or a form with a file part named image."""
-    DescribeSchema().load(query | picture())
-    raise NotBuilt("Descriptions are not available yet; this version only checks the request")
+    arguments = DescribeSchema().load(query | picture())
+    kind = arguments["image_type"]
+    if kind == "Photo":
+        raise NotBuilt("Descriptions of photographs are not available yet")
+    return {"describe": look("describe", {"kind": kind}, arguments, description_needs(kind)).text}
 
 
 @blueprint.post("/read-metadata")
@@ -88,3 +111,9 @@ def picture() -> dict[str, Any]:
     file = request.files.get("image")
     parts = {} if file is None else {"image": base64.b64encode(file.read()).decode()}
     return request.form.to_dict() | parts
+
+
+def look(purpose: str, options: Mapping[str, Any], arguments: Mapping[str, Any], needs: Iterable[Need]) -> Seen:
+    """What the engine sees in the request's picture."""
+    require_files(arguments, needs, catalogue())
+    return runner.current().look(purpose, options, inputs.given(arguments["image"], "image"))

@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class Message:
-    """One frame's JSON part; `blob` is its binary part."""
+    """One frame's JSON part; the member that `BLOB` names is its binary part."""
+
+    BLOB: ClassVar[str | None] = None
 
     def to_wire(self) -> tuple[dict[str, Any], bytes]:
         """The message as a JSON object with its kind, and the bytes that travel beside it."""
         values = asdict(self)
-        blob = values.pop("preview", None) or b""
+        blob = values.pop(self.BLOB) if self.BLOB else b""
         return {"kind": type(self).__name__, **values}, blob
 
 
@@ -53,7 +55,35 @@ class Skip(Message):
     task_id: str
 
 
+@dataclass(frozen=True)
+class Look(Message):
+    """Look at a picture (`picture` is its file) for something that is no task, between two steps of one.
+
+    `purpose` is `mask` (`options` are those of `MaskOptions`) or `describe` (`{"kind": "Photo"}`).
+    """
+
+    BLOB = "picture"
+
+    look_id: str
+    purpose: str
+    options: dict[str, Any]
+    picture: bytes = b""
+
+
 # --- engine process -> web process
+
+
+@dataclass(frozen=True)
+class Seen(Message):
+    """What a look gave: a `text`, or a mask as the PNG `picture`; or an `error` with its `cause`, as in `Ended`."""
+
+    BLOB = "picture"
+
+    look_id: str
+    text: str = ""
+    error: str | None = None
+    cause: str | None = None
+    picture: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -72,6 +102,8 @@ class Beat(Message):
 @dataclass(frozen=True)
 class Progressed(Message):
     """Something a person watching would like to know; `preview` is a PNG or empty."""
+
+    BLOB = "preview"
 
     task_id: str
     percent: int
@@ -113,7 +145,7 @@ class Ended(Message):
 
 
 KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Draw, Stop, Skip, Ready, Beat, Progressed, PictureDone, Ended)
+    kind.__name__: kind for kind in (Draw, Stop, Skip, Look, Seen, Ready, Beat, Progressed, PictureDone, Ended)
 }
 
 
@@ -125,6 +157,6 @@ def from_wire(values: dict[str, Any], blob: bytes = b"") -> Message:
     """
     values = dict(values)
     kind = KINDS[values.pop("kind")]
-    if kind is Progressed:
-        values["preview"] = blob
+    if kind.BLOB:
+        values[kind.BLOB] = blob
     return kind(**values)

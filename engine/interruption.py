@@ -1,16 +1,20 @@
-"""A person's wish to end a task or to drop the picture under way, set by one thread and read by another."""
+"""What may come between two steps of a task: a person's wish, set by one thread and read by another, or other work."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 
 class Interruption:
     """The wishes that concern one task; they end with it.
 
-    A skip concerns the picture that is being drawn when it comes, or the first one if none has begun.
+    A skip concerns the picture that is being drawn when it comes, or the first one if none has begun. `other_work` is
+    what else wants its turn on the thread that draws; it does one piece of it, if there is any.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, other_work: Callable[[], object] = lambda: None) -> None:
         self._stop = self._skip = False
+        self.give_way = other_work
 
     def stop(self) -> None:
         """Ask for the task's end."""

@@ -84,7 +84,8 @@ class Job:
             raise Stopped
 
     def end_picture_if_asked(self) -> None:
-        """End the task or the picture between two pieces of work on it."""
+        """Let others have a turn between two pieces of work on a picture; end it, or the task, if that is asked."""
+        self.interruption.give_way()
         self.stop_if_asked()
         if self.interruption.take_skip():
             raise Skipped

@@ -27,6 +27,8 @@ IMAGE_PROMPTS = {"ImagePrompt": IMAGE_PROMPT, "FaceSwap": FACE_PROMPT}
 FACE_DETECTOR = "detection_Resnet50_Final.pth"
 SAFETY_CHECKER = "stable-diffusion-safety-checker.bin"
 GROUNDING_DINO = "groundingdino_swint_ogc.pth"
+CAPTIONER = "model_base_caption_capfilt_large.pth"
+TAGGER, TAGS = "wd-v1-4-moat-tagger-v2.onnx", "wd-v1-4-moat-tagger-v2.csv"
 SAM = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
 
 
@@ -103,8 +105,24 @@ def _control(kind: str, *, skip_preprocessor: bool) -> Iterator[Need]:
 def _masks(goals: Goals) -> Iterator[Need]:
     """The files that find what is to be enhanced."""
     for step in goals.enhance_steps:
-        if step.enhance_mask_model == "sam":
-            yield Need("sam", SAM[step.enhance_mask_sam_model], "enhance_ctrls")
-            yield Need("inpaint", GROUNDING_DINO, "enhance_ctrls")
-        else:
-            yield Need("inpaint", f"{step.enhance_mask_model}.onnx", "enhance_ctrls")
+        yield from mask_needs(step.enhance_mask_model, step.enhance_mask_sam_model, "enhance_ctrls")
+
+
+def mask_needs(model: str, sam_model: str, member: str = "mask_model") -> Iterator[Need]:
+    """The files of a mask model."""
+    if model == "sam":
+        yield Need("sam", SAM[sam_model], member)
+        yield Need("inpaint", GROUNDING_DINO, member)
+    else:
+        yield Need("inpaint", segmenter(model), member)
+
+
+def segmenter(model: str) -> str:
+    """The file of a mask model that takes no words."""
+    return f"{model}.onnx"
+
+
+def description_needs(kind: str) -> Iterator[Need]:
+    """The files that describe a picture of this kind."""
+    for name in (CAPTIONER,) if kind == "Photo" else (TAGGER, TAGS):
+        yield Need("clip_vision", name, "image_type")

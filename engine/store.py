@@ -205,6 +205,14 @@ class Store:
         size = _bytes(folder / EXPANSION_MODEL)
         return self.residency.get(("expansion", str(folder)), lambda: Expansion.load(folder, self.device), size)
 
+    def kept(self, kind: str, name: str, load: Callable[[Path, torch.device], Part]) -> Part:
+        """What `load` makes of a file of this kind and name, kept while there is room.
+
+        Raises:
+            CheckpointError: the file is not there or cannot be used.
+        """
+        return self._part(kind, self._path(kind, name), load)
+
     def _base(self, path: Path) -> Base:
         def load() -> Base:
             checkpoint = load_checkpoint(path, self.device)

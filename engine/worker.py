@@ -16,12 +16,12 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, BinaryIO
 
 from engine import wire
-from engine.events import Beat, Draw, Ended, Message, Ready, Skip, Stop, from_wire
+from engine.events import Beat, Draw, Ended, Look, Message, Ready, Seen, Skip, Stop, from_wire
 from engine.interruption import Interruption
 from engine.models.catalogue import BUILTIN, Catalogue, Folders
 from engine.models.hashes import HashCache, hash_all
@@ -51,18 +51,28 @@ class Channel:
 
 
 class GpuThread(Thread):
-    """Draws one task after another; every event goes to `emit`."""
+    """Draws one task after another; every event goes to `emit`.
+
+    Looks at pictures take their turn at once where nothing is drawn, else one after each sampling step: so a picture
+    under way goes on, however many there are, and nothing else computes on the GPU or loads models meanwhile.
+    """
 
     def __init__(self, make_pipeline: Callable[[], Pipeline], emit: Emit) -> None:
         super().__init__(name="gpu", daemon=True)
         self.make_pipeline, self.emit = make_pipeline, emit
-        self.tasks: SimpleQueue[Draw] = SimpleQueue()
+        self.tasks: SimpleQueue[Draw | None] = SimpleQueue()
+        self.looks: SimpleQueue[Look] = SimpleQueue()
         self.interruptions: dict[str, Interruption] = {}
 
     def submit(self, task: Draw) -> None:
         """Queue a task."""
-        self.interruptions[task.task_id] = Interruption()
+        self.interruptions[task.task_id] = Interruption(self.look_once)
         self.tasks.put(task)
+
+    def look(self, look: Look) -> None:
+        """Have a look taken soon."""
+        self.looks.put(look)
+        self.tasks.put(None)  # wakes the thread where it waits
 
     def interruption(self, task_id: str) -> Interruption | None:
         """Where to ask for a task's end; None when it is over or unknown."""
@@ -72,9 +82,15 @@ class GpuThread(Thread):
         """Start the pipeline, say so, and draw for ever; a process that cannot draw ends."""
         try:
             pipeline = self.make_pipeline()
+            self.pipeline = pipeline
             self.emit(ready(pipeline))
             while True:
-                self.run_one(pipeline, self.tasks.get())
+                task = self.tasks.get()
+                if task is None:
+                    pipeline.store.residency.begin()
+                    self.look_once()
+                else:
+                    self.run_one(pipeline, task)
         except BaseException:
             log.exception("the engine ends")
             os._exit(1)
@@ -90,6 +106,23 @@ class GpuThread(Thread):
             free_memory()  # not before the exception is gone, whose frames hold the task's tensors
         del self.interruptions[task.task_id]
         self.emit(ended)
+
+    def look_once(self) -> None:
+        """Take the next look, if one waits, and emit what was seen, whatever happens in between."""
+        try:
+            look = self.looks.get_nowait()
+        except Empty:
+            return
+        from engine.looking import look_at
+
+        try:
+            seen = look_at(self.pipeline.store, look)
+        except Exception as error:  # neither the loop nor the task under way may end with it
+            log.exception("looking at a picture failed")
+            seen = Seen(look.look_id, error=reason(error), cause=cause(error))
+        if seen.cause == "memory":
+            free_memory()
+        self.emit(seen)
 
 
 def reason(error: Exception) -> str:
@@ -157,6 +190,8 @@ def obey(stream: BinaryIO, gpu: GpuThread) -> None:
             return
         if isinstance(message, Draw):
             gpu.submit(message)
+        elif isinstance(message, Look):
+            gpu.look(message)
         elif isinstance(message, Stop | Skip):
             interruption = gpu.interruption(message.task_id)
             if interruption is None:

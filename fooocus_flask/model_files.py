@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine import names
@@ -10,6 +11,7 @@ from engine.models.catalogue import Catalogue
 from engine.needs import Need, needs
 from engine.params import GenerateParams
 from fooocus_flask.draft import Draft
+from fooocus_flask.errors import InvalidRequest
 
 OPTIONAL = {
     "loras": "LoRA",
@@ -52,6 +54,20 @@ def check_files(draft: Draft, models: Catalogue, *, builtin: bool) -> None:
             leave_out(draft, need)
         else:
             refuse(draft, need, models)
+
+
+def require_files(values: Mapping[str, Any], wanted: Iterable[Need], models: Catalogue) -> None:
+    """See that every file is there.
+
+    Raises:
+        InvalidRequest: some are not; all of them at once.
+    """
+    draft = Draft(dict(values), set(values), set())
+    for need in wanted:
+        if models.find(need.kind, need.name) is None:
+            refuse(draft, need, models)
+    if draft.faults:
+        raise InvalidRequest(draft.faults)
 
 
 def leave_out(draft: Draft, need: Need) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from engine import events
 from fooocus_flask import folders, outputs, signals, tasks
 from fooocus_flask.database import db
 from fooocus_flask.engine_process import EngineProcess
+from fooocus_flask.looks import EngineAway, Looks
 from fooocus_flask.tables import FAILED, FINISHED, PENDING, STOPPED, Task
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ class Runner:
         self._percent = 0
         self._delay = FIRST_DELAY
         self._heard = 0.0
+        self.looks = Looks()
         self.draining = False
         self._idle = Event()
         self._idle.set()
@@ -143,6 +145,17 @@ class Runner:
         """Drop the picture that is being drawn; whether this task is drawing one."""
         return self._send(events.Skip(task.task_id), task)
 
+    def look(self, purpose: str, options: Mapping[str, Any], picture: bytes) -> events.Seen:
+        """Have the engine look at a picture's file, beside whatever it draws; see `events.Look`.
+
+        Raises:
+            FooocusError: nothing came of it; the status tells why.
+        """
+        self.start()
+        if not self.ready.wait(self.app.config["ENGINE_START_TIMEOUT"]) or self.engine is None:
+            raise EngineAway("The engine is not ready")
+        return self.looks.take(self.engine, purpose, options, picture)
+
     def _send(self, message: events.Message, task: Task) -> bool:
         """Tell the engine something about the task it draws."""
         if self.engine is None or self._task is None or self._task.task_id != task.task_id:
@@ -171,6 +184,7 @@ class Runner:
                 self.ready.clear()
                 engine, self.engine = self.engine, None
                 engine.close()
+                self.looks.give_up()
             self._hold(None)
             gevent.sleep(self._delay)
             self._delay = min(2 * self._delay, LONGEST_DELAY)
@@ -231,6 +245,8 @@ class Runner:
         if isinstance(message, events.Ready):
             log.info("The engine is ready: %s, torch %s", message.device, message.torch)
             self.ready.set()
+        elif isinstance(message, events.Seen):
+            self.looks.answer(message)
         elif self._task is None or getattr(message, "task_id", None) != self._task.task_id:
             return
         elif isinstance(message, events.Progressed):

@@ -1,17 +1,49 @@
-"""Masks and descriptions: what they take is checked, though they are not built yet."""
+"""Masks and descriptions: what they take, what they answer, and that drawing goes on meanwhile."""
 
+import base64
 import io
+import os
+import signal
 
+import gevent
+import numpy as np
 import pytest
+from PIL import Image
 
-from fooocus_flask import create_app
+from fooocus_flask import runner
+from tests.engine.models import onnx_files
+from tests.serving import GENERATE, small
+from tests.toy import toy_checkpoint
 
 MASK, DESCRIBE = "/v1/tools/generate_mask", "/v1/tools/describe-image"
 
 
-@pytest.fixture
-def client(tmp_path):
-    return create_app(INSTANCE=tmp_path).test_client()
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A models folder with small mask models, a small tagger, and a toy checkpoint."""
+    folder = tmp_path_factory.mktemp("tool-models")
+    (folder / "checkpoints").mkdir()
+    toy_checkpoint(folder / "checkpoints" / "toy.safetensors")
+    for name in ("u2netp", "isnet-general-use"):
+        onnx_files.segmenter(folder / "inpaint" / f"{name}.onnx", np.array([[1.0, -1.0, 0.0]]))
+    (folder / "inpaint" / "silueta.onnx").write_bytes(b"nothing of the kind")
+    more_than_red = np.array([[1, 0, 0], [0, 1, 0], [-1, -1, 1]]) / 255  # blue first
+    onnx_files.tagger(folder / "clip_vision" / "wd-v1-4-moat-tagger-v2.onnx", more_than_red)
+    tags = "tag_id,name,category,count\n1,blue_sky,0,1\n2,green_(colour),0,1\n3,red_hair,0,1\n"
+    (folder / "clip_vision" / "wd-v1-4-moat-tagger-v2.csv").write_text(tags)
+    return folder
+
+
+def png(width=60, height=40):
+    """Grey, with a red part on the left half."""
+    image = np.full((height, width, 3), 50, np.uint8)
+    image[:, : width // 2] = (255, 50, 50)
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG")
+    return out.getvalue()
+
+
+PICTURE = base64.b64encode(png()).decode()
 
 
 def faults(reply):
@@ -20,17 +52,54 @@ def faults(reply):
     return [(fault["type"], fault["loc"]) for fault in reply.json["detail"]]
 
 
-@pytest.mark.parametrize("path", [MASK, DESCRIBE])
-def test_a_good_request_is_told_that_this_is_not_built(client, path):
-    reply = client.post(path, json={"image": "iVBORw0KGgo="})
-    assert reply.status_code == 501
-    assert "not available yet" in reply.json["detail"]
+def mask_in(reply):
+    assert reply.status_code == 200, reply.json
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(reply.json, validate=True))))
+
+
+def test_a_mask_is_answered_as_a_png_in_base64(client):
+    for options in ({}, {"mask_model": "u2netp"}):
+        mask = mask_in(client.post(MASK, json={"image": PICTURE, **options}))
+        assert mask.shape == (40, 60)
+        assert mask[:, :28].min() > 200 and mask[:, 32:].max() < 50
+
+
+def test_a_drawing_is_described_in_tags(client):
+    body = {"image": PICTURE, "image_type": "Anime"}
+    assert client.post(DESCRIBE, json=body).json == {"describe": "red hair"}
+    assert client.post(f"{DESCRIBE}?image_type=Anime", json={"image": PICTURE}).json == {"describe": "red hair"}
+    form = {"image": (io.BytesIO(png()), "cat.png")}
+    assert client.post(f"{DESCRIBE}?image_type=Anime", data=form).json == {"describe": "red hair"}
+    form = {"image": (io.BytesIO(png()), "cat.png"), "image_type": "Anime"}
+    assert client.post(DESCRIBE, data=form).json == {"describe": "red hair"}
+
+
+def test_what_is_missing_is_named_with_its_folder_and_where_it_can_be_had(client):
+    reply = client.post(MASK, json={"image": PICTURE, "mask_model": "u2net"})
+    (fault,) = reply.json["detail"]
+    assert (reply.status_code, fault["type"], fault["loc"]) == (422, "missing_file", ["body", "mask_model"])
+    url = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2net.onnx"
+    assert fault["ctx"] == {"file": "inpaint/u2net.onnx", "url": url}
+    assert "u2net.onnx" in fault["msg"] and "models folder inpaint" in fault["msg"] and url in fault["msg"]
+
+
+def test_a_broken_model_file_is_named(client):
+    reply = client.post(MASK, json={"image": PICTURE, "mask_model": "silueta"})
+    assert reply.status_code == 500
+    assert reply.json["detail"].startswith("silueta.onnx: not a readable ONNX file")
+    assert client.post(MASK, json={"image": PICTURE}).status_code == 200
 
 
 @pytest.mark.parametrize("path", [MASK, DESCRIBE])
 def test_a_request_without_a_picture_is_refused(client, path):
     assert faults(client.post(path, json={})) == [("missing", ["body", "image"])]
     assert faults(client.post(path)) == [("missing", ["body"])]
+
+
+def test_what_is_no_picture_is_refused(client):
+    assert faults(client.post(MASK, json={"image": "iVBORw0KGgo="})) == [("image_error", ["body", "image"])]
+    body = {"image": "x", "image_type": "Anime"}
+    assert faults(client.post(DESCRIBE, json=body)) == [("image_error", ["body", "image"])]
 
 
 def test_a_mask_models_name_is_checked(client):
@@ -41,18 +110,59 @@ def test_a_mask_models_name_is_checked(client):
     ]
 
 
-def test_a_picture_may_come_as_a_file(client):
-    reply = client.post(DESCRIBE, data={"image": (io.BytesIO(b"bytes"), "cat.png"), "image_type": "Anime"})
-    assert reply.status_code == 501
-
-
 def test_a_form_without_a_file_is_refused(client):
     reply = client.post(DESCRIBE, data={"image_type": "Anime"}, content_type="multipart/form-data")
     assert faults(reply) == [("missing", ["body", "image"])]
 
 
 def test_the_kind_of_picture_is_checked_wherever_it_stands(client):
-    picture = {"image": "x"}
-    assert client.post(f"{DESCRIBE}?image_type=Anime", json=picture).status_code == 501
-    assert faults(client.post(f"{DESCRIBE}?image_type=Cat", json=picture)) == [("enum", ["query", "image_type"])]
-    assert faults(client.post(DESCRIBE, json=picture | {"image_type": "Cat"})) == [("enum", ["body", "image_type"])]
+    assert faults(client.post(f"{DESCRIBE}?image_type=Cat", json={"image": "x"})) == [("enum", ["query", "image_type"])]
+    assert faults(client.post(DESCRIBE, json={"image": "x", "image_type": "Cat"})) == [("enum", ["body", "image_type"])]
+
+
+def test_masks_are_made_between_the_steps_of_a_picture_and_change_nothing_of_it(app, client):
+    def drawn(looks):
+        body = small(overwrite_step=40, async_process=True)
+        task_id = client.post(GENERATE, json=body).json["task_id"]
+        url = f"/tasks/{task_id}"
+        answers = [gevent.spawn(app.test_client().post, MASK, json={"image": PICTURE}) for _ in range(looks)]
+        gevent.joinall(answers, raise_error=True)
+        assert [answer.value.status_code for answer in answers] == [200] * looks
+        between = client.get(url).json["task_status"]
+        while (record := client.get(url).json)["task_status"] in ("pending", "running"):
+            gevent.sleep(0.05)
+        assert record["task_status"] == "finished"
+        return between, client.get(record["result"][0].partition("localhost")[2]).data
+
+    assert client.post(MASK, json={"image": PICTURE}).status_code == 200  # the engine is ready now
+    (between, with_looks), (_, without) = drawn(4), drawn(0)
+    assert between in ("running", "pending")
+    pixels = [np.asarray(Image.open(io.BytesIO(data))) for data in (with_looks, without)]
+    assert (pixels[0] == pixels[1]).all()
+
+
+def test_an_engine_that_dies_is_told_and_the_next_one_answers(app, client):
+    assert client.post(MASK, json={"image": PICTURE}).status_code == 200
+    held = runner.of(app)
+    pid = held.engine.pid
+    os.kill(pid, signal.SIGSTOP)
+    answer = gevent.spawn(client.post, MASK, json={"image": PICTURE})
+    while not held.looks.waiting:
+        gevent.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    reply = answer.get()
+    assert (reply.status_code, reply.headers["Retry-After"]) == (503, "5")
+    assert "ended while it looked at the picture" in reply.json["detail"]
+    assert client.post(MASK, json={"image": PICTURE}).status_code == 200
+
+
+def test_there_is_an_end_to_what_waits(app, client):
+    assert client.post(MASK, json={"image": PICTURE}).status_code == 200
+    pid = runner.of(app).engine.pid
+    os.kill(pid, signal.SIGSTOP)
+    answers = [gevent.spawn(app.test_client().post, MASK, json={"image": PICTURE}) for _ in range(20)]
+    while sum(answer.ready() for answer in answers) < 4:
+        gevent.sleep(0.01)
+    os.kill(pid, signal.SIGCONT)
+    gevent.joinall(answers, raise_error=True)
+    assert sorted(answer.value.status_code for answer in answers) == [200] * 16 + [429] * 4

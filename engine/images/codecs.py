@@ -57,6 +57,13 @@ def encode_png(pixels: Pixels, texts: Mapping[str, str] | None = None) -> bytes:
     return b"".join([PNG_MARK, *chunks, _chunk(b"IDAT", packed), _chunk(b"IEND", b"")])
 
 
+def encode_mask(mask: Mask) -> bytes:
+    """A mask as a PNG of greys."""
+    out = io.BytesIO()
+    Image.fromarray(mask).save(out, "PNG")
+    return out.getvalue()
+
+
 def encode_small_png(pixels: Pixels, colours: int = 128) -> bytes:
     """A PNG for a preview: few colours, little work, few bytes."""
     out = io.BytesIO()

@@ -6,7 +6,8 @@ import gc
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 import torch
@@ -49,6 +50,15 @@ class Residency:
     def begin(self) -> None:
         """A new task begins: nothing is in use."""
         self._in_use.clear()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is asked for inside is for other work than the task at hand, and not in use any more afterwards."""
+        of_task = set(self._in_use)
+        try:
+            yield
+        finally:
+            self._in_use = of_task
 
     def get(self, key: Hashable, load: Callable[[], Part], estimate: int = 0) -> Part:
         """The part under `key`; loaded if it is not here, after room was made for `estimate` bytes."""
