@@ -14,6 +14,9 @@ from engine.sampling.attachments import Attachment
 from engine.sampling.blending import Blend
 from engine.sampling.native import Size, enlarged, sampled_size
 
+Finish = Callable[[Pixels], Pixels]
+"""What is done with a decoded picture."""
+
 
 def unchanged(pixels: Pixels) -> Pixels:
     """The picture as it is."""
@@ -34,8 +37,7 @@ class Canvas:
     attachments: Sequence[Attachment] = ()
     tiled: bool = False
     """Whether the VAE decodes in tiles."""
-    finish: Callable[[Pixels], Pixels] = unchanged
-    """What is done with the decoded picture."""
+    finish: Finish = unchanged
 
     def at_full_size(self, latent: Tensor) -> Tensor:
         """A sampled latent as large as the picture."""

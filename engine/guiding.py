@@ -12,7 +12,7 @@ from engine.images.codecs import Pixels
 from engine.images.cpds import cpds
 from engine.images.resize import cover
 from engine.inputs import Inputs
-from engine.job import Job, Looked
+from engine.job import Job, Unsampled
 from engine.models.controlnet import Control
 from engine.models.image_prompt import ImagePrompt as Prompted
 from engine.models.image_prompt import ImagePrompts
@@ -54,11 +54,11 @@ def guided(job: Job, store: Store, models: Models, inputs: Inputs, canvas: Canva
     """The canvas with everything on it that guides the request's drawing.
 
     Raises:
-        Looked: the request only wants to see what its control images come to.
+        Unsampled: the request only wants to see what its control images come to.
     """
     prompts = in_order(job.goals)
     if prompts and job.params.debugging_cn_preprocessor:
-        raise Looked([seen(job, store, inputs, prompt, canvas.size) for prompt in prompts])
+        raise Unsampled([seen(job, store, inputs, prompt, canvas.size) for prompt in prompts])
     hints = [prompt for prompt in prompts if prompt.cn_type in HINTS]
     pictures = [prompt for prompt in prompts if prompt.cn_type not in HINTS]
     attachments: list[Attachment] = [*models.inpaint_patches]

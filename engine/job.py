@@ -11,6 +11,7 @@ from functools import cached_property
 from engine.events import Draw, Message, Progressed
 from engine.goals import Goals
 from engine.images.codecs import Pixels
+from engine.images.metadata import Row
 from engine.interruption import Interruption
 from engine.outbox import Outbox
 from engine.params import GenerateParams
@@ -30,12 +31,12 @@ class Skipped(Exception):
     """The picture under way is not wanted."""
 
 
-class Looked(Exception):
-    """The task is over once these pictures, which it wants to see, are saved."""
+class Unsampled(Exception):
+    """The task comes to these pictures, for which nothing is sampled; `record` is what is written down of them."""
 
-    def __init__(self, pictures: Sequence[Pixels]) -> None:
-        super().__init__(f"{len(pictures)} pictures to look at")
-        self.pictures = pictures
+    def __init__(self, pictures: Sequence[Pixels], record: Sequence[Row] = ()) -> None:
+        super().__init__(f"{len(pictures)} pictures are saved as they are")
+        self.pictures, self.record = pictures, record
 
 
 @dataclass

@@ -26,6 +26,8 @@ CONTROL_NETS = {"PyraCanny": CANNY, "CPDS": CPDS}
 IMAGE_PROMPTS = {"ImagePrompt": IMAGE_PROMPT, "FaceSwap": FACE_PROMPT}
 FACE_DETECTOR = "detection_Resnet50_Final.pth"
 SAFETY_CHECKER = "stable-diffusion-safety-checker.bin"
+SAFETY_CHECKERS = (SAFETY_CHECKER, "pytorch_model.bin")
+"""The names under which the same file is found."""
 GROUNDING_DINO = "groundingdino_swint_ogc.pth"
 CAPTIONER = "model_base_caption_capfilt_large.pth"
 TAGGER, TAGS = "wd-v1-4-moat-tagger-v2.onnx", "wd-v1-4-moat-tagger-v2.csv"
@@ -34,11 +36,20 @@ SAM = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h"
 
 @dataclass(frozen=True)
 class Need:
-    """A model file by kind of folder and name; `member` is the request's member that asks for it."""
+    """A model file by kind of folder and name; `member` is the request's member that asks for it.
+
+    Under one of the `others` it is as good.
+    """
 
     kind: str
     name: str
     member: str
+    others: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names under which the file is good."""
+        return self.name, *self.others
 
 
 def needs(params: GenerateParams, *, builtin: bool) -> list[Need]:
@@ -55,7 +66,7 @@ def needs(params: GenerateParams, *, builtin: bool) -> list[Need]:
         found += _of_goals(params, goals_of(params))
     found += _masks(goals_of(params))
     if params.black_out_nsfw:
-        found.append(Need("safety_checker", SAFETY_CHECKER, "black_out_nsfw"))
+        found.append(Need("safety_checker", SAFETY_CHECKER, "black_out_nsfw", SAFETY_CHECKERS[1:]))
     return list({(need.kind, need.name): need for need in reversed(found)}.values())[::-1]
 
 

@@ -45,6 +45,13 @@ class Saver:
         job.results += 1
         job.outbox.send(lambda: self._saved(job, index, path, finished))
 
+    def save_as_they_are(self, job: Job, pictures: Sequence[codecs.Pixels], record: Sequence[Row] = ()) -> None:
+        """The same for pictures that nothing was sampled for."""
+        for pixels in pictures:
+            picture: Future[codecs.Pixels] = Future()
+            picture.set_result(pixels)
+            self.save(job, Finished(picture, job.params.image_seed, record=record))
+
     def _saved(self, job: Job, index: int, path: Path, finished: Finished) -> PictureDone:
         pixels = finished.picture.result()  # made on this thread, before
         with job.timed("save"):

@@ -29,6 +29,7 @@ from engine.models.interposer import Interposer
 from engine.models.patching import Patch, PatchedModel
 from engine.models.refiner import Refiner, load_refiner
 from engine.models.residency import Part, Residency
+from engine.models.safety_checker import SafetyChecker
 from engine.models.upscaler import Upscaler
 from engine.models.vae import Vae
 from engine.names import BUILTIN_CHECKPOINT, NO_MODEL, VAE_OF_CHECKPOINT
@@ -74,6 +75,8 @@ class Models:
     interposer: Callable[[Tensor], Tensor] | None = None
     inpaint_patches: tuple[InpaintPatch, ...] = ()
     """On the base while it repaints."""
+    ends_unpatched: bool = False
+    """Whether a base without a refiner draws its last steps without them."""
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -87,9 +90,9 @@ class Models:
 
     @property
     def refiner_model(self) -> Model | None:
-        """The refiner as the sampling needs it; a base that is patched for inpainting ends without the patch."""
+        """The refiner as the sampling needs it; it may be the base, without its patches for inpainting."""
         if self.refiner is None:
-            return self.base_model if self.inpaint_patches else None
+            return self.base_model if self.inpaint_patches and self.ends_unpatched else None
         norm = self.checkpoint.text_encoders.final_norm_l if self.refiner.kind == "sd15" else None
         return Model(self.refiner.unet, self.refiner.kind, self.refiner.prediction, norm)
 
@@ -157,6 +160,7 @@ class Store:
             refiner_file,
             interposer,
             inpaint,
+            job.goals.inpaint,
         )
 
     def checkpoint_path(self, job: Job) -> Path:
@@ -191,6 +195,12 @@ class Store:
     def clip_vision(self) -> ClipVision:
         """What sees the pictures of image prompts."""
         return self._part("clip vision", self._path("clip_vision", needs.CLIP_VISION), ClipVision.load)
+
+    def safety_checker(self) -> SafetyChecker:
+        """What tells pictures that are not safe for work."""
+        names = needs.SAFETY_CHECKERS
+        name = next((name for name in names if self.catalogue.find("safety_checker", name)), names[0])
+        return self._part("safety checker", self._path("safety_checker", name), SafetyChecker.load)
 
     def face_detector(self) -> FaceDetector:
         """What finds faces."""

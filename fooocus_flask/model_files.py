@@ -47,7 +47,7 @@ def check_files(draft: Draft, models: Catalogue, *, builtin: bool) -> None:
     """
     refused = {fault.loc[1] for fault in draft.faults}
     for need in needs(GenerateParams.from_dict(draft.values), builtin=builtin):
-        if need.member in refused or models.find(need.kind, need.name):
+        if need.member in refused or any(models.find(need.kind, name) for name in need.names):
             continue
         insisted = need.member in draft.asked or (need.member in draft.from_preset and not builtin)
         if need.member in OPTIONAL and not insisted:

@@ -18,16 +18,6 @@ from fooocus_flask.draft import Draft
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files import check_files, find_checkpoint
 from schemas.faults import Fault
-from schemas.generate import DEFAULTS
-
-NOT_YET = (
-    *("black_out_nsfw", "save_final_enhanced_image_only", "debugging_dino", "dino_erode_or_dilate"),
-    *("debugging_enhance_masks_checkbox", "enhance_input_image", "enhance_checkbox", "enhance_uov_method"),
-    *("enhance_uov_processing_order", "enhance_uov_prompt_type", "enhance_ctrls"),
-)
-"""Parameters whose effect is not built: a client may only send their default."""
-
-LATER = "not available yet"
 
 
 @dataclass(frozen=True)
@@ -43,15 +33,14 @@ def prepare(sent: Mapping[str, Any]) -> Prepared:
     """What to draw for the members that `GenerateSchema` loaded.
 
     Raises:
-        InvalidRequest: something asked for is not there or not built; all such faults at once.
+        InvalidRequest: something asked for is not there or cannot be; all such faults at once.
     """
     draft = merged(sent)
     models = catalogue()
-    refuse_not_yet(draft)
     checkpoint = find_checkpoint(draft, models)
     check_files(draft, models, builtin=checkpoint is None)
     check_sampling(draft)
-    check_guiding(draft, builtin=checkpoint is None)
+    check_pictures(draft, builtin=checkpoint is None)
     if draft.faults:
         raise InvalidRequest(draft.faults)
     settle(draft.values)
@@ -79,13 +68,6 @@ def merged(sent: Mapping[str, Any]) -> Draft:
     return Draft(values | {name: chosen[name] for name in from_preset}, asked, from_preset)
 
 
-def refuse_not_yet(draft: Draft) -> None:
-    """Refuse what the client asked for and this version cannot do."""
-    for name in NOT_YET:
-        if name in draft.asked and draft.values[name] != DEFAULTS[name]:
-            draft.refuse("not_available_yet", name, f"{name} is {LATER}: only its default can be sent")
-
-
 def check_sampling(draft: Draft) -> None:
     """Refuse the one pair of sampler and schedule that cannot work together."""
     values = draft.values
@@ -97,9 +79,16 @@ def check_sampling(draft: Draft) -> None:
         draft.refuse("value_error", member, text)
 
 
-def check_guiding(draft: Draft, *, builtin: bool) -> None:
-    """Refuse control images where the built-in model draws, which no control net or image prompt is made for."""
-    if builtin and goals_of(GenerateParams.from_dict(draft.values)).control:
+def check_pictures(draft: Draft, *, builtin: bool) -> None:
+    """Refuse a picture that nothing would be done with, and control images where the built-in model draws."""
+    goals = goals_of(GenerateParams.from_dict(draft.values))
+    if goals.enhance_given and not goals.enhance:
+        text = (
+            "enhance_input_image needs enhance_checkbox true, and an enhance_uov_method other than Disabled or a step "
+            "in enhance_ctrls with enhance_enabled true"
+        )
+        draft.refuse("value_error", "enhance_input_image", text)
+    if builtin and goals.control:
         text = "Control images need a checkpoint in base_model_name: the built-in model has nothing that reads them"
         draft.refuse("value_error", "controlnet_image", text)
 

@@ -10,25 +10,12 @@ from engine import names
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask import folders
 from fooocus_flask.errors import InvalidRequest
-from fooocus_flask.prepare import NOT_YET, prepare
+from fooocus_flask.prepare import prepare
 from schemas.generate import DEFAULTS, GenerateSchema
 from schemas.tasks import TaskRecordSchema
 
 PICTURE = "/inputs/cat.png"
-OTHER_VALUES = {
-    "black_out_nsfw": True,
-    "save_final_enhanced_image_only": True,
-    "debugging_dino": True,
-    "dino_erode_or_dilate": 3,
-    "debugging_enhance_masks_checkbox": True,
-    "enhance_input_image": PICTURE,
-    "enhance_checkbox": True,
-    "enhance_uov_method": "Upscale (2x)",
-    "enhance_uov_processing_order": "After Last Enhancement",
-    "enhance_uov_prompt_type": "Last Filled Enhancement Prompts",
-    "enhance_ctrls": [{"enhance_enabled": True}],
-}
-BUILT = {
+OTHERS = {
     "prompt": "a cat",
     "negative_prompt": "a dog",
     "style_selections": [],
@@ -71,6 +58,14 @@ BUILT = {
     "async_process": True,
     "webhook_url": "http://hook.example/",
     "current_tab": "ip",
+    "save_final_enhanced_image_only": True,
+    "debugging_dino": True,
+    "dino_erode_or_dilate": 3,
+    "debugging_enhance_masks_checkbox": True,
+    "enhance_checkbox": True,
+    "enhance_uov_method": "Upscale (2x)",
+    "enhance_uov_processing_order": "After Last Enhancement",
+    "enhance_uov_prompt_type": "Last Filled Enhancement Prompts",
     "uov_method": "Vary (Subtle)",
     "uov_input_image": PICTURE,
     "outpaint_selections": ["Left"],
@@ -137,45 +132,26 @@ def faults(**sent):
     return [(fault.type, fault.loc[1]) for fault in told], [fault.msg for fault in told]
 
 
-def test_every_parameter_is_built_or_refused():
-    fixed = {"input_image_checkbox", "inpaint_advanced_masking_checkbox", "invert_mask_checkbox"}
-    assert set(NOT_YET) == set(OTHER_VALUES)
-    assert set(NOT_YET) | set(BUILT) | fixed | {
-        "loras",
-        "preset",
-        "refiner_model_name",
-        "vae_name",
-        "controlnet_image",
-    } == set(DEFAULTS)
-
-
-@pytest.mark.parametrize("name", OTHER_VALUES)
-def test_what_is_not_built_is_refused_with_its_name(app, name):
-    pairs, messages = faults(**{name: OTHER_VALUES[name]})
-    assert pairs == [("not_available_yet", name)]
-    assert name in messages[0] and "not available yet" in messages[0]
-
-
-def test_everything_that_is_not_built_is_told_at_once(app):
-    assert {name for _, name in faults(**OTHER_VALUES)[0]} == set(OTHER_VALUES)
-
-
-def test_the_defaults_of_what_is_not_built_can_be_sent(app):
+def test_all_defaults_can_be_sent(app):
     sent = {name: field.absent for name, field in GenerateSchema().fields.items()}
     params = prepared(**sent).params.to_dict()
     decided = {"image_seed", "aspect_ratios_selection", "input_image_checkbox", "loras"}
     assert {name for name in DEFAULTS if json.loads(json.dumps(params[name])) != DEFAULTS[name]} <= decided
 
 
-def test_what_is_built_reaches_the_engine(app):
-    params = prepared(**BUILT).params.to_dict()
-    expected = BUILT | {
+def test_every_member_reaches_the_engine(app):
+    elsewhere = {"loras", "preset", "refiner_model_name", "vae_name", "controlnet_image", "enhance_ctrls"}
+    decided = {"input_image_checkbox", "inpaint_advanced_masking_checkbox", "invert_mask_checkbox"}
+    pictures = {"enhance_input_image", "black_out_nsfw"}
+    assert set(OTHERS) | elsewhere | decided | pictures == set(DEFAULTS)
+    params = prepared(**OTHERS).params.to_dict()
+    expected = OTHERS | {
         "aspect_ratios_selection": "512×512",
         "style_selections": (),
         "outpaint_selections": ("Left",),
         "outpaint_distance": (1, 2, 3, 4),
     }
-    assert {name: params[name] for name in BUILT} == expected
+    assert {name: params[name] for name in OTHERS} == expected
 
 
 def test_control_images_need_a_checkpoint_and_its_files(app):
@@ -187,6 +163,28 @@ def test_control_images_need_a_checkpoint_and_its_files(app):
     assert pairs == [("missing_file", "controlnet_image")] and "control-lora-canny" in messages[0]
     add(app, "controlnet", "control-lora-canny-rank128.safetensors")
     assert prepared(**asked, base_model_name="mine.safetensors", loras=[]).params.controlnet_image[0].cn_img == PICTURE
+
+
+def test_a_picture_to_enhance_needs_something_to_be_done_with_it(app):
+    pairs, messages = faults(enhance_input_image=PICTURE, enhance_checkbox=True)
+    assert pairs == [("value_error", "enhance_input_image")] and "enhance_uov_method" in messages[0]
+    wish = {"enhance_checkbox": True, "enhance_uov_method": "Vary (Subtle)"}
+    assert prepared(enhance_input_image=PICTURE, **wish).params.enhance_input_image == PICTURE
+
+
+def test_the_filter_is_good_under_either_name(app):
+    pairs, messages = faults(black_out_nsfw=True)
+    assert pairs == [("missing_file", "black_out_nsfw")] and "safety_checker" in messages[0]
+    add(app, "safety_checker", "pytorch_model.bin")
+    assert prepared(black_out_nsfw=True).params.black_out_nsfw
+
+
+def test_a_step_of_enhancing_needs_what_finds_its_mask(app):
+    step = {"enhance_enabled": True, "enhance_mask_model": "u2net"}
+    pairs, _ = faults(enhance_checkbox=True, enhance_ctrls=[step])
+    assert pairs == [("missing_file", "enhance_ctrls")]
+    add(app, "inpaint", "u2net.onnx")
+    assert prepared(enhance_checkbox=True, enhance_ctrls=[step]).params.enhance_ctrls[0].enhance_enabled
 
 
 def test_the_members_that_follow_from_others_are_put_in_place(app):

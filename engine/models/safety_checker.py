@@ -19,8 +19,6 @@ from engine.models.checkpoint import read_tensors
 from engine.models.clip_vision import DEVIATION, MEAN, POSITIONS, tower_config
 from engine.models.filling import CheckpointError, fill, weights_size
 
-FILES = ("stable-diffusion-safety-checker.bin", "pytorch_model.bin")
-"""The names under which the same file is found."""
 TOWER = "vision_model."
 STRICTER = 0.01
 """What is added to every score once a picture shows something that asks for special care."""

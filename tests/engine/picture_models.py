@@ -9,16 +9,17 @@ from engine.models.checkpoint import load_checkpoint
 from tests.engine.models.control_nets import low_rank
 from tests.engine.models.image_adapters import adapter, adapter_files
 from tests.engine.models.test_faces import detector_tensors
+from tests.engine.models.test_safety_checker import checker_tensors
 from tests.engine.models.test_upscaler import numbers, words
-from tests.engine.models.vision_towers import vision_file
+from tests.engine.models.vision_towers import PROJECTED, vision_file
 from tests.toy import toy_checkpoint
 
 PATCHED = "diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_v.weight"
 
 
 def picture_models(folder):
-    """The folder, filled."""
-    for kind in ("checkpoints", "upscale_models", "inpaint", "controlnet", "clip_vision"):
+    """The folder, filled; to its safety checker no picture is safe."""
+    for kind in ("checkpoints", "upscale_models", "inpaint", "controlnet", "clip_vision", "safety_checker"):
         assert kind in SUFFIXES
         (folder / kind).mkdir(parents=True)
     toy = toy_checkpoint(folder / "checkpoints" / "base.safetensors")
@@ -35,6 +36,8 @@ def picture_models(folder):
         negative.rename(negative.with_name(needs.IMAGE_PROMPT_NEGATIVE))
     vision_file(folder / "clip_vision" / needs.CLIP_VISION)
     torch.save(detector_tensors(), folder / "controlnet" / needs.FACE_DETECTOR)
+    every = torch.ones(1, PROJECTED)
+    torch.save(checker_tensors(every, every, [-2.0], [2.0]), folder / "safety_checker" / needs.SAFETY_CHECKER)
     return folder
 
 

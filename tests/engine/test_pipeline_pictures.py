@@ -35,6 +35,7 @@ def inputs(tmp_path_factory):
     scene[40:90, 50:110] = (220, 40, 60)
     Image.fromarray(scene).save(folder / "scene.png")
     Image.fromarray(scene[::-1, ::-1].copy()).save(folder / "other.png")
+    Image.fromarray(scene).resize((320, 256)).save(folder / "large.png")
     mask = np.zeros(SIZE[::-1], np.uint8)
     mask[50:80, 60:100] = 255
     Image.fromarray(mask).save(folder / "mask.png")
@@ -232,3 +233,40 @@ def test_the_built_in_model_repaints_without_a_head(drawn, inputs):
     (made,), ended, _ = drawn(None, **INPAINT | {"inpaint_engine": "v2.6"})
     assert made.shape == scene(inputs).shape
     assert "The built-in model repaints without an inpaint engine" in ended.notes
+
+
+ENHANCE = {"enhance_checkbox": True, "enhance_uov_method": "Upscale (Fast 2x)"}
+
+
+def test_every_drawn_picture_is_enhanced_after_all_are_drawn(drawn):
+    plain, _, _ = drawn(image_number=2)
+    pictures, _, _ = drawn(image_number=2, **ENHANCE)
+    assert [picture.shape for picture in pictures] == [(96, 128, 3)] * 2 + [(896, 1152, 3)] * 2
+    assert all(np.array_equal(one, other) for one, other in zip(plain, pictures, strict=False))
+    assert apart(pictures[2], pictures[3]) > 1
+
+
+def test_only_the_last_of_each_chain_is_saved_if_asked(drawn):
+    pictures, _, _ = drawn(**ENHANCE, save_final_enhanced_image_only=True)
+    assert [picture.shape for picture in pictures] == [(896, 1152, 3)]
+
+
+def test_a_picture_that_is_given_is_enhanced_instead_of_drawing(drawn):
+    given = {"enhance_input_image": SCENE, "enhance_checkbox": True, "image_number": 3}
+    (made,), _, _ = drawn(**given, enhance_uov_method="Vary (Subtle)")
+    (varied,), _, _ = drawn(**VARY)
+    assert np.array_equal(made, varied)
+
+
+def test_the_multiple_counts_for_enhancing_too(drawn):
+    given = {"enhance_input_image": "/inputs/large.png", "enhance_checkbox": True}
+    (made,), _, _ = drawn(
+        **given, enhance_uov_method="Upscale (Custom)", upscale_multiple=4.0, overwrite_upscale_strength=0.01
+    )
+    assert made.shape == (1024, 1280, 3)
+
+
+@pytest.mark.parametrize("changes", [{}, {"uov_input_image": SCENE, "uov_method": "Upscale (Fast 2x)"}, ENHANCE])
+def test_pictures_that_are_not_safe_for_work_are_black(drawn, changes):
+    pictures, _, _ = drawn(**changes, black_out_nsfw=True)
+    assert pictures and all(not picture.any() for picture in pictures)
