@@ -169,19 +169,17 @@ class Store:
 
     def upscaler(self) -> Upscaler | None:
         """The upscaler, or None where there is none."""
-        path = self.catalogue.find("upscale_models", needs.UPSCALER)
-        return None if path is None else self._part("upscaler", path, Upscaler.load)
+        there = self.catalogue.find("upscale_models", needs.UPSCALER) is not None
+        return None if not there else self.kept("upscale_models", needs.UPSCALER, Upscaler.load)
 
     def inpaint_head(self) -> InpaintHead:
         """What tells a patched UNet what is to be repainted."""
-        return self._part(
-            "inpaint head", self._path("inpaint", needs.INPAINT_HEAD), lambda path, _: InpaintHead.load(path)
-        )
+        return self.kept("inpaint", needs.INPAINT_HEAD, InpaintHead.load)
 
     def control_net(self, kind: str, models: Models) -> ControlNet:
         """The control net of a kind of control image, for the base as it is patched now."""
-        path = self._path("controlnet", needs.CONTROL_NETS[kind])
-        return self._part("control net", path, ControlFile.load).on(models.checkpoint.unet)
+        file = self.kept("controlnet", needs.CONTROL_NETS[kind], ControlFile.load)
+        return file.on(models.checkpoint.unet)
 
     def image_prompt_adapter(self, kind: str) -> ImagePromptAdapter:
         """What makes pictures of a kind of image prompt into tokens."""
@@ -190,21 +188,21 @@ class Store:
         def load(path: Path, device: torch.device) -> ImagePromptAdapter:
             return ImagePromptAdapter.load(path, negative, device)
 
-        return self._part("image prompt", self._path("controlnet", needs.IMAGE_PROMPTS[kind]), load)
+        return self.kept("controlnet", needs.IMAGE_PROMPTS[kind], load)
 
     def clip_vision(self) -> ClipVision:
         """What sees the pictures of image prompts."""
-        return self._part("clip vision", self._path("clip_vision", needs.CLIP_VISION), ClipVision.load)
+        return self.kept("clip_vision", needs.CLIP_VISION, ClipVision.load)
 
     def safety_checker(self) -> SafetyChecker:
         """What tells pictures that are not safe for work."""
         names = needs.SAFETY_CHECKERS
         name = next((name for name in names if self.catalogue.find("safety_checker", name)), names[0])
-        return self._part("safety checker", self._path("safety_checker", name), SafetyChecker.load)
+        return self.kept("safety_checker", name, SafetyChecker.load)
 
     def face_detector(self) -> FaceDetector:
         """What finds faces."""
-        return self._part("faces", self._path("controlnet", needs.FACE_DETECTOR), FaceDetector.load)
+        return self.kept("controlnet", needs.FACE_DETECTOR, FaceDetector.load)
 
     def expansion(self) -> Expansion | None:
         """The model that expands prompts, or None where its files are not there."""
@@ -221,7 +219,8 @@ class Store:
         Raises:
             CheckpointError: the file is not there or cannot be used.
         """
-        return self._part(kind, self._path(kind, name), load)
+        path = self._path(kind, name)
+        return self.residency.get((kind, identity(path)), partial(load, path, self.device), _bytes(path))
 
     def _base(self, path: Path) -> Base:
         def load() -> Base:
@@ -245,17 +244,13 @@ class Store:
         return self.residency.get(("vae", identity(path)), lambda: load_vae(path, self.device), _bytes(path))
 
     def _interposer(self) -> Interposer:
-        return self._part("interposer", self._path("vae_approx", INTERPOSER), Interposer.load)
+        return self.kept("vae_approx", INTERPOSER, Interposer.load)
 
     def _inpaint_patches(self, base: Base, others: Sequence[Patch], engine: str) -> tuple[InpaintPatch, ...]:
         """The patch of an inpaint engine over the others."""
         if engine == NO_MODEL:
             return ()
         return (InpaintPatch(base.patches, others, self._path("inpaint", needs.INPAINT_PATCHES[engine])),)
-
-    def _part(self, role: str, path: Path, load: Callable[[Path, torch.device], Part]) -> Part:
-        """What a file holds, kept for its role."""
-        return self.residency.get((role, identity(path)), partial(load, path, self.device), _bytes(path))
 
     def _loras(self, job: Job, found: Sequence[NamedLora]) -> list[AppliedLora]:
         """The LoRAs in force: the request's, those of its prompt, the performance mode's own."""

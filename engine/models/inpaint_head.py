@@ -26,8 +26,8 @@ class InpaintHead:
         self.weight = weight.float()
 
     @classmethod
-    def load(cls, path: Path) -> InpaintHead:
-        """The head in `path`, on the CPU.
+    def load(cls, path: Path, device: torch.device) -> InpaintHead:
+        """The head in `path`, on the device.
 
         Raises:
             CheckpointError: the file is not there or holds no head.
@@ -35,7 +35,7 @@ class InpaintHead:
         weight = read_tensors(path).get("head")
         if weight is None or weight.dim() != 4 or tuple(weight.shape[2:]) != KERNEL:
             raise CheckpointError(f"{path.name}: not an inpaint head (one 3×3 convolution under the name head)")
-        return cls(weight)
+        return cls(weight.to(device))
 
     @property
     def size(self) -> int:

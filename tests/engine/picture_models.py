@@ -1,11 +1,13 @@
 """A models folder with small files of everything that pictures in requests need, fitting the toy checkpoint."""
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from engine import needs
 from engine.models.catalogue import SUFFIXES
 from engine.models.checkpoint import load_checkpoint
+from tests.engine.models import onnx_files
 from tests.engine.models.control_nets import low_rank
 from tests.engine.models.image_adapters import adapter, adapter_files
 from tests.engine.models.test_faces import detector_tensors
@@ -36,6 +38,7 @@ def picture_models(folder):
         negative.rename(negative.with_name(needs.IMAGE_PROMPT_NEGATIVE))
     vision_file(folder / "clip_vision" / needs.CLIP_VISION)
     torch.save(detector_tensors(), folder / "controlnet" / needs.FACE_DETECTOR)
+    onnx_files.segmenter(folder / "inpaint" / needs.segmenter("u2netp"), np.array([[1.0, -1.0, 0.0]]))
     every = torch.ones(1, PROJECTED)
     torch.save(checker_tensors(every, every, [-2.0], [2.0]), folder / "safety_checker" / needs.SAFETY_CHECKER)
     return folder

@@ -10,6 +10,7 @@ from PIL import Image
 from engine.events import PictureDone
 from engine.models.catalogue import Folders
 from engine.pipeline import Pipeline
+from schemas.generate import DEFAULTS
 from tests.engine.picture_models import picture_models
 from tests.toy import toy_draw
 
@@ -36,6 +37,10 @@ def inputs(tmp_path_factory):
     Image.fromarray(scene).save(folder / "scene.png")
     Image.fromarray(scene[::-1, ::-1].copy()).save(folder / "other.png")
     Image.fromarray(scene).resize((320, 256)).save(folder / "large.png")
+    red = np.full_like(scene, 60)
+    red[40:90, 50:110] = (220, 40, 60)
+    Image.fromarray(red).save(folder / "red.png")
+    Image.fromarray(np.full_like(red, 60)).save(folder / "blank.png")
     mask = np.zeros(SIZE[::-1], np.uint8)
     mask[50:80, 60:100] = 255
     Image.fromarray(mask).save(folder / "mask.png")
@@ -270,3 +275,63 @@ def test_the_multiple_counts_for_enhancing_too(drawn):
 def test_pictures_that_are_not_safe_for_work_are_black(drawn, changes):
     pictures, _, _ = drawn(**changes, black_out_nsfw=True)
     assert pictures and all(not picture.any() for picture in pictures)
+
+
+def step(**members):
+    """A step that finds the scene's red part."""
+    return DEFAULTS["enhance_ctrls"][0] | {
+        "enhance_enabled": True,
+        "enhance_mask_model": "u2netp",
+        "enhance_inpaint_engine": "None",
+        "enhance_inpaint_strength": 0.98,
+        **members,
+    }
+
+
+GIVEN = {"enhance_input_image": "/inputs/red.png", "enhance_checkbox": True}
+
+
+def test_what_is_found_is_drawn_anew_and_nothing_else(drawn, inputs):
+    (made,), _, _ = drawn(**GIVEN, enhance_ctrls=[step()])
+    before = np.asarray(Image.open(inputs / "red.png"))
+    assert np.array_equal(made[:, 110 + 32 :], before[:, 110 + 32 :])
+    assert apart(made[50:80, 60:100], before[50:80, 60:100]) > 10
+
+
+def test_steps_follow_each_other_with_prompts_of_their_own(drawn):
+    steps = [step(enhance_prompt="a hat"), step(enhance_prompt=" , ", enhance_mask_invert=True)]
+    (first, second), _, paths = drawn(**GIVEN, enhance_ctrls=[*steps, step(enhance_enabled=False)])
+    assert not np.array_equal(first, second)
+    prompts = [json.loads(Image.open(path).text["parameters"])["prompt"] for path in paths]
+    assert prompts == ["a hat", "a red cat"]
+    (last,), _, _ = drawn(**GIVEN, enhance_ctrls=steps, save_final_enhanced_image_only=True)
+    assert np.array_equal(last, second)
+
+
+@pytest.mark.parametrize(
+    ("kind", "prompt"), [("Original Prompts", "a red cat"), ("Last Filled Enhancement Prompts", "a hat")]
+)
+def test_variation_comes_after_the_steps_with_the_prompts_asked_for(drawn, kind, prompt):
+    _, _, paths = drawn(
+        **GIVEN,
+        enhance_ctrls=[step(enhance_prompt="a hat")],
+        enhance_uov_method="Vary (Subtle)",
+        enhance_uov_processing_order="After Last Enhancement",
+        enhance_uov_prompt_type=kind,
+    )
+    assert [json.loads(Image.open(path).text["parameters"])["prompt"] for path in paths] == ["a hat", prompt]
+
+
+def test_masks_can_be_seen_and_grown(drawn):
+    def mask(**members):
+        return drawn(**GIVEN, enhance_ctrls=[step(**members)], debugging_enhance_masks_checkbox=True)[0][0]
+
+    plain, grown = mask(), mask(enhance_inpaint_erode_or_dilate=5)
+    assert (grown > 127).sum() > (plain > 127).sum() > 0
+    assert plain[65, 80, 0] > 127 > plain[65, 150, 0]
+
+
+def test_a_step_that_finds_nothing_leaves_the_picture(drawn):
+    given = GIVEN | {"enhance_input_image": "/inputs/blank.png"}
+    made, ended, _ = drawn(**given, enhance_ctrls=[step()])
+    assert made == [] and "Step 1 of the enhancement found nothing in image 1" in ended.notes

@@ -8,6 +8,8 @@ from engine.models.filling import CheckpointError
 from engine.models.inpaint_head import InpaintFeature, InpaintHead
 from tests.engine.models.unet_calls import evaluation, output_of
 
+CPU = torch.device("cpu")
+
 
 @pytest.fixture(scope="module")
 def unet(toy):
@@ -23,7 +25,7 @@ def written(path, content):
 
 def test_a_file_gives_its_head_and_its_size(tmp_path):
     weight = torch.randn(32, 5, 3, 3).half()
-    head = InpaintHead.load(written(tmp_path / "head.pth", {"head": weight}))
+    head = InpaintHead.load(written(tmp_path / "head.pth", {"head": weight}), CPU)
     assert torch.equal(head.weight, weight.float())
     assert head.size == 32 * 5 * 9 * 4
 
@@ -31,7 +33,7 @@ def test_a_file_gives_its_head_and_its_size(tmp_path):
 @pytest.mark.parametrize("content", [{"other": torch.zeros(3, 5, 3, 3)}, {"head": torch.zeros(3, 5)}])
 def test_a_file_without_a_head_is_refused_by_name(tmp_path, content):
     with pytest.raises(CheckpointError, match=r"head\.pth: not an inpaint head"):
-        InpaintHead.load(written(tmp_path / "head.pth", content))
+        InpaintHead.load(written(tmp_path / "head.pth", content), CPU)
 
 
 def test_the_mask_comes_first_and_borders_are_continued():
