@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine import needs
 from engine.images.codecs import Pixels
+from engine.models.captioner import Captioner
 from engine.models.tagger import Tagger, Tags
 from engine.store import Store
 
@@ -12,7 +13,7 @@ KIND = "clip_vision"
 
 
 def describe(store: Store, picture: Pixels, kind: str) -> str:
-    """Tags of a picture `[h, w, 3]` of the kind `Anime`.
+    """A sentence about a picture `[h, w, 3]` of the kind `Photo`, tags of one of the kind `Anime`.
 
     Raises:
         CheckpointError: a model file is not there or cannot be used.
@@ -21,4 +22,6 @@ def describe(store: Store, picture: Pixels, kind: str) -> str:
     if kind == "Anime":
         tags = store.kept(KIND, needs.TAGS, Tags.load)
         return tags.fitting(store.kept(KIND, needs.TAGGER, Tagger.load).scores(picture))
+    if kind == "Photo":
+        return store.kept(KIND, needs.CAPTIONER, Captioner.load).caption(picture)
     raise ValueError(f"pictures cannot be described as {kind!r}")

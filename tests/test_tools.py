@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fooocus_flask import runner
-from tests.engine.models import onnx_files
+from tests.engine.models import caption_files, onnx_files
 from tests.serving import GENERATE, small
 from tests.toy import toy_checkpoint
 
@@ -31,6 +31,7 @@ def models(tmp_path_factory):
     onnx_files.tagger(folder / "clip_vision" / "wd-v1-4-moat-tagger-v2.onnx", more_than_red)
     tags = "tag_id,name,category,count\n1,blue_sky,0,1\n2,green_(colour),0,1\n3,red_hair,0,1\n"
     (folder / "clip_vision" / "wd-v1-4-moat-tagger-v2.csv").write_text(tags)
+    caption_files.write_captioner(folder / "clip_vision" / "model_base_caption_capfilt_large.pth")
     return folder
 
 
@@ -72,6 +73,13 @@ def test_a_drawing_is_described_in_tags(client):
     assert client.post(f"{DESCRIBE}?image_type=Anime", data=form).json == {"describe": "red hair"}
     form = {"image": (io.BytesIO(png()), "cat.png"), "image_type": "Anime"}
     assert client.post(DESCRIBE, data=form).json == {"describe": "red hair"}
+
+
+def test_a_photograph_is_described_in_words_the_same_ones_each_time(client):
+    told = client.post(DESCRIBE, json={"image": PICTURE}).json
+    assert list(told) == ["describe"] and told["describe"]
+    form = {"image": (io.BytesIO(png()), "cat.png"), "image_type": "Photo"}
+    assert client.post(DESCRIBE, data=form).json == told
 
 
 def test_what_is_missing_is_named_with_its_folder_and_where_it_can_be_had(client):

@@ -26,7 +26,7 @@ from engine.sampling.model_sampling import Prediction
 log = logging.getLogger(__name__)
 
 SAFETENSORS = ".safetensors"
-WRAPPERS = ("state_dict", "params_ema", "params")
+WRAPPERS = ("state_dict", "params_ema", "params", "model")
 """Names under which a file may hold its tensors, the best first."""
 
 
