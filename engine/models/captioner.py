@@ -104,7 +104,7 @@ def drawn(logits: Tensor, tokens: list[int], chance: torch.Generator) -> int:
 
 def seed_of(image: Pixels) -> int:
     """A number that belongs to the picture."""
-    return int.from_bytes(hashlib.sha256(np.ascontiguousarray(image)).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "big") >> 1
 
 
 def pixel_values(image: Pixels, side: int) -> Tensor:
