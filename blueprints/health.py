@@ -17,6 +17,12 @@ class ReadySchema(Schema):
     ready = fields.Boolean(metadata={"description": "Whether the engine has loaded its libraries and takes tasks."})
 
 
+class HealthSchema(Schema):
+    """Whether the process works."""
+
+    status = fields.String(metadata={"description": "ok"})
+
+
 @blueprint.get("/ping")
 @blueprint.response(200, {"type": "string", "description": "pong"})
 def ping() -> Response:
@@ -24,12 +30,20 @@ def ping() -> Response:
     return jsonify("pong")
 
 
+@blueprint.get("/health")
+@blueprint.response(200, HealthSchema)
+def health() -> dict[str, str]:
+    """Tell that this process works: restart it where this does not answer."""
+    return {"status": "ok"}
+
+
 @blueprint.get("/ready")
 @blueprint.response(200, ReadySchema)
-@blueprint.alt_response(503, description="The engine is starting; tasks are taken and wait.")
+@blueprint.alt_response(503, description="The engine starts, or is replaced, and tasks wait; or the server stops.")
 def ready() -> Response:
     """Tell whether the engine takes tasks now."""
-    now = runner.current().ready.is_set()
+    engine = runner.current()
+    now = engine.ready.is_set() and not engine.draining
     response = jsonify(ReadySchema().dump({"ready": now}))
     response.status_code = 200 if now else 503
     return response

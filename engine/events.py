@@ -96,7 +96,13 @@ class Ready(Message):
 
 @dataclass(frozen=True)
 class Beat(Message):
-    """A sign of life; sent every few seconds, whatever the engine does."""
+    """A sign of life; sent every few seconds, whatever the engine does.
+
+    `resident` and `gpu` are the bytes it holds of the host's and of the GPU's memory, 0 where that is not known.
+    """
+
+    resident: int = 0
+    gpu: int = 0
 
 
 @dataclass(frozen=True)

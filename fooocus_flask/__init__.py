@@ -18,8 +18,10 @@ from fooocus_flask import (
     folders,
     history,
     logs,
+    metrics,
     openapi,
     previews,
+    request_ids,
     retention,
     runner,
     settings,
@@ -30,7 +32,10 @@ from fooocus_flask import (
 
 __all__ = ["close", "create_app", "start"]
 
-PARTS = (logs, errors, folders, cors, auth, database, previews, streams, waiters, webhooks, retention, runner)
+PARTS = (
+    *(request_ids, metrics, logs, errors, folders, cors, auth, database),
+    *(previews, streams, waiters, webhooks, retention, runner),
+)
 RECEIVERS = (history,)
 """Modules that only listen to signals: importing them is what connects them."""
 FOLDERS = ("OUTPUT_PATH", "INPUT_PATH", "MODELS_PATH")
@@ -74,6 +79,7 @@ def start(app: Flask) -> None:
     with app.app_context():
         webhooks.of(app).look()
     retention.of(app).start()
+    metrics.of(app).start()
 
 
 def close(app: Flask) -> None:
@@ -86,4 +92,5 @@ def close(app: Flask) -> None:
     waiters.close(app)
     webhooks.of(app).close()
     retention.of(app).close()
+    metrics.of(app).close()
     runner.of(app).close()

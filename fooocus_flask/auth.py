@@ -1,4 +1,4 @@
-"""Who may ask: the header X-API-KEY, and signed tokens that let a receiver load a picture without it."""
+"""Who may ask: X-API-KEY or a bearer token, and signed tokens that let a receiver load a picture without it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ def require_key() -> None:
 def has_key() -> bool:
     """Whether the request carries the key, or none is configured."""
     key = configured_key()
-    sent = request.headers.get(HEADER, "").encode("latin-1", "replace")  # WSGI gives the bytes as latin-1
-    return not key or hmac.compare_digest(sent, key)
+    kind, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    sent = request.headers.get(HEADER) or (bearer if kind.lower() == "bearer" else "")
+    return not key or hmac.compare_digest(sent.encode("latin-1", "replace"), key)  # WSGI gives the bytes as latin-1
 
 
 def sign(path: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask
 
 from engine.job import STAGES
-from fooocus_flask import signals
+from fooocus_flask import request_ids, signals
 from fooocus_flask.tables import Task
 
 PACKAGE = "fooocus_flask"
@@ -24,8 +24,15 @@ def init_app(app: Flask) -> None:
     package.setLevel(str(app.config["LOG_LEVEL"]).upper())
     if not logging.getLogger().handlers and not package.handlers:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s [%(request)s]: %(message)s"))
+        handler.addFilter(request_ids.Named())
         package.addHandler(handler)
+
+
+@signals.task_submitted.connect
+def write_submitted(app: Flask, task: Task, **_: Any) -> None:
+    """One line that ties a task to its request."""
+    log.info("task=%s status=submitted", task.task_id)
 
 
 @signals.task_ended.connect

@@ -93,6 +93,7 @@ class Runner:
         self._percent = 0
         self._delay = FIRST_DELAY
         self._heard = 0.0
+        self.beat: events.Beat | None = None
         self.looks = Looks()
         self.draining = False
         self._idle = Event()
@@ -182,6 +183,7 @@ class Runner:
                 log.exception("The engine process is started again in %.1f s", self._delay)
             finally:
                 self.ready.clear()
+                self.beat = None
                 engine, self.engine = self.engine, None
                 engine.close()
                 self.looks.give_up()
@@ -245,6 +247,8 @@ class Runner:
         if isinstance(message, events.Ready):
             log.info("The engine is ready: %s, torch %s", message.device, message.torch)
             self.ready.set()
+        elif isinstance(message, events.Beat):
+            self.beat = message
         elif isinstance(message, events.Seen):
             self.looks.answer(message)
         elif self._task is None or getattr(message, "task_id", None) != self._task.task_id:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from fooocus_flask import runner
+
 
 @pytest.mark.parametrize("path", ["/ping", "/ping/"])
 def test_ping_is_answered(client, path):
@@ -22,3 +24,16 @@ def test_the_service_is_not_ready_before_its_engine_is(client):
 def test_the_service_is_ready_once_its_engine_is(server):
     reply = server.get("/ready")
     assert (reply.status, reply.json) == (200, {"ready": True})
+
+
+def test_the_process_is_well_whatever_the_engine_does(make_app):
+    reply = make_app(API_KEY="secret").test_client().get("/health")
+    assert (reply.status_code, reply.json) == (200, {"status": "ok"})
+
+
+def test_a_server_that_stops_is_not_ready(app, client):
+    now = runner.of(app)
+    now.ready.set()
+    assert client.get("/ready").status_code == 200
+    now.drain(0)
+    assert client.get("/ready").status_code == 503

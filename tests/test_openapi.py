@@ -20,7 +20,7 @@ ROUTES = {
     ("get", "/inputs/{file_name}"),
     ("get", "/"),
 }
-OPEN = {"/", "/ping", "/ready", "/inputs/{file_name}", "/outputs/{date}/{file_name}"}
+OPEN = {"/", "/health", "/ping", "/ready", "/inputs/{file_name}", "/outputs/{date}/{file_name}"}
 PAGES = ["/docs", "/redoc", "/openapi.json"]
 OUTSIDE = re.compile(r"""(?:src|href|url)\s*[=(:]\s*["']?(?:https?:)?//""")
 

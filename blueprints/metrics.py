@@ -1,0 +1,18 @@
+"""Numbers for Prometheus."""
+
+from __future__ import annotations
+
+from flask import Response, current_app
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from fooocus_flask import metrics
+from fooocus_flask.arguments import Blueprint
+
+blueprint = Blueprint("metrics", __name__, description="Numbers to watch the service by.")
+
+
+@blueprint.get("/metrics")
+@blueprint.response(200, {"type": "string"}, content_type="text/plain")
+def show() -> Response:
+    """Get counters and measurements in Prometheus's text format; with a key it goes in `Authorization: Bearer` too."""
+    return Response(metrics.of(current_app).text(), content_type=CONTENT_TYPE_LATEST)  # type: ignore[arg-type]

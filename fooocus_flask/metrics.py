@@ -1,0 +1,150 @@
+"""What the service counts and measures, for Prometheus: each application has a registry of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from time import perf_counter
+from typing import Any
+
+import gevent
+from flask import Flask, Response, current_app, g, request
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import func, select
+
+from fooocus_flask import runner, signals, webhooks
+from fooocus_flask.database import db
+from fooocus_flask.tables import ENDED, PENDING, RUNNING, Task
+
+EXTENSION = "fooocus-metrics"
+LAG_EVERY = 1.0
+"""Seconds between two looks at how late the hub is."""
+STAGE_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
+LAG_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
+
+
+class Metrics:
+    """One application's counters; what the database knows is read when it is asked for."""
+
+    def __init__(self, app: Flask) -> None:
+        self.registry = CollectorRegistry()
+        self.ended = Counter(
+            "fooocus_tasks_ended", "Tasks that ended since the start.", ["status"], registry=self.registry
+        )
+        self.stages = Histogram(
+            "fooocus_stage_seconds",
+            "What a stage of a task took.",
+            ["stage"],
+            buckets=STAGE_BUCKETS,
+            registry=self.registry,
+        )
+        self.deliveries = Counter(
+            "fooocus_webhook_tries", "Webhooks sent, or not to be sent.", ["outcome"], registry=self.registry
+        )
+        self.requests = Histogram(
+            "fooocus_http_request_seconds",
+            "From a request to the head of its answer.",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self.lag = Histogram(
+            "fooocus_hub_lag_seconds",
+            "How much later than asked for the event loop runs.",
+            buckets=LAG_BUCKETS,
+            registry=self.registry,
+        )
+        self.registry.register(Now(app))
+        self._greenlet: gevent.Greenlet | None = None
+
+    def start(self) -> None:
+        """Begin to measure how late the hub is."""
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._measure)
+
+    def close(self) -> None:
+        """Measure no more."""
+        gevent.kill(self._greenlet) if self._greenlet else None
+        self._greenlet = None
+
+    def text(self) -> bytes:
+        """Everything in Prometheus's format."""
+        return generate_latest(self.registry)
+
+    def _measure(self) -> None:
+        while True:
+            begun = perf_counter()
+            gevent.sleep(LAG_EVERY)
+            self.lag.observe(max(0.0, perf_counter() - begun - LAG_EVERY))
+
+
+class Now(Collector):
+    """How things stand: tasks by state, webhooks that are owed, the engine. Needs an application context."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+
+    def describe(self) -> list[Metric]:
+        """Nothing: what there is depends on nothing that is known at the start."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """The values of this moment."""
+        tasks = GaugeMetricFamily("fooocus_tasks", "Tasks in the database, by state.", labels=["status"])
+        states = select(Task.task_status, func.count()).group_by(Task.task_status)
+        counted: dict[str, int] = {row[0]: row[1] for row in db.session.execute(states)}
+        for status in (PENDING, RUNNING, *ENDED):
+            tasks.add_metric([status], counted.get(status, 0))
+        yield tasks
+        yield GaugeMetricFamily("fooocus_queue_depth", "Tasks that wait.", counted.get(PENDING, 0))
+        yield GaugeMetricFamily("fooocus_webhooks_owed", "Webhooks still to be delivered.", webhooks.owed())
+        now = runner.of(self.app)
+        yield GaugeMetricFamily("fooocus_engine_ready", "Whether the engine takes tasks.", int(now.ready.is_set()))
+        memory = GaugeMetricFamily(
+            "fooocus_engine_memory_bytes", "What the engine holds of the host's and the GPU's memory.", labels=["of"]
+        )
+        if now.beat is not None:
+            memory.add_metric(["host"], now.beat.resident)
+            memory.add_metric(["gpu"], now.beat.gpu)
+        yield memory
+
+
+def init_app(app: Flask) -> None:
+    """Give the application its metrics, and time its requests."""
+    app.extensions[EXTENSION] = Metrics(app)
+    app.before_request(begin)
+    app.after_request(observe)
+
+
+def of(app: Flask) -> Metrics:
+    """The application's metrics."""
+    return app.extensions[EXTENSION]
+
+
+def begin() -> None:
+    """Note when the request came."""
+    g.begun = perf_counter()
+
+
+def observe(response: Response) -> Response:
+    """Note how long the head of the answer took, by the route's pattern, which no client can make up."""
+    route = request.url_rule.rule if request.url_rule else "none"
+    labels = (request.method, route, str(response.status_code))
+    if "begun" in g:
+        of(current_app).requests.labels(*labels).observe(perf_counter() - g.begun)
+    return response
+
+
+@signals.task_ended.connect
+def count(app: Flask, task: Task, seconds: Mapping[str, float], **_: Any) -> None:
+    """Count a task's end and what its stages took."""
+    metrics = of(app)
+    metrics.ended.labels(task.task_status).inc()
+    for stage, took in seconds.items():
+        metrics.stages.labels(stage).observe(took)
+
+
+@signals.delivery_tried.connect
+def count_delivery(app: Flask, good: bool, **_: Any) -> None:
+    """Count a webhook's try."""
+    of(app).deliveries.labels("delivered" if good else "failed").inc()

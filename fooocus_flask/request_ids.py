@@ -1,0 +1,45 @@
+"""A name for each request, the client's own or a new one: in its answer and in every line logged for it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+
+from flask import Flask, Response, g, has_request_context, request
+
+HEADER = "X-Request-Id"
+SANE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
+NONE = "-"
+
+
+def init_app(app: Flask) -> None:
+    """Name requests before anything else is done with them."""
+    app.before_request(name)
+    app.after_request(tell)
+
+
+def name() -> None:
+    """Take the client's name where it is sane; a proxy's counts as one."""
+    sent = request.headers.get(HEADER, "")
+    g.request_id = sent if SANE.fullmatch(sent) else uuid.uuid4().hex
+
+
+def current() -> str:
+    """The name of the request at hand; `-` outside of one."""
+    return g.get("request_id", NONE) if has_request_context() else NONE
+
+
+def tell(response: Response) -> Response:
+    """Put the name into the answer."""
+    response.headers[HEADER] = current()
+    return response
+
+
+class Named(logging.Filter):
+    """Gives log records the name of their request, as `request`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let all pass."""
+        record.request = current()
+        return True

@@ -1,0 +1,87 @@
+"""Numbers for Prometheus, names of requests, and what they say of a server at work."""
+
+import re
+
+import pytest
+
+
+def value(text, name):
+    """The value of a sample, by its name and labels as they are written."""
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return None if found is None else float(found[1])
+
+
+def test_tasks_are_counted_by_their_state(client, add):
+    add("finished"), add("finished"), add("pending")
+    text = client.get("/metrics").text
+    assert value(text, 'fooocus_tasks{status="finished"}') == 2
+    assert value(text, 'fooocus_tasks{status="failed"}') == 0
+    assert value(text, "fooocus_queue_depth") == 1
+    assert value(text, "fooocus_engine_ready") == 0
+
+
+def test_requests_are_timed_by_route_and_status(client):
+    client.get("/tasks/nix"), client.get("/tasks/nix2"), client.get("/no/such/page")
+    text = client.get("/metrics").text
+    counted = 'fooocus_http_request_seconds_count{method="GET",route="%s",status="404"}'
+    assert value(text, counted % "/tasks/<task_id>") == 2
+    assert value(text, counted % "none") == 1
+
+
+def test_a_working_server_tells_its_stages_its_memory_and_how_late_it_is(server):
+    server.draw()
+    with_beat = server.get("/metrics").body.decode()
+    assert value(with_beat, 'fooocus_tasks_ended_total{status="finished"}') >= 1
+    assert value(with_beat, 'fooocus_stage_seconds_count{stage="sampling"}') >= 1
+    assert value(with_beat, 'fooocus_stage_seconds_sum{stage="sampling"}') > 0
+    assert value(with_beat, "fooocus_engine_ready") == 1
+    assert "fooocus_hub_lag_seconds_bucket" in with_beat
+
+
+def test_the_engines_memory_is_told_with_its_signs_of_life(make_server):
+    server = make_server(FOOOCUS_ENGINE_SILENCE="3").ready()
+    while (held := value(server.get("/metrics").body.decode(), 'fooocus_engine_memory_bytes{of="host"}')) is None:
+        pass
+    assert held > 50e6
+
+
+def test_a_webhook_is_counted(make_app, receiver):
+    from fooocus_flask import metrics, signals
+
+    app = make_app()
+    signals.tell(signals.delivery_tried, app, delivery=None, good=True)
+    signals.tell(signals.delivery_tried, app, delivery=None, good=False)
+    with app.app_context():
+        text = metrics.of(app).text().decode()
+    assert value(text, 'fooocus_webhook_tries_total{outcome="delivered"}') == 1
+    assert value(text, 'fooocus_webhook_tries_total{outcome="failed"}') == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 403),
+        ({"X-API-KEY": "secret"}, 200),
+        ({"Authorization": "Bearer secret"}, 200),
+        ({"Authorization": "Bearer other"}, 403),
+        ({"Authorization": "Basic secret"}, 403),
+    ],
+)
+def test_numbers_need_the_key(make_app, headers, status):
+    assert make_app(API_KEY="secret").test_client().get("/metrics", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/ping", "/tasks/nix", "/no/such/page"])
+def test_a_request_keeps_its_name(client, path):
+    assert client.get(path, headers={"X-Request-Id": "abc-1.2"}).headers["X-Request-Id"] == "abc-1.2"
+
+
+@pytest.mark.parametrize("sent", ["", "a b", "x" * 129, "é"])
+def test_a_request_without_a_sane_name_gets_one(client, sent):
+    names = [client.get("/ping", headers={"X-Request-Id": sent}).headers["X-Request-Id"] for _ in range(2)]
+    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in names) and len(set(names)) == 2
+
+
+def test_a_tasks_line_names_its_request(server):
+    server.draw({"async_process": True}, X_Request_Id="from-the-test")
+    server.said(r"\[from-the-test\]: task=\w+ status=submitted")
