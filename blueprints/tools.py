@@ -13,7 +13,6 @@ from engine.events import Seen
 from engine.needs import Need, description_needs, mask_needs
 from fooocus_flask import inputs, recollection, runner
 from fooocus_flask.arguments import Blueprint, json_body
-from fooocus_flask.errors import NotBuilt
 from fooocus_flask.model_files import require_files
 from fooocus_flask.prepare import catalogue
 from schemas.tools import (
@@ -73,8 +72,6 @@ METADATA_FORM = {
 @blueprint.response(200, {"type": "string"}, description="A PNG of the picture's size in base64.")
 def generate_mask(arguments: dict[str, Any]) -> Response:
     """Find something in a picture: a mask, white where it is."""
-    if arguments["mask_model"] == "sam":
-        raise NotBuilt("Masks by words are not available yet")
     needs = mask_needs(arguments["mask_model"], arguments["sam_model"])
     options = {option: arguments[member] for member, option in MASK_OPTIONS.items()}
     seen = look("mask", options, arguments, needs)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from PIL import Image, ImageDraw
+from torch import Tensor
+
 from engine import needs
 from engine.images.codecs import Mask, Pixels
 from engine.images.masks import PAINTED
+from engine.models.grounding_dino import GroundingDino
+from engine.models.sam import Sam
 from engine.models.segmentation import Segmenter
 from engine.store import Store
+
+BY_WORDS = "sam"
 
 
 @dataclass(frozen=True)
@@ -50,5 +58,37 @@ def mask_of(store: Store, picture: Pixels, options: MaskOptions) -> MaskFound:
     Raises:
         CheckpointError: a model file is not there or cannot be used.
     """
+    if options.model == BY_WORDS:
+        return _by_words(store, picture, options)
     segmenter = store.kept("inpaint", needs.segmenter(options.model), Segmenter.load)
     return MaskFound(segmenter.mask(picture, options.cloth_category))
+
+
+def _by_words(store: Store, picture: Pixels, options: MaskOptions) -> MaskFound:
+    """All that the words name, in one mask; of more than `max_detections` boxes the detector's first count."""
+    detector = store.kept("inpaint", needs.GROUNDING_DINO, GroundingDino.load)
+    boxes = grown(detector.boxes(picture, options.dino_prompt, options.box_threshold), options.dino_erode_or_dilate)
+    height, width = picture.shape[:2]
+    if options.dino_debug:
+        return MaskFound(filled(boxes, width, height), len(boxes))
+    mask = np.zeros((height, width), np.uint8)
+    wanted = boxes[: options.max_detections or len(boxes)]
+    if len(wanted):
+        sam = store.kept("sam", needs.SAM[options.sam_model], Sam.load)
+        for segment in sam.masks(picture, wanted):
+            mask = np.maximum(mask, segment)
+    return MaskFound(mask, len(boxes), len(boxes), len(wanted))
+
+
+def grown(boxes: Tensor, pixels: float) -> Tensor:
+    """Boxes `[n, 4]` with every side moved outwards, or inwards where `pixels` is below 0."""
+    return boxes + boxes.new_tensor([-pixels, -pixels, pixels, pixels])
+
+
+def filled(boxes: Tensor, width: int, height: int) -> Mask:
+    """White boxes on black; one that was shrunk to nothing is not to be seen."""
+    image = Image.new("L", (width, height))
+    for left, top, right, bottom in boxes.tolist():
+        if left <= right and top <= bottom:
+            ImageDraw.Draw(image).rectangle((left, top, right, bottom), fill=255)
+    return np.array(image)
