@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fooocus_flask import runner
-from tests.engine.models import caption_files, onnx_files
+from tests.engine.models import caption_files, mask_files, onnx_files
 from tests.serving import GENERATE, small
 from tests.toy import toy_checkpoint
 
@@ -26,6 +26,8 @@ def models(tmp_path_factory):
     toy_checkpoint(folder / "checkpoints" / "toy.safetensors")
     for name in ("u2netp", "isnet-general-use"):
         onnx_files.segmenter(folder / "inpaint" / f"{name}.onnx", np.array([[1.0, -1.0, 0.0]]))
+    mask_files.write_sam(folder / "sam" / "sam_vit_b_01ec64.pth")
+    mask_files.write_grounding_dino(folder / "inpaint" / "groundingdino_swint_ogc.pth")
     (folder / "inpaint" / "silueta.onnx").write_bytes(b"nothing of the kind")
     more_than_red = np.array([[1, 0, 0], [0, 1, 0], [-1, -1, 1]]) / 255  # blue first
     onnx_files.tagger(folder / "clip_vision" / "wd-v1-4-moat-tagger-v2.onnx", more_than_red)
@@ -65,6 +67,14 @@ def test_a_mask_is_answered_as_a_png_in_base64(client):
         assert mask[:, :28].min() > 200 and mask[:, 32:].max() < 50
 
 
+def test_a_mask_by_words_and_the_boxes_behind_it(client):
+    body = {"image": PICTURE, "mask_model": "sam", "dino_prompt_text": "hair", "box_threshold": 0.3}
+    boxes = mask_in(client.post(MASK, json=body | {"dino_debug": True}))
+    assert boxes.shape == (40, 60) and set(np.unique(boxes)) == {0, 255}
+    mask = mask_in(client.post(MASK, json=body | {"sam_max_detections": 2}))
+    assert mask.shape == (40, 60) and set(np.unique(mask)) <= {0, 255}
+
+
 def test_a_drawing_is_described_in_tags(client):
     body = {"image": PICTURE, "image_type": "Anime"}
     assert client.post(DESCRIBE, json=body).json == {"describe": "red hair"}
@@ -89,6 +99,11 @@ def test_what_is_missing_is_named_with_its_folder_and_where_it_can_be_had(client
     url = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2net.onnx"
     assert fault["ctx"] == {"file": "inpaint/u2net.onnx", "url": url}
     assert "u2net.onnx" in fault["msg"] and "models folder inpaint" in fault["msg"] and url in fault["msg"]
+
+
+def test_a_mask_by_words_names_each_file_that_is_missing(client):
+    reply = client.post(MASK, json={"image": PICTURE, "mask_model": "sam", "sam_model": "vit_h"})
+    assert [fault["ctx"]["file"] for fault in reply.json["detail"]] == ["sam/sam_vit_h_4b8939.pth"]
 
 
 def test_a_broken_model_file_is_named(client):

@@ -17,7 +17,8 @@ def drawn_weights(model):
     weights = {}
     for name, shape in NAMES[model].items():
         noise = torch.randn(shape, generator=chance)
-        if "norm" in name and name.endswith("weight"):
+        is_norm = "norm" in name or (model == "sam" and len(shape) == 1)
+        if is_norm and name.endswith("weight"):
             weights[name] = 1 + 0.1 * noise
         elif len(shape) > 1:
             weights[name] = 0.3 * noise if model == "sam" else noise / noise[0].numel() ** 0.5
