@@ -63,12 +63,6 @@ class QueueFull(FooocusError):
         super().__init__(text, headers={"Retry-After": str(retry_after)})
 
 
-class NotBuilt(FooocusError):
-    """The route is in the contract, its work is not in this version."""
-
-    status = 501
-
-
 class InvalidRequest(FooocusError):
     """The request does not fit its shape; `detail` lists all faults at once."""
 
