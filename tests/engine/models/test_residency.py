@@ -79,3 +79,13 @@ def test_a_part_is_dropped_by_name_and_others_hear_of_it():
 
 def test_half_of_the_machine_is_for_models():
     assert 0 < default_budget(CPU) < 1 << 50
+
+
+def test_what_other_work_asks_for_is_not_in_use_afterwards(residency):
+    residency.get("task's", lambda: Part(4), 4)
+    with residency.aside():
+        residency.get("other's", lambda: Part(4), 4)
+    kept = residency.get("task's", lambda: Part(4), 4)
+    residency.get("more", lambda: Part(6), 6)
+    assert residency.size == 10, "the other's part made room"
+    assert residency.get("task's", lambda: Part(4), 4) is kept
