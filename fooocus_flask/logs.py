@@ -32,7 +32,7 @@ def init_app(app: Flask) -> None:
 @signals.task_submitted.connect
 def write_submitted(app: Flask, task: Task, **_: Any) -> None:
     """One line that ties a task to its request."""
-    log.info("task=%s status=submitted", task.task_id)
+    log.info("submitted task %s", task.task_id)
 
 
 @signals.task_ended.connect

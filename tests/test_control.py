@@ -51,7 +51,8 @@ def test_a_stopped_picture_is_an_answer_without_one(server):
 def test_a_late_stop_leaves_the_next_task_alone(server):
     stream = drawing(server)
     following, named = server.submit(), {"task_id": stream.header("X-Task-Id")}
-    assert control(server, "stop", **named) == control(server, "stop", **named) == "task stoped"
+    assert control(server, "stop", **named) == "task stoped"
+    assert control(server, "stop", **named) in ("task stoped", "No task running")  # it may have ended meanwhile
     stream.events()
     assert server.ended(following)["task_status"] == "finished"
 

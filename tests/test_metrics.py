@@ -84,4 +84,4 @@ def test_a_request_without_a_sane_name_gets_one(client, sent):
 
 def test_a_tasks_line_names_its_request(server):
     server.draw({"async_process": True}, X_Request_Id="from-the-test")
-    server.said(r"\[from-the-test\]: task=\w+ status=submitted")
+    server.said(r"\[from-the-test\]: submitted task \w{32}")
