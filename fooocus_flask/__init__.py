@@ -64,6 +64,8 @@ def configure(app: Flask, overrides: dict[str, Any]) -> None:
     """Put the layers of settings over one another."""
     app.config.from_object(settings)
     app.config.from_pyfile("config.py", silent=True)
+    if address := os.environ.get("DATABASE_URL"):
+        app.config["SQLALCHEMY_DATABASE_URI"] = database.with_driver(address)
     app.config.from_prefixed_env("FOOOCUS")
     app.config.update(overrides)
     for name in FOLDERS:
@@ -94,3 +96,4 @@ def close(app: Flask) -> None:
     retention.of(app).close()
     metrics.of(app).close()
     runner.of(app).close()
+    database.close(app)

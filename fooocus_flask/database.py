@@ -7,6 +7,7 @@ or the next writer stands still inside SQLite and the whole server with it.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,17 @@ def init_app(app: Flask) -> None:
             event.listen(db.engine, "connect", set_pragmas)
         if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
             flask_migrate.upgrade()
+
+
+def close(app: Flask) -> None:
+    """Give back the connections; whoever asks again gets new ones."""
+    with app.app_context():
+        db.engine.dispose()
+
+
+def with_driver(address: str) -> str:
+    """A database's address with the driver that is used here, as hosts hand them out without (`postgres://…`)."""
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", address)
 
 
 def set_pragmas(connection: Any, _: Any) -> None:

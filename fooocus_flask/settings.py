@@ -19,6 +19,7 @@ PRIORITY_SECONDS = 60.0  # seconds of waiting that one point of a task's priorit
 # --- what is handed out
 
 BASE_URL = ""  # start of the URLs handed out: a URL, host:port or a host; empty: as the client spoke to us
+X_ACCEL_PREFIX = ""  # internal location of a proxy (nginx) that serves pictures from the disk; empty: none does
 TRUSTED_PROXIES = 0  # how many proxies before this server set X-Forwarded-For, -Proto, -Host and -Prefix
 WEBHOOK_URL = ""  # where ended tasks are sent whose request names no webhook
 WEBHOOK_BODY = "object"  # object, or string for receivers that decode the JSON twice

@@ -13,12 +13,36 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 import fooocus_flask
-from fooocus_flask.database import db
+from fooocus_flask.database import db, with_driver
 from fooocus_flask.prepare import prepare
 from fooocus_flask.tables import Prompt, Task
 from schemas.generate import GenerateSchema
+from tests import postgresql
 from tests.receiving import Receiver
 from tests.serving import Server, small
+
+
+def pytest_addoption(parser):
+    """An option that has the applications of the tests use another database."""
+    parser.addoption("--postgresql", action="store_true", help="keep tasks in a PostgreSQL server of the tests' own")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is about SQLite where there is none."""
+    if config.getoption("--postgresql"):
+        for item in items:
+            if item.get_closest_marker("sqlite"):
+                item.add_marker(pytest.mark.skip(reason="about SQLite"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def database(request):
+    """Where the applications of the tests keep their tasks."""
+    if not request.config.getoption("--postgresql"):
+        yield "SQLite"
+        return
+    with postgresql.PostgreSQL():
+        yield "PostgreSQL"
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +71,10 @@ def make_app(tmp_path, models):
 
     def make(**settings):
         standing = {"INSTANCE": tmp_path / "instance", "MODELS_PATH": str(models), "ENGINE_THREADS": 1}
-        app = fooocus_flask.create_app(**(standing | settings))
+        settings = standing | settings
+        if database := postgresql.address(settings["INSTANCE"]):
+            settings["SQLALCHEMY_DATABASE_URI"] = with_driver(database)
+        app = fooocus_flask.create_app(**settings)
         app.test_client_class = Client
         made.append(app)
         return app

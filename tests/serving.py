@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import postgresql
+
 ROOT = Path(__file__).parents[1]
 PATIENCE = 60.0
 GENERATE = "/v1/engine/generate/"
@@ -54,6 +56,8 @@ class Server:
             "OMP_NUM_THREADS": "1",
             "API_PORT": "0",
         }
+        if database := postgresql.address(self.instance):
+            set_here["DATABASE_URL"] = database
         self.process = subprocess.Popen(
             self.command,
             cwd=ROOT,

@@ -67,6 +67,7 @@ def test_outputs_that_cannot_be_written_fail_the_task(make_server):
     assert server.draw().json["task_status"] == "finished"
 
 
+@pytest.mark.sqlite
 def test_a_locked_database_costs_time_and_no_task(make_server):
     server = make_server().ready()
     stream = server.follow(overwrite_step=60)

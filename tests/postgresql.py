@@ -1,0 +1,72 @@
+"""A PostgreSQL server of the tests' own, on a socket in a folder, with a database for each instance folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+SOCKETS = "TEST_POSTGRESQL"
+"""The variable that names the server's folder: tests use PostgreSQL where it is set."""
+QUIET = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=300"]
+
+
+def program(name: str) -> str | None:
+    """Where one of PostgreSQL's programs lies."""
+    places = [str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
+    return shutil.which(name, path=os.pathsep.join([*places, os.environ.get("PATH", "")]))
+
+
+def user() -> str | None:
+    """Whom it runs as: root may not run it."""
+    return "postgres" if os.geteuid() == 0 else None
+
+
+class PostgreSQL:
+    """A running server; a context manager that ends it."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        self.data = self.folder / "data"
+        if user():
+            entry = pwd.getpwnam("postgres")
+            os.chown(self.folder, entry.pw_uid, entry.pw_gid)
+
+    def __enter__(self) -> PostgreSQL:
+        self._run("initdb", "-D", self.data, "-U", "tests", "-A", "trust", "--no-sync")
+        options = " ".join([*QUIET, "-c", f"unix_socket_directories={self.folder}"])
+        self._run("pg_ctl", "-D", self.data, "-w", "-l", self.folder / "log", "-o", options, "start")
+        os.environ[SOCKETS] = str(self.folder)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del os.environ[SOCKETS]
+        self._run("pg_ctl", "-D", self.data, "-w", "-m", "immediate", "stop")
+        shutil.rmtree(self.folder)
+
+    def _run(self, name: str, *words: str | Path) -> None:
+        path = program(name)
+        if path is None:
+            raise FileNotFoundError(f"{name} is not here; on Debian: apt-get install postgresql")
+        environment = {"LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]}
+        subprocess.run(
+            [path, *words], user=user(), env=environment, cwd=self.folder, check=True, stdout=subprocess.DEVNULL
+        )
+
+
+def address(instance: Path) -> str | None:
+    """The address of the database that belongs to an instance folder, made if it is new; None without PostgreSQL."""
+    folder = os.environ.get(SOCKETS)
+    if folder is None:
+        return None
+    import psycopg
+
+    name = "t" + hashlib.sha256(str(instance).encode()).hexdigest()[:24]
+    with psycopg.connect(host=folder, user="tests", dbname="postgres", autocommit=True) as connection:
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
+            connection.execute(f"CREATE DATABASE {name}")
+    return f"postgresql://tests@/{name}?host={folder}"

@@ -1,0 +1,136 @@
+"""The service behind a real nginx, with the configuration that is shipped."""
+
+import copy
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.serving import GUNICORN, ROOT, Server, event
+
+NGINX = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
+
+pytestmark = pytest.mark.skipif(
+    NGINX is None and not os.environ.get("CI"), reason="nginx is not here; on Debian: apt-get install nginx-light"
+)
+
+MAIN = """
+daemon off; pid {folder}/pid; error_log stderr; {user}
+events {{}}
+http {{
+    access_log off; default_type application/octet-stream;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
+    uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+    include {folder}/fooocus.conf;
+}}
+"""
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def gunicorn(tmp_path_factory, models):
+    """gunicorn with a ready engine, that trusts one proxy and leaves files to it."""
+    environment = {"FOOOCUS_TRUSTED_PROXIES": "1", "FOOOCUS_X_ACCEL_PREFIX": "/_files"}
+    server = Server(tmp_path_factory.mktemp("behind"), models, GUNICORN, **environment).ready()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def nginx(gunicorn, tmp_path_factory):
+    """The same server, asked through nginx."""
+    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
+    shipped = (ROOT / "deploy" / "nginx.conf").read_text()
+    for ours, theirs in (
+        ("127.0.0.1:7866", f"127.0.0.1:{gunicorn.port}"),
+        ("listen 80;", f"listen 127.0.0.1:{port};"),
+        ("/var/lib/fooocus-flask/", f"{gunicorn.instance}/"),
+    ):
+        assert ours in shipped
+        shipped = shipped.replace(ours, theirs)
+    (folder / "fooocus.conf").write_text(shipped)
+    user = "user root;" if os.geteuid() == 0 else ""
+    (folder / "nginx.conf").write_text(MAIN.format(folder=folder, user=user))
+    assert NGINX, "nginx is not here; on Debian: apt-get install nginx-light"
+    process = subprocess.Popen([NGINX, "-p", folder, "-c", folder / "nginx.conf"])
+    through = copy.copy(gunicorn)
+    through.port = port
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        except ConnectionRefusedError:
+            assert process.poll() is None
+    yield through
+    process.terminate()
+    process.wait()
+
+
+def below(url):
+    """A URL's path and query."""
+    return "/" + url.split("/", 3)[3]
+
+
+def test_events_come_one_by_one(nginx):
+    stream = nginx.follow(overwrite_step=50)
+    chunks = stream.chunks()
+    assert event(chunks[-1])["message"] == "Finished"
+    reads = [data for _, data in stream.reads if b"data: {" in data]
+    assert max(data.count(b"data: {") for data in reads) <= 2 < len(reads)
+    first, last = (moment for moment, _ in (stream.reads[0], stream.reads[-1]))
+    assert last > first
+
+
+def test_a_picture_comes_from_the_disk_under_the_clients_own_address(nginx, gunicorn):
+    record = nginx.draw({"output_format": "webp"}).json
+    (url,) = record["result"]
+    assert url.startswith(f"http://127.0.0.1:{nginx.port}/outputs/")
+    reply = nginx.get(below(url))
+    file = Path(gunicorn.instance, below(url).lstrip("/"))
+    assert (reply.status, reply.body, reply.headers["Content-Type"]) == (200, file.read_bytes(), "image/webp")
+    assert gunicorn.get(below(url)).headers["X-Accel-Redirect"] == f"/_files{below(url)}"
+    part = nginx.get(below(url), Range="bytes=4-11")
+    assert (part.status, part.body) == (206, file.read_bytes()[4:12])
+    converted = nginx.get(below(url), Accept="image/png")
+    assert Image.open(io.BytesIO(converted.body)).format == "PNG"
+
+
+def test_nobody_gets_files_without_the_service(nginx):
+    assert nginx.get("/_files/outputs/").status == nginx.get("/_files/inputs/x.png").status == 404
+    assert nginx.get("/_files/../db.sqlite3").status in (400, 404)
+
+
+def upload(data, size):
+    """A form with a picture and filling of this many bytes."""
+    head = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="a.png"\r\n\r\n%s\r\n'
+    return head % (b"image", data) + head % (b"filling", bytes(size)) + b"--x--\r\n"
+
+
+def test_a_big_upload_passes_and_a_bigger_one_is_refused_in_words(nginx):
+    out = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (2200, 2200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(out, "PNG", compress_level=0)
+    form = {"Content_Type": "multipart/form-data; boundary=x"}
+    reply = nginx.ask("POST", "/v1/tools/read-metadata", upload(out.getvalue(), 30 << 20), **form)
+    assert (reply.status, reply.json["metadata_scheme"]) == (200, None)
+    with socket.create_connection(("127.0.0.1", nginx.port)) as connection:
+        connection.sendall(b"POST /v1/engine/generate/ HTTP/1.1\r\nHost: x\r\nContent-Length: 300000000\r\n\r\n")
+        answer = connection.recv(65536).decode()
+    assert answer.startswith("HTTP/1.1 413")
+    assert "256 MiB" in json.loads(answer.split("\r\n\r\n", 1)[1])["detail"]
+
+
+def test_a_requests_name_is_the_proxys(nginx):
+    assert len(nginx.get("/ping").headers["X-Request-Id"]) == 32
