@@ -38,9 +38,11 @@ def prepare(sent: Mapping[str, Any]) -> Prepared:
     draft = merged(sent)
     models = catalogue()
     checkpoint = find_checkpoint(draft, models)
+    if checkpoint is None:
+        fit_builtin(draft)
     check_files(draft, models, builtin=checkpoint is None)
     check_sampling(draft)
-    check_pictures(draft, builtin=checkpoint is None)
+    check_pictures(draft)
     if draft.faults:
         raise InvalidRequest(draft.faults)
     settle(draft.values)
@@ -79,8 +81,24 @@ def check_sampling(draft: Draft) -> None:
         draft.refuse("value_error", member, text)
 
 
-def check_pictures(draft: Draft, *, builtin: bool) -> None:
-    """Refuse a picture that nothing would be done with, and control images where the built-in model draws."""
+def fit_builtin(draft: Draft) -> None:
+    """Refuse what no model file does for the built-in model; a refiner that nobody insisted on is left out."""
+    asked, refiner = GenerateParams.from_dict(draft.values), draft.values["refiner_model_name"]
+    if goals_of(asked).control:
+        text = "Control images need a checkpoint in base_model_name: the built-in model has nothing that reads them"
+        draft.refuse("value_error", "controlnet_image", text)
+    if refiner in (names.NO_MODEL, asked.base_model_name):
+        return
+    if "refiner_model_name" in draft.asked:
+        text = "A refiner needs a checkpoint in base_model_name: none goes with the built-in model. Send None"
+        draft.refuse("value_error", "refiner_model_name", text)
+    else:
+        draft.values["refiner_model_name"] = names.NO_MODEL
+        draft.notes.append(f"The refiner {refiner} is left out: none goes with the built-in model")
+
+
+def check_pictures(draft: Draft) -> None:
+    """Refuse a picture that nothing would be done with."""
     goals = goals_of(GenerateParams.from_dict(draft.values))
     if goals.enhance_given and not goals.enhance:
         text = (
@@ -88,9 +106,6 @@ def check_pictures(draft: Draft, *, builtin: bool) -> None:
             "in enhance_ctrls with enhance_enabled true"
         )
         draft.refuse("value_error", "enhance_input_image", text)
-    if builtin and goals.control:
-        text = "Control images need a checkpoint in base_model_name: the built-in model has nothing that reads them"
-        draft.refuse("value_error", "controlnet_image", text)
 
 
 def settle(values: dict[str, Any]) -> None:

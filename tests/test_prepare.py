@@ -165,6 +165,13 @@ def test_control_images_need_a_checkpoint_and_its_files(app):
     assert prepared(**asked, base_model_name="mine.safetensors", loras=[]).params.controlnet_image[0].cn_img == PICTURE
 
 
+def test_no_refiner_goes_with_the_built_in_model(app):
+    add(app, "checkpoints", "refiner.safetensors")
+    builtin = {"base_model_name": names.BUILTIN_CHECKPOINT, "loras": []}
+    pairs, messages = faults(**builtin, refiner_model_name="refiner.safetensors")
+    assert pairs == [("value_error", "refiner_model_name")] and "None" in messages[0]
+
+
 def test_a_picture_to_enhance_needs_something_to_be_done_with_it(app):
     pairs, messages = faults(enhance_input_image=PICTURE, enhance_checkbox=True)
     assert pairs == [("value_error", "enhance_input_image")] and "enhance_uov_method" in messages[0]
@@ -318,7 +325,7 @@ def test_an_unknown_preset_is_told_with_the_names_there_are(app):
 def test_what_a_preset_names_is_left_out_where_the_built_in_model_stands_in(app):
     result = prepared(preset="sai")
     assert result.params.refiner_model_name == "None"
-    assert any("sd_xl_refiner_1.0_0.9vae.safetensors of the preset sai" in note for note in result.notes)
+    assert any("sd_xl_refiner_1.0_0.9vae.safetensors is left out" in note for note in result.notes)
     assert any("sd_xl_offset_example-lora_1.0.safetensors" in note for note in result.notes)
 
 

@@ -1,0 +1,63 @@
+"""What the built-in model makes of pictures, with no file besides it: seen in the pixels."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.pipeline import Pipeline
+from tests.toy import toy_draw
+
+SIDE = 512
+INSIDE, RIM = slice(170, 350), 32
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Draws with the built-in model into the folder of input pictures; an apple and a mask lie there."""
+    folder, pipeline = tmp_path_factory.mktemp("pictures"), Pipeline("cpu")
+
+    def draw(name, **changes):
+        wish = {"prompt": "a red apple, 3d render", "aspect_ratios_selection": f"{SIDE}×{SIDE}", "overwrite_step": 10}
+        ended = pipeline.draw(toy_draw(folder, name, inputs=str(folder), **wish | changes), lambda _: None)
+        assert ended.outcome == "finished"
+        return np.asarray(Image.open(folder / f"{name}-0.png")).astype(float)
+
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[INSIDE, INSIDE] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    draw.apple = draw("apple")
+    return draw
+
+
+def psnr(one, other):
+    return 10 * np.log10(255**2 / ((one - other) ** 2).mean())
+
+
+def scaled(picture):
+    return np.asarray(Image.fromarray(picture.astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.LANCZOS), float)
+
+
+def test_upscaling_keeps_what_is_in_the_picture(drawn):
+    made = drawn("larger", uov_input_image="/inputs/apple-0.png", uov_method="Upscale (1.5x)", image_seed=99)
+    assert made.shape == (1024, 1024, 3)  # less would be smaller than what is drawn at
+    assert psnr(scaled(made), drawn.apple) >= 28
+
+
+def test_a_subtle_variation_is_nearer_than_a_strong_one(drawn):
+    given = {"uov_input_image": "/inputs/apple-0.png", "image_seed": 99}
+    subtle, strong = (scaled(drawn(kind, **given, uov_method=f"Vary ({kind})")) for kind in ("Subtle", "Strong"))
+    assert psnr(subtle, drawn.apple) > psnr(strong, drawn.apple) + 3
+
+
+def test_the_masked_part_becomes_what_the_prompt_says_and_the_rest_stays(drawn):
+    given = {"inpaint_input_image": "/inputs/apple-0.png", "inpaint_mask_image_upload": "/inputs/mask.png"}
+    made = drawn("sunflower", prompt="a yellow sunflower", **given, image_seed=99)
+    outside = np.ones((SIDE, SIDE), bool)
+    outside[INSIDE.start - RIM : INSIDE.stop + RIM, INSIDE.start - RIM : INSIDE.stop + RIM] = False
+    assert np.array_equal(made[outside], drawn.apple[outside])
+
+    def yellow(picture):
+        red, green, blue = np.moveaxis(picture[INSIDE, INSIDE], 2, 0)
+        return float(((red > 150) & (green > 150) & (blue < 110)).mean())
+
+    assert yellow(made) > 0.15 > 0.02 > yellow(drawn.apple)
