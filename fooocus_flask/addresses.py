@@ -89,6 +89,31 @@ def checked(url: str) -> SplitResult:
     return parts
 
 
+def check_text(url: str, *, allow_private: bool = False) -> None:
+    """Refuse what can be refused before anything is asked: no resolver is, so a host that is a name passes.
+
+    Raises:
+        AddressRefused: the URL is none that may be asked, or its host is an IP address that is not public.
+    """
+    host = str(checked(url).hostname)
+    address = literal(host)
+    if address and not allow_private and not is_public(address):
+        raise AddressRefused(f"{host} is not a public address")
+
+
+def literal(host: str) -> str | None:
+    """The IP address that this host is, in any spelling resolvers read (`127.1`, `0x7f000001`); None for a name."""
+    try:
+        ipaddress.ip_address(host)
+        return host
+    except ValueError:
+        pass
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except (OSError, UnicodeError):
+        return None
+
+
 def resolved(host: str, port: int, *, allow_private: bool = False) -> list[tuple[int, Any]]:
     """Where this host is: a family and a socket address each, all of them allowed.
 

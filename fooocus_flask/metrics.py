@@ -21,6 +21,8 @@ EXTENSION = "fooocus-metrics"
 LAG_EVERY = 1.0
 """Seconds between two looks at how late the hub is."""
 STAGE_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Methods counted by their names; clients may make up others, and each label is kept for ever."""
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 
 
@@ -127,9 +129,10 @@ def begin() -> None:
 
 
 def observe(response: Response) -> Response:
-    """Note how long the head of the answer took, by the route's pattern, which no client can make up."""
+    """Note how long the head of the answer took, in words that no client can make up: the route is its pattern."""
     route = request.url_rule.rule if request.url_rule else "none"
-    labels = (request.method, route, str(response.status_code))
+    method = request.method if request.method in METHODS else "other"
+    labels = (method, route, str(response.status_code))
     if "begun" in g:
         of(current_app).requests.labels(*labels).observe(perf_counter() - g.begun)
     return response

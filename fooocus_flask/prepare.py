@@ -13,7 +13,7 @@ from engine import names
 from engine.goals import goals_of
 from engine.models.catalogue import Catalogue
 from engine.params import MAX_SEED, GenerateParams
-from fooocus_flask import folders, presets
+from fooocus_flask import addresses, folders, presets
 from fooocus_flask.draft import Draft
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files import check_files, find_checkpoint
@@ -43,6 +43,7 @@ def prepare(sent: Mapping[str, Any]) -> Prepared:
     check_files(draft, models, builtin=checkpoint is None)
     check_sampling(draft)
     check_pictures(draft)
+    check_webhook(draft)
     if draft.faults:
         raise InvalidRequest(draft.faults)
     settle(draft.values)
@@ -106,6 +107,18 @@ def check_pictures(draft: Draft) -> None:
             "in enhance_ctrls with enhance_enabled true"
         )
         draft.refuse("value_error", "enhance_input_image", text)
+
+
+def check_webhook(draft: Draft) -> None:
+    """Refuse a webhook that is never sent to, as far as its text tells; where a name leads is seen at delivery."""
+    url, config = draft.values["webhook_url"], current_app.config
+    if not url or url == config.get("WEBHOOK_URL"):
+        return
+    try:
+        addresses.check_text(url, allow_private=config.get("ALLOW_PRIVATE_ADDRESSES", False))
+    except addresses.AddressRefused as error:
+        text = f"No webhook is sent there: {error}. It takes an http:// or https:// URL of a public host"
+        draft.refuse("value_error", "webhook_url", text)
 
 
 def settle(values: dict[str, Any]) -> None:

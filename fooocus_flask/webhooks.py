@@ -265,6 +265,8 @@ def note(number: int, answer: Answer) -> None:
         owed = (Delivery.url == delivery.url) & Delivery.due_mills.is_not(None)
         db.session.execute(update(Delivery).where(owed).values(due_mills=None, answer=answer.text))
     elif delivery.attempts <= len(delays):
+        told = (delivery.message_id, delivery.url, delivery.attempts, answer.text)
+        log.info("Webhook %s to %s failed at try %d: %s", *told)
         delay = delays[delivery.attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)
         delivery.due_mills = now + int(max(delay, answer.wait) * 1000)
     else:

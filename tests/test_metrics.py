@@ -28,6 +28,14 @@ def test_requests_are_timed_by_route_and_status(client):
     assert value(text, counted % "none") == 1
 
 
+def test_made_up_methods_are_counted_together(client):
+    for method in ("CAT", "DOG"):
+        client.open("/ping", method=method)
+    text = client.get("/metrics").text
+    assert "CAT" not in text
+    assert value(text, 'fooocus_http_request_seconds_count{method="other",route="none",status="405"}') == 2
+
+
 def test_a_working_server_tells_its_stages_its_memory_and_how_late_it_is(server):
     server.draw()
     with_beat = server.get("/metrics").body.decode()

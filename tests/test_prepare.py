@@ -349,6 +349,45 @@ def test_the_webhook_is_the_requests_or_the_servers(app, sent, configured, used)
     assert prepared(webhook_url=sent).params.webhook_url == used
 
 
+REFUSED_WEBHOOKS = [
+    ("http://user:word@example.com/", "user name"),
+    ("http://127.0.0.1:8000/hook", "public"),
+    ("http://2130706433/", "public"),
+    ("http://0x7f.1/", "public"),
+    ("https://10.1.2.3/", "public"),
+    ("http://169.254.169.254/latest/meta-data/", "public"),
+    ("http://[::1]/", "public"),
+    ("http://[::ffff:192.168.0.1]/", "public"),
+    ("http://example.com:99999/", "cannot be read"),
+    ("http://example.com:0/", "no host"),
+]
+
+
+@pytest.mark.parametrize(("url", "reason"), REFUSED_WEBHOOKS)
+def test_a_webhook_that_would_never_be_sent_to_is_refused(app, url, reason):
+    pairs, (message,) = faults(webhook_url=url)
+    assert pairs == [("value_error", "webhook_url")]
+    assert reason in message and "http:// or https:// URL of a public host" in message
+
+
+@pytest.mark.parametrize("url", ["http://93.184.215.14/hook", "https://[2606:4700::1111]/", "http://no.such.host/x"])
+def test_a_webhook_on_a_public_address_or_a_name_is_taken(app, url):
+    assert prepared(webhook_url=url).params.webhook_url == url
+
+
+def test_the_operator_may_allow_private_webhooks(app):
+    app.config["ALLOW_PRIVATE_ADDRESSES"] = True
+    assert prepared(webhook_url="http://127.0.0.1/hook").params.webhook_url == "http://127.0.0.1/hook"
+    with pytest.raises(InvalidRequest):
+        prepared(webhook_url="http://user@127.0.0.1/hook")
+
+
+def test_the_servers_own_webhook_may_be_anywhere(app):
+    app.config["WEBHOOK_URL"] = "http://10.0.0.7/hook"
+    for sent in ("", "http://10.0.0.7/hook"):
+        assert prepared(webhook_url=sent).params.webhook_url == "http://10.0.0.7/hook"
+
+
 def test_a_server_without_metadata_writes_none(app):
     app.config["DISABLE_METADATA"] = True
     assert prepared().params.save_metadata_to_images is False

@@ -185,10 +185,19 @@ def test_a_redirect_is_not_followed(app, add, receiver):
     assert delivery(app).answer == "302"
 
 
-def test_a_private_address_is_the_operator_s_business(app, add, receiver):
+def test_a_private_address_is_the_operator_s_business(app, add, receiver, caplog):
     app.config["ALLOW_PRIVATE_ADDRESSES"] = False
+    caplog.set_level("INFO", "fooocus_flask.webhooks")
     finish(app, add, receiver)
     assert "not public" in delivery(app).answer and receiver.got.empty()
+    assert f"to {receiver.url} failed at try 1: 127.0.0.1 has an address that is not public" in caplog.text
+
+
+def test_a_name_that_leads_inside_is_refused_at_delivery(app, add, receiver):
+    app.config["ALLOW_PRIVATE_ADDRESSES"] = False
+    receiver.url = receiver.url.replace("127.0.0.1", "localhost")
+    finish(app, add, receiver)
+    assert "localhost has an address that is not public" in delivery(app).answer and receiver.got.empty()
 
 
 def test_the_operator_s_own_webhook_may_be_anywhere(app, add, receiver):
