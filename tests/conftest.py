@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
+from sqlalchemy import NullPool
 
 import fooocus_flask
 from fooocus_flask.database import db, with_driver
@@ -74,6 +75,7 @@ def make_app(tmp_path, models):
         settings = standing | settings
         if database := postgresql.address(settings["INSTANCE"]):
             settings["SQLALCHEMY_DATABASE_URI"] = with_driver(database)
+            settings["SQLALCHEMY_ENGINE_OPTIONS"] = {"poolclass": NullPool}  # an application leaves nothing open
         app = fooocus_flask.create_app(**settings)
         app.test_client_class = Client
         made.append(app)
