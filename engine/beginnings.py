@@ -68,7 +68,9 @@ def _painting(job: Job, inputs: Inputs) -> tuple[Pixels, Mask] | None:
 def enlarged(job: Job, store: Store, picture: Pixels, method: str) -> Upscaled:
     """The picture, as large as the method of the request makes it."""
     with job.timed("decode"):
-        return upscaled(picture, method, job.params.upscale_multiple, Enlarge(job, store.upscaler()))
+        return upscaled(
+            picture, method, job.params.upscale_multiple, Enlarge(job, store.upscaler(builtin=job.plan.builtin))
+        )
 
 
 def canvas_for(job: Job, store: Store, models: Models, beginning: Beginning, seed: int) -> Canvas:
@@ -81,7 +83,9 @@ def canvas_for(job: Job, store: Store, models: Models, beginning: Beginning, see
     generator = torch.Generator().manual_seed(seed % GENERATOR_SEEDS)
     if beginning.painting:
         wish = Wish.of_request(params)
-        region = area(*beginning.painting, wish, models.most_pixels, Enlarge(job, store.upscaler()))
+        region = area(
+            *beginning.painting, wish, models.most_pixels, Enlarge(job, store.upscaler(builtin=job.plan.builtin))
+        )
         if params.debugging_inpaint_preprocessor:
             raise Unsampled([region.fill, rgb(region.crop_mask), region.crop])
         head = store.inpaint_head() if models.inpaint_patches else None

@@ -8,21 +8,16 @@ from engine.images.codecs import Pixels
 from engine.job import Job
 from engine.models.upscaler import Upscaler
 
-NO_UPSCALER = "Pictures are enlarged by interpolation: no upscaler is installed for the built-in model"
-
 
 @dataclass(frozen=True)
 class Enlarge:
-    """Enlarges pictures by whatever factor `upscaler` has; without one they stay as they are, and a note says so."""
+    """Enlarges pictures by whatever factor `upscaler` has."""
 
     job: Job
-    upscaler: Upscaler | None
+    upscaler: Upscaler
 
     def __call__(self, picture: Pixels) -> Pixels:
         """The picture, larger; raises Stopped between two tiles."""
-        if self.upscaler is None:
-            self.job.note(NO_UPSCALER)
-            return picture
         height, width = picture.shape[:2]
         self.job.tell(self.job.progress.at(self.job.steps_done), f"Upscaling image from {width} × {height} ...")
         return self.upscaler.upscale(picture, lambda _done, _of: self.job.stop_if_asked())

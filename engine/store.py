@@ -13,7 +13,7 @@ from torch import Tensor
 from engine import needs
 from engine.images.metadata import AppliedLora, ModelFile
 from engine.job import Job
-from engine.models.catalogue import Catalogue
+from engine.models.catalogue import BUILTIN_UPSCALER, Catalogue
 from engine.models.checkpoint import Checkpoint, load_checkpoint, load_vae
 from engine.models.clip_vision import ClipVision
 from engine.models.control_files import ControlFile
@@ -167,10 +167,13 @@ class Store:
         """The checkpoint's file."""
         return self.catalogue.builtin if job.task.checkpoint is None else Path(job.task.checkpoint)
 
-    def upscaler(self) -> Upscaler | None:
-        """The upscaler, or None where there is none."""
-        there = self.catalogue.find("upscale_models", needs.UPSCALER) is not None
-        return None if not there else self.kept("upscale_models", needs.UPSCALER, Upscaler.load)
+    def upscaler(self, *, builtin: bool) -> Upscaler:
+        """The upscaler; where the built-in model draws and there is no file, the built-in set's own."""
+        path = self.catalogue.find("upscale_models", needs.UPSCALER)
+        if path is None and builtin:
+            load = partial(Upscaler.load, BUILTIN_UPSCALER, self.device)
+            return self.residency.get(("upscaler", BUILTIN_UPSCALER), load)
+        return self.kept("upscale_models", needs.UPSCALER, Upscaler.load)
 
     def inpaint_head(self) -> InpaintHead:
         """What tells a patched UNet what is to be repainted."""

@@ -37,6 +37,7 @@ MODEL_FOLDERS: Mapping[str, str] = MappingProxyType(
 )
 """Where each kind lies below a models folder laid out like Fooocus's."""
 BUILTIN = Path(__file__).parents[1] / "builtin" / BUILTIN_CHECKPOINT
+BUILTIN_UPSCALER = BUILTIN.with_name("upscaler_mini.safetensors")
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,13 @@ def test_upscaling_keeps_what_is_in_the_picture(drawn):
     assert psnr(scaled(made), drawn.apple) >= 28
 
 
+def test_enlarging_alone_keeps_the_picture(drawn):
+    made = drawn("fast", uov_input_image="/inputs/apple-0.png", uov_method="Upscale (Fast 2x)")
+    assert made.shape == (1024, 1024, 3)
+    bicubic = Image.fromarray(drawn.apple.astype(np.uint8)).resize((1024, 1024), Image.Resampling.BICUBIC)
+    assert psnr(scaled(made), drawn.apple) >= 36 and not np.array_equal(made, np.asarray(bicubic))
+
+
 def test_a_subtle_variation_is_nearer_than_a_strong_one(drawn):
     given = {"uov_input_image": "/inputs/apple-0.png", "image_seed": 99}
     subtle, strong = (scaled(drawn(kind, **given, uov_method=f"Vary ({kind})")) for kind in ("Subtle", "Strong"))
