@@ -26,7 +26,7 @@ from fooocus_flask.webhook_secret import SecretError
 
 DEFAULT_WEBUI_PORT = "7865"
 BACKLOG = 512
-STOP_SECONDS = 2
+STOP_SECONDS = 5
 
 SWITCHES_WITHOUT_EFFECT = (
     *("--nowebui", "--share", "--in-browser", "--disable-in-browser", "--disable-analytics", "--multi-user"),
