@@ -1,5 +1,6 @@
 """The judge: a classifier of the prompts' objects, taught by composites training never saw, and colour checks."""
 
+import argparse
 import json
 import logging
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from training import plans
 from training.clock import Clock, cosine
 from training.colours import plain_word, rgb
-from training.compose import Sheet, compose, take
+from training.compose import Sheet, compose, read_sprites, take
 
 log = logging.getLogger("training")
 SIDE = 96
@@ -174,9 +175,38 @@ def colour_seen(picture: np.ndarray, word: str, where: str) -> bool:
     return bool(len(body) > 50 and near(body, word).mean() > 0.2)
 
 
+def save_judge(path: Path, judge: nn.Module, names: list[str]) -> None:
+    """Write a judge for `load_judge`."""
+    torch.save({"classes": names, "weights": {k: v.cpu() for k, v in judge.state_dict().items()}}, path)
+
+
 def load_judge(path: Path, device: torch.device) -> tuple[nn.Module, list[str]]:
-    """A judge saved by run_all."""
+    """A judge that `save_judge` wrote."""
     stored = torch.load(path, map_location=device, weights_only=True)
     judge = new_judge(len(stored["classes"])).to(device).eval()
     judge.load_state_dict(stored["weights"])
     return judge, stored["classes"]
+
+
+def main() -> None:
+    """Teach a judge and save it: its classes and weights, as `load_judge` reads them."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the file to write")
+    parser.add_argument("--bundle", type=Path, default=Path("training/work/bundle"))
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--tiny", action="store_true", help="two steps, for a CPU")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    facts, pictures = read_sprites(options.bundle / "sprites.zip")
+    if options.tiny:
+        facts, pictures = facts[::17], pictures[::17]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    sheet = Sheet(facts, pictures, device, largest=256)
+    clock = Clock("judge", options.seconds, 2 if options.tiny else None)
+    judge, names, accuracy = train_judge(sheet, clock, 96 if options.tiny else 40_000, 16 if options.tiny else 512)
+    save_judge(options.out, judge, names)
+    log.info("%d classes, %.1f %% right on unseen composites", len(names), 100 * accuracy)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
-"""The second run: UNet and text encoders trained on from a packed checkpoint, on fewer concepts; the VAE stays.
+"""The second and third run: UNet and text encoders trained on from a packed checkpoint, on fewer concepts.
 
-python -m training.refine --resume engine/builtin/fooocus_mini.safetensors --out DIR --seconds 440
+python -m training.refine --course third --resume engine/builtin/fooocus_mini.safetensors --out DIR --seconds 560
 """
 
 import argparse
@@ -22,6 +22,7 @@ from training.bank import encode_bank
 from training.clock import Clock, cosine, end_on_sigterm
 from training.compose import Sheet, read_sprites
 from training.focus import focused, missing
+from training.ranks import Ranks
 from training.run_all import about_sizes, ask
 from training.showcase import SHOWCASE
 
@@ -41,20 +42,47 @@ class Stage:
     older: float
 
 
-STAGES = (
-    Stage({(32, 32): 40_000}, 0.35, 0.0),
-    Stage({(64, 64): 12_000, (56, 72): 5_000, (72, 56): 2_000}, 0.76, 0.12),
-    Stage({(112, 144): 3_000, (144, 112): 700, (128, 128): 900, (96, 168): 500}, 1.0, 0.35),
+@dataclass(frozen=True)
+class Course:
+    """The stages of a run, its noise levels, and the area above which the engine enlarges what it samples."""
+
+    stages: tuple[Stage, ...]
+    noise: train_unet.NoiseMix
+    most_pixels: int
+
+
+SECOND = Course(
+    (
+        Stage({(32, 32): 40_000}, 0.35, 0.0),
+        Stage({(64, 64): 12_000, (56, 72): 5_000, (72, 56): 2_000}, 0.76, 0.12),
+        Stage({(112, 144): 3_000, (144, 112): 700, (128, 128): 900, (96, 168): 500}, 1.0, 0.35),
+    ),
+    train_unet.NoiseMix(),
+    512 * 512,
 )
+THIRD = Course(
+    (
+        Stage({(64, 64): 22_000, (56, 72): 5_000, (72, 56): 2_500, (32, 32): 12_000}, 0.4, 0.0),
+        Stage({(72, 96): 16_000, (80, 80): 5_000, (96, 72): 4_000, (64, 112): 3_000, (112, 64): 2_000}, 1.0, 0.4),
+    ),
+    train_unet.NoiseMix(0.25, 0.2, 25.0),
+    450_000,
+)
+"""Its larger sizes are those the engine samples Fooocus's own sizes at (`engine.sampling.native`, 450,000 pixels)."""
 TINY = (Stage({(32, 32): 24}, 0.4, 0.0), Stage({(16, 24): 8}, 0.7, 0.2), Stage({(32, 40): 6, (40, 32): 4}, 1.0, 0.4))
+COURSES = {"second": SECOND, "third": THIRD}
 
 
 class Run:
     """The stages between a start and a deadline."""
 
-    def __init__(self, options: argparse.Namespace, sheet: Sheet, table: torch.Tensor, waiting: list[dict]) -> None:
+    def __init__(
+        self, options: argparse.Namespace, sheet: Sheet, table: torch.Tensor, waiting: list[dict], ranks: Ranks
+    ) -> None:
+        self.ranks = ranks
         self.options, self.sheet, self.waiting, self.device = options, sheet, waiting, sheet.device
-        self.stages = TINY if options.tiny else STAGES
+        self.course = COURSES[options.course]
+        self.stages = TINY if options.tiny else self.course.stages
         unet, vae, conditioner = models.resumed(options.resume, table)
         self.vae = vae.to(self.device, memory_format=torch.channels_last).requires_grad_(False).eval()
         kind = torch.bfloat16 if self.device.type == "cuda" else torch.float32
@@ -68,6 +96,8 @@ class Run:
             graphs=options.graphs,
             texts=(0.76, 0.15, 0.09),
             horizon=0.998,
+            noise=self.course.noise,
+            ranks=ranks,
         )
         self.started = time.monotonic()
         self.deadline = options.began + options.seconds - (0 if options.tiny else TAIL_SECONDS)
@@ -109,9 +139,15 @@ class Run:
 
     def hand_out(self) -> None:
         """The averaged weights, packed, in parts of 15 MiB in the folder that leaves the machine."""
+        if not self.ranks.first:
+            return
         began, path = time.monotonic(), self.options.work / "fooocus_mini.safetensors"
         unet, conditioner = self.trainer.average
-        packed.pack(models.single_file(unet, self.vae, conditioner), path, about_sizes(all_sizes(self.stages)))
+        packed.pack(
+            models.single_file(unet, self.vae, conditioner),
+            path,
+            about_sizes(all_sizes(self.stages), self.course.most_pixels),
+        )
         data = path.read_bytes()
         for n, at in enumerate(range(0, len(data), PART)):
             part = self.options.out / f"{path.name}.{n}"
@@ -141,6 +177,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--bundle", type=Path, default=Path("training/work/bundle"))
     parser.add_argument("--work", type=Path, default=Path("/tmp/fooocus_training"))
     parser.add_argument("--seconds", type=float, default=440, help="from the start of the program to its end")
+    parser.add_argument("--course", choices=COURSES, default="second", help="which run this is")
     parser.add_argument("--rate", type=float, default=8e-4, help="highest learning rate")
     parser.add_argument("--batch-pixels", type=int, default=768 * 1024, help="latent pixels of a step")
     parser.add_argument("--graphs", action="store_true", help="CUDA graphs of the steps; eager, loudly, when they fail")
@@ -167,7 +204,7 @@ def main() -> None:
 def refine(options: argparse.Namespace, pool) -> None:
     """The run, from sprites to pictures."""
     end_on_sigterm()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    ranks = Ranks()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     facts, pictures = read_sprites(options.bundle / "sprites.zip")
     numbers, facts = focused(facts)
@@ -175,20 +212,25 @@ def refine(options: argparse.Namespace, pool) -> None:
         raise SystemExit(f"no sprites for {', '.join(lacking)}")
     if options.tiny:
         numbers, facts = numbers[::12], facts[::12]
+    stages, seed = TINY if options.tiny else COURSES[options.course].stages, 7000 + 500_000 * ranks.rank
     waiting = [
-        {hw: ask(pool, facts, count, 7000 + 1000 * n + hw[0] * 7 + hw[1], True, plans.FOCUSED) for hw, count in s.counts.items()}  # noqa: E501
-        for n, s in enumerate(TINY if options.tiny else STAGES)
+        {hw: ask(pool, facts, count, seed + 1000 * n + hw[0] * 7 + hw[1], True, plans.FOCUSED) for hw, count in s.counts.items()}  # noqa: E501
+        for n, s in enumerate(stages)
     ]  # fmt: skip
-    log.info("%d sprites of %d labels", len(facts), len({f["label"] for f in facts}))
-    sheet = Sheet(facts, [pictures[n] for n in numbers], device, largest=128 if options.tiny else 512)
-    run = Run(options, sheet, models.read_table(options.bundle / "token_table.npz", device), waiting)
     log.info(
-        "resumed on %s after %.1f s",
-        torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        time.monotonic() - options.began,
+        "%d sprites of %d labels; process %d of %d",
+        len(facts),
+        len({f["label"] for f in facts}),
+        ranks.rank,
+        ranks.count,
     )
+    sheet = Sheet(facts, [pictures[n] for n in numbers], ranks.device, largest=128 if options.tiny else 512)
+    run = Run(options, sheet, models.read_table(options.bundle / "token_table.npz", ranks.device), waiting, ranks)
+    log.info("resumed on %s after %.1f s", ranks.device, time.monotonic() - options.began)
     run.all()
-    run.show()
+    ranks.close()
+    if ranks.first:
+        run.show()
     log.info("ended after %.1f s", time.monotonic() - options.began)
 
 

@@ -179,18 +179,14 @@ class Run:
 
     def train_judge(self):
         """The classifier, its classes and its accuracy on unseen composites."""
-        import torch
-
         from training.clock import Clock
-        from training.judge import train_judge
+        from training.judge import save_judge, train_judge
 
         clock = Clock("judge", 30, self.size.steps)
         judge, names, accuracy = train_judge(
             self.sheet, clock, self.size.judge_pictures, 512 if self.device.type == "cuda" else 16
         )
-        torch.save(
-            {"classes": names, "weights": {k: v.cpu() for k, v in judge.state_dict().items()}}, self.out / "judge.pt"
-        )
+        save_judge(self.out / "judge.pt", judge, names)
         log.info("judge: %d classes, %.1f %% right on unseen composites", len(names), 100 * accuracy)
         return judge, names, accuracy
 
@@ -243,11 +239,11 @@ MOST_PIXELS = 512 * 512
 """Above this the engine samples at this area and enlarges: pictures of 1 MP had too little training to hold shapes."""
 
 
-def about_sizes(latents: list[tuple[int, int]]) -> dict:
+def about_sizes(latents: list[tuple[int, int]], most_pixels: int = MOST_PIXELS) -> dict:
     """The manifest that travels in the packed file, from latent heights and widths."""
     sizes = sorted({(w * 8, h * 8) for h, w in latents})
     return {
-        "name": "fooocus_mini", "licence": "GPL-3.0-or-later", "native_sizes": sizes, "most_pixels": MOST_PIXELS,
+        "name": "fooocus_mini", "licence": "GPL-3.0-or-later", "native_sizes": sizes, "most_pixels": most_pixels,
         "prediction": "eps", "few_step_hint": "no distillation: keep guidance at 4 and use 8 steps or more", "training": "training/README.md",  # noqa: E501
     }  # fmt: skip
 

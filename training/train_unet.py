@@ -17,6 +17,7 @@ from training.bank import Bank
 from training.captured import Graphs
 from training.clock import Clock
 from training.models import Conditioner
+from training.ranks import Ranks, flat_like
 
 log = logging.getLogger("training")
 
@@ -36,44 +37,30 @@ class Bucket:
     batch: int
 
 
-class Trainer:
-    """UNet and text encoders with their averages; `stage` may be called again with other buckets.
+@dataclass(frozen=True)
+class NoiseMix:
+    """Which noise levels are trained: shares of samples above and below `SHAPES`, and min-SNR's gamma.
 
-    The steps run on a bf16 copy of the fp32 weights (fp32 on a CPU): the same products as under autocast, with half
-    the memory traffic in the norms and no casting of weights.
+    A higher gamma lets low noise count for more: too little of it leaves grain on plain surfaces.
     """
 
-    def __init__(
-        self,
-        unet: UNet2DConditionModel,
-        conditioner: Conditioner,
-        negatives: Tensor,
-        rate: float = 1e-3,
-        graphs: bool = False,
-        texts: tuple[float, float, float] = (0.62, 0.24, 0.14),
-        horizon: float = 0.999,
-    ) -> None:
-        self.negatives, self.rate, self.shares, self.horizon = negatives, rate, texts, horizon
-        self.device = negatives.device
-        master = torch.nn.ModuleList([unet, conditioner])
-        self.average = copy.deepcopy(master).eval().requires_grad_(False)
-        self.weights = [p for p in master.parameters() if p.requires_grad]
-        self.averages = [
-            p for p, q in zip(self.average.parameters(), master.parameters(), strict=True) if q.requires_grad
-        ]
-        kind = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        self.copy = copy.deepcopy(master).to(kind)
-        self.copies = [p for p in self.copy.parameters() if p.requires_grad]
-        self.gradients = [torch.zeros_like(p) for p in self.weights]
-        decayed = [p for p in self.weights if p.ndim > 1]
-        plain = [p for p in self.weights if p.ndim < 2]
-        groups = [{"params": decayed, "weight_decay": 1e-3}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=self.device.type == "cuda")
-        self.abar, self.random = abar(self.device), random.Random(11)
+    shapes: float = 0.5
+    surfaces: float = 0.0
+    gamma: float = 5.0
+
+
+SHAPES = 350
+"""The timestep from which on shapes are decided; below it, surfaces."""
+
+
+class Asking:
+    """Random numbers, and what a network is asked with: texts, sizes and noise as the engine's requests have them."""
+
+    def __init__(self, negatives: Tensor, seed: int = 12) -> None:
+        self.negatives, self.device = negatives, negatives.device
         # a generator of its own: a failed capture can leave the default one unusable
-        self.generator = torch.Generator(self.device).manual_seed(12)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
         self.empty = torch.from_numpy(tokens.row("").astype("int32")).to(self.device)
-        self.graphs, self.steps = Graphs(self.gradients, graphs and self.device.type == "cuda"), 0
 
     def rand(self, *size: int) -> Tensor:
         """Uniform numbers 0..1 on the device."""
@@ -110,10 +97,53 @@ class Trainer:
         coarse = self.randn(n, c, max(2, h // 14), max(2, w // 14))
         return white + 0.03 * (zoom - 0.6) * F.interpolate(coarse, size=(h, w), mode="bilinear", align_corners=False)
 
+
+class Trainer(Asking):
+    """UNet and text encoders with their averages; `stage` may be called again with other buckets.
+
+    The steps run on a bf16 copy of the fp32 weights (fp32 on a CPU): the same products as under autocast, with half
+    the memory traffic in the norms and no casting of weights.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        conditioner: Conditioner,
+        negatives: Tensor,
+        rate: float = 1e-3,
+        graphs: bool = False,
+        texts: tuple[float, float, float] = (0.62, 0.24, 0.14),
+        horizon: float = 0.999,
+        noise: NoiseMix = NoiseMix(),
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.ranks = ranks or Ranks()
+        super().__init__(negatives, 12 + 1000 * self.ranks.rank)
+        self.rate, self.shares, self.horizon, self.mix = rate, texts, horizon, noise
+        master = torch.nn.ModuleList([unet, conditioner])
+        self.average = copy.deepcopy(master).eval().requires_grad_(False)
+        self.weights = [p for p in master.parameters() if p.requires_grad]
+        self.averages = [
+            p for p, q in zip(self.average.parameters(), master.parameters(), strict=True) if q.requires_grad
+        ]
+        kind = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        self.copy = copy.deepcopy(master).to(kind)
+        self.copies = [p for p in self.copy.parameters() if p.requires_grad]
+        self.flat, self.gradients = flat_like(self.weights)
+        decayed = [p for p in self.weights if p.ndim > 1]
+        plain = [p for p in self.weights if p.ndim < 2]
+        groups = [{"params": decayed, "weight_decay": 1e-3}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=self.device.type == "cuda")
+        self.abar, self.random = abar(self.device), random.Random(11)
+        self.graphs, self.steps = Graphs(self.gradients, graphs and self.device.type == "cuda"), 0
+
     def times(self, n: int) -> Tensor:
-        """Timesteps [n]: half of them where shapes are decided (350 and later), half anywhere."""
-        early = (self.rand(n) < 0.5).float() * 350
-        return (early + self.rand(n) * (1000 - early)).long().clamp(max=999)
+        """Timesteps [n]: shares of them where shapes are decided and where surfaces are, the rest anywhere."""
+        kind, place = self.rand(n), self.rand(n)
+        shapes, surfaces = kind < self.mix.shapes, kind > 1 - self.mix.surfaces
+        start = torch.where(shapes, float(SHAPES), 0.0)
+        end = torch.where(surfaces, float(SHAPES), 1000.0)
+        return (start + place * (end - start)).long().clamp(max=999)
 
     @torch.no_grad()
     def drawn(self, bank: Bank, batch: int, k: int) -> dict[str, Tensor]:
@@ -127,13 +157,13 @@ class Trainer:
             "noisy": noisy.to(self.copies[0].dtype, memory_format=torch.channels_last),
             "noise": noise,
             "time": when,
-            "weight": snr.clamp(max=5) / snr,
+            "weight": snr.clamp(max=self.mix.gamma) / snr,
             "rows": self.texts(bank.rows[rows], k),
             "sizes": self.sizes(batch, latents.shape[-2] * 8, latents.shape[-1] * 8),
         }
 
     def loss(self, batch: dict[str, Tensor], skip: int) -> Tensor:
-        """min-SNR-5 weighted eps error, plus the same error averaged over blocks, where plain colours live."""
+        """min-SNR weighted eps error, plus the same error averaged over blocks, where plain colours live."""
         unet, conditioner = self.copy
         context, pooled = conditioner(batch["rows"], skip)
         added = {"text_embeds": pooled, "time_ids": batch["sizes"]}
@@ -167,6 +197,7 @@ class Trainer:
         skip = self.random.choices((2, 1, 3), (0.9, 0.07, 0.03))[0] if k == 1 else 2
         batch = self.drawn(bucket.bank, bucket.batch, k)
         loss = self.graphs.run((*bucket.bank.size, bucket.batch, k, skip), batch, lambda b: self.work(b, skip))
+        self.ranks.average(self.flat)
         for weight, gradient in zip(self.weights, self.gradients, strict=True):
             weight.grad = gradient
         norm = torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
@@ -188,12 +219,17 @@ class Trainer:
     ) -> None:
         """Train until the clock stops, the rate times `factor(share of the stage)`; `save` runs each minute."""
         buckets, smooth, saved = list(buckets), torch.zeros((), device=self.device), time.monotonic()
-        while clock.running() and buckets:
-            bucket = self.random.choices(buckets, [b.weight for b in buckets])[0]
+        while buckets:
             warm = min(1.0, self.steps / 200 + 0.01) if self.steps < 200 else min(1.0, 0.3 + clock.done / 100)
+            goes_on, rate = self.ranks.agreed(clock.running(), self.rate * factor(clock.share) * warm)
+            if not goes_on:
+                break
+            bucket = self.random.choices(buckets, [b.weight for b in buckets])[0]
             try:
-                loss = self.step(bucket, self.rate * factor(clock.share) * warm)
+                loss = self.step(bucket, rate)
             except RuntimeError:
+                if self.ranks.count > 1:
+                    raise
                 log.exception("BUCKET %s OF %d FAILED; going on without it", bucket.bank.size, bucket.batch)
                 buckets.remove(bucket)
                 continue
