@@ -74,6 +74,7 @@ def drawn(checkpoint: Path, prompts: list[str], size: tuple[int, int], folder: P
             "prompt": prompt,
             "image_seed": n,
             "image_number": 1,
+            "loras": [],
             "aspect_ratios_selection": f"{size[0]}×{size[1]}",
         }
         params = GenerateParams.from_dict({**DEFAULTS, **GenerateSchema().load(request)})
