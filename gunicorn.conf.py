@@ -11,8 +11,16 @@ LOOK_EVERY = 0.5
 
 
 def post_worker_init(worker):
-    """Send clients away when the worker is told to stop; an open stream would hold it for 30 seconds."""
+    """Warn of an open server, and send clients away when the worker is told to stop.
+
+    An open stream would hold it for 30 seconds.
+    """
     import fooocus_flask  # not before gevent has patched the worker
+    from fooocus_flask import launcher
+
+    hosts = [address[0] for address in worker.cfg.address if isinstance(address, tuple)]
+    for host in launcher.open_hosts(worker.wsgi, hosts):
+        worker.log.warning("\n%s", launcher.warning(host))
 
     def close_at_stop():
         while worker.alive:

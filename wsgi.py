@@ -1,11 +1,16 @@
 """Serves the application: `wsgi:app` under gunicorn or uWSGI, `python wsgi.py …` by itself.
 
-Importing this module starts the engine process; commands (`flask --app fooocus_flask …`) import the package instead.
+Importing this module starts the engine process, but for commands: `flask --app wsgi …`.
 """
 
-from gevent import monkey
+import os
 
-monkey.patch_all()
+COMMAND = os.environ.get("FLASK_RUN_FROM_CLI") == "true"
+
+if not COMMAND:
+    from gevent import monkey
+
+    monkey.patch_all()
 
 import fooocus_flask
 from fooocus_flask import launcher
@@ -14,4 +19,5 @@ if __name__ == "__main__":
     launcher.main()
 else:
     app = launcher.checked(fooocus_flask.create_app())
-    fooocus_flask.start(app)
+    if not COMMAND:
+        fooocus_flask.start(app)

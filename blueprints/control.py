@@ -7,9 +7,10 @@ from typing import Any
 from flask import request
 from marshmallow import ValidationError
 
-from fooocus_flask import history, runner, tasks
+from fooocus_flask import auth, history, runner, tasks
 from fooocus_flask.arguments import FORM, Blueprint, json_body
 from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.keys import DRAW
 from fooocus_flask.tables import Task
 from schemas.control import ControlSchema, MessageSchema, QueueSchema
 
@@ -31,12 +32,15 @@ BODY = {"content": {kind: {"schema": ControlSchema} for kind in ("application/js
     ],
 )
 @blueprint.response(200, MessageSchema)
+@auth.needs(DRAW)
 def control() -> dict[str, str]:
     """Stop the running task, or skip the picture being drawn; with a task_id, that task, which may still wait."""
     sent = arguments()
     if sent["action"] not in DONE:
         return {"message": INVALID}
     task = tasks.find(sent["task_id"]) if sent["task_id"] else history.running()
+    if task is not None:
+        auth.require_own(task)
     if task is None or not act(sent["action"], task):
         return {"message": NONE}
     return {"message": DONE[sent["action"]]}

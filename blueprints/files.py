@@ -9,9 +9,9 @@ from urllib.parse import quote
 from flask import Response, current_app, request, send_file
 
 from engine.images import codecs, reading
-from fooocus_flask import accept, auth, inputs
+from fooocus_flask import accept, file_tokens, inputs
 from fooocus_flask.arguments import Blueprint
-from fooocus_flask.errors import Forbidden, NotFound
+from fooocus_flask.errors import NotFound
 
 blueprint = Blueprint("files", __name__, description="Picture files.")
 
@@ -19,7 +19,7 @@ TOKEN = {
     "in": "query",
     "name": "token",
     "schema": {"type": "string"},
-    "description": "Opens the file where a key is configured; the URLs in answers carry it.",
+    "description": "Opens the file where keys are needed; the URLs in answers carry it.",
 }
 PICTURES = {
     "200": {
@@ -49,11 +49,10 @@ def picture(convert: Callable[[Path, str], bytes], folder: str, *parts: str) -> 
     """The file's answer; `convert` makes another format of it.
 
     Raises:
-        Forbidden: the token is missing or wrong.
+        Forbidden: the token is missing, wrong or expired.
         NotFound: there is no such picture inside the folder.
     """
-    if not auth.check(request.path.rstrip("/"), request.args.get("token")):
-        raise Forbidden
+    file_tokens.check(request.path.rstrip("/"), request.args.get("token"))
     path = inputs.found(folder, *parts)
     if path is None:
         raise NotFound("There is no such picture")

@@ -9,9 +9,24 @@ from flask import Response, current_app, jsonify
 from sqlalchemy.exc import IntegrityError
 
 from engine.images import codecs
-from fooocus_flask import accept, forms, inputs, outputs, records, replays, runner, streams, tasks, urls, waiters
+from fooocus_flask import (
+    accept,
+    auth,
+    callers,
+    forms,
+    inputs,
+    outputs,
+    records,
+    replays,
+    runner,
+    streams,
+    tasks,
+    urls,
+    waiters,
+)
 from fooocus_flask.arguments import Blueprint
 from fooocus_flask.errors import FooocusError
+from fooocus_flask.keys import DRAW
 from fooocus_flask.prepare import prepare
 from fooocus_flask.tables import FAILED, Task
 from schemas.submission import SubmissionSchema
@@ -44,7 +59,9 @@ ANSWERS = {
     "204": {"description": "A picture was asked for, and the task was stopped before it was drawn."},
     "500": {"description": "The task failed: the record with a member detail, or only that member."},
     "507": {"description": "The same, because there was too little memory; a smaller picture may do."},
-    "429": {"description": "The queue is full; `Retry-After` says when to come back."},
+    "429": {
+        "description": "The queue is full, or a limit of the key is reached; `Retry-After` says when to come back."
+    },
     "503": {"description": "The server is stopping."},
 }
 
@@ -79,6 +96,7 @@ FAILURES = {"memory": 507, "missing": 422}
 @blueprint.post("/generate/")
 @blueprint.arguments(SubmissionSchema)
 @blueprint.doc(requestBody={"content": FORM}, responses=ANSWERS, parameters=[replays.PARAMETER])
+@auth.needs(DRAW)
 def generate(sent: dict[str, Any]) -> Response:
     """Draw pictures."""
     kind = accept.picture()
@@ -109,9 +127,10 @@ def submitted(sent: dict[str, Any], kind: str | None) -> tuple[Task, bool]:
     members = {name: value for name, value in sent.items() if name not in QUEUE_MEMBERS}
     members = inputs.resolve(members | {"image_number": 1} if kind else members)
     prepared = prepare(members)
-    events = tuple(sent.get("webhook_events", tasks.ENDED_ONLY))
+    events, caller = tuple(sent.get("webhook_events", tasks.ENDED_ONLY)), callers.current() or callers.ANYONE
+    wishes = tasks.Wishes(sent.get("priority", 0), events, key, asked, caller.name, caller.queued)
     try:
-        return tasks.submit(prepared, urls.base(), tasks.Wishes(sent.get("priority", 0), events, key, asked)), False
+        return tasks.submit(prepared, urls.base(), wishes), False
     except IntegrityError:  # the same request came twice at once
         task = replays.earlier(key, asked) if key else None
         if task is None:

@@ -10,9 +10,10 @@ from typing import Any
 import gevent
 from flask import Response, jsonify
 
-from fooocus_flask import estimates, history, records, runner, tasks, urls, webhooks
+from fooocus_flask import auth, estimates, history, records, runner, tasks, urls, webhooks
 from fooocus_flask.arguments import Blueprint
 from fooocus_flask.errors import FooocusError
+from fooocus_flask.keys import ADMIN, DRAW, READ
 from fooocus_flask.tables import Delivery, Task
 from schemas.tasks import DeletedSchema, DeliverySchema, TaskRecordSchema, TasksQuerySchema, TasksSchema
 
@@ -38,6 +39,7 @@ TOTAL = {"X-Total-Count": {"description": "Tasks in the list paged through.", "s
 def tasks_list(query: dict[str, Any]) -> Response:
     """List tasks; with action=delete, delete the ended ones of a range."""
     if query["action"]:
+        auth.require(ADMIN)
         return deleted(history.clear(query["start_at"], query["end_at"]))
     told, total = lists(query)
     response = jsonify(told)
@@ -57,31 +59,35 @@ def delete_tasks(query: dict[str, Any]) -> Response:
 
 @blueprint.get("/<task_id>")
 @blueprint.response(200, TaskRecordSchema)
+@auth.needs(READ, DRAW)
 def one_task(task_id: str) -> dict[str, Any]:
     """Look at one task."""
-    return records.record(tasks.find(task_id), urls.base())
+    return records.record(found(task_id, READ), urls.base())
 
 
 @blueprint.post("/<task_id>/cancel")
 @blueprint.response(200, TaskRecordSchema)
+@auth.needs(DRAW)
 def cancel_task(task_id: str) -> dict[str, Any]:
     """Stop this task, whether it waits or runs; one that has ended stays as it is."""
-    runner.current().stop(tasks.find(task_id))
+    runner.current().stop(found(task_id, ADMIN))
     return records.record(tasks.find(task_id), urls.base())
 
 
 @blueprint.get("/<task_id>/deliveries")
 @blueprint.response(200, DeliverySchema(many=True))
+@auth.needs(READ, DRAW)
 def task_deliveries(task_id: str) -> Sequence[Delivery]:
     """List the webhooks of a task: what was sent, what came of it, what is still owed."""
-    return webhooks.deliveries(tasks.find(task_id))
+    return webhooks.deliveries(found(task_id, READ))
 
 
 @blueprint.post("/<task_id>/deliveries/<int:delivery>/replay")
 @blueprint.response(200, DeliverySchema)
+@auth.needs(DRAW)
 def replay_delivery(task_id: str, delivery: int) -> Delivery:
     """Send a webhook once more, under the same id; should it fail, it is tried again as a new one is."""
-    return webhooks.replay(tasks.find(task_id), delivery)
+    return webhooks.replay(found(task_id, ADMIN), delivery)
 
 
 @blueprint.delete("/<task_id>")
@@ -93,6 +99,18 @@ def delete_task(task_id: str) -> Response:
     if not task.ended:
         raise FooocusError(f"The task is {task.task_status}; stop it first", status=409)
     return deleted(history.clear_one(task))
+
+
+def found(task_id: str, scope: str) -> Task:
+    """The task, for whoever submitted it or has this scope.
+
+    Raises:
+        TaskNotFound: there is none.
+        Forbidden: the caller is neither.
+    """
+    task = tasks.find(task_id)
+    auth.require_own(task, scope)
+    return task
 
 
 def lists(query: dict[str, Any]) -> tuple[dict[str, Any], int]:

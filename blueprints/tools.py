@@ -11,8 +11,9 @@ from flask import Response, jsonify, request
 from engine import names
 from engine.events import Seen
 from engine.needs import Need, description_needs, mask_needs
-from fooocus_flask import inputs, recollection, runner
+from fooocus_flask import auth, inputs, recollection, runner
 from fooocus_flask.arguments import Blueprint, json_body
+from fooocus_flask.keys import DRAW
 from fooocus_flask.model_files import require_files
 from fooocus_flask.prepare import catalogue
 from schemas.tools import (
@@ -70,6 +71,7 @@ METADATA_FORM = {
 @blueprint.post("/generate_mask")
 @blueprint.arguments(MaskSchema)
 @blueprint.response(200, {"type": "string"}, description="A PNG of the picture's size in base64.")
+@auth.needs(DRAW)
 def generate_mask(arguments: dict[str, Any]) -> Response:
     """Find something in a picture: a mask, white where it is."""
     needs = mask_needs(arguments["mask_model"], arguments["sam_model"])
@@ -82,6 +84,7 @@ def generate_mask(arguments: dict[str, Any]) -> Response:
 @blueprint.arguments(DescribeQuerySchema, location="query")
 @blueprint.doc(requestBody={"required": True, "content": DESCRIBE_BODIES})
 @blueprint.response(200, DescriptionSchema)
+@auth.needs(DRAW)
 def describe_image(query: dict[str, Any]) -> dict[str, str]:
     """Describe a picture: JSON with the picture as a text, or a form with a file part named image."""
     arguments = DescribeSchema().load(query | picture())
@@ -93,6 +96,7 @@ def describe_image(query: dict[str, Any]) -> dict[str, str]:
 @blueprint.arguments(ReadMetadataSchema)
 @blueprint.doc(requestBody={"content": METADATA_FORM})
 @blueprint.response(200, MetadataSchema)
+@auth.needs(DRAW)
 def read_metadata(arguments: dict[str, Any]) -> dict[str, Any]:
     """Read the parameters out of a picture: a PNG, JPEG or WebP that Fooocus or a web UI wrote."""
     data = inputs.given(arguments["image"], "image")

@@ -17,6 +17,7 @@ from fooocus_flask import (
     errors,
     folders,
     history,
+    key_commands,
     logs,
     metrics,
     openapi,
@@ -33,7 +34,7 @@ from fooocus_flask import (
 __all__ = ["close", "create_app", "start"]
 
 PARTS = (
-    *(request_ids, metrics, logs, errors, folders, cors, auth, database),
+    *(request_ids, metrics, logs, errors, folders, cors, auth, database, key_commands),
     *(previews, streams, waiters, webhooks, retention, runner),
 )
 RECEIVERS = (history,)

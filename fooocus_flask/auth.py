@@ -1,58 +1,76 @@
-"""Who may ask: X-API-KEY or a bearer token, and signed tokens that let a receiver load a picture without it."""
+"""What a caller may do: endpoints need a scope, and tasks of others are left to those who may do everything.
+
+Looking needs `read`; drawing, tools and control of one's own tasks need `draw`; all else needs `admin`.
+"""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from flask import Flask, current_app, request
 
-from fooocus_flask.cors import is_preflight
+from fooocus_flask import callers, limits
 from fooocus_flask.errors import Forbidden
+from fooocus_flask.keys import ADMIN, DRAW, READ
+from fooocus_flask.tables import Task
 
-HEADER = "X-API-KEY"
-OPEN_BLUEPRINTS = frozenset({"docs", "swagger_ui", "files", "health"})
-"""Endpoint groups that never need the key; `files` checks tokens instead."""
+View = TypeVar("View", bound=Callable[..., Any])
+MARK = "needed_scopes"
+LOOKING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def init_app(app: Flask) -> None:
-    """Refuse requests without the key, before anything of their body is read."""
-    app.before_request(require_key)
+    """Refuse those who may not, before anything of a request's body is read; those refused are counted as well."""
+    app.before_request(callers.identify)
+    limits.init_app(app)
+    app.before_request(refuse)
 
 
-def require_key() -> None:
-    """Raise `Forbidden` unless this request may go on."""
-    known = request.endpoint is not None
-    if known and request.blueprint not in OPEN_BLUEPRINTS and not is_preflight() and not has_key():
-        raise Forbidden
+def needs(*scopes: str) -> Callable[[View], View]:
+    """Mark a view as one that needs one of these scopes; without, looking needs `read` and the rest `admin`."""
+
+    def mark(view: View) -> View:
+        setattr(view, MARK, scopes)
+        return view
+
+    return mark
 
 
-def has_key() -> bool:
-    """Whether the request carries the key, or none is configured."""
-    key = configured_key()
-    kind, _, bearer = request.headers.get("Authorization", "").partition(" ")
-    sent = request.headers.get(HEADER) or (bearer if kind.lower() == "bearer" else "")
-    return not key or hmac.compare_digest(sent.encode("latin-1", "replace"), key)  # WSGI gives the bytes as latin-1
+def scopes_of(view: Callable[..., Any], method: str) -> tuple[str, ...]:
+    """The scopes of which a caller of this view needs one."""
+    return getattr(view, MARK, (READ,) if method in LOOKING else (ADMIN,))
 
 
-def sign(path: str) -> str:
-    """The token that opens this URL path (`/outputs/2024-07-04/cat.png`); empty when no key is configured.
+def refuse() -> None:
+    """Raise `Forbidden` unless the request at hand may go on."""
+    if callers.needs_key():
+        view = current_app.view_functions[request.endpoint or ""]
+        require(*scopes_of(view, request.method))
 
-    The same path has the same token until the key changes, so that stored and cached URLs stay good.
+
+def require(*scopes: str) -> None:
+    """Go on only for a caller with one of these scopes.
+
+    Raises:
+        Forbidden: the caller has no key, or one without any of them.
     """
-    key = configured_key()
-    if not key:
-        return ""
-    digest = hmac.digest(hashlib.sha256(b"file token:" + key).digest(), path.encode(), "sha256")
-    return base64.urlsafe_b64encode(digest[:18]).decode()
+    caller = callers.current()
+    if caller is None:
+        raise Forbidden
+    if not any(caller.may(scope) for scope in scopes):
+        raise Forbidden(f"The key {caller.name} lacks the scope {' or '.join(scopes)}")
 
 
-def check(path: str, token: str | None) -> bool:
-    """Whether this request may load the file: no key configured, a right token, or the key itself."""
-    return hmac.compare_digest((token or "").encode(), sign(path).encode()) or has_key()
+def require_own(task: Task, scope: str = ADMIN) -> None:
+    """Go on only for whoever submitted the task, or has this scope.
 
-
-def configured_key() -> bytes:
-    """The configured key; empty means that everything is open."""
-    return str(current_app.config.get("API_KEY") or "").encode()
+    Raises:
+        Forbidden: it was submitted under another key.
+    """
+    caller = callers.current()
+    if caller is None:
+        raise Forbidden
+    own = task.key_name == caller.name and caller.may(DRAW)
+    if not own and not caller.may(scope):
+        raise Forbidden(f"The task was not submitted with the key {caller.name}, which lacks the scope {scope}")

@@ -35,7 +35,7 @@ class FooocusError(Exception):
 
 
 class Forbidden(FooocusError):
-    """The key is missing or wrong."""
+    """The key or token is missing or wrong, or may not do this."""
 
     status = 403
 
@@ -60,6 +60,16 @@ class QueueFull(FooocusError):
 
     def __init__(self, waiting: int, retry_after: int):
         text = f"{waiting} tasks are waiting, which is the limit; try again later"
+        super().__init__(text, headers={"Retry-After": str(retry_after)})
+
+
+class KeyQueueFull(FooocusError):
+    """More of a key's tasks wait than it may have; `retry_after` is a guess in seconds."""
+
+    status = 429
+
+    def __init__(self, name: str, most: int, retry_after: int):
+        text = f"The key {name} may have {most} tasks waiting, and has them; try again later"
         super().__init__(text, headers={"Retry-After": str(retry_after)})
 
 

@@ -10,7 +10,7 @@ import shlex
 import signal
 import socket as plain_socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from gevent import socket
 from gevent.pywsgi import WSGIServer
 
 import fooocus_flask
-from fooocus_flask import presets
+from fooocus_flask import callers, presets
 from fooocus_flask.config_txt import ConfigError
 from fooocus_flask.webhook_secret import SecretError
 
@@ -212,9 +212,28 @@ def greeting(host: str, port: int, *, key: bool) -> str:
         "",
         f"Draw a cat:    {shlex.join([*command, f'{url}/v1/engine/generate/'])}",
     ]
-    if is_public(host) and not key:
-        lines += ["", f"Warning: {host} can be reached by other machines, and no --apikey is set: anyone may draw."]
     return "\n".join(lines)
+
+
+def warning(host: str) -> str:
+    """What a server is told that other machines can reach and that asks for no key."""
+    lines = [
+        f"WARNING: {host} can be reached by other machines, and no key is set.",
+        "",
+        "Anyone who reaches this server may draw, see what others drew, and delete it.",
+        "Set a key:    python wsgi.py --apikey KEY, or FOOOCUS_API_KEY in the environment",
+        "or make some: flask --app wsgi keys add NAME",
+        "or listen on 127.0.0.1 only, behind a proxy that asks who is there.",
+    ]
+    width = max(map(len, lines))
+    frame = "*" * (width + 6)
+    return "\n".join([frame, *(f"*  {line.ljust(width)}  *" for line in lines), frame])
+
+
+def open_hosts(app: Flask, hosts: Iterable[str]) -> list[str]:
+    """Those of the addresses that other machines can reach, if the application asks for no key."""
+    with app.app_context():
+        return [] if callers.keys_on() else [host for host in hosts if is_public(host)]
 
 
 def serve(app: Flask, sock: socket.socket) -> None:
@@ -245,7 +264,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (StartError, SecretError, ConfigError, presets.PresetError) as error:
         print(f"wsgi.py: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    print(greeting(args.listen, sock.getsockname()[1], key=bool(app.config["API_KEY"])), flush=True)
+    with app.app_context():
+        key = callers.keys_on()
+    print(greeting(args.listen, sock.getsockname()[1], key=key), flush=True)
+    for host in open_hosts(app, [args.listen]):
+        print(warning(host), file=sys.stderr, flush=True)
     serve(app, sock)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 from typing import Any
 
@@ -11,10 +12,13 @@ from flask.json.provider import DefaultJSONProvider
 from flask_swagger_ui import get_swaggerui_blueprint
 from marshmallow import Schema, fields
 
-from fooocus_flask.auth import HEADER, OPEN_BLUEPRINTS
+from fooocus_flask.auth import scopes_of
+from fooocus_flask.callers import HEADER, OPEN_BLUEPRINTS
 
 DOCS = "/docs"
 DOCUMENT = "/openapi.json"
+PARAMETER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
+"""A part of a rule that is a parameter, and its name."""
 
 
 class ErrorSchema(Schema):
@@ -58,6 +62,7 @@ def init_app(app: Flask) -> Api:
     )
     api = Api(app)
     api.spec.components.security_scheme("apiKey", {"type": "apiKey", "in": "header", "name": HEADER})
+    api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
     # No validatorUrl: the page would ask a host outside.
     page = {"app_name": "fooocus-flask", "validatorUrl": None, "tryItOutEnabled": True}
     app.register_blueprint(get_swaggerui_blueprint(DOCS, DOCUMENT, config=page))
@@ -65,11 +70,14 @@ def init_app(app: Flask) -> Api:
 
 
 def document(app: Flask) -> dict[str, Any]:
-    """The OpenAPI 3.1 document; every operation that needs the key says so."""
+    """The OpenAPI 3.1 document; every operation that needs a key says with which scopes."""
     api: Api = app.extensions["flask-smorest"]["apis"][""]["ext_obj"]
     spec = api.spec.to_dict()
-    for operations in spec["paths"].values():
-        for operation in operations.values():
-            if isinstance(operation, dict) and OPEN_BLUEPRINTS.isdisjoint(operation.get("tags", ())):
-                operation["security"] = [{"apiKey": []}]
+    for rule in app.url_map.iter_rules():
+        operations = spec["paths"].get(PARAMETER.sub(r"{\1}", rule.rule), {})
+        for method in (rule.methods or set()) if rule.endpoint.partition(".")[0] not in OPEN_BLUEPRINTS else ():
+            if method.lower() in operations:
+                scopes = scopes_of(app.view_functions[rule.endpoint], method)
+                ways = [{scheme: [scope]} for scope in scopes for scheme in ("apiKey", "bearer")]
+                operations[method.lower()]["security"] = ways
     return spec

@@ -9,7 +9,7 @@ from fooocus_flask.tables import RUNNING, Task
 
 COLUMNS = (
     *("id", "task_id", "req_params", "in_queue_mills", "start_mills", "finish_mills", "task_status", "progress"),
-    *("webhook_url", "pictures_done", "seed", "error", "notes", "drawn_with", "priority"),
+    *("webhook_url", "pictures_done", "seed", "error", "notes", "drawn_with", "priority", "key_name"),
 )
 NOT_YET = -1
 """What stands for a moment or a percentage to come where clients expect a number."""

@@ -10,7 +10,7 @@ from typing import Any
 from flask import request
 from sqlalchemy import delete, select
 
-from fooocus_flask import tasks
+from fooocus_flask import callers, tasks
 from fooocus_flask.clock import mills
 from fooocus_flask.database import db
 from fooocus_flask.errors import FooocusError, InvalidRequest
@@ -32,7 +32,7 @@ KEPT = 24 * 3600 * 1000
 
 
 def key() -> str | None:
-    """The key of the request at hand, if it has one.
+    """The key of the request at hand, if it has one, as it is kept: clients with keys do not meet in their words.
 
     Raises:
         InvalidRequest: it is empty, too long or not printable.
@@ -43,7 +43,10 @@ def key() -> str | None:
     if not 1 <= len(sent) <= LONGEST_KEY or not sent.isprintable():
         text = f"Input should be 1 to {LONGEST_KEY} printable characters"
         raise InvalidRequest([Fault("string_pattern_mismatch", text, sent, loc=("header", HEADER))])
-    return sent
+    caller = callers.current()
+    if caller is None or caller.name is None:
+        return sent
+    return hashlib.sha256(f"{caller.name} {sent}".encode()).hexdigest()
 
 
 def fingerprint(sent: Mapping[str, Any], kind: str | None) -> str:
@@ -64,5 +67,7 @@ def earlier(key: str, asked: str) -> Task | None:
     if found is None:
         return None
     if found.fingerprint != asked:
-        raise FooocusError(f"The {HEADER} {key!r} was used for another request; take a new one", status=422)
+        raise FooocusError(
+            f"The {HEADER} {request.headers[HEADER]!r} was used for another request; take a new one", status=422
+        )
     return db.session.scalar(select(Task).where(Task.id == found.record_id))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 # --- who may ask, and how much
 
-API_KEY = ""  # key that requests carry in X-API-KEY; empty: everyone may
+API_KEY = ""  # key that may do everything, in X-API-KEY or as a bearer token; see also `flask --app wsgi keys --help`
+REQUESTS_PER_MINUTE = 0  # requests of one address that come without a key of the server's; 0: no limit
 CORS_ORIGINS = "*"  # web pages that may call: *, or origins with commas between them
 MAX_CONTENT_LENGTH = 256 * 1024 * 1024  # bytes of a request's body; more is 413
 MAX_FORM_MEMORY_SIZE = 64 * 1024 * 1024  # bytes of a form's text members
@@ -19,6 +20,7 @@ PRIORITY_SECONDS = 60.0  # seconds of waiting that one point of a task's priorit
 # --- what is handed out
 
 BASE_URL = ""  # start of the URLs handed out: a URL, host:port or a host; empty: as the client spoke to us
+FILE_URL_TTL = 0  # seconds for which the URLs of pictures work, where there are keys; 0: for ever
 X_ACCEL_PREFIX = ""  # internal location of a proxy (nginx) that serves pictures from the disk; empty: none does
 TRUSTED_PROXIES = 0  # how many proxies before this server set X-Forwarded-For, -Proto, -Host and -Prefix
 WEBHOOK_URL = ""  # where ended tasks are sent whose request names no webhook

@@ -1,4 +1,4 @@
-"""The tables: tasks, which are the queue and the history at once, webhooks still to be delivered, keys of requests."""
+"""The tables: tasks, which are the queue and the history at once, webhooks still to be delivered, keys."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class Task(db.Model):  # type: ignore[name-defined]
     work: Mapped[float] = mapped_column(Float, default=0.0, server_default="0")
     stop_asked: Mapped[bool] = mapped_column(default=False, server_default=false())
     webhook_events: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    key_name: Mapped[str | None] = mapped_column(String(64))
 
     @property
     def seed(self) -> str:
@@ -84,6 +85,22 @@ class RequestKey(db.Model):  # type: ignore[name-defined]
     fingerprint: Mapped[str] = mapped_column(String(64))
     record_id: Mapped[int] = mapped_column(ForeignKey("generate_record.id", ondelete="CASCADE"), index=True)
     made_mills: Mapped[int] = mapped_column(BigInteger, index=True)
+
+
+class Key(db.Model):  # type: ignore[name-defined]
+    """A key that a client may carry: its hash, what it may do, and its limits, where 0 is none."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+    scopes: Mapped[list[str]] = mapped_column(JSON)
+    per_minute: Mapped[int]
+    queued: Mapped[int]
+    made_mills: Mapped[int] = mapped_column(BigInteger)
+    used_mills: Mapped[int | None] = mapped_column(BigInteger)
+    revoked_mills: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Switch(db.Model):  # type: ignore[name-defined]

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from fooocus_flask import estimates, outputs, signals
 from fooocus_flask.clock import mills
 from fooocus_flask.database import db
-from fooocus_flask.errors import QueueFull, TaskNotFound
+from fooocus_flask.errors import KeyQueueFull, QueueFull, TaskNotFound
 from fooocus_flask.prepare import Prepared
 from fooocus_flask.tables import (
     FAILED,
@@ -27,6 +27,7 @@ from fooocus_flask.tables import (
     RUNNING,
     STOPPED,
     Delivery,
+    Key,
     Prompt,
     RequestKey,
     Switch,
@@ -52,13 +53,16 @@ ENDED_ONLY = ("ended",)
 class Wishes:
     """What a client wants of the queue and of its webhook, besides pictures.
 
-    `key` is the request's Idempotency-Key, `fingerprint` what that request asked for.
+    `key` is the request's Idempotency-Key, `fingerprint` what that request asked for; `key_name` is what the client's
+    own key is called, and `most_waiting` how many tasks may wait that it submitted, 0: any number.
     """
 
     priority: int = 0
     webhook_events: tuple[str, ...] = ENDED_ONLY
     key: str | None = None
     fingerprint: str = ""
+    key_name: str | None = None
+    most_waiting: int = 0
 
 
 def submit(prepared: Prepared, base_url: str, wishes: Wishes | None = None) -> Task:
@@ -66,10 +70,10 @@ def submit(prepared: Prepared, base_url: str, wishes: Wishes | None = None) -> T
 
     Raises:
         QueueFull: QUEUE_LIMIT tasks wait already.
+        KeyQueueFull: as many of the client's wait as may.
         IntegrityError: another request with the same key was quicker.
     """
     params, wishes, now = prepared.params, wishes or Wishes(), mills()
-    _check_room()
     task = Task(
         task_id=uuid4().hex,
         req_params=params.to_dict(),
@@ -83,8 +87,10 @@ def submit(prepared: Prepared, base_url: str, wishes: Wishes | None = None) -> T
         rank=now - int(wishes.priority * current_app.config["PRIORITY_SECONDS"] * 1000),
         work=estimates.work(params),
         webhook_events=list(wishes.webhook_events),
+        key_name=wishes.key_name,
     )
     try:
+        _check_room(wishes)
         db.session.add(task)
         db.session.flush()
         db.session.add(Prompt(record_id=task.id, prompt=params.prompt.lower()))
@@ -221,10 +227,17 @@ def _move(which: ColumnElement[bool], status: str, **values: Any) -> Task | None
     return db.session.scalar(_fresh(change.returning(Task)))
 
 
-def _check_room() -> None:
-    limit = current_app.config["QUEUE_LIMIT"]
+def _check_room(wishes: Wishes) -> None:
+    limit, most = current_app.config["QUEUE_LIMIT"], wishes.most_waiting
     if limit and (count := waiting()) >= limit:
         raise QueueFull(count, SECONDS_A_TASK)
+    if not most:
+        return
+    # Until the commit nobody else counts for this key; SQLite needs no lock, for it gives nobody a turn in between.
+    db.session.execute(select(Key.id).where(Key.name == wishes.key_name).with_for_update())
+    mine = (Task.task_status == PENDING) & (Task.key_name == wishes.key_name)
+    if (db.session.scalar(select(func.count()).select_from(Task).where(mine)) or 0) >= most:
+        raise KeyQueueFull(str(wishes.key_name), most, SECONDS_A_TASK)
 
 
 def _fresh(statement: Any) -> Any:

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from flask import current_app, request
 
-from fooocus_flask import auth
+from fooocus_flask import file_tokens
 
 
 def base() -> str:
@@ -34,6 +34,6 @@ def pictures(paths: Iterable[str] | None, base: str) -> list[str]:
 
 
 def absolute(path: str, base: str) -> str:
-    """The URL of this path, with the token that opens it if a key is configured."""
-    token = auth.sign(path)
+    """The URL of this path, with the token that opens it where there are keys."""
+    token = file_tokens.sign(path)
     return base + quote(path) + (f"?{urlencode({'token': token})}" if token else "")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
-import secrets
 from pathlib import Path
 
 from flask import Flask
 from standardwebhooks import Webhook
 
+from fooocus_flask.kept_secrets import kept
+
 FILE = "webhook_secret"
 PREFIX = "whsec_"
-BYTES = 32
 
 
 class SecretError(ValueError):
@@ -26,7 +25,7 @@ def signer(app: Flask) -> Webhook:
     Raises:
         SecretError: WEBHOOK_SECRET is not whsec_ and base64.
     """
-    secret = app.config["WEBHOOK_SECRET"] or kept(Path(app.instance_path) / FILE)
+    secret = app.config["WEBHOOK_SECRET"] or kept(Path(app.instance_path) / FILE, PREFIX)
     try:
         base64.b64decode(secret.removeprefix(PREFIX), validate=True)
     except binascii.Error:
@@ -34,15 +33,3 @@ def signer(app: Flask) -> Webhook:
             f"WEBHOOK_SECRET must be {PREFIX} and base64, as `openssl rand -base64 32` gives it"
         ) from None
     return Webhook(secret)
-
-
-def kept(path: Path) -> str:
-    """The secret in this file, which is made if it is not there; only its owner may read it."""
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text("ascii").strip()
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        secret = PREFIX + base64.b64encode(secrets.token_bytes(BYTES)).decode()
-        file.write(secret + "\n")
-    return secret

@@ -100,6 +100,9 @@ class TaskRecordSchema(Schema):
         allow_none=True, metadata={"description": "The model files that drew; null until the task ends."}
     )
     priority = fields.Integer(metadata={"description": "From -10 to 10; higher ones are drawn first."})
+    key_name = fields.String(
+        allow_none=True, metadata={"description": "Name of the key it was submitted with; null where none was needed."}
+    )
     queue_position = fields.Integer(
         allow_none=True, metadata={"description": "0 while it is drawn, 1 if it comes next; null once it has ended."}
     )

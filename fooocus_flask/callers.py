@@ -1,0 +1,82 @@
+"""Who asks: the holder of the configured key or of one in the database, or anyone where there are no keys."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+
+from flask import current_app, g, request
+
+from fooocus_flask import keys, tasks
+from fooocus_flask.cors import is_preflight
+
+HEADER = "X-API-KEY"
+OPEN_BLUEPRINTS = frozenset({"docs", "swagger_ui", "files", "health"})
+"""Endpoint groups that never need a key; `files` takes tokens as well."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Somebody who may ask; `name` is the key's, `per_minute` and `queued` are limits, 0: none."""
+
+    name: str | None
+    scopes: frozenset[str]
+    per_minute: int = 0
+    queued: int = 0
+
+    def may(self, scope: str) -> bool:
+        """Whether this scope is among the caller's; admin holds all."""
+        return not self.scopes.isdisjoint((scope, keys.ADMIN))
+
+
+ANYONE = Caller(None, frozenset({keys.ADMIN}))
+OPERATOR = Caller(keys.OPERATOR, frozenset({keys.ADMIN}))
+
+
+def identify() -> None:
+    """Find out who sends the request at hand; nothing of its body is read."""
+    g.caller = None
+    g.pop("keys_on", None)
+    if needs_key() or request.blueprint == "files":
+        g.caller = who(sent())
+        tasks.commit()  # no connection is held while the request takes its time
+
+
+def current() -> Caller | None:
+    """Who sends the request at hand; None: somebody without a key, where one is needed."""
+    return g.get("caller")
+
+
+def needs_key() -> bool:
+    """Whether the request at hand is one that needs a key, where there are keys."""
+    return request.endpoint is not None and request.blueprint not in OPEN_BLUEPRINTS and not is_preflight()
+
+
+def who(sent: bytes) -> Caller | None:
+    """Who holds this key."""
+    if not keys_on():
+        return ANYONE
+    configured = configured_key()
+    if configured and hmac.compare_digest(sent, configured):
+        return OPERATOR
+    key = keys.holder(sent) if sent else None
+    return key and Caller(key.name, frozenset(key.scopes), key.per_minute, key.queued)
+
+
+def sent() -> bytes:
+    """The key that the request at hand carries; empty if none."""
+    kind, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    text = request.headers.get(HEADER) or (bearer if kind.lower() == "bearer" else "")
+    return text.encode("latin-1", "replace")  # WSGI gives the bytes as latin-1
+
+
+def keys_on() -> bool:
+    """Whether a key is needed: one is configured, or there are keys in the database."""
+    if "keys_on" not in g:
+        g.keys_on = bool(configured_key()) or keys.some()
+    return g.keys_on
+
+
+def configured_key() -> bytes:
+    """The configured key; empty: none is."""
+    return str(current_app.config.get("API_KEY") or "").encode()

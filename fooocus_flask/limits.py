@@ -1,0 +1,50 @@
+"""How often one may ask: so many requests a minute for each key, and for each address that comes without one.
+
+They are counted in this process's memory: there is one worker, and a restart begins anew.
+"""
+
+from __future__ import annotations
+
+import math
+from time import time
+
+from flask import Flask, Response, current_app, request
+from flask_limiter import Limiter, RateLimitExceeded
+
+from fooocus_flask import callers, errors
+
+EXTENSION = "fooocus-limits"
+
+
+def init_app(app: Flask) -> None:
+    """Count requests, once it is known who sends them."""
+    limiter = Limiter(whose, application_limits=[rate], storage_uri="memory://", strategy="fixed-window")
+    limiter.init_app(app)
+    app.extensions[EXTENSION] = limiter
+    app.register_error_handler(RateLimitExceeded, tell)
+
+
+def rate() -> str:
+    """The limit of the request at hand, as Flask-Limiter has it; empty: none."""
+    if not callers.needs_key():
+        return ""
+    caller = callers.current()
+    if caller is None or caller is callers.ANYONE:
+        most = int(current_app.config["REQUESTS_PER_MINUTE"])
+    else:
+        most = caller.per_minute
+    return f"{most} per minute" if most else ""
+
+
+def whose() -> str:
+    """Whom the request at hand is counted for."""
+    caller = callers.current()
+    return f"key {caller.name}" if caller and caller.name else f"address {request.remote_addr}"
+
+
+def tell(error: RateLimitExceeded) -> Response:
+    """The answer to one request too many."""
+    most, limiter = error.limit.limit.amount, current_app.extensions[EXTENSION]
+    seconds = max(1, math.ceil(limiter.current_limit.window.reset_time - time()))
+    text = f"The {whose()} has {most} requests a minute, and used them; try again in {seconds} s"
+    return errors.reply(429, text, {"Retry-After": str(seconds)})
