@@ -14,7 +14,7 @@ from time import time
 
 from flask import current_app
 
-from fooocus_flask import auth, callers
+from fooocus_flask import callers
 from fooocus_flask.errors import Forbidden
 from fooocus_flask.kept_secrets import kept
 from fooocus_flask.keys import READ
@@ -48,12 +48,11 @@ def check(path: str, token: str | None) -> None:
         Forbidden: there are keys, and the token is missing, wrong or expired.
     """
     caller = callers.current()
-    if caller is not None and caller.may(READ):
+    if not callers.keys_on() or (caller is not None and caller.may(READ)):
         return
-    if not token and caller is not None:
-        auth.require(READ)  # which says what the key lacks
     if not token:
-        raise Forbidden("This picture needs the token that its URL has in a task's record, or a key")
+        lacks = f"; the key {caller.name} lacks the scope {READ}" if caller else ""
+        raise Forbidden(f"This picture needs the token that its URL has in a task's record, or a key{lacks}")
     until, dot, _ = token.rpartition(".")
     if not right(path, token, until + dot):
         raise Forbidden("The token in this URL is wrong; a task's record has the right one")

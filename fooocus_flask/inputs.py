@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import gevent
 from flask import current_app, request
@@ -23,8 +23,8 @@ from werkzeug.security import safe_join
 
 from engine.images import reading
 from engine.images.reading import MOST_BYTES, UnreadablePicture
-from fooocus_flask import urls
-from fooocus_flask.errors import InvalidRequest
+from fooocus_flask import file_tokens, urls
+from fooocus_flask.errors import Forbidden, InvalidRequest
 from fooocus_flask.fetching import NotFetched, fetch
 from schemas.faults import Fault
 from schemas.fields import Upload
@@ -75,7 +75,7 @@ class Inputs:
         if isinstance(sent, Upload):
             return sent.data
         text = sent.strip()
-        if own := self._own(text):
+        if own := self.own(text):
             return in_thread(self._read, own)
         if not SCHEME.match(text):
             return in_thread(decoded, text)
@@ -95,7 +95,7 @@ class Inputs:
             return path
         raise FileNotFoundError(f"the input picture {name} is gone")
 
-    def _own(self, text: str) -> str | None:
+    def own(self, text: str) -> str | None:
         """The path below this server that the text names, if it does."""
         for base in self.bases:
             if text.startswith(base + "/"):
@@ -135,9 +135,10 @@ def given(sent: str | Upload, *place: str | int) -> bytes:
     """The bytes of the picture at this place of a request that does not keep it; they decode.
 
     Raises:
-        InvalidRequest: there is no picture.
+        InvalidRequest: there is no picture, or it is another's.
     """
     server = current()
+    require_open(server, {place: sent})
     try:
         data = server.data(sent)
         in_thread(reading.ending, data)
@@ -157,6 +158,7 @@ def resolve(sent: Mapping[str, Any]) -> dict[str, Any]:
     if any(place[0] == CONTROL_IMAGES for place in places):
         values[CONTROL_IMAGES] = [dict(part) for part in sent[CONTROL_IMAGES]]
     server, faults = current(), []
+    require_open(server, places)
 
     def kept(place: Place) -> str | Fault:
         try:
@@ -174,6 +176,25 @@ def resolve(sent: Mapping[str, Any]) -> dict[str, Any]:
     if faults:
         raise InvalidRequest(faults)
     return values
+
+
+def require_open(server: Inputs, places: Mapping[Place, str | Upload]) -> None:
+    """Let pictures of this server be used by those only who may load them, by their tokens or with a key that may read.
+
+    Raises:
+        InvalidRequest: some of them are others'.
+    """
+    faults = []
+    for place, sent in places.items():
+        own = None if isinstance(sent, Upload) else server.own(sent.strip())
+        if own is None:
+            continue
+        try:
+            file_tokens.check(own, parse_qs(urlsplit(str(sent).strip()).query).get("token", [None])[0])
+        except Forbidden as error:
+            faults.append(Fault("image_error", str(error), sent, loc=("body", *place)))
+    if faults:
+        raise InvalidRequest(faults)
 
 
 def pictures(params: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:

@@ -46,5 +46,6 @@ def tell(error: RateLimitExceeded) -> Response:
     """The answer to one request too many."""
     most, limiter = error.limit.limit.amount, current_app.extensions[EXTENSION]
     seconds = max(1, math.ceil(limiter.current_limit.window.reset_time - time()))
-    text = f"The {whose()} has {most} requests a minute, and used them; try again in {seconds} s"
+    times = "once" if most == 1 else f"{most} times"
+    text = f"The {whose()} may ask {times} a minute, and did; try again in {seconds} s"
     return errors.reply(429, text, {"Retry-After": str(seconds)})

@@ -1,20 +1,42 @@
 """The key, and the tokens that stand for it in picture URLs."""
 
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
+from pathlib import Path
+from time import time
+
 import pytest
 from flask import Flask, request
 
-from fooocus_flask import arguments, auth, cors, create_app, errors, openapi
+from fooocus_flask import (
+    arguments,
+    auth,
+    callers,
+    cors,
+    create_app,
+    database,
+    errors,
+    file_tokens,
+    keys,
+    openapi,
+    settings,
+    urls,
+)
+from fooocus_flask.errors import Forbidden
+from tests.conftest import picture
 
 KEY = "schlüssel"
 PICTURE = "/outputs/2024-07-04/cat.png"
 
 
 @pytest.fixture
-def app():
+def app(tmp_path):
     """An application with one group that needs the key and two that do not."""
-    app = Flask(__name__)
+    app = Flask(__name__, instance_path=str(tmp_path))
+    app.config.from_object(settings)
     app.config["API_KEY"] = KEY
-    for part in (errors, cors, auth):
+    for part in (errors, cors, auth, database):
         part.init_app(app)
     api = openapi.init_app(app)
     closed = arguments.Blueprint("closed", __name__)
@@ -28,7 +50,8 @@ def app():
         group.add_url_rule(f"/{name}", view_func=lambda: {"open": True}, endpoint=name)
         api.register_blueprint(group)
     api.register_blueprint(closed)
-    return app
+    yield app
+    database.close(app)
 
 
 @pytest.fixture
@@ -78,35 +101,113 @@ def test_a_preflight_needs_no_key(client):
     assert client.options("/closed", headers=headers).status_code == 200
 
 
-def test_without_a_configured_key_everything_is_open(app):
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_key_also_opens_as_a_bearer_token(client, scheme):
+    sent = KEY.encode().decode("latin-1")
+    assert client.get("/closed", headers={"Authorization": f"{scheme} {sent}"}).status_code == 200
+
+
+def test_without_any_key_everything_is_open(app):
     app.config["API_KEY"] = ""
     assert app.test_client().get("/closed").status_code == 200
     with app.test_request_context(PICTURE):
-        assert auth.sign(PICTURE) == ""
-        assert auth.check(PICTURE, None)
+        assert file_tokens.sign(PICTURE) == ""
+        file_tokens.check(PICTURE, None)
+
+
+def refusal(path, token):
+    """Why a file cannot be loaded with this token."""
+    with pytest.raises(Forbidden) as told:
+        file_tokens.check(path, token)
+    return str(told.value)
 
 
 def test_a_token_opens_its_own_path_only(app):
     with app.test_request_context(PICTURE):
-        token = auth.sign(PICTURE)
-        assert auth.check(PICTURE, token)
-        assert not auth.check("/outputs/2024-07-04/dog.png", token)
-        assert not auth.check(PICTURE, token[:-1])
-        assert not auth.check(PICTURE, "")
-        assert not auth.check(PICTURE, None)
+        token = file_tokens.sign(PICTURE)
+        file_tokens.check(PICTURE, token)
+        for wrong in (token[:-1], token.swapcase(), "é", "9999999999." + token, "." + token, "x." + token):
+            assert "wrong" in refusal(PICTURE, wrong)
+        assert "wrong" in refusal("/outputs/2024-07-04/dog.png", token)
+        assert "needs the token" in refusal(PICTURE, None) == refusal(PICTURE, "")
 
 
-def test_a_token_stays_the_same_until_the_key_changes(app):
+def test_a_token_stays_the_same_whatever_becomes_of_the_key(app):
     with app.test_request_context(PICTURE):
-        token = auth.sign(PICTURE)
-        assert auth.sign(PICTURE) == token
+        token = file_tokens.sign(PICTURE)
         app.config["API_KEY"] = "another"
-        assert auth.sign(PICTURE) != token
+        assert file_tokens.sign(PICTURE) == token
+        file_tokens.check(PICTURE, token)
+
+
+def test_a_restart_keeps_tokens_and_a_new_secret_ends_them(tmp_path):
+    tokens = []
+    for round in range(3):
+        app = create_app(INSTANCE=tmp_path, API_KEY=KEY)
+        with app.test_request_context():
+            tokens.append(file_tokens.sign(PICTURE))
+        path = Path(app.instance_path) / file_tokens.FILE
+        assert path.stat().st_mode & 0o777 == 0o600
+        if round == 1:
+            path.unlink()
+        database.close(app)
+    assert tokens[0] == tokens[1] != tokens[2]
+
+
+def test_a_token_signed_with_the_key_itself_as_before_opens_until_the_key_changes(app):
+    secret = hashlib.sha256(b"file token:" + KEY.encode()).digest()
+    token = urlsafe_b64encode(hmac.digest(secret, PICTURE.encode(), "sha256")[:18]).decode()
+    with app.test_request_context(PICTURE):
+        file_tokens.check(PICTURE, token)
+        app.config["API_KEY"] = "another"
+        assert "wrong" in refusal(PICTURE, token)
+
+
+def test_a_token_expires_if_the_operator_wants_it(app, monkeypatch):
+    app.config["FILE_URL_TTL"] = 600
+    with app.test_request_context(PICTURE):
+        token = file_tokens.sign(PICTURE)
+        assert file_tokens.sign(PICTURE) == token  # what is cached stays good
+        until = int(token.partition(".")[0])
+        assert 590 <= until - time() <= 660 and until % 60 == 0
+        file_tokens.check(PICTURE, token)
+        later = token.replace(str(until), str(until + 60))
+        assert "wrong" in refusal(PICTURE, later)
+        monkeypatch.setattr(file_tokens, "time", lambda: until + 1)
+        assert "expired" in refusal(PICTURE, token)
+        file_tokens.check(PICTURE, file_tokens.sign(PICTURE))
+
+
+def test_a_token_without_an_end_stays_good_when_others_get_one(app):
+    with app.test_request_context(PICTURE):
+        token = file_tokens.sign(PICTURE)
+        app.config["FILE_URL_TTL"] = 600
+        file_tokens.check(PICTURE, token)
 
 
 def test_the_key_itself_opens_a_file_without_a_token(app):
-    with app.test_request_context(PICTURE, headers={"X-API-KEY": KEY.encode().decode("latin-1")}):
-        assert auth.check(PICTURE, None)
+    with app.test_request_context("/files", headers={"X-API-KEY": KEY.encode().decode("latin-1")}):
+        app.preprocess_request()
+        assert callers.current() is callers.OPERATOR
+        file_tokens.check(PICTURE, None)
+
+
+def test_a_file_s_address_says_why_it_does_not_open(make_app):
+    app = make_app(API_KEY=KEY)
+    client, path = app.test_client(), "/outputs/" + picture(app, "cat.png")
+    with app.test_request_context():
+        url = urls.absolute(path, "")
+    assert client.get(url).status_code == 200
+    told = {token: client.get(path, query_string={"token": token}) for token in ("", "wrong")}
+    assert {reply.status_code for reply in told.values()} == {403}
+    assert "needs the token" in told[""].json["detail"] and "wrong" in told["wrong"].json["detail"]
+
+
+def test_a_configured_key_and_keys_of_the_table_open_side_by_side(app, client):
+    with app.app_context():
+        secret = keys.add("studio", ["admin"])
+    assert client.get("/closed", headers={"X-API-KEY": secret}).status_code == 200
+    assert client.get("/closed", headers={"X-API-KEY": KEY.encode().decode("latin-1")}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -136,5 +237,5 @@ def test_each_route_of_the_contract_is_closed_or_open(tmp_path, method, path, st
 def test_a_token_opens_a_files_address(tmp_path):
     app = create_app(INSTANCE=tmp_path, API_KEY=KEY)
     with app.test_request_context():
-        token = auth.sign(PICTURE)
+        token = file_tokens.sign(PICTURE)
     assert app.test_client().get(PICTURE, query_string={"token": token}).status_code == 404

@@ -1,10 +1,12 @@
 """The same application under gunicorn."""
 
+import os
+import subprocess
 import time
 
 import pytest
 
-from tests.serving import GUNICORN, Server, engines, event, gone
+from tests.serving import GUNICORN, ROOT, Server, engines, event, gone
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,20 @@ def test_events_come_one_by_one_and_headers_before_them(gunicorn):
     assert event(chunks[-1])["message"] == "Finished"
     reads = [data for _, data in stream.reads if b"data: {" in data]
     assert [data.count(b"data: {") for data in reads] == [1] * len(chunks)
+
+
+@pytest.mark.parametrize(("environ", "warned"), [({}, True), ({"FOOOCUS_API_KEY": "k"}, False)])
+def test_an_open_server_is_warned_of(tmp_path, models, environ, warned):
+    """`Server` waits for an address of 127.0.0.1, and this one listens on all of them."""
+    command = [word.replace("127.0.0.1", "0.0.0.0") for word in GUNICORN]
+    environ = {**os.environ, "FOOOCUS_INSTANCE": str(tmp_path), "OMP_NUM_THREADS": "1", **environ}
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True) as process:
+        told = []
+        for line in process.stderr:
+            told.append(line)
+            if "engine is ready" in line:
+                process.terminate()
+    assert [line[:12] for line in told if "WARNING:" in line] == ["*  WARNING: "] * warned
 
 
 def test_there_is_one_engine_and_an_open_stream_does_not_hold_the_stop(make_server):

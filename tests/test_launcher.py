@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from fooocus_flask import launcher
+from fooocus_flask import keys, launcher
 from fooocus_flask.launcher import StartError
 
 REFERENCE_FLAGS = """
@@ -164,15 +164,65 @@ def test_a_port_that_is_taken_is_told():
         launcher.listener("127.0.0.1", first.getsockname()[1])
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5"])
-def test_an_open_public_address_is_warned_of(host):
-    assert "Warning" in launcher.greeting(host, 7866, key=False)
-    assert "Warning" not in launcher.greeting(host, 7866, key=True)
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
+def test_a_public_address_without_a_key_is_an_open_one(app, host):
+    assert launcher.open_hosts(app, [host, "127.0.0.1"]) == [host]
+
+
+def test_a_configured_key_closes_it(make_app):
+    assert launcher.open_hosts(make_app(API_KEY="k"), ["0.0.0.0"]) == []
+
+
+def test_a_key_in_the_table_closes_it(app):
+    with app.app_context():
+        keys.add("studio", ["read"])
+    assert launcher.open_hosts(app, ["0.0.0.0"]) == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_a_loopback_address_is_not(host):
-    assert "Warning" not in launcher.greeting(host, 7866, key=False)
+def test_a_loopback_address_is_not_open(app, host):
+    assert launcher.open_hosts(app, [host]) == []
+
+
+def test_the_warning_stands_out_and_says_what_to_do():
+    lines = launcher.warning("0.0.0.0").splitlines()
+    assert len(lines) > 5 and len({*map(len, lines)}) == 1 and set(lines[0]) == set(lines[-1]) == {"*"}
+    told = "\n".join(lines)
+    assert "WARNING: 0.0.0.0" in told and "--apikey" in told and "flask --app wsgi keys add" in told
+
+
+def told_at_start(server):
+    """What the terminal shows until the server is stopped, on stdout and on stderr."""
+    greeting = server.stdout.readline()
+    server.send_signal(signal.SIGTERM)
+    more, warned = server.communicate(timeout=60)
+    return greeting + more, warned
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "warned"),
+    [
+        (["--listen"], {}, True),
+        (["--listen", "0.0.0.0"], {}, True),
+        (["--listen", "--apikey", "k"], {}, False),
+        (["--listen"], {"FOOOCUS_API_KEY": "k"}, False),
+        (["--listen", "127.0.0.1"], {}, False),
+    ],
+)
+def test_the_server_warns_at_its_start_if_it_is_open(tmp_path, argv, environ, warned):
+    with started(tmp_path, *argv, **environ) as server:
+        greeting, told = told_at_start(server)
+    assert "curl" in greeting
+    assert [line[:12] for line in told.splitlines() if "WARNING:" in line] == ["*  WARNING: "] * warned
+
+
+def test_a_server_with_keys_of_the_table_greets_with_a_key_and_does_not_warn(tmp_path):
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "keys", "add", "studio"]
+    environ = {**os.environ, "FOOOCUS_INSTANCE": str(tmp_path)}
+    subprocess.run(command, cwd=WSGI.parent, env=environ, check=True, capture_output=True)
+    with started(tmp_path, "--listen") as server:
+        greeting, told = told_at_start(server)
+    assert "X-API-KEY" in greeting and "WARNING:" not in told
 
 
 def test_the_greeting_has_both_addresses_and_a_command():
