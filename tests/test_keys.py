@@ -82,7 +82,19 @@ def test_no_secret_lies_anywhere_in_the_instance_folder(app, client, made):
     assert files and not [path for path in files if headers["X-API-KEY"].encode() in path.read_bytes()]
 
 
-def test_commands_work_on_a_running_server(app, client, command):
+def test_no_secret_is_logged_or_told_to_a_webhook(app, make_server, receiver, made):
+    headers = made("studio", "draw")
+    server = make_server(FOOOCUS_ALLOW_PRIVATE_ADDRESSES="true", FOOOCUS_LOG_LEVEL="DEBUG")
+    for secret in (headers["X-API-KEY"], "fk_wrong"):
+        server.draw({"webhook_url": receiver.url}, Authorization=f"Bearer {secret}")
+    _, sent, told = receiver.take()
+    assert told["key_name"] == "studio"
+    server.stop()
+    assert any("submitted task" in line for line in server.lines)
+    assert "fk_" not in "".join([*server.lines, receiver.raw[0].decode(), str(sent)])
+
+
+def test_commands_reach_an_application_that_serves(app, client, command):
     first = command("add", "studio")[1].strip()
     assert client.get("/tasks", headers={"X-API-KEY": first}).status_code == 200
     status, second, _ = command("rotate", "studio")

@@ -192,11 +192,11 @@ def test_the_warning_stands_out_and_says_what_to_do():
 
 
 def told_at_start(server):
-    """What the terminal shows until the server is stopped, on stdout and on stderr."""
-    greeting = server.stdout.readline()
-    server.send_signal(signal.SIGTERM)
-    more, warned = server.communicate(timeout=60)
-    return greeting + more, warned
+    """What the terminal shows until the server answers and is stopped, on stdout and on stderr."""
+    first = server.stdout.readline()
+    with urlopen(re.search(r"http://\S+", first).group() + "/ping"):
+        server.send_signal(signal.SIGTERM)
+    return first + server.stdout.read(), server.stderr.read()
 
 
 @pytest.mark.parametrize(
