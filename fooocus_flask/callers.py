@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from flask import current_app, g, request
 
-from fooocus_flask import keys, tasks
+from fooocus_flask import keys
 from fooocus_flask.cors import is_preflight
+from fooocus_flask.database import db
 
 HEADER = "X-API-KEY"
 OPEN_BLUEPRINTS = frozenset({"docs", "swagger_ui", "files", "health"})
@@ -39,7 +40,6 @@ def identify() -> None:
     g.pop("keys_on", None)
     if needs_key() or request.blueprint == "files":
         g.caller = who(sent())
-        tasks.commit()  # no connection is held while the request takes its time
 
 
 def current() -> Caller | None:
@@ -53,14 +53,16 @@ def needs_key() -> bool:
 
 
 def who(sent: bytes) -> Caller | None:
-    """Who holds this key."""
-    if not keys_on():
-        return ANYONE
+    """Who holds this key; no connection is held afterwards, for the request may take its time."""
     configured = configured_key()
     if configured and hmac.compare_digest(sent, configured):
         return OPERATOR
-    key = keys.holder(sent) if sent else None
-    return key and Caller(key.name, frozenset(key.scopes), key.per_minute, key.queued)
+    with db.engine.connect() as connection:
+        if sent and (key := keys.holder(connection, sent)):
+            g.keys_on = True
+            return Caller(key.name, frozenset(key.scopes), key.per_minute, key.queued)
+        g.keys_on = bool(configured) or keys.some(connection)
+    return None if g.keys_on else ANYONE
 
 
 def sent() -> bytes:
@@ -73,7 +75,7 @@ def sent() -> bytes:
 def keys_on() -> bool:
     """Whether a key is needed: one is configured, or there are keys in the database."""
     if "keys_on" not in g:
-        g.keys_on = bool(configured_key()) or keys.some()
+        g.keys_on = bool(configured_key()) or keys.some(db.session)
     return g.keys_on
 
 

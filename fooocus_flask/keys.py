@@ -12,9 +12,11 @@ import logging
 import re
 import secrets
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, Row, bindparam, delete, select, update
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import scoped_session
 
 from fooocus_flask import tasks
 from fooocus_flask.clock import mills
@@ -34,6 +36,14 @@ BYTES = 32
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 USED_EVERY = 60_000
 """Milliseconds for which a key's last use is not noted anew: not every request has to write."""
+
+
+TABLE = Key.__table__
+ANY = select(TABLE.c.id).limit(1)
+IN_FORCE = select(TABLE).where(TABLE.c.hash == bindparam("digest"), TABLE.c.revoked_mills.is_(None))
+"""What each request asks: bare statements, for rows without objects come in a third of the time."""
+
+Database = Connection | scoped_session[Any]
 
 
 class KeyFault(Exception):
@@ -115,18 +125,18 @@ def every() -> Sequence[Key]:
     return db.session.scalars(select(Key).order_by(Key.name)).all()
 
 
-def some() -> bool:
+def some(database: Database) -> bool:
     """Whether there are keys. Revoked ones count: taking back the last one must not open the server."""
-    return db.session.scalar(select(Key.id).limit(1)) is not None
+    return database.execute(ANY).first() is not None
 
 
-def holder(sent: bytes) -> Key | None:
+def holder(database: Connection, sent: bytes) -> Row[Any] | None:
     """The key that was sent, if it is one that is in force; its use is noted."""
     digest = hashed(sent)
-    key = db.session.scalar(select(Key).where(Key.hash == digest, Key.revoked_mills.is_(None)))
+    key = database.execute(IN_FORCE, {"digest": digest}).first()
     if key is None or not hmac.compare_digest(key.hash, digest):
         return None
-    _note_use(key)
+    _note_use(database, key)
     return key
 
 
@@ -135,15 +145,17 @@ def hashed(secret: bytes) -> str:
     return hashlib.sha256(secret).hexdigest()
 
 
-def _note_use(key: Key) -> None:
+def _note_use(database: Connection, key: Row[Any]) -> None:
     """Keep when the key was last used, to the minute; a request does not fail for it."""
     now = mills()
-    if key.used_mills is None or now - key.used_mills >= USED_EVERY:
-        key.used_mills = now
-        try:
-            tasks.commit()
-        except OperationalError as error:  # rolled back; the next request notes it
-            log.warning("The last use of the key %s could not be noted: %s", key.name, error.orig)
+    if key.used_mills is not None and now - key.used_mills < USED_EVERY:
+        return
+    database.rollback()  # SQLite makes no writer of a reader that others have overtaken
+    try:
+        database.execute(update(TABLE).where(TABLE.c.id == key.id).values(used_mills=now))
+        database.commit()
+    except OperationalError as error:
+        log.warning("The last use of the key %s could not be noted: %s", key.name, error.orig)
 
 
 def _new() -> str:

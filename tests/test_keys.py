@@ -289,11 +289,13 @@ def test_a_key_s_last_use_is_noted_once_a_minute(app, client, made):
     assert rows(app)["studio"].used_mills >= first
 
 
+@pytest.mark.sqlite  # whose pool counts
 def test_no_connection_is_held_after_the_key_was_looked_up(app, made):
     with app.test_request_context("/tasks", headers=made("studio", "read")):
         app.preprocess_request()
         assert callers.current().name == "studio"
         assert not db.session().in_transaction()
+        assert db.engine.pool.checkedout() == 0
 
 
 def test_the_same_idempotency_key_of_two_clients_is_two(client, made):

@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fooocus_flask import keys
+from fooocus_flask import create_app, database, keys
+from tests import postgresql
 from tests.serving import GENERATE, small
 
 LATER = {"async_process": True}
@@ -118,14 +119,13 @@ def test_a_key_has_its_waiting_tasks(client, made, add):
 def test_requests_at_the_same_time_do_not_exceed_a_key_s_tasks(make_server):
     server = make_server(FOOOCUS_API_KEY="k")
     server.ask("POST", "/v1/engine/queue/pause", X_API_KEY="k")
-    from fooocus_flask import create_app
-    from tests import postgresql
-
     settings = {"INSTANCE": server.instance}
-    if database := postgresql.address(server.instance):
-        settings["SQLALCHEMY_DATABASE_URI"] = database.replace("postgresql:", "postgresql+psycopg:")
-    with create_app(**settings).app_context():
+    if address := postgresql.address(server.instance):
+        settings["SQLALCHEMY_DATABASE_URI"] = database.with_driver(address)
+    app = create_app(**settings)
+    with app.app_context():
         key = keys.add("limited", ["draw"], queued=3)
+    database.close(app)
     with ThreadPoolExecutor(12) as pool:
         told = list(pool.map(lambda _: server.draw(LATER, X_API_KEY=key).status, range(12)))
     assert sorted(told) == [200] * 3 + [429] * 9
