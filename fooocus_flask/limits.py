@@ -5,6 +5,7 @@ They are counted in this process's memory: there is one worker, and a restart be
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from time import time
 
@@ -39,7 +40,16 @@ def rate() -> str:
 def whose() -> str:
     """Whom the request at hand is counted for."""
     caller = callers.current()
-    return f"key {caller.name}" if caller and caller.name else f"address {request.remote_addr}"
+    return f"key {caller.name}" if caller and caller.name else f"address {place(request.remote_addr or '')}"
+
+
+def place(address: str) -> str:
+    """The address, or the network of an IPv6 address: whoever has one has all of its /64 to ask from."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:  # a socket in a folder has none
+        return address
+    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else address
 
 
 def tell(error: RateLimitExceeded) -> Response:

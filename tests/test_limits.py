@@ -85,6 +85,13 @@ def test_addresses_are_those_the_proxy_tells(make_app):
     assert told == [[200, 429], [200, 429]]
 
 
+def test_a_client_with_a_network_of_addresses_counts_as_one(make_app):
+    client = make_app(REQUESTS_PER_MINUTE=1).test_client()
+    addresses = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "")
+    told = [statuses(client, 1, environ_base={"REMOTE_ADDR": address}) for address in addresses]
+    assert told == [[200], [429], [200], [200]]
+
+
 def test_addresses_that_no_proxy_is_trusted_with_are_not_believed(make_app):
     client = make_app(REQUESTS_PER_MINUTE=1).test_client()
     told = [statuses(client, 1, headers={"X-Forwarded-For": f"198.51.100.{host}"}) for host in (1, 2)]
