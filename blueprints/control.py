@@ -7,7 +7,7 @@ from typing import Any
 from flask import request
 from marshmallow import ValidationError
 
-from fooocus_flask import auth, history, runner, tasks
+from fooocus_flask import auth, history, runner, tasks, transfers
 from fooocus_flask.arguments import FORM, Blueprint, json_body
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.keys import DRAW
@@ -72,7 +72,12 @@ def resume_queue() -> dict[str, Any]:
 def queue() -> dict[str, Any]:
     """The queue as it is now."""
     task = history.running()
-    return {"paused": tasks.paused(), "pending": tasks.waiting(), "running": task and task.task_id}
+    return {
+        "paused": tasks.paused(),
+        "pending": tasks.waiting(),
+        "running": task and task.task_id,
+        "downloads": [transfers.told(transfer.file) for transfer in transfers.current()],
+    }
 
 
 def act(action: str, task: Task) -> bool:

@@ -13,6 +13,7 @@ from fooocus_flask import (
     accept,
     auth,
     callers,
+    downloader,
     forms,
     inputs,
     outputs,
@@ -58,7 +59,11 @@ ANSWERS = {
     },
     "204": {"description": "A picture was asked for, and the task was stopped before it was drawn."},
     "500": {"description": "The task failed: the record with a member detail, or only that member."},
-    "507": {"description": "The same, because there was too little memory; a smaller picture may do."},
+    "502": {"description": "The same, because a model file could not be fetched."},
+    "507": {
+        "description": "The same, because there was too little memory; a smaller picture may do. Or because a model "
+        "file did not fit on the disk."
+    },
     "429": {
         "description": "The queue is full, or a limit of the key is reached; `Retry-After` says when to come back."
     },
@@ -89,7 +94,7 @@ FORM = {
 }
 """The same request as a form."""
 QUEUE_MEMBERS = ("priority", "webhook_events", "cancel_on_disconnect")
-FAILURES = {"memory": 507, "missing": 422}
+FAILURES = {"memory": 507, "missing": 422} | downloader.STATUSES
 """The statuses that tell why a task failed; all others are a 500."""
 
 

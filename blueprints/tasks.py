@@ -122,7 +122,7 @@ def lists(query: dict[str, Any]) -> tuple[dict[str, Any], int]:
     if asked in ("all", "pending"):
         rows, total = history.pending(*page, replace(wanted, start=None, end=None))
         gaps = bool(wanted.words)  # between those on the page others may wait
-        places = [*map(estimates.of, rows)] if gaps else estimates.of_page(rows, page[0] * page[1])
+        places = [*map(estimates.of, rows)] if gaps else estimates.of_page(rows)
         told["pending"] = shown(rows, base, places)
     if asked in ("all", "current") and (task := history.running(wanted)):
         told["current"] = [RECORD.dump(records.live(task, base))]

@@ -11,7 +11,7 @@ from flask import Response, jsonify, request
 from engine import names
 from engine.events import Seen
 from engine.needs import Need, description_needs, mask_needs
-from fooocus_flask import auth, inputs, recollection, runner
+from fooocus_flask import auth, downloader, inputs, recollection, runner, sources
 from fooocus_flask.arguments import Blueprint, json_body
 from fooocus_flask.keys import DRAW
 from fooocus_flask.model_files import require_files
@@ -113,6 +113,8 @@ def picture() -> dict[str, Any]:
 
 
 def look(purpose: str, options: Mapping[str, Any], arguments: Mapping[str, Any], needs: Iterable[Need]) -> Seen:
-    """What the engine sees in the request's picture."""
-    require_files(arguments, needs, catalogue())
-    return runner.current().look(purpose, options, inputs.given(arguments["image"], "image"))
+    """What the engine sees in the request's picture, once the model files are here."""
+    awaited = require_files(arguments, needs, catalogue(), sources.of())
+    picture = inputs.given(arguments["image"], "image")
+    downloader.current().have(awaited)
+    return runner.current().look(purpose, options, picture)

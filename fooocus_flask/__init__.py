@@ -14,6 +14,7 @@ from fooocus_flask import (
     auth,
     cors,
     database,
+    downloader,
     errors,
     folders,
     history,
@@ -35,7 +36,7 @@ __all__ = ["close", "create_app", "start"]
 
 PARTS = (
     *(request_ids, metrics, logs, errors, folders, cors, auth, database, key_commands),
-    *(previews, streams, waiters, webhooks, retention, runner),
+    *(previews, streams, waiters, webhooks, retention, downloader, runner),
 )
 RECEIVERS = (history,)
 """Modules that only listen to signals: importing them is what connects them."""
@@ -77,10 +78,11 @@ def configure(app: Flask, overrides: dict[str, Any]) -> None:
 
 
 def start(app: Flask) -> None:
-    """Begin to serve: start the engine process, go on with the queue, deliver the webhooks still owed."""
+    """Begin to serve: start the engine process, go on with the queue, its downloads and the webhooks still owed."""
     runner.of(app).start()
     with app.app_context():
         webhooks.of(app).look()
+    downloader.of(app).look()
     retention.of(app).start()
     metrics.of(app).start()
 
@@ -94,6 +96,7 @@ def close(app: Flask) -> None:
     streams.close(app)
     waiters.close(app)
     webhooks.of(app).close()
+    downloader.of(app).close()
     retention.of(app).close()
     metrics.of(app).close()
     runner.of(app).close()

@@ -5,18 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.models.known_files import KnownFile
 from schemas.faults import Fault
 
 
 @dataclass
 class Draft:
-    """`asked` names the members the client insists on, `from_preset` those a preset set."""
+    """`asked` names the members the client insists on, `from_preset` those a preset set.
+
+    `downloads` are the model files that must come before it can be drawn.
+    """
 
     values: dict[str, Any]
     asked: set[str]
     from_preset: set[str]
     notes: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    downloads: list[KnownFile] = field(default_factory=list)
 
     def refuse(self, type: str, member: str, msg: str, **ctx: Any) -> None:
         """Note a fault; a value that a preset set is told at the preset."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, null, select, tuple_
 
 from engine import names
+from engine.models.known_files import KnownFile
 from engine.params import GenerateParams
-from fooocus_flask import previews
+from fooocus_flask import previews, transfers
 from fooocus_flask.clock import mills
 from fooocus_flask.database import db
 from fooocus_flask.tables import FINISHED, PENDING, RUNNING, Task
@@ -42,19 +43,31 @@ def of(task: Task) -> Place:
     """Where this task stands."""
     if task.task_status == RUNNING:
         return Place(0, _whole(_left_of(task, pace())))
-    if task.task_status != PENDING:
-        return NOWHERE
-    ahead = tuple_(Task.rank, Task.id) < tuple_(task.rank, task.id)
-    count, before = _sums(Task.task_status == PENDING, ahead)
-    return _places([task], count, before)[0]
+    return of_page([task])[0] if task.task_status == PENDING else NOWHERE
 
 
-def of_page(rows: Sequence[Task], first: int) -> list[Place]:
-    """Where these waiting tasks stand, which follow one another, the first of them after `first` others."""
+def of_page(rows: Sequence[Task]) -> list[Place]:
+    """Where these waiting tasks stand, which follow one another.
+
+    One that waits for model files has the place it would have if they were here, and keeps nobody up.
+    """
     if not rows:
         return []
     ahead = tuple_(Task.rank, Task.id) < tuple_(rows[0].rank, rows[0].id)
-    return _places(rows, first, _sums(Task.task_status == PENDING, ahead)[1])
+    count, before = _sums(Task.task_status == PENDING, Task.downloads.is_(null()), ahead)
+    now = pace()
+    under_way = db.session.scalar(select(Task).where(Task.task_status == RUNNING).limit(1))
+    seconds = (_left_of(under_way, now) or 0.0) if under_way else 0.0
+    found = []
+    for task in rows:
+        begins = None if now is None else seconds + before * now
+        if task.downloads:
+            here = transfers.seconds_left(KnownFile(**file) for file in task.downloads)
+            begins = None if here is None or begins is None else max(here, begins)
+        found.append(Place(count + 1, None if now is None or begins is None else _whole(begins + task.work * now)))
+        if not task.downloads:
+            count, before = count + 1, before + task.work
+    return found
 
 
 def pace() -> float | None:
@@ -68,17 +81,6 @@ def pace() -> float | None:
     )
     done, taken = db.session.execute(select(func.sum(last.c.work), func.sum(last.c.mills))).one()
     return max(0.0, float(taken)) / 1000 / float(done) if done and taken is not None else None
-
-
-def _places(rows: Sequence[Task], count: int, before: float) -> list[Place]:
-    now = pace()
-    under_way = db.session.scalar(select(Task).where(Task.task_status == RUNNING).limit(1))
-    seconds = (_left_of(under_way, now) or 0.0) if under_way else 0.0
-    found = []
-    for position, task in enumerate(rows, count + 1):
-        before += task.work
-        found.append(Place(position, None if now is None else _whole(seconds + before * now)))
-    return found
 
 
 def _left_of(task: Task, now: float | None) -> float | None:

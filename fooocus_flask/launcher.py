@@ -49,7 +49,6 @@ VALUES_WITHOUT_EFFECT: dict[str, dict[str, Any]] = {
     "--language": {"metavar": "NAME"},
     "--theme": {"metavar": "NAME"},
     "--web-upload-size": {"metavar": "MB", "type": float},
-    "--hf-mirror": {"metavar": "URL"},
     "--directml": {"metavar": "N", "type": int, "nargs": "?", "const": -1},
     "--preview-option": {"choices": ("none", "auto", "fast", "taesd")},
 }
@@ -60,7 +59,7 @@ class StartError(Exception):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: every flag of FooocusAPI, and two of our own."""
+    """The command line: every flag of FooocusAPI, and three of our own."""
     parser = argparse.ArgumentParser(
         prog="wsgi.py", description="Serve fooocus-flask. The API has the port after the WebUI's: 7866."
     )
@@ -77,6 +76,8 @@ def parser() -> argparse.ArgumentParser:
     add("--disable-metadata", action="store_true", help="write no parameters into pictures")
     add("--disable-image-log", action="store_true", help="keep no log.html beside the pictures")
     add("--rebuild-hash-cache", type=int, metavar="N", nargs="?", const=-1, help="hash all models now, N at a time")
+    add("--allow-downloads", action="store_true", help="fetch model files that requests need, where their URL is known")
+    add("--hf-mirror", metavar="URL", default="", help="stands in for https://huggingface.co when files are fetched")
     add("--gpu-device-id", type=int, metavar="N", help="the graphics card to draw with")
     add("--always-cpu", type=int, metavar="THREADS", nargs="?", const=0, help="draw without a graphics card")
     ignored = parser.add_argument_group("accepted without effect, so that the reference's command lines work")
@@ -114,7 +115,7 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
     """The settings the command line decides; what it leaves open comes from environment and instance.
 
     Raises:
-        StartError: a folder is not there and cannot be made.
+        StartError: a folder is not there and cannot be made, or something else cannot be.
     """
     environment_webhook = "" if environ.get("FOOOCUS_WEBHOOK_URL") else environ.get("WEBHOOK_URL", "")
     found: dict[str, Any] = {
@@ -122,6 +123,8 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
         "BASE_URL": args.base_url,
         "WEBHOOK_URL": args.webhook_url or environment_webhook,
         "PRESET": args.preset,
+        "ALLOW_DOWNLOADS": args.allow_downloads,
+        "HF_MIRROR": mirror(args.hf_mirror, environ),
         "DISABLE_METADATA": args.disable_metadata,
         "DISABLE_IMAGE_LOG": args.disable_image_log,
         "ENGINE_THREADS": args.always_cpu,
@@ -139,6 +142,18 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
         if folder:
             found[name] = str(made(folder, flag))
     return {name: value for name, value in found.items() if value}
+
+
+def mirror(flag: str, environ: Mapping[str, str]) -> str:
+    """The hub's mirror: as the flag says, else the environment's HF_MIRROR.
+
+    Raises:
+        StartError: it is no URL.
+    """
+    url = flag or ("" if environ.get("FOOOCUS_HF_MIRROR") else environ.get("HF_MIRROR", ""))
+    if url and not url.startswith(("https://", "http://")):
+        raise StartError(f"--hf-mirror is {url!r}; give a URL, such as https://hub.example.org")
+    return url
 
 
 def made(folder: Path, flag: str) -> Path:
@@ -273,11 +288,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def checked(app: Flask) -> Flask:
-    """The application, once it is sure that its preset can be used.
+    """The application, once it is sure that its preset can be used, and the addresses there.
 
     Raises:
         PresetError: it cannot; the text says why.
     """
     with app.app_context():
         presets.global_defaults()
+        presets.standing_downloads()
     return app

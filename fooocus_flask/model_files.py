@@ -1,4 +1,4 @@
-"""The model files of a request: found at the door, or refused by name with where to get them."""
+"""The model files of a request: found at the door, else fetched where that is allowed, else refused by name."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine import names
-from engine.models import known_files
 from engine.models.catalogue import Catalogue
+from engine.models.downloads import shown
+from engine.models.known_files import KnownFile
 from engine.needs import Need, needs
 from engine.params import GenerateParams
 from fooocus_flask.draft import Draft
 from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.sources import Sources
 
 OPTIONAL = {
     "loras": "LoRA",
@@ -21,18 +23,25 @@ OPTIONAL = {
 """Members whose file can be left out of a picture, and what such a file is called."""
 
 
-def find_checkpoint(draft: Draft, models: Catalogue) -> str | None:
-    """The checkpoint's path; None for the built-in model, which stands in where there is no checkpoint at all."""
+def find_checkpoint(draft: Draft, models: Catalogue, sources: Sources) -> str | None:
+    """The checkpoint's path, where it lies or will; None for the built-in model.
+
+    That one stands in where there is no checkpoint at all, and the one that is named cannot be fetched.
+    """
     name = draft.values["base_model_name"]
     if name == names.BUILTIN_CHECKPOINT:
         return None
-    path = models.find("checkpoints", name)
+    path, known = models.find("checkpoints", name), sources.find("checkpoints", name)
+    if path is None and known and sources.allowed:
+        draft.downloads.append(known)
+        path = models.target("checkpoints", name)
     if path is not None:
         return str(path)
     there = [other for other in models.checkpoints() if other != names.BUILTIN_CHECKPOINT]
     if there:
         legal = ", ".join([*there, names.BUILTIN_CHECKPOINT])
-        draft.refuse("enum", "base_model_name", f"There is no checkpoint {name!r}; there are {legal}", expected=legal)
+        text = f"There is no checkpoint {name!r}; there are {legal}"
+        draft.refuse("enum", "base_model_name", f"{text}. {_ways(known)}" if known else text, expected=legal)
     else:
         draft.notes.append(
             f"Drawn with the built-in model {names.BUILTIN_CHECKPOINT}: this server has no checkpoint, so not {name}"
@@ -40,34 +49,49 @@ def find_checkpoint(draft: Draft, models: Catalogue) -> str | None:
     return None
 
 
-def check_files(draft: Draft, models: Catalogue, *, builtin: bool) -> None:
-    """Refuse what is asked for and not there; what only the defaults name is left out with a note.
+def check_files(draft: Draft, models: Catalogue, sources: Sources, *, builtin: bool) -> None:
+    """Note what is to be fetched, and refuse what is asked for and not to be had; the rest is left out with a note.
 
-    A preset's files count as asked for, unless the built-in model draws in place of the preset's own.
+    A preset's files count as asked for, unless the built-in model draws in place of the preset's own. Nothing is
+    fetched for the built-in model that nobody insists on: it would not fit.
     """
     refused = {fault.loc[1] for fault in draft.faults}
     for need in needs(GenerateParams.from_dict(draft.values), builtin=builtin):
         if need.member in refused or any(models.find(need.kind, name) for name in need.names):
             continue
         insisted = need.member in draft.asked or (need.member in draft.from_preset and not builtin)
-        if need.member in OPTIONAL and not insisted:
+        dispensable = need.member in OPTIONAL and not insisted
+        known = sources.find(need.kind, need.name)
+        if known and sources.allowed and not (dispensable and builtin):
+            draft.downloads.append(known)
+        elif dispensable:
             leave_out(draft, need)
         else:
-            refuse(draft, need, models)
+            refuse(draft, need, models, known)
+    if sources.allowed and not builtin:
+        draft.downloads += [file for file in sources.embeddings() if not models.find(file.kind, file.name)]
 
 
-def require_files(values: Mapping[str, Any], wanted: Iterable[Need], models: Catalogue) -> None:
-    """See that every file is there.
+def require_files(
+    values: Mapping[str, Any], wanted: Iterable[Need], models: Catalogue, sources: Sources
+) -> list[KnownFile]:
+    """See that every file is there, or can be fetched; those that are to be.
 
     Raises:
         InvalidRequest: some are not; all of them at once.
     """
     draft = Draft(dict(values), set(values), set())
     for need in wanted:
-        if models.find(need.kind, need.name) is None:
-            refuse(draft, need, models)
+        if models.find(need.kind, need.name) is not None:
+            continue
+        known = sources.find(need.kind, need.name)
+        if known and sources.allowed:
+            draft.downloads.append(known)
+        else:
+            refuse(draft, need, models, known)
     if draft.faults:
         raise InvalidRequest(draft.faults)
+    return draft.downloads
 
 
 def leave_out(draft: Draft, need: Need) -> None:
@@ -81,20 +105,21 @@ def leave_out(draft: Draft, need: Need) -> None:
         draft.values[need.member] = names.VAE_OF_CHECKPOINT if need.member == "vae_name" else names.NO_MODEL
 
 
-def refuse(draft: Draft, need: Need, models: Catalogue) -> None:
+def refuse(draft: Draft, need: Need, models: Catalogue, known: KnownFile | None) -> None:
     """Tell that a file is missing and how to get by."""
-    known = known_files.by_name(need.kind, need.name)
     if known:
-        text = (
-            f"{need.member} needs the model file {need.name}, which is not on this server. Put it into the models "
-            f"folder {need.kind}; it can be had from {known.url}"
-        )
-        draft.refuse("missing_file", need.member, text, **_context(known))
+        text = f"{need.member} needs the model file {need.name}, which is not on this server. {_ways(known)}"
+        told = {"file": f"{known.kind}/{known.name}", "url": shown(known.url)}
+        draft.refuse("missing_file", need.member, text, **told)
         return
     there = ", ".join(models.names(need.kind)) or "none on this server"
     text = f"There is no {OPTIONAL.get(need.member, 'file')} {need.name!r}; there are: {there}"
     draft.refuse("enum", need.member, text, expected=there)
 
 
-def _context(known: known_files.KnownFile) -> dict[str, Any]:
-    return {"file": f"{known.kind}/{known.name}", "url": known.url}
+def _ways(known: KnownFile) -> str:
+    """How a file can get here."""
+    return (
+        f"Put it into the models folder {known.kind}; it can be had from {shown(known.url)}. "
+        "A server started with --allow-downloads fetches it by itself"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask import current_app
@@ -12,8 +12,9 @@ from flask import current_app
 from engine import names
 from engine.goals import goals_of
 from engine.models.catalogue import Catalogue
+from engine.models.known_files import KnownFile
 from engine.params import MAX_SEED, GenerateParams
-from fooocus_flask import addresses, folders, presets
+from fooocus_flask import addresses, folders, presets, sources
 from fooocus_flask.draft import Draft
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files import check_files, find_checkpoint
@@ -22,11 +23,15 @@ from schemas.faults import Fault
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request as the engine gets it; `checkpoint` is a path, or None for the built-in model."""
+    """A request as the engine gets it; `checkpoint` is a path, or None for the built-in model.
+
+    `downloads` are the model files that must come first.
+    """
 
     params: GenerateParams
     checkpoint: str | None
     notes: list[str]
+    downloads: list[KnownFile] = field(default_factory=list)
 
 
 def prepare(sent: Mapping[str, Any]) -> Prepared:
@@ -36,18 +41,18 @@ def prepare(sent: Mapping[str, Any]) -> Prepared:
         InvalidRequest: something asked for is not there or cannot be; all such faults at once.
     """
     draft = merged(sent)
-    models = catalogue()
-    checkpoint = find_checkpoint(draft, models)
+    models, where = catalogue(), sources_of(draft.values["preset"])
+    checkpoint = find_checkpoint(draft, models, where)
     if checkpoint is None:
         fit_builtin(draft)
-    check_files(draft, models, builtin=checkpoint is None)
+    check_files(draft, models, where, builtin=checkpoint is None)
     check_sampling(draft)
     check_pictures(draft)
     check_webhook(draft)
     if draft.faults:
         raise InvalidRequest(draft.faults)
     settle(draft.values)
-    return Prepared(GenerateParams.from_dict(draft.values), checkpoint, draft.notes)
+    return Prepared(GenerateParams.from_dict(draft.values), checkpoint, draft.notes, draft.downloads)
 
 
 def catalogue() -> Catalogue:
@@ -66,9 +71,22 @@ def merged(sent: Mapping[str, Any]) -> Draft:
     try:
         chosen = presets.values(values["preset"])
     except presets.PresetError as error:
-        raise InvalidRequest([Fault("enum", str(error), values["preset"], loc=("body", "preset"))]) from error
+        raise no_preset(values["preset"], error) from error
     from_preset = {name for name in chosen if name not in asked}
     return Draft(values | {name: chosen[name] for name in from_preset}, asked, from_preset)
+
+
+def sources_of(preset: str) -> sources.Sources:
+    """Where model files can be had for a request with this preset."""
+    try:
+        return sources.of(preset)
+    except presets.PresetError as error:
+        raise no_preset(preset, error) from error
+
+
+def no_preset(preset: str, error: presets.PresetError) -> InvalidRequest:
+    """The refusal of a preset that cannot be used."""
+    return InvalidRequest([Fault("enum", str(error), preset, loc=("body", "preset"))])
 
 
 def check_sampling(draft: Draft) -> None:

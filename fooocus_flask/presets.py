@@ -111,20 +111,20 @@ def downloads(name: str) -> list[KnownFile]:
     Raises:
         PresetError: the name is unknown, the file unusable, or what it says is no file name or no address.
     """
-    found, files = keys(name), []
-    for key, kind in DOWNLOADS.items():
-        listed = found.get(key) or {}
-        if not isinstance(listed, dict):
-            raise PresetError(
-                f"The preset {name!r} does not fit: {key} should be an object of file names and addresses"
-            )
-        for file, url in listed.items():
-            legal = stays_inside(file) and has_suffix(PurePosixPath(file), SUFFIXES[kind])
-            if not (legal and isinstance(url, str) and url.startswith(("https://", "http://"))):
-                raise PresetError(f"The preset {name!r} does not fit: {key} has {file!r} from {url!r}")
-            known = known_files.by_name(kind, file)
-            files.append(known if known and known.url == url else KnownFile(kind, file, url))
-    return files
+    return _downloads(keys(name), f"The preset {name!r}")
+
+
+def standing_downloads() -> list[KnownFile]:
+    """The same of `config.txt` and of the preset the server was started with, which goes before; settled once.
+
+    Raises:
+        PresetError: the configured PRESET is unusable.
+        ConfigError: `config.txt` is there and no JSON object.
+    """
+    kept = current_app.extensions.setdefault("fooocus-standing-downloads", [])
+    if not kept:
+        kept.append(_standing_downloads())
+    return kept[0]
 
 
 def global_defaults() -> dict[str, Any]:
@@ -161,6 +161,33 @@ def _standing() -> dict[str, Any]:
     if model != wanted:
         log.info("The default checkpoint is %s, as %s is not on this server", model, wanted)
     return values | {"base_model_name": model}
+
+
+def _standing_downloads() -> list[KnownFile]:
+    path = config_txt.path_of(current_app._get_current_object())  # type: ignore[attr-defined]
+    found = downloads(current_app.config.get("PRESET") or INITIAL)
+    try:
+        return [*_downloads(config_txt.read(path), str(path)), *found]
+    except PresetError as error:
+        log.warning("Nothing is fetched from the addresses there: %s", error)
+        return found
+
+
+def _downloads(found: Mapping[str, Any], source: str) -> list[KnownFile]:
+    """The files of these keys; only http and https lead anywhere."""
+    files = []
+    for key, kind in DOWNLOADS.items():
+        listed = found.get(key) or {}
+        if not isinstance(listed, dict):
+            raise PresetError(f"{source} does not fit: {key} should be an object of file names and addresses")
+        for file, url in listed.items():
+            legal = stays_inside(file) and has_suffix(PurePosixPath(file), SUFFIXES[kind])
+            if not (legal and isinstance(url, str) and url.startswith(("https://", "http://"))):
+                raise PresetError(f"{source} does not fit: {key} has {file!r} from {url!r}")
+            name = file.replace("\\", "/")
+            known = known_files.by_name(kind, name)
+            files.append(known if known and known.url == url else KnownFile(kind, name, url))
+    return files
 
 
 def _previous(*layers: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fooocus_flask import estimates, inputs, previews, urls
+from fooocus_flask import downloader, estimates, inputs, previews, transfers, urls
 from fooocus_flask.tables import RUNNING, Task
 
 COLUMNS = (
@@ -43,4 +43,5 @@ def told(task: Task, base: str, place: estimates.Place) -> dict[str, Any]:
     """The row's columns and the task's place, under the names a record uses."""
     values = {name: getattr(task, name) for name in COLUMNS}
     values["req_params"] = inputs.told(task.req_params, base)
-    return values | {"queue_position": place.position, "eta_seconds": place.seconds}
+    awaited = [transfers.told(file) for file in downloader.files_of(task.downloads)] or None
+    return values | {"downloads": awaited, "queue_position": place.position, "eta_seconds": place.seconds}

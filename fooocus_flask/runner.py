@@ -75,6 +75,7 @@ def wake(app: Flask, **_: Any) -> None:
 
 
 @signals.queue_resumed.connect
+@signals.files_arrived.connect
 def go_on(app: Flask, **_: Any) -> None:
     """Have the runner look into the queue."""
     of(app).wake()

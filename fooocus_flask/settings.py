@@ -41,6 +41,12 @@ MODELS_PATH = "models"  # model files, laid out like Fooocus's models/
 CONFIG_TXT = "config.txt"  # an existing Fooocus's config.txt, for its folders and defaults
 SQLALCHEMY_DATABASE_URI = "sqlite:///db.sqlite3"  # the task history
 
+# --- model files that are not there
+
+ALLOW_DOWNLOADS = False  # whether those of a known address are fetched when a request needs them
+HF_MIRROR = ""  # stands in for https://huggingface.co in their addresses
+DOWNLOAD_DELAYS = (1.0, 2.0, 5.0, 15.0, 30.0)  # seconds before each further try at one of them
+
 # --- the engine process
 
 ENGINE_THREADS = 0  # threads it computes with; 0: all cores

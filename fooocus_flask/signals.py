@@ -18,7 +18,8 @@ _signals = Namespace()
 task_submitted = _signals.signal("task-submitted", "A task was put into the queue. task: its row.")
 task_started = _signals.signal("task-started", "The engine was given a task. task: its row.")
 task_progressed = _signals.signal(
-    "task-progressed", "A step was made. task_id, percent (0 to 100), message, preview (PNG bytes, may be empty)."
+    "task-progressed",
+    "A step was made, or a model file came further. task_id, percent (0 to 100), message, preview (PNG bytes or none).",
 )
 picture_done = _signals.signal(
     "picture-done",
@@ -29,6 +30,7 @@ task_ended = _signals.signal(
 )
 
 queue_resumed = _signals.signal("queue-resumed", "The operator lets the queue go on.")
+files_arrived = _signals.signal("files-arrived", "The model files that a task waited for are all here.")
 delivery_tried = _signals.signal(
     "delivery-tried", "A webhook was sent, or could not be. delivery: its row; good: whether the receiver took it."
 )

@@ -20,6 +20,7 @@ class Task(db.Model):  # type: ignore[name-defined]
 
     `finish_mills` is set if and only if the task has ended. Tasks are drawn by ascending `rank`, then `id`; `work` is
     how much there is to draw, in pixels times steps. `failure` names what kind of failure `error` tells of.
+    `downloads` are the model files that must come before it can be drawn, as `KnownFile` has them.
     """
 
     __tablename__ = "generate_record"
@@ -55,6 +56,7 @@ class Task(db.Model):  # type: ignore[name-defined]
     stop_asked: Mapped[bool] = mapped_column(default=False, server_default=false())
     webhook_events: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     key_name: Mapped[str | None] = mapped_column(String(64))
+    downloads: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
 
     @property
     def seed(self) -> str:

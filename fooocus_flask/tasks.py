@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
 
 from flask import current_app
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, null, select, update
 
 from fooocus_flask import estimates, outputs, signals
 from fooocus_flask.clock import mills
@@ -88,6 +88,7 @@ def submit(prepared: Prepared, base_url: str, wishes: Wishes | None = None) -> T
         work=estimates.work(params),
         webhook_events=list(wishes.webhook_events),
         key_name=wishes.key_name,
+        downloads=[asdict(file) for file in prepared.downloads] or None,
     )
     try:
         _check_room(wishes)
@@ -122,8 +123,10 @@ def claim() -> Task | None:
 
     The first is the one of the least `rank`: the moment it was queued, so many seconds earlier or later for each
     point of priority. Whatever waits is overtaken only by tasks queued within those seconds, so nothing starves.
+    One whose model files are still to come is passed over until they are there.
     """
-    first = select(Task.id).where(Task.task_status == PENDING).order_by(Task.rank, Task.id).limit(1)
+    first = select(Task.id).where(Task.task_status == PENDING, Task.downloads.is_(null()))
+    first = first.order_by(Task.rank, Task.id).limit(1)
     left = select(Task.id).where(Task.task_status == RUNNING).order_by(Task.id).limit(1)
     to_draw = (left,) if paused() else (left, first)
     task = _move(
@@ -191,7 +194,8 @@ def end(
     if status == FINISHED:
         values["progress"] = 100
     which = Task.task_id == task_id
-    task = _move(which & (Task.task_status == only) if only else which, status, finish_mills=mills(), **values)
+    values |= {"finish_mills": mills(), "downloads": null()}
+    task = _move(which & (Task.task_status == only) if only else which, status, **values)
     if task is not None:
         task.result = task.result or []
         _owe(task, "ended")

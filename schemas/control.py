@@ -5,6 +5,7 @@ from __future__ import annotations
 from marshmallow import Schema, fields
 
 from schemas.fields import FilledSchema, Text
+from schemas.tasks import DownloadSchema
 
 
 class ControlSchema(FilledSchema):
@@ -31,3 +32,4 @@ class QueueSchema(Schema):
     paused = fields.Boolean(metadata={"description": "Whether nothing more is begun until the operator resumes it."})
     pending = fields.Integer(metadata={"description": "How many tasks wait."})
     running = fields.String(allow_none=True, metadata={"description": "The task that is drawn now."})
+    downloads = fields.List(fields.Nested(DownloadSchema), metadata={"description": "The model files on their way."})

@@ -63,6 +63,15 @@ class TasksQuerySchema(FilledSchema):
             raise refused("range", "end_at lies before start_at", "end_at", end.isoformat())
 
 
+class DownloadSchema(Schema):
+    """A model file on its way, or about to be."""
+
+    file = fields.String(metadata={"description": "Its models folder and name."})
+    url = fields.String(metadata={"description": "Where it comes from, without what may be secret there."})
+    bytes_done = fields.Integer(metadata={"description": "How much of it is here; 0 while it waits for its turn."})
+    bytes_total = fields.Integer(allow_none=True, metadata={"description": "Its size; null while that is not known."})
+
+
 class TaskRecordSchema(Schema):
     """A task: what was asked for, how far it is, what came of it."""
 
@@ -109,6 +118,11 @@ class TaskRecordSchema(Schema):
     eta_seconds = fields.Integer(
         allow_none=True,
         metadata={"description": "Seconds until it ends, guessed from the last tasks; null where there is no guess."},
+    )
+    downloads = fields.List(
+        fields.Nested(DownloadSchema),
+        allow_none=True,
+        metadata={"description": "The model files it waits for, with --allow-downloads; null where there are none."},
     )
 
 

@@ -16,26 +16,31 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
 from engine.interruption import Interruption
 from engine.job import Stopped
-from engine.models.known_files import KnownFile, mirrored
+from engine.models.known_files import KnownFile
 
 CHUNK = 1 << 20
+PIECE = 1 << 16
+"""Bytes taken from a connection at once: a slow one is told of, and can be stopped, after so many."""
 TIMEOUTS = (15.0, 60.0)
 """Seconds to wait for a connection, and for more of an answer."""
-DELAYS = (1.0, 2.0, 5.0, 15.0, 30.0)
-"""Seconds before each further try; a try that got anything starts the count anew."""
 SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
 
-Tell = Callable[[int, str], object]
-"""Told how far a file is, in percent, and a sentence for people."""
+Tell = Callable[[int, int | None], object]
+"""Told how many bytes of a file are there, and how many it has, where that is known."""
 
 
 class DownloadError(Exception):
     """The file cannot be had; the text says why and what would work."""
+
+
+class NoSpace(DownloadError):
+    """The disk cannot hold the file."""
 
 
 class Broken(Exception):
@@ -90,14 +95,15 @@ class Part:
 class Download:
     """One file on its way to `target`."""
 
-    def __init__(self, file: KnownFile, target: Path, tell: Tell, interruption: Interruption, mirror: str = "") -> None:
+    def __init__(self, file: KnownFile, target: Path, tell: Tell, interruption: Interruption) -> None:
         self.file, self.target, self.tell, self.interruption = file, target, tell, interruption
-        self.url = mirrored(file.url, mirror)
+        self.url, self.told_url = file.url, shown(file.url)
         self.part = Part(target)
-        self._percent = -1
 
-    def run(self, delays: Sequence[float] = DELAYS) -> None:
-        """Fetch, check and put in place.
+    def run(self, delays: Sequence[float]) -> None:
+        """Fetch, check and put in place; `delays` are seconds before each further try.
+
+        A try that got anything starts their count anew.
 
         Raises:
             DownloadError: it cannot be had.
@@ -110,8 +116,13 @@ class Download:
             self.part.path.replace(self.target)
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                raise DownloadError(f"No space for {self.target}; {self.part.length} bytes are there") from error
-            raise DownloadError(f"{self.file.name} could not be written to {self.target}: {error.strerror}") from error
+                raise NoSpace(
+                    f"No space for {self.file.name} from {self.told_url}: the disk of {self.target.parent} is full; "
+                    f"{amount(self.part.length)} are there and are kept"
+                ) from error
+            raise DownloadError(
+                f"{self.file.name} from {self.told_url} could not be written to {self.target}: {error.strerror}"
+            ) from error
         self.part.remove()
 
     def _fetched(self, delays: Sequence[float]) -> Source:
@@ -125,7 +136,10 @@ class Download:
                 except (requests.RequestException, Broken) as error:
                     tries = 0 if self.part.length > before else tries
                     if tries == len(delays):
-                        raise DownloadError(f"{self.file.name} cannot be fetched from {self.url}: {error}") from error
+                        raise DownloadError(
+                            f"{self.file.name} cannot be fetched from {self.told_url}: {_reason(error)}. "
+                            f"What came is kept; another request goes on from there"
+                        ) from error
                 self._wait(delays[tries])
                 tries += 1
 
@@ -163,7 +177,7 @@ class Download:
     def _refuse(self, answer: requests.Response) -> None:
         """Tell a broken try from an answer that will not change."""
         if self.url.startswith("https:") and not answer.url.startswith("https:"):
-            raise DownloadError(f"{self.url} leads to {answer.url}, which is not encrypted")
+            raise DownloadError(f"{self.told_url} leads to {shown(answer.url)}, which is not encrypted")
         status = f"{answer.status_code} {answer.reason}"
         if answer.status_code == 416:
             self.part.remove()
@@ -171,32 +185,35 @@ class Download:
             raise Broken(status)
         if answer.status_code not in (200, 206):
             raise DownloadError(
-                f"{self.file.name} cannot be fetched: {self.url} answers {status}. Put it at {self.target} by hand"
+                f"{self.file.name} cannot be fetched: {self.told_url} answers {status}. Put it at {self.target} by hand"
             )
+        if answer.headers.get("Content-Type", "").startswith("text/html"):
+            raise DownloadError(f"{self.told_url} answers a web page, not {self.file.name}")
 
     def _expect(self, source: Source, start: int) -> None:
         """Refuse a file of another size than the one known by this name, and one that the disk cannot hold."""
         if None not in (self.file.size, source.size) and self.file.size != source.size:
             self.part.remove()
             raise DownloadError(
-                f"{self.url} has {source.size} bytes, but {self.file.name} should have {self.file.size}: another file"
+                f"{self.told_url} has {source.size} bytes, but {self.file.name} should have {self.file.size}: "
+                "another file"
             )
         free = shutil.disk_usage(self.part.path.parent).free
         if source.size is not None and source.size - start > free:
-            raise DownloadError(
-                f"No space for {self.file.name}: {amount(source.size - start)} are needed in "
+            raise NoSpace(
+                f"No space for {self.file.name} from {self.told_url}: {amount(source.size - start)} are needed in "
                 f"{self.target.parent}, and {amount(free)} are free"
             )
 
     def _write(self, answer: requests.Response, source: Source, start: int) -> None:
         with self.part.path.open("ab" if start else "wb") as stream:
             done = start
-            self._tell(done, source.size)
-            for chunk in answer.iter_content(CHUNK):
+            self.tell(done, source.size)
+            for piece in answer.iter_content(PIECE):
                 self._stop_if_asked()
-                stream.write(chunk)
-                done += len(chunk)
-                self._tell(done, source.size)
+                stream.write(piece)
+                done += len(piece)
+                self.tell(done, source.size)
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -205,7 +222,6 @@ class Download:
         kind, expected = ("md5", self.file.md5) if self.file.md5 else ("sha256", source.sha256)
         if not expected:
             return
-        self.tell(100, f"Checking {self.file.name}")
         digest = hashlib.new(kind, usedforsecurity=False)
         with self.part.path.open("rb") as stream:
             while chunk := stream.read(CHUNK):
@@ -214,15 +230,8 @@ class Download:
         if digest.hexdigest() != expected:
             self.part.remove()
             raise DownloadError(
-                f"What {self.url} sent is not {self.file.name}: its {kind} is {digest.hexdigest()}, not {expected}"
+                f"What {self.told_url} sent is not {self.file.name}: its {kind} is {digest.hexdigest()}, not {expected}"
             )
-
-    def _tell(self, done: int, size: int | None) -> None:
-        percent = 100 * done // size if size else min(99, done * 100 // (done + (1 << 30)))
-        if percent != self._percent:
-            self._percent = percent
-            so_far = f"{percent} % of {amount(size)}" if size else amount(done)
-            self.tell(percent, f"Downloading {self.file.name}, {so_far}")
 
     def _stop_if_asked(self) -> None:
         if self.interruption.stopping:
@@ -241,11 +250,9 @@ def download(
     target: Path,
     tell: Tell,
     interruption: Interruption,
-    *,
-    mirror: str = "",
-    delays: Sequence[float] = DELAYS,
+    delays: Sequence[float] = (),
 ) -> None:
-    """Fetch a file to `target`; `mirror` stands in for the hub that most files lie on.
+    """Fetch a file to `target`, with as many further tries as there are `delays`, in seconds.
 
     Its size and md5 are checked where the table has them, else the SHA-256 where the hub tells it.
 
@@ -253,7 +260,20 @@ def download(
         DownloadError: it cannot be had.
         Stopped: somebody asked for it; the next call goes on where this one ended.
     """
-    Download(file, target, tell, interruption, mirror).run(delays)
+    Download(file, target, tell, interruption).run(delays)
+
+
+def shown(url: str) -> str:
+    """An address as clients may read it: without user name and query, which may hold the operator's secrets."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def sentence(name: str, done: int, size: int | None) -> str:
+    """How far a file is, for people."""
+    if size and done >= size:
+        return f"Checking {name}"
+    return f"Downloading {name}, {f'{100 * done // size} % of {amount(size)}' if size else amount(done)}"
 
 
 def amount(size: int) -> str:
@@ -262,6 +282,19 @@ def amount(size: int) -> str:
         if size >= least:
             return f"{size / least:.1f} {unit}"
     return f"{size} bytes"
+
+
+def _reason(error: Exception) -> str:
+    """Why a try failed; the library's own words may hold the whole address."""
+    if isinstance(error, Broken):
+        return str(error)
+    if isinstance(error, requests.Timeout):
+        return "no answer came in time"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "the host's certificate, or its encryption, is not good"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    return "no connection could be made, or it broke off"
 
 
 def _source(url: str, answer: requests.Response) -> Source:

@@ -28,6 +28,11 @@ class KnownFile:
     size: int | None = None
     md5: str | None = None
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Kind and name: the same for files that go to the same place."""
+        return self.kind, self.name
+
 
 _LORA_SIZES = {
     "sdxl_lightning_4step_lora.safetensors": 393_854_592,

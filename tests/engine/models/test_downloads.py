@@ -3,79 +3,26 @@
 import hashlib
 import random
 import re
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+import shutil
 
 import pytest
 
 from engine.interruption import Interruption
 from engine.job import Stopped
 from engine.models import downloads
-from engine.models.downloads import DownloadError, amount, download
+from engine.models.downloads import DownloadError, NoSpace, amount, download, sentence, shown
 from engine.models.known_files import KnownFile, by_name, mirrored
+from tests.file_server import serving
 
 NO_DELAYS = (0.0, 0.0, 0.0)
 BODY = random.Random(1).randbytes(3 * downloads.CHUNK + 12345)
 
 
-class FileServer(ThreadingHTTPServer):
-    """Serves `body`; breaks after `break_at` bytes as often as `breaks` says; `asked` has each Range it got."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        self.body, self.etag, self.ranges, self.statuses = BODY, '"one"', True, []
-        self.breaks, self.break_at, self.asked, self.extra = 0, len(BODY) // 2, [], {}
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(handler):
-                self.answer(handler)
-
-            def log_message(handler, *_):
-                """Nothing."""
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/model.safetensors"
-
-    def answer(self, handler):
-        """One answer; the connection ends with it."""
-        wanted = handler.headers.get("Range")
-        self.asked.append(wanted)
-        if handler.path == "/moved":
-            return self.head(handler, 302, {"Location": self.url, "X-Linked-Etag": self.linked, "Content-Length": "0"})
-        if self.statuses:
-            return self.head(handler, self.statuses.pop(0), {"Content-Length": "0"})
-        start, body = 0, self.body
-        same = handler.headers.get("If-Range") == self.etag
-        if wanted and self.ranges and same:
-            start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
-        headers = {"Content-Length": str(len(body) - start), **({"ETag": self.etag} if self.etag else {})}
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        self.head(handler, 206 if start else 200, headers)
-        end = len(body)
-        if self.breaks:
-            self.breaks, end = self.breaks - 1, max(start, self.break_at)
-        handler.wfile.write(body[start:end])
-        return None
-
-    def head(self, handler, status, headers):
-        """The answer's first lines."""
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.end_headers()
-
-
 @pytest.fixture
 def server():
     """A server of one file on a real port."""
-    with FileServer() as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(BODY) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -91,7 +38,7 @@ def known(server, **facts):
 
 def fetch(file, target, tell=lambda *_: None, interruption=None):
     """Download without waiting between tries."""
-    download(file, target, tell, interruption or Interruption(), delays=NO_DELAYS)
+    download(file, target, tell, interruption or Interruption(), NO_DELAYS)
 
 
 def is_whole(target, body=BODY):
@@ -103,9 +50,8 @@ def test_a_file_is_fetched_and_told_of(server, target):
     told = []
     fetch(known(server, size=len(BODY), md5=hashlib.md5(BODY).hexdigest()), target, lambda *news: told.append(news))
     assert is_whole(target)
-    assert told[0] == (0, "Downloading model.safetensors, 0 % of 3.2 MB")
-    assert told[-2:] == [(100, "Downloading model.safetensors, 100 % of 3.2 MB"), (100, "Checking model.safetensors")]
-    assert [percent for percent, _ in told] == sorted(percent for percent, _ in told)
+    assert told[0] == (0, len(BODY)) and told[-1] == (len(BODY), len(BODY))
+    assert [done for done, _ in told] == sorted(done for done, _ in told) and len(told) > 40
 
 
 def test_a_broken_connection_is_taken_up_where_it_broke(server, target):
@@ -195,7 +141,7 @@ def test_the_hubs_own_checksum_counts(server, target, right):
 def test_a_stop_ends_it_and_keeps_the_part(server, target):
     interruption = Interruption()
     with pytest.raises(Stopped):
-        fetch(known(server), target, lambda percent, _: percent > 20 and interruption.stop(), interruption)
+        fetch(known(server), target, lambda done, size: done > size / 5 and interruption.stop(), interruption)
     assert not target.exists()
     kept = target.with_name("model.safetensors.part").stat().st_size
     assert 0 < kept < len(BODY)
@@ -213,6 +159,52 @@ def test_a_folder_that_cannot_be_made_is_told(server, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DownloadError, match="could not be written"):
         fetch(known(server), tmp_path / "file" / "model.safetensors")
+
+
+def test_a_broken_connection_loses_next_to_nothing(server, target):
+    server.breaks, server.break_at = 1, downloads.PIECE * 5 + 100
+    fetch(known(server), target)
+    assert is_whole(target) and server.asked[1] == f"bytes={downloads.PIECE * 5}-"
+
+
+def test_a_web_page_is_no_model_file(server, target):
+    server.extra = {"Content-Type": "text/html; charset=utf-8"}
+    with pytest.raises(DownloadError, match=r"answers a web page, not model\.safetensors"):
+        fetch(known(server), target)
+    assert not target.exists()
+
+
+def test_a_full_disk_is_told_with_what_is_needed(server, target, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 2_000_000))
+    with pytest.raises(NoSpace, match=r"No space .*: 3\.2 MB are needed in .*, and 2\.0 MB are free"):
+        fetch(known(server), target)
+    assert not target.exists()
+
+
+def test_an_address_is_told_without_its_secrets(server, target):
+    assert shown("https://me:word@h:8/a/b.pt?token=1#x") == "https://h:8/a/b.pt"
+    server.statuses = [404]
+    secret = KnownFile("loras", "a.pt", f"{server.url}?token=secret".replace("http://", "http://me:word@"))
+    with pytest.raises(DownloadError) as caught:
+        fetch(secret, target)
+    assert server.url in str(caught.value) and server.paths == ["/model.safetensors?token=secret"]
+    unreachable = KnownFile("loras", "a.pt", "http://me:word@127.0.0.1:1/a.pt?token=secret")
+    with pytest.raises(DownloadError) as also:
+        fetch(unreachable, target)
+    assert not any(word in f"{caught.value} {also.value}" for word in ("secret", "word"))
+
+
+@pytest.mark.parametrize(
+    ("done", "size", "text"),
+    [
+        (0, 3_200_000, "Downloading a.pt, 0 % of 3.2 MB"),
+        (1_000_000, 3_200_000, "Downloading a.pt, 31 % of 3.2 MB"),
+        (3_200_000, 3_200_000, "Checking a.pt"),
+        (1_000_000, None, "Downloading a.pt, 1.0 MB"),
+    ],
+)
+def test_progress_in_words(done, size, text):
+    assert sentence("a.pt", done, size) == text
 
 
 def test_a_mirror_stands_in_for_the_hub_alone():

@@ -1,0 +1,245 @@
+"""Brings the model files that tasks and clients wait for, and lets those go on who have all of theirs.
+
+What a task waits for stands in its row, so a restart goes on where the last server ended. A client that waits for a
+mask or a description has no row; if it goes away, the file comes all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gevent
+from flask import Flask, current_app
+from gevent.event import AsyncResult, Event
+from sqlalchemy import null, select
+
+from engine.job import Stopped
+from engine.models.catalogue import Catalogue
+from engine.models.downloads import DownloadError, NoSpace, shown
+from engine.models.known_files import KnownFile
+from fooocus_flask import folders, signals, tasks, transfers
+from fooocus_flask.database import db
+from fooocus_flask.errors import FooocusError
+from fooocus_flask.tables import FAILED, PENDING, Task
+
+log = logging.getLogger(__name__)
+
+EXTENSION = "fooocus-downloader"
+TELL_EVERY = 0.5
+"""Seconds between two looks at how far the files are."""
+RETRY = 1.0
+"""Seconds before the database is asked again that could not be."""
+MOST_LOOKS = 16
+"""Clients without a task that may wait."""
+STATUSES = {"download": 502, "space": 507}
+"""The answers' statuses by what kept a file from coming."""
+WAITING = (Task.task_status == PENDING, Task.downloads.is_not(null()))
+NOT_ALLOWED = "which was started without --allow-downloads; it can be had from"
+STOPPING = "The server is stopping; what came of the model file is kept"
+
+
+class NotAllowed(DownloadError):
+    """Nothing is fetched on this server."""
+
+
+class Downloader:
+    """The files that one application's tasks and clients wait for."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self._transfers = transfers.of(app)
+        self._looks: dict[AsyncResult, KnownFile] = {}
+        self._waiting: dict[str, list[KnownFile]] = {}
+        self._said: dict[str, str] = {}
+        self._news = Event()
+        self._greenlet: gevent.Greenlet | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for anything, and nothing is on its way."""
+        return not (self._waiting or self._looks or len(self._transfers))
+
+    def look(self) -> None:
+        """See who waits for what, now."""
+        self._news.set()
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._work)
+
+    def close(self) -> None:
+        """Stop; the next start goes on from here."""
+        greenlet, self._greenlet = self._greenlet, None
+        if greenlet is not None:
+            greenlet.kill()
+        self._transfers.close()
+        for waiting in list(self._looks):
+            waiting.set_exception(FooocusError(STOPPING, status=503))
+
+    def have(self, files: Sequence[KnownFile]) -> None:
+        """Wait until these files are here.
+
+        Raises:
+            FooocusError: one of them cannot be had, too many clients wait, or the server stops.
+        """
+        for file in files:
+            if len(self._looks) >= MOST_LOOKS:
+                text = f"{MOST_LOOKS} clients are waiting for model files, which is the limit; try again later"
+                raise FooocusError(text, status=429, headers={"Retry-After": "30"})
+            waiting = AsyncResult()
+            self._looks[waiting] = file
+            self.look()
+            db.session.remove()  # nothing may be held while a file takes its time
+            try:
+                waiting.get()
+            finally:
+                self._looks.pop(waiting, None)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                with self.app.app_context():
+                    if self._news.is_set():
+                        self._news.clear()
+                        self._settle()
+                        self._attend()
+                    self._tell()
+            except Exception:  # a locked database, a full disk: this loop must outlive them
+                log.exception("The downloads are looked at again in %.0f s", RETRY)
+                self._news.set()
+                gevent.sleep(RETRY)
+            self._news.wait(TELL_EVERY if len(self._transfers) else None)
+
+    def _settle(self) -> None:
+        """Tell those who wait what became of the transfers that are over."""
+        for transfer in self._transfers:
+            if not transfer.over:
+                continue
+            error = transfer.outcome
+            if error is None:
+                self._arrived(transfer.file, transfer.target)
+            elif not isinstance(error, Stopped):
+                self._failed(transfer.file, error)
+            self._transfers.forget(transfer)
+
+    def _attend(self) -> None:
+        """Fetch what is waited for, the first task's first; end what nobody waits for any more."""
+        catalogue = Catalogue(folders.of(self.app))
+        for file in self._wanted(awaited()):
+            if path := catalogue.find(*file.place):
+                self._arrived(file, path)
+            elif not self.app.config["ALLOW_DOWNLOADS"]:  # left by a server that was allowed to
+                self._failed(file, NotAllowed(f"{file.name} is not on this server, {NOT_ALLOWED} {shown(file.url)}"))
+        self._waiting = awaited()
+        wanted = self._wanted(self._waiting)
+        places = {file.place for file in wanted}
+        for transfer in self._transfers:
+            if transfer.file.place not in places:
+                transfer.stop()
+        for file in wanted:
+            self._transfers.begin(file, catalogue.target(*file.place), self.look)
+
+    def _wanted(self, waiting: Mapping[str, list[KnownFile]]) -> list[KnownFile]:
+        """The files waited for, each once; first those of clients who hold a connection open for nothing else."""
+        files = [*self._looks.values(), *(file for files in waiting.values() for file in files)]
+        return list({file.place: file for file in reversed(files)}.values())[::-1]
+
+    def _arrived(self, file: KnownFile, path: Path) -> None:
+        """Let those go on who waited for nothing else."""
+        if take_off(file, path):
+            signals.tell(signals.files_arrived, self.app)
+        for waiting in self._looking_for(file):
+            waiting.set()
+
+    def _failed(self, file: KnownFile, error: Exception) -> None:
+        """Give up those who wait for this file."""
+        failure = "space" if isinstance(error, NoSpace) else "download"
+        known = isinstance(error, DownloadError)
+        text = str(error) if known else f"{file.name} cannot be fetched from {shown(file.url)}: {type(error).__name__}"
+        for task_id, files in awaited().items():
+            if file.place in {other.place for other in files}:
+                tasks.end(task_id, FAILED, only=PENDING, error=text, failure=failure)
+        for waiting in self._looking_for(file):
+            waiting.set_exception(FooocusError(text, status=STATUSES[failure]))
+
+    def _looking_for(self, file: KnownFile) -> list[AsyncResult]:
+        """The clients that wait for this file; they wait no longer."""
+        found = [waiting for waiting, other in self._looks.items() if other.place == file.place]
+        for waiting in found:
+            del self._looks[waiting]
+        return found
+
+    def _tell(self) -> None:
+        """Say of each task how far its files are, if that has changed."""
+        said, self._said = self._said, {}
+        for task_id, files in self._waiting.items():
+            text = self._said[task_id] = self._sentence(files)
+            if text != said.get(task_id):
+                told = {"percent": 0, "message": text, "preview": b""}
+                signals.tell(signals.task_progressed, self.app, task_id=task_id, **told)
+
+    def _sentence(self, files: Sequence[KnownFile]) -> str:
+        """How far a task's files are, for people."""
+        under_way = (transfer for file in files if (transfer := self._transfers.of(file.place)))
+        transfer = next(under_way, None)
+        text = transfer.told() if transfer else f"Waiting to download {files[0].name}"
+        return f"{text}; {len(files) - 1} more to come" if len(files) > 1 else text
+
+
+def init_app(app: Flask) -> None:
+    """Give the application its downloader; it starts when serving begins, or with the first that waits."""
+    transfers.init_app(app)
+    app.extensions[EXTENSION] = Downloader(app)
+
+
+def of(app: Flask) -> Downloader:
+    """The application's downloader."""
+    return app.extensions[EXTENSION]
+
+
+def current() -> Downloader:
+    """The downloader of the application at hand."""
+    return of(current_app._get_current_object())  # type: ignore[attr-defined]
+
+
+@signals.task_submitted.connect
+def begin(app: Flask, task: Task, **_: Any) -> None:
+    """Fetch what a new task waits for."""
+    if task.downloads:
+        of(app).look()
+
+
+@signals.task_ended.connect
+def end(app: Flask, **_: Any) -> None:
+    """See whether anybody still waits for what this task may have waited for."""
+    if not of(app).idle:
+        of(app).look()
+
+
+def awaited() -> dict[str, list[KnownFile]]:
+    """What each waiting task waits for, by task id, the next task first."""
+    waiting = select(Task.task_id, Task.downloads).where(*WAITING).order_by(Task.rank, Task.id)
+    return {task_id: files_of(downloads) for task_id, downloads in db.session.execute(waiting)}
+
+
+def take_off(file: KnownFile, path: Path) -> bool:
+    """Note that a file is here, in the rows of all tasks that wait for it; whether one of them waits for no other."""
+    ready = False
+    for task in db.session.scalars(select(Task).where(*WAITING).execution_options(populate_existing=True)).all():
+        files = files_of(task.downloads)
+        left = [other for other in files if other.place != file.place]
+        if len(left) == len(files):
+            continue
+        task.downloads = [asdict(other) for other in left] or None
+        ready = ready or not left
+        if file.place == ("checkpoints", task.req_params["base_model_name"].replace("\\", "/")):
+            task.checkpoint = str(path)  # somebody may have put it into another of several folders
+    tasks.commit()
+    return ready
+
+
+def files_of(downloads: list[dict[str, Any]] | None) -> list[KnownFile]:
+    """A row's downloads."""
+    return [KnownFile(**file) for file in downloads or ()]

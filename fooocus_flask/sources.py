@@ -1,0 +1,48 @@
+"""Where model files can be had that are not there: as the operator's presets and `config.txt` say, else where we know.
+
+A request chooses among these addresses by naming a file or a preset; it never brings one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from flask import current_app
+
+from engine.models.known_files import KnownFile, by_name, mirrored
+from fooocus_flask import presets
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The addresses for one request; `listed` go before those we know, and `allowed` says whether any is fetched."""
+
+    listed: Mapping[tuple[str, str], KnownFile]
+    mirror: str
+    allowed: bool
+
+    def find(self, kind: str, name: str) -> KnownFile | None:
+        """The file with the address it is had from, or None."""
+        name = name.replace("\\", "/")
+        file = self.listed.get((kind, name)) or by_name(kind, name)
+        return file and self._mirrored(file)
+
+    def embeddings(self) -> Iterator[KnownFile]:
+        """The textual inversions that presets bring: prompts name them, so nothing else tells that they are needed."""
+        return (self._mirrored(file) for file in self.listed.values() if file.kind == "embeddings")
+
+    def _mirrored(self, file: KnownFile) -> KnownFile:
+        return replace(file, url=mirrored(file.url, self.mirror))
+
+
+def of(preset: str = presets.INITIAL) -> Sources:
+    """The addresses for a request with this preset.
+
+    Raises:
+        PresetError: the preset is unknown or unusable.
+    """
+    files = [*presets.standing_downloads(), *presets.downloads(preset)]
+    config = current_app.config
+    listed = {file.place: file for file in files}
+    return Sources(listed, config.get("HF_MIRROR", ""), bool(config.get("ALLOW_DOWNLOADS")))

@@ -1,0 +1,170 @@
+"""Model files on their way to this server: a thread each, and how far they are. Needs no database.
+
+A thread tells by plain numbers, which others read when they like.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import gevent
+from flask import Flask, current_app
+from gevent.event import AsyncResult
+from gevent.threadpool import ThreadPool
+
+from engine.interruption import Interruption
+from engine.job import Stopped
+from engine.models.downloads import DownloadError, download, sentence, shown
+from engine.models.known_files import KnownFile
+
+log = logging.getLogger(__name__)
+
+EXTENSION = "fooocus-transfers"
+AT_ONCE = 3
+"""Files under way at the same time."""
+
+CLOSE_SECONDS = 2.0
+Place = tuple[str, str]
+Outcome = Exception | None
+"""What a transfer came to: nothing if the file is there, `Stopped`, or why it cannot be had."""
+
+
+class Transfer:
+    """One file on its way; `done` of `size` bytes are here, as far as that is known."""
+
+    def __init__(self, file: KnownFile, target: Path, delays: Sequence[float]) -> None:
+        self.file, self.target, self._delays = file, target, delays
+        self.done, self.size = 0, file.size
+        self._first: tuple[float, int] | None = None
+        self._interruption = Interruption()
+        self._result: AsyncResult | None = None
+
+    def start(self, pool: ThreadPool, ended: Callable[[], object]) -> None:
+        """Set out; `ended` is called when it is over, one way or the other."""
+        log.info("Downloading %s/%s to %s", self.file.kind, self.file.name, self.target)
+        self._result = pool.spawn(self._run)
+        self._result.rawlink(lambda _: ended())
+
+    def stop(self) -> None:
+        """Have it end soon; what came is kept."""
+        self._interruption.stop()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._result is not None and self._result.ready()
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it came to, once it is over."""
+        return self._result.get() if self._result is not None else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """A guess from its speed so far; None while there is none."""
+        if self._first is None or self.size is None:
+            return None
+        since, before = self._first
+        came, took = self.done - before, monotonic() - since
+        return (self.size - self.done) * took / came if came > 0 else None
+
+    def told(self) -> str:
+        """How far it is, for people."""
+        return sentence(self.file.name, self.done, self.size)
+
+    def _run(self) -> Outcome:
+        """In a thread."""
+        try:
+            download(self.file, self.target, self._tell, self._interruption, self._delays)
+        except (Stopped, DownloadError) as ended:
+            return ended
+        except Exception as error:  # whoever waits for the file must hear of it
+            log.exception("The download of %s failed", self.file.name)
+            return error
+        return None
+
+    def _tell(self, done: int, size: int | None) -> None:
+        self.done, self.size = done, size
+        if self._first is None:
+            self._first = monotonic(), done
+
+
+class Transfers:
+    """The files under way, by their places: what several wait for is fetched once."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._by_place: dict[Place, Transfer] = {}
+        self._pool: ThreadPool | None = None
+
+    def __iter__(self) -> Iterator[Transfer]:
+        return iter(list(self._by_place.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_place)
+
+    def of(self, place: Place) -> Transfer | None:
+        """The transfer that goes there."""
+        return self._by_place.get(place)
+
+    def begin(self, file: KnownFile, target: Path, ended: Callable[[], object]) -> None:
+        """Fetch a file, unless it is on its way, or as many are as may be."""
+        if file.place in self._by_place or len(self) >= AT_ONCE:
+            return
+        if self._pool is None:
+            self._pool = ThreadPool(AT_ONCE)
+        transfer = self._by_place[file.place] = Transfer(file, target, self._app.config["DOWNLOAD_DELAYS"])
+        transfer.start(self._pool, ended)
+
+    def forget(self, transfer: Transfer) -> None:
+        """It is over, and everybody knows."""
+        del self._by_place[transfer.file.place]
+
+    def close(self) -> None:
+        """End them; what came is kept. A host that is silent just now is not waited for."""
+        for transfer in self:
+            transfer.stop()
+        deadline = monotonic() + CLOSE_SECONDS
+        while not all(transfer.over for transfer in self) and monotonic() < deadline:
+            gevent.sleep(CLOSE_SECONDS / 100)
+        pool, self._pool = self._pool, None
+        if pool is not None and all(transfer.over for transfer in self):
+            pool.kill()
+        self._by_place.clear()
+
+
+def init_app(app: Flask) -> None:
+    """Nothing is on its way yet."""
+    app.extensions[EXTENSION] = Transfers(app)
+
+
+def of(app: Flask) -> Transfers:
+    """The application's transfers."""
+    return app.extensions[EXTENSION]
+
+
+def current() -> Transfers:
+    """The transfers of the application at hand."""
+    return of(current_app._get_current_object())  # type: ignore[attr-defined]
+
+
+def told(file: KnownFile) -> dict[str, Any]:
+    """A file that is waited for, as answers tell it."""
+    transfer = current().of(file.place)
+    return {
+        "file": "/".join(file.place),
+        "url": shown(file.url),
+        "bytes_done": transfer.done if transfer else 0,
+        "bytes_total": transfer.size if transfer else file.size,
+    }
+
+
+def seconds_left(files: Iterable[KnownFile]) -> float | None:
+    """A guess of when all of these are here; None where one of them gives none."""
+    transfers = [current().of(file.place) for file in files]
+    left = [transfer.seconds_left if transfer else None for transfer in transfers]
+    return max((seconds for seconds in left if seconds is not None), default=0.0) if None not in left else None
