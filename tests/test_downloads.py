@@ -1,0 +1,442 @@
+"""Model files that are fetched when requests need them: waited for, shared, told of, stopped, taken up again."""
+
+import json
+import shutil
+import signal
+from collections import namedtuple
+from contextlib import contextmanager
+from threading import Thread
+
+import gevent
+import numpy as np
+import pytest
+
+from engine import names
+from fooocus_flask import downloader, estimates, sources, tasks, transfers, waiters
+from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.prepare import prepare
+from schemas.generate import DEFAULTS, GenerateSchema
+from tests.engine.models import onnx_files
+from tests.file_server import serving
+from tests.serving import GENERATE, PATIENCE, small
+from tests.test_tools import PICTURE
+from tests.toy import toy_checkpoint
+
+NO_DELAYS = (0.0, 0.0)
+ALLOWED = {"ALLOW_DOWNLOADS": True, "DOWNLOAD_DELAYS": NO_DELAYS}
+IN_ENVIRONMENT = {"FOOOCUS_ALLOW_DOWNLOADS": "1", "FOOOCUS_DOWNLOAD_DELAYS": "[0, 0]"}
+NEW = "new.safetensors"
+
+
+@pytest.fixture(scope="module")
+def checkpoint_bytes(tmp_path_factory):
+    """A checkpoint of 7 MB that is not on the server yet."""
+    return toy_checkpoint(tmp_path_factory.mktemp("elsewhere") / NEW, seed=1).read_bytes()
+
+
+@pytest.fixture
+def models(tmp_path):
+    """A models folder of the test's own with a toy checkpoint."""
+    folder = tmp_path / "models"
+    (folder / "checkpoints").mkdir(parents=True)
+    toy_checkpoint(folder / "checkpoints" / "toy.safetensors")
+    return folder
+
+
+@pytest.fixture
+def host(checkpoint_bytes):
+    """The server that has the files, all of them the new checkpoint unless said otherwise."""
+    with serving(checkpoint_bytes) as host:
+        yield host
+
+
+@pytest.fixture
+def preset(tmp_path, host):
+    """Writes the operator's preset `mine`: the new checkpoint, and where it is; other keys as given."""
+
+    def write(**keys):
+        folder = tmp_path / "instance" / "presets"
+        folder.mkdir(parents=True, exist_ok=True)
+        standing = {"default_model": NEW, "checkpoint_downloads": {NEW: f"{host.base}/{NEW}"}}
+        (folder / "mine.json").write_text(json.dumps(standing | keys))
+
+    write()
+    return write
+
+
+@pytest.fixture
+def client(make_app, preset):
+    """Asks an application that may fetch."""
+    return make_app(**ALLOWED).test_client()
+
+
+def new(**members):
+    """A small request that needs the new checkpoint."""
+    wanted = {"base_model_name": DEFAULTS["base_model_name"], "preset": "mine", "loras": NO_LORAS}
+    return small(**wanted | members)
+
+
+NO_LORAS = [{"enabled": False, "model_name": "None", "weight": 1}]
+
+
+def submitted(client, **members):
+    """The id of a task that needs the new checkpoint."""
+    return client.post(GENERATE, json=new(async_process=True, **members)).json["task_id"]
+
+
+def record(client, task_id):
+    """The task as it is now."""
+    return client.get(f"/tasks/{task_id}").json
+
+
+def ended(client, task_id):
+    """The task once it has ended."""
+    with client.application.app_context(), gevent.Timeout(PATIENCE):
+        waiters.wait(task_id)
+    return record(client, task_id)
+
+
+def until(condition, what):
+    """Let others work until this is so."""
+    with gevent.Timeout(PATIENCE, TimeoutError(what)):
+        while not (found := condition()):
+            gevent.sleep(0.01)
+    return found
+
+
+def halted(host):
+    """Wait until the host stands still in the middle of a file."""
+    until(host.halted.is_set, "nobody asked the host")
+
+
+def parts(models):
+    """Files that are not whole."""
+    return [path.name for path in models.rglob("*.part")]
+
+
+def test_a_request_waits_for_its_checkpoint_and_is_drawn_with_it(client, host, models, checkpoint_bytes):
+    told = client.post(GENERATE, json=new())
+    assert told.status_code == 200, told.json
+    assert (told.json["task_status"], told.json["downloads"], told.json["notes"]) == ("finished", None, [])
+    assert NEW in json.dumps(told.json["drawn_with"])
+    assert (models / "checkpoints" / NEW).read_bytes() == checkpoint_bytes and not parts(models)
+    assert client.post(GENERATE, json=new()).json["task_status"] == "finished"
+    assert host.asked == [None]
+    assert NEW in client.get("/v1/engines/all-models").json["model_filenames"]
+
+
+def test_a_picture_itself_waits_too(client):
+    answer = client.post(GENERATE, json=new(), headers={"Accept": "image/png"})
+    assert answer.status_code == 200 and answer.data.startswith(b"\x89PNG")
+
+
+def test_progress_is_told_in_the_record_and_others_overtake(client, host, checkpoint_bytes):
+    host.halt_at = 1_000_000
+    first, second = submitted(client), submitted(client)
+    halted(host)
+    (file,) = until(lambda: [file for file in record(client, first)["downloads"] if file["bytes_done"] > 900_000], "?")
+    assert file.pop("bytes_done") <= 1_000_000
+    assert file == {"file": f"checkpoints/{NEW}", "url": f"{host.base}/{NEW}", "bytes_total": len(checkpoint_bytes)}
+    assert client.post(GENERATE, json=small()).json["task_status"] == "finished"
+    for task_id in (first, second):
+        told = record(client, task_id)
+        assert (told["task_status"], told["queue_position"], told["start_mills"]) == ("pending", 1, None)
+    queue = client.get("/v1/engine/queue").json
+    assert (queue["pending"], queue["running"], [file["file"] for file in queue["downloads"]]) == (
+        *(2, None),
+        [f"checkpoints/{NEW}"],
+    )
+    host.go_on.set()
+    assert [ended(client, task_id)["task_status"] for task_id in (first, second)] == ["finished"] * 2
+    assert host.asked == [None] and record(client, first)["downloads"] is None
+
+
+def test_a_connection_that_breaks_is_taken_up(client, host):
+    host.breaks = 2
+    assert client.post(GENERATE, json=new()).json["task_status"] == "finished"
+    assert host.asked[0] is None and all(asked.startswith("bytes=") for asked in host.asked[1:])
+
+
+def test_what_cannot_be_had_fails_every_task_that_waits_for_it(client, host):
+    host.halt_at = 1000
+    waiting = submitted(client)
+    halted(host)
+    host.halt_at, host.statuses, host.breaks, host.break_at = None, [500] * 10, 1, 1000
+    host.go_on.set()
+    told = ended(client, waiting)
+    assert told["task_status"] == "failed" and told["start_mills"] is None and told["downloads"] is None
+    assert f"{NEW} cannot be fetched from {host.base}/{NEW}: 500" in told["error"]
+    host.statuses = [404]
+    answer = client.post(GENERATE, json=new())
+    assert (answer.status_code, answer.json["task_status"]) == (502, "failed")
+    assert f"{host.base}/{NEW} answers 404" in answer.json["detail"] and "by hand" in answer.json["detail"]
+    host.statuses = []
+    assert client.post(GENERATE, json=new()).json["task_status"] == "finished"
+
+
+def test_a_disk_without_room_is_told(client, models, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 5_000_000))
+    answer = client.post(GENERATE, json=new())
+    assert answer.status_code == 507 and answer.json["detail"].startswith(f"No space for {NEW}")
+    assert "5.0 MB are free" in answer.json["detail"] and not parts(models)
+
+
+def test_a_task_that_waits_is_stopped_and_its_download_with_it(client, host, models):
+    host.halt_at = 2_000_000
+    keep, stop = submitted(client), submitted(client)
+    halted(host)
+    assert client.post(f"/tasks/{stop}/cancel").json["task_status"] == "stop"
+    assert client.post("/v1/engine/control", json={"action": "stop", "task_id": stop}).json["message"] != "task stoped"
+    under_way = transfers.of(client.application)
+    assert len(under_way) == 1
+    assert client.post("/v1/engine/control", json={"action": "stop", "task_id": keep}).json["message"] == "task stoped"
+    until(lambda: downloader.of(client.application)._waiting == {}, "the task still waits")
+    host.go_on.set()
+    until(lambda: len(under_way) == 0, "the download goes on")
+    assert parts(models) == [f"{NEW}.part"] and not (models / "checkpoints" / NEW).exists()
+    host.halt_at = None
+    assert client.post(GENERATE, json=new()).json["task_status"] == "finished"
+    assert host.asked[0] is None and host.asked[1].startswith("bytes=")
+
+
+def test_a_file_put_there_by_hand_counts(client, host, models, checkpoint_bytes):
+    host.statuses = [503] * 100
+    client.application.config["DOWNLOAD_DELAYS"] = (PATIENCE,)
+    waiting = submitted(client)
+    until(lambda: host.asked, "nobody asked the host")
+    (models / "checkpoints" / NEW).write_bytes(checkpoint_bytes)
+    downloader.of(client.application).look()
+    assert ended(client, waiting)["task_status"] == "finished"
+
+
+def test_several_files_and_what_a_preset_brings_besides(client, host, preset, models):
+    host.files["style.pt"] = b"an embedding"
+    preset(embeddings_downloads={"sub/style.pt": f"{host.base}/style.pt?token=secret"}, vae_downloads={})
+    assert client.post(GENERATE, json=new()).json["task_status"] == "finished"
+    assert (models / "embeddings" / "sub" / "style.pt").read_bytes() == b"an embedding"
+    assert "/style.pt?token=secret" in host.paths
+
+
+def test_secrets_in_an_operators_address_are_not_told(make_app, host, preset):
+    preset(checkpoint_downloads={NEW: f"{host.base}/{NEW}?token=secret"})
+    client = make_app(**ALLOWED).test_client()
+    host.halt_at = 1000
+    waiting = submitted(client)
+    halted(host)
+    assert record(client, waiting)["downloads"][0]["url"] == f"{host.base}/{NEW}"
+    host.statuses, host.halt_at = [404], None
+    client.post(f"/tasks/{waiting}/cancel")
+    host.go_on.set()
+    until(lambda: len(transfers.of(client.application)) == 0, "the download goes on")
+    answer = client.post(GENERATE, json=new())
+    assert answer.status_code == 502 and "secret" not in answer.text
+
+
+def test_a_client_cannot_say_where_files_come_from(client, host):
+    theirs = {"checkpoint_downloads": {"theirs.safetensors": f"{host.base}/theirs.safetensors"}}
+    answer = client.post(GENERATE, json=new(base_model_name="theirs.safetensors", **theirs))
+    assert answer.status_code == 422 and host.paths == []
+
+
+def test_without_leave_the_answer_says_how_to_give_it(make_app, preset, host):
+    answer = make_app().test_client().post(GENERATE, json=new())
+    (fault,) = answer.json["detail"]
+    assert (answer.status_code, fault["type"], fault["loc"]) == (422, "enum", ["body", "preset"])
+    assert "toy.safetensors" in fault["msg"] and f"{host.base}/{NEW}" in fault["msg"]
+    assert "--allow-downloads" in fault["msg"] and host.paths == []
+
+
+def loaded(**sent):
+    """What is prepared for these members."""
+    return prepare(GenerateSchema().load(sent))
+
+
+def awaited(**sent):
+    """The files that such a request waits for."""
+    return [file.name for file in loaded(**sent).downloads]
+
+
+@contextmanager
+def within(app):
+    with app.app_context():
+        yield app
+
+
+def test_what_a_request_needs_is_fetched_whoever_named_it(make_app, models):
+    with within(make_app(**ALLOWED)):
+        default, lora = DEFAULTS["base_model_name"], "sd_xl_offset_example-lora_1.0.safetensors"
+        assert awaited() == [default, lora]
+        assert loaded().checkpoint == str(models / "checkpoints" / default)
+        fast = names.PERFORMANCES["Lightning"].lora
+        assert awaited(performance_selection="Lightning", base_model_name="toy.safetensors") == [lora, fast]
+        assert awaited(preset="sai")[:2] == [
+            "sd_xl_base_1.0_0.9vae.safetensors",
+            "sd_xl_refiner_1.0_0.9vae.safetensors",
+        ]
+        control = [{"cn_img": "/inputs/a.png", "cn_type": "PyraCanny"}]
+        assert "control-lora-canny-rank128.safetensors" in awaited(controlnet_image=control)
+
+
+def test_nothing_that_nobody_insists_on_is_fetched_for_the_built_in_model(make_app):
+    with within(make_app(**ALLOWED)):
+        assert awaited(base_model_name=names.BUILTIN_CHECKPOINT) == []
+        assert awaited(base_model_name=names.BUILTIN_CHECKPOINT, black_out_nsfw=True) == [
+            "stable-diffusion-safety-checker.bin"
+        ]
+
+
+def test_a_name_without_an_address_is_refused_as_ever(make_app):
+    with within(make_app(**ALLOWED)), pytest.raises(InvalidRequest) as caught:
+        loaded(loras=[{"enabled": True, "model_name": "unknown.safetensors"}], base_model_name="toy.safetensors")
+    assert [fault.type for fault in caught.value.faults] == ["enum"]
+
+
+def test_a_mirror_stands_in_for_the_hub(make_app):
+    hub, mirror = "https://huggingface.co/", "https://hub.example.org/"
+    with within(make_app(HF_MIRROR=mirror)):
+        for name in ("sai", "initial"):
+            found = sources.of(name).find("loras", "sd_xl_offset_example-lora_1.0.safetensors")
+            assert found.url.startswith(mirror + "stabilityai/")
+        with pytest.raises(InvalidRequest) as caught:
+            loaded(performance_selection="Lightning", base_model_name="toy.safetensors")
+    assert mirror in caught.value.faults[0].msg and hub not in caught.value.faults[0].msg
+
+
+def test_config_txt_and_the_servers_preset_say_where_files_are(make_app, preset, tmp_path):
+    listed = {"lora_downloads": {"a.safetensors": "http://config/a", "b.safetensors": "http://config/b"}}
+    preset(lora_downloads={"b.safetensors": "http://preset/b"})
+    (tmp_path / "instance" / "config.txt").write_text(json.dumps(listed))
+    with within(make_app(PRESET="mine", **ALLOWED)):
+        found = [sources.of().find("loras", f"{name}.safetensors").url for name in "ab"]
+        assert found == ["http://config/a", "http://preset/b"]
+        assert awaited()[0] == NEW
+
+
+def test_a_bad_address_in_config_txt_is_left_out(make_app, tmp_path):
+    (tmp_path / "instance").mkdir()
+    listed = {"lora_downloads": {"a.safetensors": "ftp://config/a"}}
+    (tmp_path / "instance" / "config.txt").write_text(json.dumps(listed))
+    with within(make_app(**ALLOWED)):
+        assert sources.of().find("loras", "a.safetensors") is None
+
+
+def test_a_mask_or_a_description_waits_for_its_files(make_app, host, models):
+    onnx_files.tagger(models / "clip_vision" / "wd-v1-4-moat-tagger-v2.onnx", np.eye(3) / 255)
+    host.files["wd-v1-4-moat-tagger-v2.csv"] = b"tag_id,name,category,count\n1,blue,0,1\n2,green,0,1\n3,red,0,1\n"
+    client = make_app(HF_MIRROR=host.base, **ALLOWED).test_client()
+    body = {"image": PICTURE, "image_type": "Anime"}
+    host.statuses = [404]
+    answer = client.post("/v1/tools/describe-image", json=body)
+    assert answer.status_code == 502 and "answers 404" in answer.json["detail"]
+    answer = client.post("/v1/tools/describe-image", json=body)
+    assert answer.status_code == 200 and answer.json["describe"]
+    assert client.post("/v1/tools/describe-image", json=body).json == answer.json
+    assert len(host.paths) == 2 and downloader.of(client.application).idle
+
+
+def test_clients_that_wait_for_a_description_are_limited_and_sent_away_at_a_stop(make_app, host, models):
+    app = make_app(HF_MIRROR=host.base, **ALLOWED)
+    host.files["wd-v1-4-moat-tagger-v2.csv"], host.halt_at = b"x" * 1000, 10
+    with app.app_context():
+        file = sources.of().find("clip_vision", "wd-v1-4-moat-tagger-v2.csv")
+
+        def wait():
+            with app.app_context():
+                downloader.current().have([file])
+
+        waiting = [gevent.spawn(wait) for _ in range(downloader.MOST_LOOKS)]
+        until(host.halted.is_set, "nobody asked the host")
+        with pytest.raises(Exception, match="which is the limit") as caught:
+            downloader.current().have([file])
+        assert caught.value.status == 429
+        assert len(host.paths) == 1
+        downloader.current().close()
+    gevent.joinall(waiting, PATIENCE)
+    assert {greenlet.exception.status for greenlet in waiting} == {503}
+
+
+def test_places_and_guesses_leave_out_those_who_wait(make_app, preset, add, client, host):
+    app = client.application
+    host.halt_at = 1000
+    waiting = submitted(client)
+    halted(host)
+    with app.app_context():
+        first, second = (tasks.submit(loaded(**small()), "http://h") for _ in range(2))
+        assert [estimates.of(task).position for task in (first, second)] == [1, 2]
+        page = {task["task_id"]: task["queue_position"] for task in client.get("/tasks?query=pending").json["pending"]}
+        assert page == {waiting: 1, first.task_id: 1, second.task_id: 2}
+        assert estimates.of(tasks.find(waiting)).seconds is None
+
+
+def test_a_task_left_by_a_server_that_was_allowed_fails_on_one_that_is_not(make_app, preset, host):
+    app = make_app(**ALLOWED)
+    with app.app_context():
+        task_id = tasks.submit(loaded(**new()), "http://h").task_id
+    other = make_app()
+    downloader.of(app).close()
+    downloader.of(other).look()
+    told = ended(other.test_client(), task_id)
+    assert told["task_status"] == "failed" and "without --allow-downloads" in told["error"]
+
+
+def test_a_row_from_before_has_no_downloads(client, add, app):
+    assert record(client, add("finished"))["downloads"] is None
+
+
+# --- a server as a person starts it
+
+
+@pytest.fixture
+def server(make_server, preset):
+    """A server that may fetch."""
+    return make_server(**IN_ENVIRONMENT).ready()
+
+
+def test_a_stream_tells_of_the_download_and_the_server_goes_on(server, host):
+    host.halt_at = 3_000_000
+    stream = server.follow_request(new(stream_output=True))
+    event = stream.event()
+    while "Downloading" not in event["message"] or "0 %" in event["message"]:
+        event = stream.event()
+    assert event["message"].startswith(f"Downloading {NEW}, ") and event["message"].endswith(" MB")
+    assert (event["progress"], event["images"]) == (0, [])
+    assert server.draw().json["task_status"] == "finished"
+    host.go_on.set()
+    events = stream.events()
+    assert any("Sampling step" in event["message"] for event in events)
+    assert events[-1]["message"] == "Finished" and len(events[-1]["images"]) == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_restart_takes_a_download_up(server, host, how):
+    host.halt_at = 3_000_000
+    task_id = server.submit(**new())
+    assert host.halted.wait(PATIENCE)
+    server.stop(how)
+    host.halt_at = None
+    host.go_on.set()
+    server.start()
+    told = server.ended(task_id)
+    assert (told["task_status"], told["downloads"]) == ("finished", None)
+    assert host.asked[0] is None and host.asked[-1].startswith("bytes=") and len(host.asked) == 2
+
+
+def test_a_client_waits_for_its_answer_and_others_are_served(server, host):
+    host.halt_at = 1_000_000
+    answers = []
+    waiting = Thread(target=lambda: answers.append(server.draw(new())))
+    waiting.start()
+    assert host.halted.wait(PATIENCE)
+    assert server.get("/ping").json == "pong" and not answers
+    host.go_on.set()
+    waiting.join(PATIENCE)
+    assert answers[0].json["task_status"] == "finished"
+
+
+def test_the_flag_allows_it(make_server, preset, host):
+    from tests.serving import LAUNCHER
+
+    server = make_server([*LAUNCHER, "--allow-downloads"]).ready()
+    assert server.draw(new()).json["task_status"] == "finished"
+    assert host.paths == [f"/{NEW}"]
