@@ -6,9 +6,9 @@ mask or a description has no row; if it goes away, the file comes all the same.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,13 @@ from engine.job import Stopped
 from engine.models.catalogue import Catalogue
 from engine.models.downloads import DownloadError, NoSpace, shown
 from engine.models.known_files import KnownFile
+from engine.needs import Need
 from fooocus_flask import folders, signals, tasks, transfers
+from fooocus_flask.awaited import Awaited, from_row, to_row
 from fooocus_flask.database import db
+from fooocus_flask.draft import Draft
 from fooocus_flask.errors import FooocusError
+from fooocus_flask.model_files import leave_out
 from fooocus_flask.tables import FAILED, PENDING, Task
 
 log = logging.getLogger(__name__)
@@ -52,11 +56,12 @@ class Downloader:
     def __init__(self, app: Flask) -> None:
         self.app = app
         self._transfers = transfers.of(app)
-        self._looks: dict[AsyncResult, KnownFile] = {}
-        self._waiting: dict[str, list[KnownFile]] = {}
+        self._looks: dict[AsyncResult, Awaited] = {}
+        self._waiting: dict[str, list[Awaited]] = {}
         self._said: dict[str, str] = {}
         self._news = Event()
         self._greenlet: gevent.Greenlet | None = None
+        self._closed = False
 
     @property
     def idle(self) -> bool:
@@ -66,11 +71,12 @@ class Downloader:
     def look(self) -> None:
         """See who waits for what, now."""
         self._news.set()
-        if self._greenlet is None:
+        if self._greenlet is None and not self._closed:
             self._greenlet = gevent.spawn(self._work)
 
     def close(self) -> None:
         """Stop; the next start goes on from here."""
+        self._closed = True
         greenlet, self._greenlet = self._greenlet, None
         if greenlet is not None:
             greenlet.kill()
@@ -78,7 +84,7 @@ class Downloader:
         for waiting in list(self._looks):
             waiting.set_exception(FooocusError(STOPPING, status=503))
 
-    def have(self, files: Sequence[KnownFile]) -> None:
+    def have(self, files: Sequence[Awaited]) -> None:
         """Wait until these files are here.
 
         Raises:
@@ -141,28 +147,43 @@ class Downloader:
         for file in wanted:
             self._transfers.begin(file, catalogue.target(*file.place), self.look)
 
-    def _wanted(self, waiting: Mapping[str, list[KnownFile]]) -> list[KnownFile]:
+    def _wanted(self, waiting: Mapping[str, list[Awaited]]) -> list[Awaited]:
         """The files waited for, each once; first those of clients who hold a connection open for nothing else."""
         files = [*self._looks.values(), *(file for files in waiting.values() for file in files)]
         return list({file.place: file for file in reversed(files)}.values())[::-1]
 
     def _arrived(self, file: KnownFile, path: Path) -> None:
         """Let those go on who waited for nothing else."""
-        if take_off(file, path):
-            signals.tell(signals.files_arrived, self.app)
+        rows = waiting_for(file)
+        for task, _ in rows:
+            go_on(task, file)
+            if file.place == ("checkpoints", task.req_params["base_model_name"].replace("\\", "/")):
+                task.checkpoint = str(path)  # somebody may have put it into another of several folders
+        if rows:
+            self._let_go_on()
         for waiting in self._looking_for(file):
             waiting.set()
 
     def _failed(self, file: KnownFile, error: Exception) -> None:
-        """Give up those who wait for this file."""
+        """Give up those who wait for this file; those who can spare it go on without."""
         failure = "space" if isinstance(error, NoSpace) else "download"
         known = isinstance(error, DownloadError)
         text = str(error) if known else f"{file.name} cannot be fetched from {shown(file.url)}: {type(error).__name__}"
-        for task_id, files in awaited().items():
-            if file.place in {other.place for other in files}:
-                tasks.end(task_id, FAILED, only=PENDING, error=text, failure=failure)
+        rows = waiting_for(file)
+        spared = [(task, wanted) for task, wanted in rows if wanted.spare]
+        for task, wanted in spared:
+            go_on_without(task, wanted, text)
+        if spared:
+            self._let_go_on()
+        for task_id in [task.task_id for task, wanted in rows if not wanted.spare]:
+            tasks.end(task_id, FAILED, only=PENDING, error=text, failure=failure)
         for waiting in self._looking_for(file):
             waiting.set_exception(FooocusError(text, status=STATUSES[failure]))
+
+    def _let_go_on(self) -> None:
+        """Keep what changed in the rows, and say that some of them may be drawn now."""
+        tasks.commit()
+        signals.tell(signals.files_arrived, self.app)
 
     def _looking_for(self, file: KnownFile) -> list[AsyncResult]:
         """The clients that wait for this file; they wait no longer."""
@@ -180,7 +201,7 @@ class Downloader:
                 told = {"percent": 0, "message": text, "preview": b""}
                 signals.tell(signals.task_progressed, self.app, task_id=task_id, **told)
 
-    def _sentence(self, files: Sequence[KnownFile]) -> str:
+    def _sentence(self, files: Sequence[Awaited]) -> str:
         """How far a task's files are, for people."""
         under_way = (transfer for file in files if (transfer := self._transfers.of(file.place)))
         transfer = next(under_way, None)
@@ -218,28 +239,27 @@ def end(app: Flask, **_: Any) -> None:
         of(app).look()
 
 
-def awaited() -> dict[str, list[KnownFile]]:
+def awaited() -> dict[str, list[Awaited]]:
     """What each waiting task waits for, by task id, the next task first."""
     waiting = select(Task.task_id, Task.downloads).where(*WAITING).order_by(Task.rank, Task.id)
-    return {task_id: files_of(downloads) for task_id, downloads in db.session.execute(waiting)}
+    return {task_id: from_row(downloads) for task_id, downloads in db.session.execute(waiting)}
 
 
-def take_off(file: KnownFile, path: Path) -> bool:
-    """Note that a file is here, in the rows of all tasks that wait for it; whether one of them waits for no other."""
-    ready = False
-    for task in db.session.scalars(select(Task).where(*WAITING).execution_options(populate_existing=True)).all():
-        files = files_of(task.downloads)
-        left = [other for other in files if other.place != file.place]
-        if len(left) == len(files):
-            continue
-        task.downloads = [asdict(other) for other in left] or None
-        ready = ready or not left
-        if file.place == ("checkpoints", task.req_params["base_model_name"].replace("\\", "/")):
-            task.checkpoint = str(path)  # somebody may have put it into another of several folders
-    tasks.commit()
-    return ready
+def waiting_for(file: KnownFile) -> list[tuple[Task, Awaited]]:
+    """The tasks that wait for this file, and how."""
+    rows = db.session.scalars(select(Task).where(*WAITING).execution_options(populate_existing=True)).all()
+    waiting = ((task, other) for task in rows for other in from_row(task.downloads))
+    return [(task, other) for task, other in waiting if other.place == file.place]
 
 
-def files_of(downloads: list[dict[str, Any]] | None) -> list[KnownFile]:
-    """A row's downloads."""
-    return [KnownFile(**file) for file in downloads or ()]
+def go_on(task: Task, file: KnownFile) -> None:
+    """Wait for this file no longer; the caller commits."""
+    task.downloads = to_row(other for other in from_row(task.downloads) if other.place != file.place)
+
+
+def go_on_without(task: Task, file: Awaited, why: str) -> None:
+    """Draw without a file that cannot be had and that nobody insisted on; the caller commits."""
+    draft = Draft(copy.deepcopy(task.req_params), set(), set())
+    leave_out(draft, Need(file.kind, file.name, file.spare or ""), why)
+    task.req_params, task.notes = draft.values, [*task.notes, *draft.notes]
+    go_on(task, file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.models.known_files import KnownFile
+from fooocus_flask.awaited import Awaited
 from schemas.faults import Fault
 
 
@@ -21,7 +21,7 @@ class Draft:
     from_preset: set[str]
     notes: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
-    downloads: list[KnownFile] = field(default_factory=list)
+    downloads: list[Awaited] = field(default_factory=list)
 
     def refuse(self, type: str, member: str, msg: str, **ctx: Any) -> None:
         """Note a fault; a value that a preset set is told at the preset."""

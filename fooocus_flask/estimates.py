@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy import func, null, select, tuple_
 
 from engine import names
-from engine.models.known_files import KnownFile
 from engine.params import GenerateParams
 from fooocus_flask import previews, transfers
+from fooocus_flask.awaited import from_row
 from fooocus_flask.clock import mills
 from fooocus_flask.database import db
 from fooocus_flask.tables import FINISHED, PENDING, RUNNING, Task
@@ -62,7 +62,7 @@ def of_page(rows: Sequence[Task]) -> list[Place]:
     for task in rows:
         begins = None if now is None else seconds + before * now
         if task.downloads:
-            here = transfers.seconds_left(KnownFile(**file) for file in task.downloads)
+            here = transfers.seconds_left(from_row(task.downloads))
             begins = None if here is None or begins is None else max(here, begins)
         found.append(Place(count + 1, None if now is None or begins is None else _whole(begins + task.work * now)))
         if not task.downloads:

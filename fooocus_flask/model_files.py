@@ -11,6 +11,7 @@ from engine.models.downloads import shown
 from engine.models.known_files import KnownFile
 from engine.needs import Need, needs
 from engine.params import GenerateParams
+from fooocus_flask.awaited import Awaited
 from fooocus_flask.draft import Draft
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.sources import Sources
@@ -33,7 +34,7 @@ def find_checkpoint(draft: Draft, models: Catalogue, sources: Sources) -> str | 
         return None
     path, known = models.find("checkpoints", name), sources.find("checkpoints", name)
     if path is None and known and sources.allowed:
-        draft.downloads.append(known)
+        draft.downloads.append(Awaited.of(known))
         path = models.target("checkpoints", name)
     if path is not None:
         return str(path)
@@ -63,18 +64,18 @@ def check_files(draft: Draft, models: Catalogue, sources: Sources, *, builtin: b
         dispensable = need.member in OPTIONAL and not insisted
         known = sources.find(need.kind, need.name)
         if known and sources.allowed and not (dispensable and builtin):
-            draft.downloads.append(known)
+            draft.downloads.append(Awaited.of(known, need.member if dispensable else None))
         elif dispensable:
             leave_out(draft, need)
         else:
             refuse(draft, need, models, known)
     if sources.allowed and not builtin:
-        draft.downloads += [file for file in sources.embeddings() if not models.find(file.kind, file.name)]
+        draft.downloads += [Awaited.of(file) for file in sources.embeddings() if not models.find(*file.place)]
 
 
 def require_files(
     values: Mapping[str, Any], wanted: Iterable[Need], models: Catalogue, sources: Sources
-) -> list[KnownFile]:
+) -> list[Awaited]:
     """See that every file is there, or can be fetched; those that are to be.
 
     Raises:
@@ -86,7 +87,7 @@ def require_files(
             continue
         known = sources.find(need.kind, need.name)
         if known and sources.allowed:
-            draft.downloads.append(known)
+            draft.downloads.append(Awaited.of(known))
         else:
             refuse(draft, need, models, known)
     if draft.faults:
@@ -94,10 +95,10 @@ def require_files(
     return draft.downloads
 
 
-def leave_out(draft: Draft, need: Need) -> None:
+def leave_out(draft: Draft, need: Need, why: str = "it is not on this server") -> None:
     """Go on without a file that nobody insisted on."""
     named_by = f"the preset {draft.values['preset']}" if need.member in draft.from_preset else "the defaults"
-    draft.notes.append(f"The {OPTIONAL[need.member]} {need.name} of {named_by} is left out: it is not on this server")
+    draft.notes.append(f"The {OPTIONAL[need.member]} {need.name} of {named_by} is left out: {why}")
     if need.member == "loras":
         for lora in draft.values["loras"]:
             lora["enabled"] = lora["enabled"] and lora["model_name"] != need.name

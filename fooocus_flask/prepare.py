@@ -12,9 +12,9 @@ from flask import current_app
 from engine import names
 from engine.goals import goals_of
 from engine.models.catalogue import Catalogue
-from engine.models.known_files import KnownFile
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask import addresses, folders, presets, sources
+from fooocus_flask.awaited import Awaited
 from fooocus_flask.draft import Draft
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files import check_files, find_checkpoint
@@ -31,7 +31,7 @@ class Prepared:
     params: GenerateParams
     checkpoint: str | None
     notes: list[str]
-    downloads: list[KnownFile] = field(default_factory=list)
+    downloads: list[Awaited] = field(default_factory=list)
 
 
 def prepare(sent: Mapping[str, Any]) -> Prepared:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fooocus_flask import downloader, estimates, inputs, previews, transfers, urls
+from fooocus_flask import estimates, inputs, previews, transfers, urls
+from fooocus_flask.awaited import from_row
 from fooocus_flask.tables import RUNNING, Task
 
 COLUMNS = (
@@ -43,5 +44,5 @@ def told(task: Task, base: str, place: estimates.Place) -> dict[str, Any]:
     """The row's columns and the task's place, under the names a record uses."""
     values = {name: getattr(task, name) for name in COLUMNS}
     values["req_params"] = inputs.told(task.req_params, base)
-    awaited = [transfers.told(file) for file in downloader.files_of(task.downloads)] or None
+    awaited = [transfers.told(file) for file in from_row(task.downloads)] or None
     return values | {"downloads": awaited, "queue_position": place.position, "eta_seconds": place.seconds}

@@ -30,7 +30,7 @@ task_ended = _signals.signal(
 )
 
 queue_resumed = _signals.signal("queue-resumed", "The operator lets the queue go on.")
-files_arrived = _signals.signal("files-arrived", "The model files that a task waited for are all here.")
+files_arrived = _signals.signal("files-arrived", "Tasks that waited for model files may wait no longer.")
 delivery_tried = _signals.signal(
     "delivery-tried", "A webhook was sent, or could not be. delivery: its row; good: whether the receiver took it."
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +16,7 @@ from flask import current_app
 from sqlalchemy import ColumnElement, delete, func, null, select, update
 
 from fooocus_flask import estimates, outputs, signals
+from fooocus_flask.awaited import to_row
 from fooocus_flask.clock import mills
 from fooocus_flask.database import db
 from fooocus_flask.errors import KeyQueueFull, QueueFull, TaskNotFound
@@ -88,7 +89,7 @@ def submit(prepared: Prepared, base_url: str, wishes: Wishes | None = None) -> T
         work=estimates.work(params),
         webhook_events=list(wishes.webhook_events),
         key_name=wishes.key_name,
-        downloads=[asdict(file) for file in prepared.downloads] or None,
+        downloads=to_row(prepared.downloads),
     )
     try:
         _check_room(wishes)

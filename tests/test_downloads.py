@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 from collections import namedtuple
-from contextlib import contextmanager
 from threading import Thread
 
 import gevent
@@ -18,7 +17,7 @@ from fooocus_flask.prepare import prepare
 from schemas.generate import DEFAULTS, GenerateSchema
 from tests.engine.models import onnx_files
 from tests.file_server import serving
-from tests.serving import GENERATE, PATIENCE, small
+from tests.serving import GENERATE, LAUNCHER, PATIENCE, small
 from tests.test_tools import PICTURE
 from tests.toy import toy_checkpoint
 
@@ -26,6 +25,8 @@ NO_DELAYS = (0.0, 0.0)
 ALLOWED = {"ALLOW_DOWNLOADS": True, "DOWNLOAD_DELAYS": NO_DELAYS}
 IN_ENVIRONMENT = {"FOOOCUS_ALLOW_DOWNLOADS": "1", "FOOOCUS_DOWNLOAD_DELAYS": "[0, 0]"}
 NEW = "new.safetensors"
+OFFSET = "sd_xl_offset_example-lora_1.0.safetensors"
+OFFSET_PATH = f"stabilityai/stable-diffusion-xl-base-1.0/resolve/main/{OFFSET}"
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,11 @@ def new(**members):
 
 
 NO_LORAS = [{"enabled": False, "model_name": "None", "weight": 1}]
+
+
+def drawable():
+    """A small request that needs nothing."""
+    return small(loras=NO_LORAS)
 
 
 def submitted(client, **members):
@@ -137,7 +143,7 @@ def test_progress_is_told_in_the_record_and_others_overtake(client, host, checkp
     (file,) = until(lambda: [file for file in record(client, first)["downloads"] if file["bytes_done"] > 900_000], "?")
     assert file.pop("bytes_done") <= 1_000_000
     assert file == {"file": f"checkpoints/{NEW}", "url": f"{host.base}/{NEW}", "bytes_total": len(checkpoint_bytes)}
-    assert client.post(GENERATE, json=small()).json["task_status"] == "finished"
+    assert client.post(GENERATE, json=drawable()).json["task_status"] == "finished"
     for task_id in (first, second):
         told = record(client, task_id)
         assert (told["task_status"], told["queue_position"], told["start_mills"]) == ("pending", 1, None)
@@ -158,10 +164,11 @@ def test_a_connection_that_breaks_is_taken_up(client, host):
 
 
 def test_what_cannot_be_had_fails_every_task_that_waits_for_it(client, host):
-    host.halt_at = 1000
+    host.halt_at = host.break_at = 1000
+    host.breaks = 1
     waiting = submitted(client)
     halted(host)
-    host.halt_at, host.statuses, host.breaks, host.break_at = None, [500] * 10, 1, 1000
+    host.halt_at, host.statuses = None, [500] * 10
     host.go_on.set()
     told = ended(client, waiting)
     assert told["task_status"] == "failed" and told["start_mills"] is None and told["downloads"] is None
@@ -257,15 +264,9 @@ def awaited(**sent):
     return [file.name for file in loaded(**sent).downloads]
 
 
-@contextmanager
-def within(app):
-    with app.app_context():
-        yield app
-
-
 def test_what_a_request_needs_is_fetched_whoever_named_it(make_app, models):
-    with within(make_app(**ALLOWED)):
-        default, lora = DEFAULTS["base_model_name"], "sd_xl_offset_example-lora_1.0.safetensors"
+    with make_app(**ALLOWED).app_context():
+        default, lora = DEFAULTS["base_model_name"], OFFSET
         assert awaited() == [default, lora]
         assert loaded().checkpoint == str(models / "checkpoints" / default)
         fast = names.PERFORMANCES["Lightning"].lora
@@ -278,8 +279,25 @@ def test_what_a_request_needs_is_fetched_whoever_named_it(make_app, models):
         assert "control-lora-canny-rank128.safetensors" in awaited(controlnet_image=control)
 
 
+def test_what_nobody_insisted_on_is_left_out_where_it_cannot_be_had(make_app, host):
+    host.statuses = [404]
+    client = make_app(HF_MIRROR=host.base, **ALLOWED).test_client()
+    told = client.post(GENERATE, json=small()).json
+    assert (told["task_status"], host.paths) == ("finished", [f"/{OFFSET_PATH}"])
+    assert not told["req_params"]["loras"][0]["enabled"]
+    (note,) = told["notes"]
+    assert note.startswith(f"The LoRA {OFFSET} of the defaults is left out: ") and "answers 404" in note
+
+
+def test_what_a_client_insisted_on_is_not_left_out(make_app, host):
+    host.statuses = [404]
+    client = make_app(HF_MIRROR=host.base, **ALLOWED).test_client()
+    answer = client.post(GENERATE, json=small(loras=[{"enabled": True, "model_name": OFFSET, "weight": 0.3}]))
+    assert (answer.status_code, answer.json["task_status"]) == (502, "failed")
+
+
 def test_nothing_that_nobody_insists_on_is_fetched_for_the_built_in_model(make_app):
-    with within(make_app(**ALLOWED)):
+    with make_app(**ALLOWED).app_context():
         assert awaited(base_model_name=names.BUILTIN_CHECKPOINT) == []
         assert awaited(base_model_name=names.BUILTIN_CHECKPOINT, black_out_nsfw=True) == [
             "stable-diffusion-safety-checker.bin"
@@ -287,16 +305,16 @@ def test_nothing_that_nobody_insists_on_is_fetched_for_the_built_in_model(make_a
 
 
 def test_a_name_without_an_address_is_refused_as_ever(make_app):
-    with within(make_app(**ALLOWED)), pytest.raises(InvalidRequest) as caught:
+    with make_app(**ALLOWED).app_context(), pytest.raises(InvalidRequest) as caught:
         loaded(loras=[{"enabled": True, "model_name": "unknown.safetensors"}], base_model_name="toy.safetensors")
     assert [fault.type for fault in caught.value.faults] == ["enum"]
 
 
 def test_a_mirror_stands_in_for_the_hub(make_app):
     hub, mirror = "https://huggingface.co/", "https://hub.example.org/"
-    with within(make_app(HF_MIRROR=mirror)):
+    with make_app(HF_MIRROR=mirror).app_context():
         for name in ("sai", "initial"):
-            found = sources.of(name).find("loras", "sd_xl_offset_example-lora_1.0.safetensors")
+            found = sources.of(name).find("loras", OFFSET)
             assert found.url.startswith(mirror + "stabilityai/")
         with pytest.raises(InvalidRequest) as caught:
             loaded(performance_selection="Lightning", base_model_name="toy.safetensors")
@@ -307,7 +325,7 @@ def test_config_txt_and_the_servers_preset_say_where_files_are(make_app, preset,
     listed = {"lora_downloads": {"a.safetensors": "http://config/a", "b.safetensors": "http://config/b"}}
     preset(lora_downloads={"b.safetensors": "http://preset/b"})
     (tmp_path / "instance" / "config.txt").write_text(json.dumps(listed))
-    with within(make_app(PRESET="mine", **ALLOWED)):
+    with make_app(PRESET="mine", **ALLOWED).app_context():
         found = [sources.of().find("loras", f"{name}.safetensors").url for name in "ab"]
         assert found == ["http://config/a", "http://preset/b"]
         assert awaited()[0] == NEW
@@ -317,7 +335,7 @@ def test_a_bad_address_in_config_txt_is_left_out(make_app, tmp_path):
     (tmp_path / "instance").mkdir()
     listed = {"lora_downloads": {"a.safetensors": "ftp://config/a"}}
     (tmp_path / "instance" / "config.txt").write_text(json.dumps(listed))
-    with within(make_app(**ALLOWED)):
+    with make_app(**ALLOWED).app_context():
         assert sources.of().find("loras", "a.safetensors") is None
 
 
@@ -362,11 +380,13 @@ def test_places_and_guesses_leave_out_those_who_wait(make_app, preset, add, clie
     waiting = submitted(client)
     halted(host)
     with app.app_context():
-        first, second = (tasks.submit(loaded(**small()), "http://h") for _ in range(2))
+        tasks.pause()
+        first, second = (tasks.submit(loaded(**drawable()), "http://h") for _ in range(2))
         assert [estimates.of(task).position for task in (first, second)] == [1, 2]
         page = {task["task_id"]: task["queue_position"] for task in client.get("/tasks?query=pending").json["pending"]}
         assert page == {waiting: 1, first.task_id: 1, second.task_id: 2}
         assert estimates.of(tasks.find(waiting)).seconds is None
+        tasks.resume()
 
 
 def test_a_task_left_by_a_server_that_was_allowed_fails_on_one_that_is_not(make_app, preset, host):
@@ -397,11 +417,11 @@ def test_a_stream_tells_of_the_download_and_the_server_goes_on(server, host):
     host.halt_at = 3_000_000
     stream = server.follow_request(new(stream_output=True))
     event = stream.event()
-    while "Downloading" not in event["message"] or "0 %" in event["message"]:
+    while " % of " not in event["message"]:
         event = stream.event()
     assert event["message"].startswith(f"Downloading {NEW}, ") and event["message"].endswith(" MB")
     assert (event["progress"], event["images"]) == (0, [])
-    assert server.draw().json["task_status"] == "finished"
+    assert server.draw(drawable()).json["task_status"] == "finished"
     host.go_on.set()
     events = stream.events()
     assert any("Sampling step" in event["message"] for event in events)
@@ -435,8 +455,6 @@ def test_a_client_waits_for_its_answer_and_others_are_served(server, host):
 
 
 def test_the_flag_allows_it(make_server, preset, host):
-    from tests.serving import LAUNCHER
-
     server = make_server([*LAUNCHER, "--allow-downloads"]).ready()
     assert server.draw(new()).json["task_status"] == "finished"
     assert host.paths == [f"/{NEW}"]

@@ -98,6 +98,7 @@ class Download:
     def __init__(self, file: KnownFile, target: Path, tell: Tell, interruption: Interruption) -> None:
         self.file, self.target, self.tell, self.interruption = file, target, tell, interruption
         self.url, self.told_url = file.url, shown(file.url)
+        self.folder = f"the models folder {file.kind}"
         self.part = Part(target)
 
     def run(self, delays: Sequence[float]) -> None:
@@ -117,11 +118,11 @@ class Download:
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise NoSpace(
-                    f"No space for {self.file.name} from {self.told_url}: the disk of {self.target.parent} is full; "
+                    f"No space for {self.file.name} from {self.told_url}: the disk of {self.folder} is full; "
                     f"{amount(self.part.length)} are there and are kept"
                 ) from error
             raise DownloadError(
-                f"{self.file.name} from {self.told_url} could not be written to {self.target}: {error.strerror}"
+                f"{self.file.name} from {self.told_url} could not be written to {self.folder}: {error.strerror}"
             ) from error
         self.part.remove()
 
@@ -185,7 +186,8 @@ class Download:
             raise Broken(status)
         if answer.status_code not in (200, 206):
             raise DownloadError(
-                f"{self.file.name} cannot be fetched: {self.told_url} answers {status}. Put it at {self.target} by hand"
+                f"{self.file.name} cannot be fetched: {self.told_url} answers {status}. "
+                f"Put it into {self.folder} by hand"
             )
         if answer.headers.get("Content-Type", "").startswith("text/html"):
             raise DownloadError(f"{self.told_url} answers a web page, not {self.file.name}")
@@ -202,7 +204,7 @@ class Download:
         if source.size is not None and source.size - start > free:
             raise NoSpace(
                 f"No space for {self.file.name} from {self.told_url}: {amount(source.size - start)} are needed in "
-                f"{self.target.parent}, and {amount(free)} are free"
+                f"{self.folder}, and {amount(free)} are free"
             )
 
     def _write(self, answer: requests.Response, source: Source, start: int) -> None:
