@@ -4,17 +4,22 @@ import json
 import shutil
 import signal
 from collections import namedtuple
+from pathlib import Path
 from threading import Thread
 
 import gevent
 import numpy as np
 import pytest
+from sqlalchemy import NullPool
 
+import fooocus_flask
 from engine import names
 from fooocus_flask import downloader, estimates, sources, tasks, transfers, waiters
+from fooocus_flask.database import with_driver
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.prepare import prepare
 from schemas.generate import DEFAULTS, GenerateSchema
+from tests import postgresql
 from tests.engine.models import onnx_files
 from tests.file_server import serving
 from tests.serving import GENERATE, LAUNCHER, PATIENCE, small
@@ -23,7 +28,6 @@ from tests.toy import toy_checkpoint
 
 NO_DELAYS = (0.0, 0.0)
 ALLOWED = {"ALLOW_DOWNLOADS": True, "DOWNLOAD_DELAYS": NO_DELAYS}
-IN_ENVIRONMENT = {"FOOOCUS_ALLOW_DOWNLOADS": "1", "FOOOCUS_DOWNLOAD_DELAYS": "[0, 0]"}
 NEW = "new.safetensors"
 OFFSET = "sd_xl_offset_example-lora_1.0.safetensors"
 OFFSET_PATH = f"stabilityai/stable-diffusion-xl-base-1.0/resolve/main/{OFFSET}"
@@ -35,13 +39,25 @@ def checkpoint_bytes(tmp_path_factory):
     return toy_checkpoint(tmp_path_factory.mktemp("elsewhere") / NEW, seed=1).read_bytes()
 
 
-@pytest.fixture
-def models(tmp_path):
-    """A models folder of the test's own with a toy checkpoint."""
-    folder = tmp_path / "models"
-    (folder / "checkpoints").mkdir(parents=True)
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A models folder with a toy checkpoint, emptied of all else after each test."""
+    folder = tmp_path_factory.mktemp("downloads-models")
+    (folder / "checkpoints").mkdir()
     toy_checkpoint(folder / "checkpoints" / "toy.safetensors")
     return folder
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, models):
+    """An application that may fetch, for the tests that leave it as they found it: its engine starts once."""
+    settings = {"INSTANCE": tmp_path_factory.mktemp("downloads-instance"), "MODELS_PATH": str(models)}
+    if database := postgresql.address(settings["INSTANCE"]):
+        settings["SQLALCHEMY_DATABASE_URI"] = with_driver(database)
+        settings["SQLALCHEMY_ENGINE_OPTIONS"] = {"poolclass": NullPool}
+    app = fooocus_flask.create_app(ENGINE_THREADS=1, **settings, **ALLOWED)
+    yield app
+    fooocus_flask.close(app)
 
 
 @pytest.fixture
@@ -52,23 +68,36 @@ def host(checkpoint_bytes):
 
 
 @pytest.fixture
-def preset(tmp_path, host):
+def preset(tmp_path, shared, host, models):
     """Writes the operator's preset `mine`: the new checkpoint, and where it is; other keys as given."""
 
     def write(**keys):
-        folder = tmp_path / "instance" / "presets"
-        folder.mkdir(parents=True, exist_ok=True)
         standing = {"default_model": NEW, "checkpoint_downloads": {NEW: f"{host.base}/{NEW}"}}
-        (folder / "mine.json").write_text(json.dumps(standing | keys))
+        for instance in (tmp_path / "instance", Path(shared.instance_path)):
+            (instance / "presets").mkdir(parents=True, exist_ok=True)
+            (instance / "presets" / "mine.json").write_text(json.dumps(standing | keys))
 
     write()
-    return write
+    yield write
+    for file in [path for path in models.rglob("*.*") if path.name != "toy.safetensors"]:
+        file.unlink()
 
 
 @pytest.fixture
-def client(make_app, preset):
-    """Asks an application that may fetch."""
-    return make_app(**ALLOWED).test_client()
+def client(shared, preset, host):
+    """Asks the shared application; in the end nobody waits for anything."""
+    client = shared.test_client()
+    yield client
+    host.go_on.set()
+    for task in client.get("/tasks?query=pending").json["pending"]:
+        client.post(f"/tasks/{task['task_id']}/cancel")
+    until(lambda: downloader.of(shared).idle, "something is on its way")
+
+
+@pytest.fixture
+def mirror(client, host, monkeypatch):
+    """Has the shared application take the host for the hub."""
+    monkeypatch.setitem(client.application.config, "HF_MIRROR", host.base)
 
 
 def new(**members):
@@ -147,6 +176,7 @@ def test_progress_is_told_in_the_record_and_others_overtake(client, host, checkp
     for task_id in (first, second):
         told = record(client, task_id)
         assert (told["task_status"], told["queue_position"], told["start_mills"]) == ("pending", 1, None)
+        assert told["eta_seconds"] >= 0  # by the download's speed, and by the picture just drawn
     queue = client.get("/v1/engine/queue").json
     assert (queue["pending"], queue["running"], [file["file"] for file in queue["downloads"]]) == (
         *(2, None),
@@ -207,9 +237,9 @@ def test_a_task_that_waits_is_stopped_and_its_download_with_it(client, host, mod
     assert host.asked[0] is None and host.asked[1].startswith("bytes=")
 
 
-def test_a_file_put_there_by_hand_counts(client, host, models, checkpoint_bytes):
+def test_a_file_put_there_by_hand_counts(client, host, models, checkpoint_bytes, monkeypatch):
     host.statuses = [503] * 100
-    client.application.config["DOWNLOAD_DELAYS"] = (PATIENCE,)
+    monkeypatch.setitem(client.application.config, "DOWNLOAD_DELAYS", (PATIENCE,))
     waiting = submitted(client)
     until(lambda: host.asked, "nobody asked the host")
     (models / "checkpoints" / NEW).write_bytes(checkpoint_bytes)
@@ -225,9 +255,8 @@ def test_several_files_and_what_a_preset_brings_besides(client, host, preset, mo
     assert "/style.pt?token=secret" in host.paths
 
 
-def test_secrets_in_an_operators_address_are_not_told(make_app, host, preset):
+def test_what_is_secret_in_an_operators_address_is_not_told(client, host, preset):
     preset(checkpoint_downloads={NEW: f"{host.base}/{NEW}?token=secret"})
-    client = make_app(**ALLOWED).test_client()
     host.halt_at = 1000
     waiting = submitted(client)
     halted(host)
@@ -279,9 +308,8 @@ def test_what_a_request_needs_is_fetched_whoever_named_it(make_app, models):
         assert "control-lora-canny-rank128.safetensors" in awaited(controlnet_image=control)
 
 
-def test_what_nobody_insisted_on_is_left_out_where_it_cannot_be_had(make_app, host):
+def test_what_nobody_insisted_on_is_left_out_where_it_cannot_be_had(client, mirror, host):
     host.statuses = [404]
-    client = make_app(HF_MIRROR=host.base, **ALLOWED).test_client()
     told = client.post(GENERATE, json=small()).json
     assert (told["task_status"], host.paths) == ("finished", [f"/{OFFSET_PATH}"])
     assert not told["req_params"]["loras"][0]["enabled"]
@@ -289,9 +317,8 @@ def test_what_nobody_insisted_on_is_left_out_where_it_cannot_be_had(make_app, ho
     assert note.startswith(f"The LoRA {OFFSET} of the defaults is left out: ") and "answers 404" in note
 
 
-def test_what_a_client_insisted_on_is_not_left_out(make_app, host):
+def test_what_a_client_insisted_on_is_not_left_out(client, mirror, host):
     host.statuses = [404]
-    client = make_app(HF_MIRROR=host.base, **ALLOWED).test_client()
     answer = client.post(GENERATE, json=small(loras=[{"enabled": True, "model_name": OFFSET, "weight": 0.3}]))
     assert (answer.status_code, answer.json["task_status"]) == (502, "failed")
 
@@ -339,10 +366,9 @@ def test_a_bad_address_in_config_txt_is_left_out(make_app, tmp_path):
         assert sources.of().find("loras", "a.safetensors") is None
 
 
-def test_a_mask_or_a_description_waits_for_its_files(make_app, host, models):
+def test_a_mask_or_a_description_waits_for_its_files(client, mirror, host, models):
     onnx_files.tagger(models / "clip_vision" / "wd-v1-4-moat-tagger-v2.onnx", np.eye(3) / 255)
     host.files["wd-v1-4-moat-tagger-v2.csv"] = b"tag_id,name,category,count\n1,blue,0,1\n2,green,0,1\n3,red,0,1\n"
-    client = make_app(HF_MIRROR=host.base, **ALLOWED).test_client()
     body = {"image": PICTURE, "image_type": "Anime"}
     host.statuses = [404]
     answer = client.post("/v1/tools/describe-image", json=body)
@@ -374,7 +400,7 @@ def test_clients_that_wait_for_a_description_are_limited_and_sent_away_at_a_stop
     assert {greenlet.exception.status for greenlet in waiting} == {503}
 
 
-def test_places_and_guesses_leave_out_those_who_wait(make_app, preset, add, client, host):
+def test_places_and_guesses_leave_out_those_who_wait(client, host):
     app = client.application
     host.halt_at = 1000
     waiting = submitted(client)
@@ -400,8 +426,8 @@ def test_a_task_left_by_a_server_that_was_allowed_fails_on_one_that_is_not(make_
     assert told["task_status"] == "failed" and "without --allow-downloads" in told["error"]
 
 
-def test_a_row_from_before_has_no_downloads(client, add, app):
-    assert record(client, add("finished"))["downloads"] is None
+def test_a_row_from_before_has_no_downloads(app, add):
+    assert record(app.test_client(), add("finished"))["downloads"] is None
 
 
 # --- a server as a person starts it
@@ -410,51 +436,38 @@ def test_a_row_from_before_has_no_downloads(client, add, app):
 @pytest.fixture
 def server(make_server, preset):
     """A server that may fetch."""
-    return make_server(**IN_ENVIRONMENT).ready()
+    return make_server([*LAUNCHER, "--allow-downloads"], FOOOCUS_DOWNLOAD_DELAYS="[0, 0]")
 
 
-def test_a_stream_tells_of_the_download_and_the_server_goes_on(server, host):
+def test_a_stream_and_a_client_wait_and_the_server_goes_on(server, host):
     host.halt_at = 3_000_000
     stream = server.follow_request(new(stream_output=True))
+    answers = []
+    waiting = Thread(target=lambda: answers.append(server.draw(new())))
+    waiting.start()
     event = stream.event()
     while " % of " not in event["message"]:
         event = stream.event()
     assert event["message"].startswith(f"Downloading {NEW}, ") and event["message"].endswith(" MB")
     assert (event["progress"], event["images"]) == (0, [])
     assert server.draw(drawable()).json["task_status"] == "finished"
+    assert server.get("/ping").json == "pong" and not answers
     host.go_on.set()
-    events = stream.events()
-    assert any("Sampling step" in event["message"] for event in events)
-    assert events[-1]["message"] == "Finished" and len(events[-1]["images"]) == 1
+    last = stream.events()[-1]
+    assert last["message"] == "Finished" and len(last["images"]) == 1
+    waiting.join(PATIENCE)
+    assert answers[0].json["task_status"] == "finished" and host.paths == [f"/{NEW}"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_restart_takes_a_download_up(server, host, how):
     host.halt_at = 3_000_000
     task_id = server.submit(**new())
-    assert host.halted.wait(PATIENCE)
+    until(lambda: server.get(f"/tasks/{task_id}").json["downloads"][0]["bytes_done"] > 2_000_000, "nothing comes")
     server.stop(how)
     host.halt_at = None
     host.go_on.set()
     server.start()
     told = server.ended(task_id)
     assert (told["task_status"], told["downloads"]) == ("finished", None)
-    assert host.asked[0] is None and host.asked[-1].startswith("bytes=") and len(host.asked) == 2
-
-
-def test_a_client_waits_for_its_answer_and_others_are_served(server, host):
-    host.halt_at = 1_000_000
-    answers = []
-    waiting = Thread(target=lambda: answers.append(server.draw(new())))
-    waiting.start()
-    assert host.halted.wait(PATIENCE)
-    assert server.get("/ping").json == "pong" and not answers
-    host.go_on.set()
-    waiting.join(PATIENCE)
-    assert answers[0].json["task_status"] == "finished"
-
-
-def test_the_flag_allows_it(make_server, preset, host):
-    server = make_server([*LAUNCHER, "--allow-downloads"]).ready()
-    assert server.draw(new()).json["task_status"] == "finished"
-    assert host.paths == [f"/{NEW}"]
+    assert host.asked[0] is None and host.asked[1].startswith("bytes=") and len(host.asked) == 2
