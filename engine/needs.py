@@ -9,6 +9,7 @@ from engine.goals import Goals, goals_of
 from engine.names import NO_MODEL, PERFORMANCES, VAE_OF_CHECKPOINT
 from engine.params import GenerateParams
 
+INTERPOSER = "xl-to-v1_interposer-v4.0.safetensors"
 UPSCALER = "fooocus_upscaler_s409985e5.bin"
 INPAINT_HEAD = "fooocus_inpaint_head.pth"
 INPAINT_PATCHES = {

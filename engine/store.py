@@ -24,7 +24,6 @@ from engine.models.filling import CheckpointError
 from engine.models.image_prompt import ImagePromptAdapter
 from engine.models.inpaint_head import InpaintHead
 from engine.models.inpaint_patch import InpaintPatch
-from engine.models.interposer import NAME as INTERPOSER
 from engine.models.interposer import Interposer
 from engine.models.patching import Patch, PatchedModel
 from engine.models.refiner import Refiner, load_refiner
@@ -247,7 +246,7 @@ class Store:
         return self.residency.get(("vae", identity(path)), lambda: load_vae(path, self.device), _bytes(path))
 
     def _interposer(self) -> Interposer:
-        return self.kept("vae_approx", INTERPOSER, Interposer.load)
+        return self.kept("vae_approx", needs.INTERPOSER, Interposer.load)
 
     def _inpaint_patches(self, base: Base, others: Sequence[Patch], engine: str) -> tuple[InpaintPatch, ...]:
         """The patch of an inpaint engine over the others."""

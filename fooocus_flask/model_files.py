@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import gevent
+
 from engine import names
 from engine.models.catalogue import Catalogue
 from engine.models.downloads import shown
+from engine.models.headers import is_sd15
 from engine.models.known_files import KnownFile
-from engine.needs import Need, needs
+from engine.needs import INTERPOSER, Need, needs
 from engine.params import GenerateParams
 from fooocus_flask.awaited import Awaited
 from fooocus_flask.draft import Draft
@@ -57,11 +60,12 @@ def check_files(draft: Draft, models: Catalogue, sources: Sources, *, builtin: b
     fetched for the built-in model that nobody insists on: it would not fit.
     """
     refused = {fault.loc[1] for fault in draft.faults}
-    for need in needs(GenerateParams.from_dict(draft.values), builtin=builtin):
+    wanted = needs(GenerateParams.from_dict(draft.values), builtin=builtin)
+    for need in (*wanted, *refiner_needs(draft, models)):
         if need.member in refused or any(models.find(need.kind, name) for name in need.names):
             continue
         insisted = need.member in draft.asked or (need.member in draft.from_preset and not builtin)
-        dispensable = need.member in OPTIONAL and not insisted
+        dispensable = need.member in OPTIONAL and need.name != INTERPOSER and not insisted
         known = sources.find(need.kind, need.name)
         if known and sources.allowed and not (dispensable and builtin):
             draft.downloads.append(Awaited.of(known, need.member if dispensable else None))
@@ -71,6 +75,14 @@ def check_files(draft: Draft, models: Catalogue, sources: Sources, *, builtin: b
             refuse(draft, need, models, known)
     if sources.allowed and not builtin:
         draft.downloads += [Awaited.of(file) for file in sources.embeddings() if not models.find(*file.place)]
+
+
+def refiner_needs(draft: Draft, models: Catalogue) -> list[Need]:
+    """What a refiner of Stable Diffusion 1.5 needs besides itself; only its file tells whether it is one."""
+    path = models.find("checkpoints", draft.values["refiner_model_name"])
+    if path is None or not gevent.get_hub().threadpool.apply(is_sd15, (path,)):
+        return []
+    return [Need("vae_approx", INTERPOSER, "refiner_model_name")]
 
 
 def require_files(

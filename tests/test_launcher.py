@@ -93,6 +93,19 @@ def test_a_flag_goes_before_the_environment_for_the_webhook():
     assert decided("--webhook-url", "http://flag/", environ=environ) == {"WEBHOOK_URL": "http://flag/"}
 
 
+def test_downloads_are_allowed_by_a_flag_and_the_hubs_mirror_is_the_flags_or_the_environments():
+    assert decided("--allow-downloads", "--hf-mirror", "https://m/") == {
+        "ALLOW_DOWNLOADS": True,
+        "HF_MIRROR": "https://m/",
+    }
+    environ = {"HF_MIRROR": "http://environment"}
+    assert decided(environ=environ) == {"HF_MIRROR": "http://environment"}
+    assert decided(environ=environ | {"FOOOCUS_HF_MIRROR": "http://own"}) == {}
+    assert decided("--hf-mirror", "http://flag", environ=environ) == {"HF_MIRROR": "http://flag"}
+    with pytest.raises(StartError, match="--hf-mirror is 'hub.example'.*https://"):
+        decided("--hf-mirror", "hub.example")
+
+
 def test_flags_that_are_not_given_decide_nothing():
     assert decided() == {}
 

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from flask import Flask
+from safetensors.numpy import save_file
 
 from engine import names
 from engine.params import MAX_SEED, GenerateParams
@@ -170,6 +172,19 @@ def test_no_refiner_goes_with_the_built_in_model(app):
     builtin = {"base_model_name": names.BUILTIN_CHECKPOINT, "loras": []}
     pairs, messages = faults(**builtin, refiner_model_name="refiner.safetensors")
     assert pairs == [("value_error", "refiner_model_name")] and "None" in messages[0]
+
+
+def test_a_refiner_of_stable_diffusion_1_5_needs_what_turns_latents_into_its_own(app, checkpoint):
+    tensors = {"model.diffusion_model.input_blocks.0.0.weight": np.zeros(1, np.float32)}
+    save_file(tensors, add(app, "checkpoints", "sd15.safetensors"))
+    tensors["model.diffusion_model.label_emb.0.0.weight"] = np.zeros(1, np.float32)
+    save_file(tensors, add(app, "checkpoints", "sdxl.safetensors"))
+    assert prepared(refiner_model_name="sdxl.safetensors").params.refiner_model_name == "sdxl.safetensors"
+    pairs, (message,) = faults(refiner_model_name="sd15.safetensors")
+    assert pairs == [("missing_file", "refiner_model_name")]
+    assert "xl-to-v1_interposer-v4.0.safetensors" in message and "models folder vae_approx" in message
+    add(app, "vae_approx", "xl-to-v1_interposer-v4.0.safetensors")
+    assert prepared(refiner_model_name="sd15.safetensors").params.refiner_model_name == "sd15.safetensors"
 
 
 def test_a_picture_to_enhance_needs_something_to_be_done_with_it(app):

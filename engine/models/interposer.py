@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from engine.models.checkpoint import read_tensors
 from engine.models.filling import CheckpointError, fill, weights_size
 
-NAME = "xl-to-v1_interposer-v4.0.safetensors"
 CHANNELS, WIDTH, BLOCKS = 4, 64, 12
 
 

@@ -9,6 +9,7 @@ from benchmarks.make_checkpoint import SIZES, random_weights
 from engine.models import keys
 from engine.models.checkpoint import load_checkpoint
 from engine.models.filling import CheckpointError
+from engine.models.headers import is_sd15
 from engine.models.interposer import Interposer, _Network
 from engine.models.refiner import load_refiner
 from engine.models.unet import refiner_config
@@ -89,14 +90,14 @@ def test_a_second_base_model_gives_its_unet(toy, encoders):
 def test_sdxls_refiner_is_the_network_of_its_file(tmp_path, encoders):
     theirs = sdxl_refiner()
     refiner = load_refiner(saved(tmp_path / "refiner.safetensors", theirs), CPU, encoders)
-    assert (refiner.kind, refiner.vae) == ("sdxl_refiner", None)
+    assert (refiner.kind, refiner.vae) == ("sdxl_refiner", None) and not is_sd15(refiner.path)
     assert torch.allclose(output(refiner.unet, RIGHT, 5), output(theirs, RIGHT, 5), atol=1e-5)
 
 
 def test_sd15_is_the_network_of_its_file_and_keeps_its_vae(tmp_path, encoders):
     theirs = sd15()
     refiner = load_refiner(saved(tmp_path / "sd15.safetensors", theirs, tiny_vae()), CPU, encoders)
-    assert refiner.kind == "sd15" and refiner.vae is not None
+    assert refiner.kind == "sd15" and refiner.vae is not None and is_sd15(refiner.path)
     assert torch.allclose(output(refiner.unet, LEFT), output(theirs, LEFT), atol=1e-5)
 
 
