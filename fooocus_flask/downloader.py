@@ -125,6 +125,7 @@ class Downloader:
                 continue
             error = transfer.outcome
             if error is None:
+                log.info("Downloaded %s", transfer.target)
                 self._arrived(transfer.file, transfer.target)
             elif not isinstance(error, Stopped):
                 self._failed(transfer.file, error)
@@ -169,6 +170,7 @@ class Downloader:
         failure = "space" if isinstance(error, NoSpace) else "download"
         known = isinstance(error, DownloadError)
         text = str(error) if known else f"{file.name} cannot be fetched from {shown(file.url)}: {type(error).__name__}"
+        log.warning("Not downloaded: %s", text, exc_info=None if known else error)
         rows = waiting_for(file)
         spared = [(task, wanted) for task, wanted in rows if wanted.spare]
         for task, wanted in spared:

@@ -82,8 +82,7 @@ class Transfer:
             download(self.file, self.target, self._tell, self._interruption, self._delays)
         except (Stopped, DownloadError) as ended:
             return ended
-        except Exception as error:  # whoever waits for the file must hear of it
-            log.exception("The download of %s failed", self.file.name)
+        except Exception as error:  # whoever waits for the file must hear of it; a log's lock is no thread's business
             return error
         return None
 

@@ -102,7 +102,7 @@ def test_downloads_are_allowed_by_a_flag_and_the_hubs_mirror_is_the_flags_or_the
     assert decided(environ=environ) == {"HF_MIRROR": "http://environment"}
     assert decided(environ=environ | {"FOOOCUS_HF_MIRROR": "http://own"}) == {}
     assert decided("--hf-mirror", "http://flag", environ=environ) == {"HF_MIRROR": "http://flag"}
-    with pytest.raises(StartError, match="--hf-mirror is 'hub.example'.*https://"):
+    with pytest.raises(StartError, match=r"--hf-mirror is 'hub\.example'.*https://"):
         decided("--hf-mirror", "hub.example")
 
 
