@@ -144,6 +144,11 @@ def halted(host):
     until(host.halted.is_set, "nobody asked the host")
 
 
+def nobody_waits(client):
+    """Wait until the downloader knows that no task waits for a file."""
+    until(lambda: downloader.of(client.application)._waiting == {}, "a task still waits")
+
+
 def parts(models):
     """Files that are not whole."""
     return [path.name for path in models.rglob("*.part")]
@@ -228,7 +233,7 @@ def test_a_task_that_waits_is_stopped_and_its_download_with_it(client, host, mod
     under_way = transfers.of(client.application)
     assert len(under_way) == 1
     assert client.post("/v1/engine/control", json={"action": "stop", "task_id": keep}).json["message"] == "task stoped"
-    until(lambda: downloader.of(client.application)._waiting == {}, "the task still waits")
+    nobody_waits(client)
     host.go_on.set()
     until(lambda: len(under_way) == 0, "the download goes on")
     assert parts(models) == [f"{NEW}.part"] and not (models / "checkpoints" / NEW).exists()
@@ -263,6 +268,7 @@ def test_what_is_secret_in_an_operators_address_is_not_told(client, host, preset
     assert record(client, waiting)["downloads"][0]["url"] == f"{host.base}/{NEW}"
     host.statuses, host.halt_at = [404], None
     client.post(f"/tasks/{waiting}/cancel")
+    nobody_waits(client)
     host.go_on.set()
     until(lambda: len(transfers.of(client.application)) == 0, "the download goes on")
     answer = client.post(GENERATE, json=new())
