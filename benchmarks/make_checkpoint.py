@@ -112,10 +112,10 @@ def random_weights(size: Size, seed: int = 0, device: str = "cpu") -> Iterator[t
     """Name and fp16 tensor of each of the checkpoint's weights, on the CPU."""
     generator = torch.Generator(device).manual_seed(seed)
     for name, meta in layout(size).items():
-        yield name, _random(name, tuple(meta.shape), generator).half().cpu()
+        yield name, random_of(name, tuple(meta.shape), generator).half().cpu()
 
 
-def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def random_of(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     device = generator.device
     if name.endswith("bias"):
         return torch.zeros(shape, device=device)

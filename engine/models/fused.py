@@ -1,0 +1,172 @@
+"""A GPU's UNet and VAE with less between their matrix products: the library's modules, computing in fewer passes.
+
+Pictures stay channels-last throughout, as convolutions want them; norms, sums and gates take one pass each
+(`engine.models.kernels`); an attention's projections of one input are one product. Weights keep their names and may
+be changed in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from diffusers.models.activations import GEGLU
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, linear, scaled_dot_product_attention
+
+from engine.models import kernels
+
+PARTS = ("picture", "row", "attention", "texts")
+"""What can be fused: work on pictures, work on rows, projections of self-attention, those of all cross-attentions."""
+
+
+def fuse(module: Any, parts: Iterable[str] = PARTS[:3]) -> None:
+    """Have a UNet or a VAE on a GPU compute in fewer passes; weights keep their names."""
+    parts = set(parts)
+    if "attention" in parts:
+        for part in module.modules():
+            if isinstance(part, Attention) and _plain(part):
+                _join_projections(part)
+    if "row" in parts:
+        for part in module.modules():
+            if type(part) is GEGLU:
+                part.__class__ = FusedGate
+            if type(part) is Transformer2DModel and _plain_transformer(part):
+                part.__class__ = FusedTransformer
+    if "picture" in parts:
+        module.to(memory_format=torch.channels_last)
+        for part in module.modules():
+            if type(part) is nn.GroupNorm and part.weight is not None:
+                part.__class__ = FusedGroupNorm
+            elif type(part) is ResnetBlock2D and _plain_resnet(part):
+                part.__class__ = FusedResnet
+
+
+class FusedGroupNorm(nn.GroupNorm):
+    """A group norm of channels-last pictures; of anything else the library's."""
+
+    def forward(self, given: Tensor) -> Tensor:
+        """The normalised picture."""
+        return kernels.group_norm(given, self) if given.dim() == 4 else super().forward(given)
+
+
+class FusedResnet(ResnetBlock2D):
+    """A resnet whose convolutions leave their biases to the passes that follow."""
+
+    def forward(self, input_tensor: Tensor, temb: Tensor | None, *_: Any, **__: Any) -> Tensor:
+        """The block's output, channels-last."""
+        hidden = kernels.group_norm(input_tensor, self.norm1, silu=True)
+        hidden = conv2d(hidden, self.conv1.weight, padding=1)
+        shift = self.conv1.bias.expand(len(hidden), -1)
+        if self.time_emb_proj is not None:
+            shift = self.time_emb_proj(self.nonlinearity(temb)) + self.conv1.bias
+        hidden = kernels.group_norm(hidden, self.norm2, silu=True, shift=shift)
+        hidden = conv2d(hidden, self.conv2.weight, padding=1)
+        if self.conv_shortcut is None:
+            return kernels.summed(hidden, self.conv2.bias, input_tensor)
+        bias = self.conv2.bias + self.conv_shortcut.bias
+        return kernels.summed(hidden, bias, conv2d(input_tensor, self.conv_shortcut.weight))
+
+
+class FusedGate(GEGLU):
+    """A gated projection."""
+
+    def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Half of the projection times the GELU of its other half."""
+        return kernels.gated(self.proj(hidden_states))
+
+
+class FusedTransformer(Transformer2DModel):
+    """Transformer blocks whose sums and norms are one pass each; without any copy of a channels-last picture."""
+
+    def forward(self, hidden_states: Tensor, encoder_hidden_states: Any = None, **_: Any) -> tuple[Tensor]:
+        """The picture changed by all blocks."""
+        n, channels, height, width = hidden_states.shape
+        rows = self.norm(hidden_states).permute(0, 2, 3, 1).reshape(n, height * width, channels)
+        total = self.proj_in(rows)
+        blocks = list(self.transformer_blocks)
+        normed = kernels.layer_norm(total, blocks[0].norm1)
+        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+            total, normed = kernels.added_layer_norm(block.attn1(normed), total, block.norm2)
+            read = block.attn2(normed, encoder_hidden_states=encoder_hidden_states)
+            total, normed = kernels.added_layer_norm(read, total, block.norm3)
+            fed = block.ff(normed)
+            if following is None:
+                total = fed + total
+            else:
+                total, normed = kernels.added_layer_norm(fed, total, following.norm1)
+        picture = self.proj_out(total).reshape(n, height, width, channels).permute(0, 3, 1, 2)
+        return (picture + hidden_states,)
+
+
+class JoinedSelfAttention:
+    """A self-attention's processor: one product for queries, keys and values."""
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """What the rows `[n, tokens, width]` read of each other."""
+        joined = linear(hidden_states, attn.joined).unflatten(-1, (3, attn.heads, -1))
+        query, key, value = joined.permute(2, 0, 3, 1, 4)
+        read = scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        return attn.to_out[0](read)
+
+
+class JoinedCrossAttention:
+    """A cross-attention's processor: one product for keys and values."""
+
+    def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """What the rows `[n, tokens, width]` read of the text."""
+        query = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+        joined = linear(encoder_hidden_states, attn.joined).unflatten(-1, (2, attn.heads, -1))
+        key, value = joined.permute(2, 0, 3, 1, 4)
+        read = scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        return attn.to_out[0](read)
+
+
+def _join_projections(attn: Any) -> None:
+    """Let the weights of projections of one input lie one after the other, so that one product makes them all."""
+    layers = [attn.to_k, attn.to_v] if attn.is_cross_attention else [attn.to_q, attn.to_k, attn.to_v]
+    attn.joined = torch.cat([layer.weight.data for layer in layers])
+    parts = attn.joined.split([layer.out_features for layer in layers])
+    for layer, part in zip(layers, parts, strict=True):
+        layer.weight = nn.Parameter(part, requires_grad=False)
+    attn.set_processor(JoinedCrossAttention() if attn.is_cross_attention else JoinedSelfAttention())
+
+
+def _plain(attn: Any) -> bool:
+    """Whether an attention is as Stable Diffusion's UNets have them."""
+    layers = (attn.to_q, attn.to_k, attn.to_v)
+    unusual = (attn.group_norm, attn.spatial_norm, attn.norm_q, attn.norm_k, attn.norm_cross)
+    return (
+        all(type(layer) is nn.Linear and layer.bias is None for layer in layers)
+        and not any(unusual)
+        and not attn.residual_connection
+        and attn.rescale_output_factor == 1
+    )
+
+
+def _plain_resnet(resnet: Any) -> bool:
+    return (
+        resnet.time_embedding_norm == "default"
+        and not resnet.skip_time_act
+        and resnet.upsample is None
+        and resnet.downsample is None
+        and resnet.output_scale_factor == 1
+        and isinstance(resnet.nonlinearity, nn.SiLU)
+        and resnet.conv1.padding == (1, 1)
+    )
+
+
+def _plain_transformer(transformer: Any) -> bool:
+    blocks = transformer.transformer_blocks
+    return transformer.use_linear_projection and all(
+        block.norm_type == "layer_norm"
+        and block.pos_embed is None
+        and block.attn2 is not None
+        and not block.only_cross_attention
+        and block.norm1.weight is not None
+        for block in blocks
+    )
