@@ -30,6 +30,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import conv2d, group_norm, layer_norm, linear, scaled_dot_product_attention, silu
 
 from benchmarks.make_checkpoint import SIZES, Size, random_of, unet_module, vae_module
+from engine.models.fused import KERNELS, fuse
 from engine.sampling.graphs import CudaGraph
 from engine.sampling.unet_call import UNetCall
 
@@ -256,7 +257,7 @@ COMPILED = [
         "joined + channels-last, blocks compiled",
         ("attention",),
         change=lambda *given: (channels_last(*given), compiled_blocks(*given)),
-    ),  # fmt: skip
+    ),
 ]
 
 
@@ -264,8 +265,6 @@ def unet_of(lab: Lab, variant: Variant) -> Any:
     """A UNet that computes that way."""
     unet = filled(unet_module, lab.size, lab.device, lab.dtype)
     if variant.fused:
-        from engine.models.fused import fuse
-
         fuse(unet, variant.fused)
     return unet
 
@@ -483,8 +482,6 @@ def decoding(lab: Lab) -> None:
             lab.in_time()
             vae = filled(vae_module, lab.size, lab.device, dtype)
             if parts:
-                from engine.models.fused import fuse
-
                 fuse(vae, parts)
             given = latent.to(dtype)
             with torch.backends.cudnn.flags(enabled=True, benchmark=benchmark):
@@ -616,10 +613,19 @@ def main() -> None:
     if device.type == "cpu" and not arguments.tiny:
         parser.error("there is no CUDA device; --tiny runs anywhere")
     deadline = time.perf_counter() + arguments.seconds
-    latent = (16, 8) if arguments.tiny else (144, 112)
+    latent = (8, 8) if arguments.tiny else (144, 112)
     lab = Lab(device, SIZES["tiny" if arguments.tiny else "sdxl"], latent, arguments.out, deadline)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "processor"
     lab.say("device", name=name, torch=torch.__version__)
+    with lab.trying("compiling our kernels"), torch.inference_mode():
+        from engine.models import kernels
+
+        started = time.perf_counter()
+        if device.type == "cuda":
+            for dtype in (torch.float16, torch.bfloat16):
+                kernels.try_all(device, dtype)
+        KERNELS.now = kernels
+        lab.say("compiling our kernels", s=time.perf_counter() - started)
     run(lab, arguments.compile)
     print("\n" + "\n".join(lab.lines))
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+from torch import Tensor
 
 
 class Beside:
@@ -32,3 +34,24 @@ class Beside:
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(mark)
             yield
+
+
+class Fetched:
+    """A tensor on its way to the host: its copy is queued at once, behind what makes it.
+
+    Whoever wants it waits for an event. A thread that asks for the copy of something unfinished waits inside CUDA
+    instead, where no other thread can launch anything meanwhile: the drawing would stand still between two steps.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._here = tensor.to("cpu", non_blocking=True)
+        self._done: torch.cuda.Event | None = None
+        if tensor.is_cuda:
+            self._done = torch.cuda.Event()
+            self._done.record(torch.cuda.current_stream(tensor.device))
+
+    def array(self) -> np.ndarray:
+        """Its values, once they are there."""
+        if self._done is not None:
+            self._done.synchronize()
+        return self._here.numpy()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.beside import Beside
+from engine.beside import Beside, Fetched
 from engine.canvas import Canvas
 from engine.events import Progressed
 from engine.images import codecs
@@ -49,7 +49,7 @@ class Studio:
             return self._sampled(job, models, canvas, texts, seed, title)
 
     def _sampled(self, job: Job, models: Models, canvas: Canvas, texts: Texts, seed: int, title: str) -> Sampled:
-        watch = Watch(job, models, canvas, title, Pace(self.device), self.beside)
+        watch = Watch(job, models, canvas, title, Pace(self.device))
         sampled = sample(sampling_run(job.params, models, canvas, texts, seed), watch, self.graphs)
         watch.pace.finish()  # so that the stages' times are true
         job.steps_done += canvas.steps.count
@@ -82,7 +82,6 @@ class Watch:
     canvas: Canvas
     title: str
     pace: Pace
-    beside: Beside
 
     def __call__(self, step: Step) -> None:
         job, steps = self.job, self.canvas.steps.count
@@ -94,13 +93,10 @@ class Watch:
         if job.params.disable_preview or job.outbox.busy:
             job.tell(percent, message)
             return
-        seen = self.models.sight(step.whose).pixels(self.canvas.at_full_size(step.denoised))
-        mark = self.beside.mark()
+        seen = Fetched(self.models.sight(step.whose).pixels(self.canvas.at_full_size(step.denoised)))
 
         def progressed() -> Progressed:
-            with self.beside.since(mark):
-                pixels = seen.cpu().numpy()
-            return Progressed(job.task.task_id, percent, message, codecs.encode_small_png(pixels))
+            return Progressed(job.task.task_id, percent, message, codecs.encode_small_png(seen.array()))
 
         job.outbox.send(progressed)
 

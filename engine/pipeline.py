@@ -20,6 +20,7 @@ from engine.inputs import Inputs
 from engine.interruption import Interruption
 from engine.job import Emit, Job, Stopped, Unsampled
 from engine.models.catalogue import BUILTIN, Catalogue, Folders
+from engine.models.fused import KERNELS
 from engine.models.hashes import HashCache
 from engine.names import NO_MODEL
 from engine.outbox import Outbox
@@ -50,6 +51,8 @@ class Pipeline:
         self.saver = Saver(hashes)
         self.passes = Passes(self.store, self.studio, self.saver)
         self.enhancer = Enhancer(self.passes)
+        if self.device.type == "cuda":
+            KERNELS.start_compiling(self.device)
 
     @torch.inference_mode()
     def draw(self, task: Draw, emit: Emit, interruption: Interruption | None = None) -> Ended:
@@ -60,6 +63,7 @@ class Pipeline:
             OSError: a picture could not be written.
         """
         plan = plan_for(GenerateParams.from_dict(task.params), builtin=task.checkpoint is None)
+        KERNELS.adopt()
         with Outbox(emit) as outbox:
             job = Job(task, plan, outbox, interruption or Interruption(), notes=[*task.notes, *plan.notes])
             try:

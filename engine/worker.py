@@ -216,14 +216,18 @@ def obey(stream: BinaryIO, gpu: GpuThread) -> None:
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
-def tune_process() -> None:
-    """Settings of the C libraries under torch that make drawing on a processor faster; before torch is imported.
+def tune_process(kernels: Path | None) -> None:
+    """Settings of the libraries under torch, before it is imported; compiled GPU kernels are kept in that folder.
+
+    Those of the C libraries make drawing on a processor faster.
 
     OpenMP's threads spin a moment and then sleep: always asleep they start late (a UNet call of 48 ms takes 87), always
     spinning they make each other ten times slower when another program runs.
     glibc keeps the memory of large tensors: given back and asked for again it costs a third of a decode.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    if kernels is not None:
+        os.environ.setdefault("TRITON_CACHE_DIR", str(kernels))
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
         if mallopt:
@@ -235,7 +239,7 @@ def pipeline_maker(arguments: argparse.Namespace) -> Callable[[], Pipeline]:
     """How to start the pipeline: torch is imported there, in the thread that draws."""
 
     def make() -> Pipeline:
-        tune_process()
+        tune_process(arguments.kernels)
         import torch
 
         from engine.pipeline import Pipeline
@@ -269,6 +273,9 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--folders", type=Folders.from_json, help="the folders of models and word lists, as JSON")
     parser.add_argument("--hashes", type=Path, help="where hashes of model files are kept; none: pictures carry none")
     parser.add_argument("--rehash", type=int, metavar="N", help="hash all checkpoints and LoRAs now, N at a time")
+    parser.add_argument(
+        "--kernels", type=Path, help="where compiled GPU kernels are kept; none: where Triton keeps them"
+    )
     parser.add_argument("--builtin", type=Path, default=BUILTIN, help="file of the built-in model")
     return parser.parse_args(words)
 

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 EXTENSION = "fooocus-runner"
 HASHES = "hash_cache.txt"
 """Where, in the instance folder, hashes of model files are kept."""
+KERNELS = "kernels"
+"""Where, in the instance folder, compiled GPU kernels are kept."""
 STATUSES = {"finished": FINISHED, "stopped": STOPPED, "failed": FAILED}
 MOST_ATTEMPTS = 3
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
@@ -318,6 +320,7 @@ def arguments(app: Flask) -> list[str]:
     """The engine process's command line."""
     threads = app.config["ENGINE_THREADS"]
     places = ["--folders", folders.of(app).to_json(), "--hashes", str(Path(app.instance_path) / HASHES)]
+    places += ["--kernels", str(Path(app.instance_path) / KERNELS)]
     beat = ["--beat", str(app.config["ENGINE_SILENCE"] / BEATS)]
     rehash = app.config["REBUILD_HASH_CACHE"]
     more = [*(["--threads", str(threads)] if threads else []), *(["--rehash", str(rehash)] if rehash else [])]

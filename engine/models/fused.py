@@ -7,7 +7,10 @@ be changed in place.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from threading import Thread
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,14 +21,55 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, scaled_dot_product_attention
 
-from engine.models import kernels
+log = logging.getLogger(__name__)
 
-PARTS = ("picture", "row", "attention", "texts")
-"""What can be fused: work on pictures, work on rows, projections of self-attention, those of all cross-attentions."""
+PARTS = ("picture", "row", "attention")
+"""What can be fused: work on pictures, work on rows, projections of an attention's one input."""
 
 
-def fuse(module: Any, parts: Iterable[str] = PARTS[:3]) -> None:
-    """Have a UNet or a VAE on a GPU compute in fewer passes; weights keep their names."""
+class Kernels:
+    """The kernels, which must be compiled once a machine; until then, and where that fails, the library's are used.
+
+    What is compiled while a picture is drawn is in use from the next one on.
+    """
+
+    def __init__(self) -> None:
+        self._compiled: ModuleType | None = None
+        self.now: ModuleType | None = None
+        """What is in use."""
+
+    def start_compiling(self, device: torch.device) -> Thread:
+        """Compile them on a thread of their own."""
+        thread = Thread(target=self._compile, args=(device,), name="kernels", daemon=True)
+        thread.start()
+        return thread
+
+    def adopt(self) -> None:
+        """Use what is compiled."""
+        self.now = self._compiled
+
+    def _compile(self, device: torch.device) -> None:
+        try:
+            from engine.models import kernels
+
+            with torch.inference_mode(), torch.cuda.stream(torch.cuda.Stream(device)):
+                for dtype in (torch.float16, torch.bfloat16):
+                    kernels.try_all(device, dtype)
+            torch.cuda.synchronize(device)
+        except Exception as error:  # whatever it is, drawing goes on without them
+            log.warning("the GPU kernels are not used, steps take longer: %s (a C compiler is needed: gcc)", error)
+            return
+        self._compiled = kernels
+
+
+KERNELS = Kernels()
+
+
+def fuse(module: Any, parts: Iterable[str] = PARTS) -> None:
+    """Have a UNet or a VAE on a GPU compute in fewer passes; weights keep their names.
+
+    It comes before anyone notes where weights lie: some are moved.
+    """
     parts = set(parts)
     if "attention" in parts:
         for part in module.modules():
@@ -51,7 +95,8 @@ class FusedGroupNorm(nn.GroupNorm):
 
     def forward(self, given: Tensor) -> Tensor:
         """The normalised picture."""
-        return kernels.group_norm(given, self) if given.dim() == 4 else super().forward(given)
+        kernels = KERNELS.now
+        return super().forward(given) if kernels is None or given.dim() != 4 else kernels.group_norm(given, self)
 
 
 class FusedResnet(ResnetBlock2D):
@@ -59,6 +104,10 @@ class FusedResnet(ResnetBlock2D):
 
     def forward(self, input_tensor: Tensor, temb: Tensor | None, *_: Any, **__: Any) -> Tensor:
         """The block's output, channels-last."""
+        kernels = KERNELS.now
+        if kernels is None:
+            return super().forward(input_tensor, temb)
+        input_tensor = input_tensor.contiguous(memory_format=torch.channels_last)
         hidden = kernels.group_norm(input_tensor, self.norm1, silu=True)
         hidden = conv2d(hidden, self.conv1.weight, padding=1)
         shift = self.conv1.bias.expand(len(hidden), -1)
@@ -77,7 +126,8 @@ class FusedGate(GEGLU):
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         """Half of the projection times the GELU of its other half."""
-        return kernels.gated(self.proj(hidden_states))
+        kernels = KERNELS.now
+        return super().forward(hidden_states) if kernels is None else kernels.gated(self.proj(hidden_states))
 
 
 class FusedTransformer(Transformer2DModel):
@@ -85,6 +135,9 @@ class FusedTransformer(Transformer2DModel):
 
     def forward(self, hidden_states: Tensor, encoder_hidden_states: Any = None, **_: Any) -> tuple[Tensor]:
         """The picture changed by all blocks."""
+        kernels = KERNELS.now
+        if kernels is None:
+            return super().forward(hidden_states, encoder_hidden_states, return_dict=False)
         n, channels, height, width = hidden_states.shape
         rows = self.norm(hidden_states).permute(0, 2, 3, 1).reshape(n, height * width, channels)
         total = self.proj_in(rows)

@@ -7,6 +7,9 @@ library's own modules round.
 
 from __future__ import annotations
 
+import math
+from itertools import product
+
 import torch
 import triton
 import triton.language as tl
@@ -52,22 +55,26 @@ def _scales_kernel(means, squares, weight, bias, scales, offsets, pixels, channe
     inner = tl.arange(0, COLS)
     cols = group * width + inner
     total = tl.zeros((CHUNKS, COLS), tl.float32)
-    for first in range(0, chunks, CHUNKS):
+    first = 0
+    while first < chunks:
         chunk = first + tl.arange(0, CHUNKS)
         there = (chunk[:, None] < chunks) & (inner[None, :] < width)
         count = tl.minimum(rows, pixels - chunk * rows).to(tl.float32)
         mean = tl.load(means + (n * chunks + chunk[:, None]) * channels + cols[None, :], there, 0.0)
         total += tl.where(there, mean * count[:, None], 0.0)
+        first += CHUNKS
     size = (pixels * width).to(tl.float32)
     centre = tl.sum(tl.sum(total, 1), 0) / size
     total = tl.zeros((CHUNKS, COLS), tl.float32)
-    for first in range(0, chunks, CHUNKS):
+    first = 0
+    while first < chunks:
         chunk = first + tl.arange(0, CHUNKS)
         there = (chunk[:, None] < chunks) & (inner[None, :] < width)
         count = tl.minimum(rows, pixels - chunk * rows).to(tl.float32)
         place = (n * chunks + chunk[:, None]) * channels + cols[None, :]
         mean = tl.load(means + place, there, 0.0) - centre
         total += tl.where(there, tl.load(squares + place, there, 0.0) + mean * mean * count[:, None], 0.0)
+        first += CHUNKS
     spread = 1.0 / tl.sqrt(tl.sum(tl.sum(total, 1), 0) / size + eps)
     in_group = inner < width
     scale = tl.load(weight + cols, in_group, 0.0).to(tl.float32) * spread
@@ -147,6 +154,28 @@ def _summed_kernel(x, bias, other, out, pixels, channels, ROWS: tl.constexpr, CO
     wide = (value.to(tl.float32) + added[None, :]).to(value.dtype).to(tl.float32)
     wide += tl.load(other + place, inside, 0.0).to(tl.float32)
     tl.store(out + place, wide.to(value.dtype), inside)
+
+
+def try_all(device: torch.device, dtype: torch.dtype) -> None:
+    """Have every kernel compiled for this number format, or found in the cache on disk.
+
+    Raises:
+        Exception: what Triton fails with; without a C compiler it cannot start a kernel.
+    """
+    with torch.device(device):
+        norm = nn.GroupNorm(8, 128, dtype=dtype)
+        shift, bias = torch.zeros(1, 128, dtype=dtype), torch.zeros(128, dtype=dtype)
+        for side in (16, math.isqrt(LARGE) + 1):
+            x = torch.zeros(1, 128, side, side, dtype=dtype)
+            for silu, added in product((False, True), (None, shift)):
+                group_norm(x, norm, silu=silu, shift=added)
+            summed(x, bias, x)
+        for width in (320, 640, 1280):
+            rows = nn.LayerNorm(width, dtype=dtype)
+            line = torch.zeros(1, 16, width, dtype=dtype)
+            layer_norm(line, rows)
+            added_layer_norm(line, line, rows)
+            gated(line)
 
 
 def group_norm(x: Tensor, norm: nn.GroupNorm, *, silu: bool = False, shift: Tensor | None = None) -> Tensor:

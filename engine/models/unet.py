@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from engine.models.filling import CheckpointError, fill
+from engine.models.fused import fuse
 from engine.models.keys import UNetLayout, unet_from_ldm
 
 HEAD_WIDTH = 64
@@ -71,7 +72,10 @@ def load_unet(
     """
     with torch.device("meta"):
         unet = UNet2DConditionModel(**config)
-    return fill(unet, unet_from_ldm(tensors), device, dtype, "the UNet")
+    unet = fill(unet, unet_from_ldm(tensors), device, dtype, "the UNet")
+    if device.type == "cuda":
+        fuse(unet)
+    return unet
 
 
 def context_width(tensors: Mapping[str, Tensor]) -> int:

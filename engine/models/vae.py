@@ -12,7 +12,9 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from engine.beside import Fetched
 from engine.models.filling import CheckpointError, fill, weights_size
+from engine.models.fused import fuse
 from engine.models.keys import vae_from_ldm
 from engine.models.tiling import EachTile, averaged
 from engine.models.unet import norm_groups
@@ -81,7 +83,10 @@ class Vae:
         config = vae_config(renamed)
         with torch.device("meta"):
             module = AutoencoderKL(**config)
-        return cls(fill(module, renamed, device, dtype, "the VAE"))
+        module = fill(module, renamed, device, dtype, "the VAE")
+        if device.type == "cuda":
+            fuse(module)
+        return cls(module)
 
     @property
     def size(self) -> int:
@@ -164,7 +169,7 @@ class Vae:
 def _pixels(pictures: Tensor) -> np.ndarray:
     """Pictures `[batch, 3, h, w]` in [0, 1] as uint8 `[batch, h, w, 3]`."""
     pictures = pictures.clamp_(0, 1).mul_(255)
-    return pictures.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return Fetched(pictures.to(torch.uint8).permute(0, 2, 3, 1).contiguous()).array()
 
 
 def _unit(image: np.ndarray) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from engine.models.fused import KERNELS
 from engine.sampling.unet_call import UNetCall
 
 MOST_GRAPHS = 8
@@ -101,8 +102,9 @@ class Graphs:
 
 
 def place_of(unet: Any) -> Hashable:
-    """Where a UNet's weights lie: a graph is good for these addresses only."""
-    return hash(tuple((weight.data_ptr(), weight.shape, weight.dtype) for weight in unet.parameters()))
+    """Where a UNet's weights lie, and what computes with them: a graph is good for these only."""
+    weights = hash(tuple((weight.data_ptr(), weight.shape, weight.dtype) for weight in unet.parameters()))
+    return weights, KERNELS.now is not None
 
 
 def _by_value_or_weakly(attachment: Any) -> Hashable:
