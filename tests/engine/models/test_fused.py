@@ -1,0 +1,85 @@
+"""The fused UNet and VAE where their kernels are not in use: the library's results, weights changed in place count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.make_checkpoint import SIZES, random_of, unet_module, vae_module
+from engine.models.fused import PARTS, fuse
+from engine.sampling.unet_call import UNetCall
+
+SIZE = SIZES["tiny"]
+
+
+def filled(module: Any) -> Any:
+    """The module with random weights."""
+    generator = torch.Generator().manual_seed(0)
+    weights = {name: random_of(name, tuple(tensor.shape), generator) for name, tensor in module.state_dict().items()}
+    module.load_state_dict(weights)
+    return module.requires_grad_(False).eval()
+
+
+@pytest.fixture
+def unet() -> Any:
+    """A tiny UNet."""
+    return filled(unet_module(SIZE))
+
+
+@pytest.fixture
+def call() -> UNetCall:
+    """A call of it."""
+    generator = torch.Generator().manual_seed(1)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    width = SIZE.clip_l[0] + SIZE.clip_g[0]
+    return UNetCall(
+        random(2, 4, 8, 8), torch.tensor(500.0), random(2, 77, width), random(2, SIZE.clip_g[0]), random(2, 6)
+    )
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("part", PARTS)
+def test_a_fused_unet_gives_the_librarys_output(unet: Any, call: UNetCall, part: str) -> None:
+    wanted = call.on(unet)
+    fuse(unet, [part])
+    torch.testing.assert_close(call.on(unet), wanted, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_a_fused_vae_gives_the_librarys_pictures() -> None:
+    vae = filled(vae_module(SIZE))
+    latent = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    wanted = vae.decode(latent).sample
+    fuse(vae)
+    torch.testing.assert_close(vae.decode(latent).sample, wanted, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_fusing_keeps_every_weight_under_its_name(unet: Any) -> None:
+    before = {name: weight.clone() for name, weight in unet.state_dict().items()}
+    fuse(unet)
+    after = unet.state_dict()
+    assert list(after) == list(before)
+    assert [name for name in after if not torch.equal(after[name], before[name])] == []
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("layer", ["to_q", "to_k", "to_v"])
+@pytest.mark.parametrize("attention", ["attn1", "attn2"])
+def test_a_projection_changed_in_place_counts(unet: Any, call: UNetCall, attention: str, layer: str) -> None:
+    name = f"mid_block.attentions.0.transformer_blocks.0.{attention}.{layer}"
+    plain = filled(unet_module(SIZE))
+    fuse(unet)
+    unchanged = call.on(unet)
+    for each in (plain, unet):
+        weight = each.get_submodule(name).weight
+        weight.copy_(weight * -2)
+    changed = call.on(unet)
+    torch.testing.assert_close(changed, call.on(plain), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(changed, unchanged, rtol=1e-3, atol=1e-3)
