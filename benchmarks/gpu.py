@@ -22,7 +22,8 @@ from benchmarks.make_checkpoint import SIZES
 from benchmarks.parity import BASE as FIRST
 from benchmarks.parity import LORAS, SECOND, make_models
 from engine.events import Draw, Ended, Message, PictureDone, Progressed
-from engine.models.catalogue import BUILTIN, Folders
+from engine.models.builtin_set import CHECKPOINT
+from engine.models.catalogue import Folders
 from engine.models.checkpoint import Precision
 from engine.pipeline import Pipeline
 
@@ -181,7 +182,7 @@ def main() -> None:
         size = "128×96" if arguments.tiny else "1152×896"
         figures["checkpoint"] = measure_checkpoint(device, models, arguments.steps, size, folder)
         figures["switches"] = measure_switches(device, models, "128×96" if arguments.tiny else "512×512", folder)
-        if BUILTIN.is_file():
+        if CHECKPOINT.is_file():
             figures["builtin"] = measure_builtin(device, folder)
     line = json.dumps(figures)
     print(line)

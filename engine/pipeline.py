@@ -19,7 +19,8 @@ from engine.images.grid import grid
 from engine.inputs import Inputs
 from engine.interruption import Interruption
 from engine.job import Emit, Job, Stopped, Unsampled
-from engine.models.catalogue import BUILTIN, Catalogue, Folders
+from engine.models import builtin_set
+from engine.models.catalogue import Catalogue, Folders
 from engine.models.fused import KERNELS
 from engine.models.hashes import HashCache
 from engine.names import NO_MODEL
@@ -41,7 +42,7 @@ class Pipeline:
         self,
         device: str | torch.device,
         folders: Folders | None = None,
-        builtin: Path = BUILTIN,
+        builtin: Path = builtin_set.CHECKPOINT,
         hashes: HashCache | None = None,
     ) -> None:
         self.device = torch.device(device)

@@ -13,7 +13,8 @@ from torch import Tensor
 from engine import needs
 from engine.images.metadata import AppliedLora, ModelFile
 from engine.job import Job
-from engine.models.catalogue import BUILTIN_UPSCALER, Catalogue
+from engine.models import builtin_set
+from engine.models.catalogue import Catalogue
 from engine.models.checkpoint import Checkpoint, load_checkpoint, load_vae
 from engine.models.clip_vision import ClipVision
 from engine.models.control_files import ControlFile
@@ -170,8 +171,8 @@ class Store:
         """The upscaler; where the built-in model draws and there is no file, the built-in set's own."""
         path = self.catalogue.find("upscale_models", needs.UPSCALER)
         if path is None and builtin:
-            load = partial(Upscaler.load, BUILTIN_UPSCALER, self.device)
-            return self.residency.get(("upscaler", BUILTIN_UPSCALER), load)
+            load = partial(Upscaler.load, builtin_set.UPSCALER, self.device)
+            return self.residency.get(("upscaler", builtin_set.UPSCALER), load)
         return self.kept("upscale_models", needs.UPSCALER, Upscaler.load)
 
     def inpaint_head(self) -> InpaintHead:

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from engine import wire
 from engine.events import Beat, Draw, Ended, Look, Message, Ready, Seen, Skip, Stop, from_wire
 from engine.interruption import Interruption
-from engine.models.catalogue import BUILTIN, Catalogue, Folders
+from engine.models import builtin_set
+from engine.models.catalogue import Catalogue, Folders
 from engine.models.hashes import HashCache, hash_all
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--kernels", type=Path, help="where compiled GPU kernels are kept; none: where Triton keeps them"
     )
-    parser.add_argument("--builtin", type=Path, default=BUILTIN, help="file of the built-in model")
+    parser.add_argument("--builtin", type=Path, default=builtin_set.CHECKPOINT, help="file of the built-in model")
     return parser.parse_args(words)
 
 

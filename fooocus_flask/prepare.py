@@ -11,6 +11,7 @@ from flask import current_app
 
 from engine import names
 from engine.goals import goals_of
+from engine.models import builtin_set
 from engine.models.catalogue import Catalogue
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask import addresses, folders, presets, sources
@@ -103,8 +104,13 @@ def check_sampling(draft: Draft) -> None:
 def fit_builtin(draft: Draft) -> None:
     """Refuse what no model file does for the built-in model; a refiner that nobody insisted on is left out."""
     asked, refiner = GenerateParams.from_dict(draft.values), draft.values["refiner_model_name"]
-    if goals_of(asked).control:
-        text = "Control images need a checkpoint in base_model_name: the built-in model has nothing that reads them"
+    readable = builtin_set.control_kinds()
+    others = [prompt.cn_type for prompt in goals_of(asked).control if prompt.cn_type not in readable]
+    if others:
+        text = (
+            f"Control images of the kind {' and '.join(dict.fromkeys(others))} need a checkpoint in base_model_name: "
+            f"the built-in model reads {' and '.join(readable) or 'none'}"
+        )
         draft.refuse("value_error", "controlnet_image", text)
     if refiner in (names.NO_MODEL, asked.base_model_name):
         return

@@ -9,6 +9,7 @@ from flask import Flask
 from safetensors.numpy import save_file
 
 from engine import names
+from engine.models import builtin_set
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask import folders
 from fooocus_flask.errors import InvalidRequest
@@ -165,6 +166,19 @@ def test_control_images_need_a_checkpoint_and_its_files(app):
     assert pairs == [("missing_file", "controlnet_image")] and "control-lora-canny" in messages[0]
     add(app, "controlnet", "control-lora-canny-rank128.safetensors")
     assert prepared(**asked, base_model_name="mine.safetensors", loras=[]).params.controlnet_image[0].cn_img == PICTURE
+
+
+def test_the_built_in_model_reads_the_control_images_that_it_has_files_for(app, monkeypatch, tmp_path):
+    (tmp_path / "canny.safetensors").touch()
+    files = {"PyraCanny": (tmp_path / "canny.safetensors",), "ImagePrompt": (tmp_path / "none.safetensors",)}
+    monkeypatch.setattr(builtin_set, "CONTROL", files)
+    wish = {"base_model_name": names.BUILTIN_CHECKPOINT, "loras": []}
+    edges = {"cn_img": PICTURE, "cn_type": "PyraCanny"}
+    assert prepared(controlnet_image=[edges], **wish).checkpoint is None
+    prompts = [{"cn_img": PICTURE, "cn_type": kind} for kind in ("CPDS", "ImagePrompt", "CPDS")]
+    pairs, messages = faults(controlnet_image=[edges, *prompts], **wish)
+    assert pairs == [("value_error", "controlnet_image")]
+    assert "kind CPDS and ImagePrompt need a checkpoint" in messages[0] and messages[0].endswith("reads PyraCanny")
 
 
 def test_no_refiner_goes_with_the_built_in_model(app):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 
+from engine.models import builtin_set
 from engine.names import BUILTIN_CHECKPOINT
 
 MODEL_SUFFIXES = (".pth", ".ckpt", ".bin", ".safetensors")
@@ -36,8 +37,6 @@ MODEL_FOLDERS: Mapping[str, str] = MappingProxyType(
     | {"prompt_expansion": "prompt_expansion/fooocus_expansion"}
 )
 """Where each kind lies below a models folder laid out like Fooocus's."""
-BUILTIN = Path(__file__).parents[1] / "builtin" / BUILTIN_CHECKPOINT
-BUILTIN_UPSCALER = BUILTIN.with_name("upscaler_mini.safetensors")
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class Catalogue:
     have a file of the same name, the first one's is meant.
     """
 
-    def __init__(self, folders: Folders, builtin: Path = BUILTIN) -> None:
+    def __init__(self, folders: Folders, builtin: Path = builtin_set.CHECKPOINT) -> None:
         self.folders, self.builtin = folders, builtin
 
     def names(self, kind: str) -> list[str]:

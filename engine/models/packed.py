@@ -1,8 +1,8 @@
-"""Packed checkpoints: an SDXL-layout file in 8 bits a weight, expanded to ordinary tensors when it is opened.
+"""Packed files: an SDXL-layout checkpoint, or weights that go with one, in 8 bits a weight, expanded when opened.
 
 A packed file is a safetensors file with two metadata entries: `packing` (this format's version) and `manifest` (JSON).
-Large matrices of the UNet and the text encoders are int8 with one fp32 scale per output row (`name` and `name::scale`).
-The token table is stored once, int8 with a scale per column: CLIP-G's table whole, CLIP-L's as its first columns.
+Large matrices, a VAE's apart, are int8 with one fp32 scale per output row (`name` and `name::scale`).
+A checkpoint's token table is stored once, int8 with a scale per column: CLIP-G's whole, CLIP-L's as its first columns.
 Everything else is fp16.
 """
 
@@ -47,26 +47,23 @@ def manifest(path: Path) -> dict[str, Any]:
 
 
 def pack(tensors: Mapping[str, Tensor], path: Path, about: Mapping[str, Any]) -> None:
-    """Write an SDXL-layout state dict as a packed file.
+    """Write the state dict of a checkpoint, or of a part that goes with one, as a packed file.
 
     Raises:
         ValueError: CLIP-L's token table is not the first columns of CLIP-G's.
     """
-    table_l, table_g = tensors[TABLE_L].float(), tensors[TABLE_G].float()
-    if not torch.equal(table_l, table_g[:, : table_l.shape[1]]):
-        raise ValueError("the token tables differ: CLIP-L's must be the first columns of CLIP-G's")
     packed: dict[str, Tensor] = {}
+    columns = _shared_columns(tensors)
     for name, tensor in tensors.items():
         if name == TABLE_L:
             continue
         if name == TABLE_G:
-            codes, scale = quantised(table_g.t())
+            codes, scale = quantised(tensor.float().t())
             packed[name], packed[name + SCALE] = codes.t().contiguous(), scale
         elif _large(name, tensor):
             packed[name], packed[name + SCALE] = quantised(tensor.float())
         else:
             packed[name] = tensor.half().contiguous()
-    columns = {"clip_l_columns": table_l.shape[1]}
     save_file(packed, path, {"packing": VERSION, "manifest": json.dumps(dict(about) | columns)})
 
 
@@ -91,9 +88,10 @@ def unpack(path: Path) -> dict[str, Tensor]:
             tensors[name] = tensor.float() * stored[name + SCALE]
         else:
             tensors[name] = expanded(tensor, stored[name + SCALE])
-    if TABLE_G not in tensors or not columns:
+    if (TABLE_G in tensors) != bool(columns):
         raise CheckpointError(f"{path.name}: the token table is missing")
-    tensors[TABLE_L] = tensors[TABLE_G][:, :columns].contiguous()
+    if columns:
+        tensors[TABLE_L] = tensors[TABLE_G][:, :columns].contiguous()
     return tensors
 
 
@@ -115,6 +113,16 @@ def quantised(matrix: Tensor) -> tuple[Tensor, Tensor]:
 def expanded(codes: Tensor, scale: Tensor) -> Tensor:
     """The fp32 weights of int8 codes and row scales."""
     return codes.float() * scale.reshape(-1, *[1] * (codes.dim() - 1))
+
+
+def _shared_columns(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """How many columns of CLIP-G's token table are CLIP-L's; nothing where there are no tables."""
+    if TABLE_G not in tensors:
+        return {}
+    table_l, table_g = tensors[TABLE_L].float(), tensors[TABLE_G].float()
+    if not torch.equal(table_l, table_g[:, : table_l.shape[1]]):
+        raise ValueError("the token tables differ: CLIP-L's must be the first columns of CLIP-G's")
+    return {"clip_l_columns": table_l.shape[1]}
 
 
 def _large(name: str, tensor: Tensor) -> bool:

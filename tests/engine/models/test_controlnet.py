@@ -8,11 +8,11 @@ import torch
 from diffusers import ControlNetModel
 from safetensors.torch import save_file
 
+from engine.models.builtin_set import CHECKPOINT
 from engine.models.checkpoint import load_checkpoint
 from engine.models.control_files import ControlFile
 from engine.models.controlnet import Control, covering, skip_widths, softened
 from engine.models.filling import CheckpointError
-from engine.pipeline import BUILTIN
 from engine.sampling.model_sampling import ModelSampling
 from tests.engine.models.control_nets import HINT_WIDTHS, control_parts, encoder, low_rank, summed
 from tests.engine.models.unet_calls import evaluation, output_of
@@ -30,7 +30,7 @@ def unet(toy):
 @pytest.fixture(scope="module")
 def mini():
     """The built-in model's UNet: four levels of one resnet each."""
-    return load_checkpoint(BUILTIN, CPU).unet
+    return load_checkpoint(CHECKPOINT, CPU).unet
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from engine.models.builtin_set import CHECKPOINT
 from engine.models.checkpoint import load_checkpoint
 from engine.models.clip_vision import ClipVision
 from engine.models.filling import CheckpointError
 from engine.models.image_prompt import ImagePrompt, ImagePromptAdapter, ImagePrompts, cross_attentions, weighed
-from engine.pipeline import BUILTIN
 from tests.engine.models.image_adapters import TOKENS, adapter, adapter_files, plain_projection, resampler
 from tests.engine.models.unet_calls import evaluation, output_of
 from tests.engine.models.vision_towers import vision_file
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def unet():
     """The built-in model's UNet: cross-attention at two widths, on the way down, up and in the middle."""
-    return load_checkpoint(BUILTIN, CPU).unet
+    return load_checkpoint(CHECKPOINT, CPU).unet
 
 
 @pytest.fixture

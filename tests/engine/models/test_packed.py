@@ -76,6 +76,21 @@ def test_packing_twice_gives_the_same_weights(path, tmp_path):
     assert all(torch.allclose(first[n].float(), second[n].float(), rtol=0.02, atol=1e-2) for n in first)
 
 
+def test_weights_that_go_with_a_checkpoint_need_no_table(tensors, tmp_path):
+    file = tmp_path / "part.safetensors"
+    packed.pack({"image_proj.proj_in.weight": tensors[LINEAR], "norm.weight": tensors[NORM]}, file, {"name": "part"})
+    opened = packed.unpack(file)
+    assert packed.manifest(file) == {"name": "part"} and set(opened) == {"image_proj.proj_in.weight", "norm.weight"}
+    assert (opened["image_proj.proj_in.weight"] - tensors[LINEAR]).norm() < 0.012 * tensors[LINEAR].norm()
+
+
+def test_a_checkpoint_that_lost_its_table_is_refused(tensors, tmp_path):
+    file = tmp_path / "lost.safetensors"
+    packed.pack({LINEAR: tensors[LINEAR]}, file, {"clip_l_columns": 64})
+    with pytest.raises(CheckpointError, match="token table is missing"):
+        packed.unpack(file)
+
+
 def test_tables_that_differ_are_refused(tensors, tmp_path):
     tensors[packed.TABLE_L] = tensors[packed.TABLE_L] + 1
     with pytest.raises(ValueError, match="token tables differ"):

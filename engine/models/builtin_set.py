@@ -1,0 +1,44 @@
+"""The files shipped with the project, and what the built-in model does with them. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from engine.names import BUILTIN_CHECKPOINT
+
+FOLDER = Path(__file__).parents[1] / "builtin"
+CHECKPOINT = FOLDER / BUILTIN_CHECKPOINT
+UPSCALER = FOLDER / "upscaler_mini.safetensors"
+IMAGE_ENCODER = FOLDER / "image_encoder_mini.safetensors"
+TAG_HEAD = FOLDER / "tag_head_mini.safetensors"
+IMAGE_PROMPT = FOLDER / "image_prompt_mini.safetensors"
+IMAGE_PROMPT_NEGATIVE = FOLDER / "image_prompt_negative_mini.safetensors"
+CANNY = FOLDER / "canny_mini.safetensors"
+INPAINT_HEAD = FOLDER / "inpaint_head_mini.safetensors"
+
+_PICTURES = (IMAGE_ENCODER, IMAGE_PROMPT, IMAGE_PROMPT_NEGATIVE)
+CONTROL: Mapping[str, tuple[Path, ...]] = MappingProxyType(
+    {"ImagePrompt": _PICTURES, "FaceSwap": _PICTURES, "PyraCanny": (CANNY,)}
+)
+"""What the built-in model reads each kind of control image with; it has nothing for the other kinds."""
+
+
+def drawn_with(checkpoint: object | None) -> bool:
+    """Whether the built-in model draws a task of this checkpoint.
+
+    It does where no path is given. Its files fit no other UNet, and no other's files fit it; only the upscaler, which
+    sees pixels, goes with any.
+    """
+    return checkpoint is None
+
+
+def there(*paths: Path) -> bool:
+    """Whether all of these lie in the installation."""
+    return all(path.is_file() for path in paths)
+
+
+def control_kinds() -> list[str]:
+    """The kinds of control image that the built-in model can read."""
+    return [kind for kind, paths in CONTROL.items() if there(*paths)]
