@@ -59,9 +59,9 @@ class Resampler(nn.Module):
         return cls(tokens, width, inner, layers, mlp, seen, context)
 
     def forward(self, features: ImageFeatures) -> Tensor:
-        """The tokens `[1, tokens, context width]`."""
+        """The tokens `[n, tokens, context width]` of n pictures."""
         seen = self.proj_in(features.patches)
-        latents = self.latents
+        latents = self.latents.expand(len(seen), -1, -1)
         for layer in self.layers:
             attention, feed_forward = layer.children()
             latents = latents + attention(seen, latents)
