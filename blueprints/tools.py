@@ -10,6 +10,7 @@ from flask import Response, jsonify, request
 
 from engine import names
 from engine.events import Seen
+from engine.models import builtin_set
 from engine.needs import Need, description_needs, mask_needs
 from fooocus_flask import auth, downloader, inputs, recollection, runner, sources
 from fooocus_flask.arguments import Blueprint, json_body
@@ -57,6 +58,10 @@ DESCRIBE_BODIES = {
     },
 }
 
+DESCRIBE_HEADERS = {
+    "X-Described-By": {"description": "File of the model whose words these are.", "schema": {"type": "string"}}
+}
+
 METADATA_FORM = {
     "multipart/form-data": {
         "schema": {
@@ -83,13 +88,18 @@ def generate_mask(arguments: dict[str, Any]) -> Response:
 @blueprint.post("/describe-image")
 @blueprint.arguments(DescribeQuerySchema, location="query")
 @blueprint.doc(requestBody={"required": True, "content": DESCRIBE_BODIES})
-@blueprint.response(200, DescriptionSchema)
+@blueprint.response(200, DescriptionSchema, headers=DESCRIBE_HEADERS)
 @auth.needs(DRAW)
-def describe_image(query: dict[str, Any]) -> dict[str, str]:
-    """Describe a picture: JSON with the picture as a text, or a form with a file part named image."""
+def describe_image(query: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Describe a picture: JSON with the picture as a text, or a form with a file part named image.
+
+    Without the model files for it, the built-in set's own tags are answered, in the same form.
+    """
     arguments = DescribeSchema().load(query | picture())
     kind = arguments["image_type"]
-    return {"describe": look("describe", {"kind": kind}, arguments, description_needs(kind)).text}
+    stands_in = builtin_set.there(*builtin_set.DESCRIBING) and not sources.of().allowed
+    seen = look("describe", {"kind": kind}, arguments, () if stands_in else description_needs(kind))
+    return {"describe": seen.text}, {"X-Described-By": seen.model}
 
 
 @blueprint.post("/read-metadata")

@@ -75,12 +75,16 @@ class Look(Message):
 
 @dataclass(frozen=True)
 class Seen(Message):
-    """What a look gave: a `text`, or a mask as the PNG `picture`; or an `error` with its `cause`, as in `Ended`."""
+    """What a look gave: a `text` and the file of the `model` that said it, or a mask as the PNG `picture`.
+
+    Or an `error` with its `cause`, as in `Ended`.
+    """
 
     BLOB = "picture"
 
     look_id: str
     text: str = ""
+    model: str = ""
     error: str | None = None
     cause: str | None = None
     picture: bytes = b""

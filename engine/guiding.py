@@ -43,6 +43,8 @@ def seen(job: Job, store: Store, inputs: Inputs, prompt: ImagePrompt, size: Size
         picture = cover(picture, *size)
     if params.skipping_cn_preprocessor or prompt.cn_type == "ImagePrompt":
         return picture
+    if prompt.cn_type == "FaceSwap" and job.plan.builtin:
+        return picture  # its adapter reads whole pictures only, see `plan_for`
     if prompt.cn_type == "PyraCanny":
         return pyra_canny(picture, params.canny_low_threshold, params.canny_high_threshold)
     if prompt.cn_type == "CPDS":
@@ -83,7 +85,8 @@ def _prompted(job: Job, store: Store, inputs: Inputs, prompt: ImagePrompt, size:
     job.stop_if_asked()
     picture = seen(job, store, inputs, prompt, size)
     with job.timed("load"):
-        adapter, tower = store.image_prompt_adapter(prompt.cn_type), store.clip_vision()
+        builtin = job.plan.builtin
+        adapter, tower = store.image_prompt_adapter(prompt.cn_type, builtin=builtin), store.clip_vision(builtin=builtin)
     assert prompt.cn_stop is not None and prompt.cn_weight is not None
     return Prompted(adapter.tokens(tower.features(picture)), prompt.cn_stop, prompt.cn_weight)
 

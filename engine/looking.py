@@ -27,5 +27,6 @@ def look_at(store: Store, look: Look) -> Seen:
             found = mask_of(store, picture, MaskOptions(**look.options))
             return Seen(look.look_id, picture=codecs.encode_mask(found.mask))
         if look.purpose == "describe":
-            return Seen(look.look_id, text=describe(store, picture, **look.options))
+            told = describe(store, picture, **look.options)
+            return Seen(look.look_id, text=told.text, model=told.model)
     raise ValueError(f"nobody looks at pictures for {look.purpose!r}")

@@ -99,6 +99,8 @@ def plan_for(params: GenerateParams, *, builtin: bool) -> Plan:
     elif mode.lora:
         params, lora = distilled(params, mode), (mode.lora, mode.lora_weight)
     goals = goals_of(params)
+    if builtin and any(prompt.cn_type == "FaceSwap" for prompt in goals.control):
+        notes.append("FaceSwap: the built-in model has no face adapter; it reads the whole picture, as ImagePrompt")
     notes += [f"{member} is not used: the request's other pictures go before it" for member in goals.unused]
     return Plan(params, goals, lora, tuple(notes), builtin)
 

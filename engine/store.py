@@ -30,6 +30,7 @@ from engine.models.patching import Patch, PatchedModel
 from engine.models.refiner import Refiner, load_refiner
 from engine.models.residency import Part, Residency
 from engine.models.safety_checker import SafetyChecker
+from engine.models.tag_head import TagHead
 from engine.models.upscaler import Upscaler
 from engine.models.vae import Vae
 from engine.names import BUILTIN_CHECKPOINT, NO_MODEL, VAE_OF_CHECKPOINT
@@ -171,8 +172,7 @@ class Store:
         """The upscaler; where the built-in model draws and there is no file, the built-in set's own."""
         path = self.catalogue.find("upscale_models", needs.UPSCALER)
         if path is None and builtin:
-            load = partial(Upscaler.load, builtin_set.UPSCALER, self.device)
-            return self.residency.get(("upscaler", builtin_set.UPSCALER), load)
+            return self._shipped(builtin_set.UPSCALER, Upscaler.load)
         return self.kept("upscale_models", needs.UPSCALER, Upscaler.load)
 
     def inpaint_head(self) -> InpaintHead:
@@ -184,18 +184,28 @@ class Store:
         file = self.kept("controlnet", needs.CONTROL_NETS[kind], ControlFile.load)
         return file.on(models.checkpoint.unet)
 
-    def image_prompt_adapter(self, kind: str) -> ImagePromptAdapter:
-        """What makes pictures of a kind of image prompt into tokens."""
-        negative = self._path("controlnet", needs.IMAGE_PROMPT_NEGATIVE)
+    def image_prompt_adapter(self, kind: str, *, builtin: bool) -> ImagePromptAdapter:
+        """What makes pictures of a kind of image prompt into tokens; the built-in model has one for all kinds."""
+        negative = builtin_set.IMAGE_PROMPT_NEGATIVE
+        if not builtin:
+            negative = self._path("controlnet", needs.IMAGE_PROMPT_NEGATIVE)
 
         def load(path: Path, device: torch.device) -> ImagePromptAdapter:
             return ImagePromptAdapter.load(path, negative, device)
 
+        if builtin:
+            return self._shipped(builtin_set.IMAGE_PROMPT, load)
         return self.kept("controlnet", needs.IMAGE_PROMPTS[kind], load)
 
-    def clip_vision(self) -> ClipVision:
-        """What sees the pictures of image prompts."""
+    def clip_vision(self, *, builtin: bool) -> ClipVision:
+        """What sees the pictures of image prompts; the built-in set's adapter and tags know only its own."""
+        if builtin:
+            return self._shipped(builtin_set.IMAGE_ENCODER, ClipVision.load)
         return self.kept("clip_vision", needs.CLIP_VISION, ClipVision.load)
+
+    def tag_head(self) -> TagHead:
+        """What names what the built-in set's image encoder sees."""
+        return self._shipped(builtin_set.TAG_HEAD, TagHead.load)
 
     def safety_checker(self) -> SafetyChecker:
         """What tells pictures that are not safe for work."""
@@ -224,6 +234,10 @@ class Store:
         """
         path = self._path(kind, name)
         return self.residency.get((kind, identity(path)), partial(load, path, self.device), _bytes(path))
+
+    def _shipped(self, path: Path, load: Callable[[Path, torch.device], Part]) -> Part:
+        """What `load` makes of a file of the built-in set."""
+        return self.residency.get(("builtin", path), partial(load, path, self.device), _bytes(path))
 
     def _base(self, path: Path) -> Base:
         def load() -> Base:

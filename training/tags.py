@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables
 """The tags of planned pictures: one of each group, or none where the plan cannot tell."""
 
 import colorsys
@@ -20,7 +21,7 @@ PLACES = {
     "desert": "in the desert", "sunset": "at sunset", "sunrise": "at sunrise", "night": "at night", "forest": "in a forest",
     "city": "in a city", "citynight": "in a city at night", "space": "in space", "sky": "in the sky", "underwater": "underwater",
     "jungle": "in a jungle", "volcanic": "on a red planet",
-}  # fmt: skip # noqa: E501
+}  # fmt: skip
 EFFECTS = ["no effect"] + [plans.EFFECT_WORDS[n].split("|")[0] for n in sorted(plans.EFFECT_WORDS)]
 GROUND = [*MAIN, "brown"]
 UNKNOWN = -100
@@ -40,6 +41,13 @@ def groups(facts: list[dict]) -> dict[str, list[str]]:
         "look": list(LOOKS.values()),
         "effect": EFFECTS,
     }
+
+
+def coloured(facts: list[dict]) -> list[str]:
+    """The objects whose colour is ever told: at least one of their sprites has one, or is painted."""
+    people = ("person", "portrait", "face", "heart")
+    found = {f["names"][0] for f in facts if f["share"] >= 0.33 and not f["group"].startswith(people)}
+    return sorted(name for name in found if "with" not in name)
 
 
 def numbers(facts: list[dict], tags: dict[str, list[str]], item: plans.Item, story: dict) -> np.ndarray:

@@ -25,7 +25,7 @@ from training.clock import Clock, cosine, end_on_sigterm
 from training.compose import Sheet, compose, read_sprites, take
 from training.focus import focused
 from training.sheets import contact_sheet
-from training.train_adapter import Adapter, AdapterTrainer, PairBank, Prompted, encode_pairs, features_of
+from training.train_adapter import Adapter, AdapterTrainer, Prompted, encode_pairs, features_of
 from training.train_tagger import OBJECT, Tagger
 from training.train_unet import Bucket
 from training.vision import SIDE
@@ -72,9 +72,12 @@ class Run:
         self.held = pairs.ask(pool, sheet.facts, self.groups, self.size.held, 501, True)
         self.pictures = pairs.ask(pool, sheet.facts, self.groups, self.size.pool, 502, False)
         self.pairs = [
-            {hw: pairs.ask(pool, sheet.facts, self.groups, count, 510 + 50 * n + hw[0], True) for hw, count in banks.items()}
-            for n, (_, banks) in enumerate(self.size.stages)
-        ]  # fmt: skip # noqa: E501
+            {
+                hw: pairs.ask(pool, sheet.facts, self.groups, count, 510 + 50 * n + hw[0], True)
+                for hw, count in b.items()
+            }
+            for n, (_, b) in enumerate(self.size.stages)
+        ]
         self.table = table
 
     def clock(self, name: str, until: float) -> Clock:
@@ -108,7 +111,11 @@ class Run:
         out = self.options.out
         packed.pack(tagger.tower.exported(), out / builtin_set.IMAGE_ENCODER.name, about("image encoder"))
         head = {name: weight.detach().float().cpu() for name, weight in tagger.head.state_dict().items()}
-        packed.pack(head, out / builtin_set.TAG_HEAD.name, about("tag head") | {"groups": self.groups})
+        packed.pack(
+            head,
+            out / builtin_set.TAG_HEAD.name,
+            about("tag head") | {"groups": self.groups, "coloured": self.options.coloured},
+        )
 
     def read_tagger(self, sizes: list[int], folder: Path) -> Tagger:
         """The tagger as its files have it."""
@@ -202,16 +209,20 @@ class Run:
             self.figures[name] = self.compared(made, references, truth, tagger, judge)
             log.info("%s: %s", name, self.figures[name])
         shown = min(12, len(tell))
-        sheet = [bigger(r) for r in references[:shown]] + [p for n in ("without", "default", "strong") for p in drawn[n][:shown]]  # noqa: E501
+        sheet = [bigger(r) for r in references[:shown]] + [
+            p for n in ("without", "default", "strong") for p in drawn[n][:shown]
+        ]
         names = [self.groups["object"][n] for n in truth[:shown].tolist()]
         contact_sheet(sheet, names * 4, shown, 160, self.options.out / "image_prompt.png")
 
-    def drawn(self, prompted: Prompted, vae, conditioner, features: Tensor, how: tuple[float, float] | None) -> np.ndarray:  # noqa: E501
+    def drawn(
+        self, prompted: Prompted, vae, conditioner, features: Tensor, how: tuple[float, float] | None
+    ) -> np.ndarray:
         """Pictures of an empty text at 256 pixels in ten steps (128 and two in a tiny run), by weight and stop."""
         side, steps = (128, 2) if self.options.tiny else (256, 10)
         made = []
-        for at in range(0, len(features), 32):
-            part = features[at : at + 32]
+        for at in range(0, len(features), 64):
+            part = features[at : at + 64]
             made.append(draw(prompted, conditioner, part, how, side, steps, seed=at))
         return sampling.pictures(vae, torch.cat(made))
 
@@ -319,7 +330,7 @@ def train(options: argparse.Namespace, workers) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     facts, pictures = read_sprites(options.bundle / "sprites.zip")
     numbers, facts = focused(facts)
-    options.groups = tags.groups(facts)
+    options.groups, options.coloured = tags.groups(facts), tags.coloured(facts)
     if options.tiny:
         numbers, facts = numbers[::12], facts[::12]
     largest = (TINY if options.tiny else REAL).largest

@@ -18,6 +18,8 @@ IMAGE_PROMPT_NEGATIVE = FOLDER / "image_prompt_negative_mini.safetensors"
 CANNY = FOLDER / "canny_mini.safetensors"
 INPAINT_HEAD = FOLDER / "inpaint_head_mini.safetensors"
 
+DESCRIBING = (IMAGE_ENCODER, TAG_HEAD)
+"""What describes pictures where there is no file of a captioner or tagger."""
 _PICTURES = (IMAGE_ENCODER, IMAGE_PROMPT, IMAGE_PROMPT_NEGATIVE)
 CONTROL: Mapping[str, tuple[Path, ...]] = MappingProxyType(
     {"ImagePrompt": _PICTURES, "FaceSwap": _PICTURES, "PyraCanny": (CANNY,)}
