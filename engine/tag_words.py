@@ -59,7 +59,7 @@ def plural(name: str) -> str:
     )
     if head.endswith("man"):
         head = f"{head[:-3]}men"
-    elif head.endswith(("ch", "sh", "x", "ss")):
+    elif head.endswith(("ch", "sh", "x", "ss", "us")):
         head = f"{head}es"
     elif head.endswith("y") and head[-2] not in "aeiou":
         head = f"{head[:-1]}ies"

@@ -86,7 +86,9 @@ def test_a_drawing_is_described_in_tags(client):
 
 
 def test_a_photograph_is_described_in_words_the_same_ones_each_time(client):
-    told = client.post(DESCRIBE, json={"image": PICTURE}).json
+    reply = client.post(DESCRIBE, json={"image": PICTURE})
+    told = reply.json
+    assert reply.headers["X-Described-By"] == "model_base_caption_capfilt_large.pth"
     assert list(told) == ["describe"] and told["describe"]
     form = {"image": (io.BytesIO(png()), "cat.png"), "image_type": "Photo"}
     assert client.post(DESCRIBE, data=form).json == told

@@ -5,12 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from engine.events import PictureDone
+from engine.models import builtin_set
 from engine.models.catalogue import Folders
+from engine.models.checkpoint import load_checkpoint
 from engine.pipeline import Pipeline
 from schemas.generate import DEFAULTS
+from tests.engine.models.image_adapters import adapter, adapter_files
+from tests.engine.models.vision_towers import vision_file
 from tests.engine.picture_models import picture_models
 from tests.toy import toy_draw
 
@@ -185,6 +190,37 @@ def test_a_control_image_guides_by_its_content_weight_and_stop(drawn, kind):
     others = [plain[0], guided(weight=0.4), guided(image="/inputs/other.png"), guided(stop=0.4)]
     assert all(not np.array_equal(made, other) for other in others)
     assert np.array_equal(plain[0], guided(stop=0.0))
+
+
+@pytest.fixture
+def shipped(models, toy, tmp_path, monkeypatch):
+    """A built-in set of small files that fit the toy model, which is the built-in one here."""
+    generator, unet = torch.Generator().manual_seed(6), load_checkpoint(toy, torch.device("cpu")).unet
+    files = adapter_files(tmp_path, unet, generator, adapter(unet, generator), ".safetensors")
+    monkeypatch.setattr(builtin_set, "IMAGE_PROMPT", files[0])
+    monkeypatch.setattr(builtin_set, "IMAGE_PROMPT_NEGATIVE", files[1])
+    monkeypatch.setattr(builtin_set, "IMAGE_ENCODER", vision_file(tmp_path / "encoder.safetensors"))
+
+
+def test_the_built_in_model_reads_image_prompts_with_its_own_files(drawn, shipped):
+    def guided(kind="ImagePrompt", **changes):
+        return drawn(checkpoint=None, controlnet_image=[guide(kind, **changes)], overwrite_step=4)
+
+    (plain,), _, _ = drawn(checkpoint=None, overwrite_step=4)
+    (made,), ended, _ = guided()
+    others = [plain, guided(weight=0.4)[0][0], guided(image="/inputs/other.png")[0][0], guided(stop=0.4)[0][0]]
+    assert all(not np.array_equal(made, other) for other in others)
+    assert np.array_equal(plain, guided(stop=0.0)[0][0])
+    assert not any("FaceSwap" in note for note in ended.notes)
+    (face,), ended, _ = guided("FaceSwap")
+    assert np.array_equal(face, made) and any("FaceSwap" in note and "ImagePrompt" in note for note in ended.notes)
+
+
+def test_a_checkpoint_is_never_drawn_with_the_built_in_sets_files(drawn, shipped, monkeypatch, tmp_path):
+    (made,), _, _ = drawn(controlnet_image=[guide("ImagePrompt")])
+    for name in ("IMAGE_PROMPT", "IMAGE_PROMPT_NEGATIVE", "IMAGE_ENCODER"):
+        monkeypatch.setattr(builtin_set, name, tmp_path / "none.safetensors")
+    assert np.array_equal(made, drawn(controlnet_image=[guide("ImagePrompt")])[0][0])
 
 
 def test_several_control_images_count_together_in_a_fixed_order(drawn):
