@@ -178,7 +178,7 @@ class AdapterTrainer(Trainer):
             ),
             "noise": noise,
             "time": when,
-            "weight": snr.clamp(max=5) / snr,
+            "weight": snr.clamp(max=self.mix.gamma) / snr,
             "rows": rows,
             "sizes": self.sizes(batch, latents.shape[-2] * 8, latents.shape[-1] * 8),
             "features": picked.features,
