@@ -1,0 +1,90 @@
+"""What the built-in set makes of pictures as prompts and of pictures to describe, with no file besides it."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from engine.description import describe
+from engine.models import builtin_set
+from engine.models.catalogue import Catalogue, Folders
+from engine.pipeline import Pipeline
+from engine.store import Store
+from tests.toy import toy_draw
+
+SIDE = 512
+STYLE = "3d render"
+SHOWN = {"apple": "a red apple on a green background, 3d render", "cat": "a cat on a blue background, 3d render"}
+
+pytestmark = pytest.mark.skipif(
+    not builtin_set.there(*builtin_set.CONTROL["ImagePrompt"], builtin_set.TAG_HEAD), reason="not trained yet"
+)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Draws with the built-in model into the folder of input pictures; an apple and a cat lie there."""
+    folder, pipeline = tmp_path_factory.mktemp("pictures"), Pipeline("cpu")
+
+    def draw(name, **changes):
+        wish = {"aspect_ratios_selection": f"{SIDE}×{SIDE}", "overwrite_step": 12, "image_seed": 3}
+        ended = pipeline.draw(toy_draw(folder, name, inputs=str(folder), **wish | changes), lambda _: None)
+        assert ended.outcome == "finished"
+        return np.asarray(Image.open(folder / f"{name}-0.png"))
+
+    draw.shown = {name: draw(name, prompt=prompt) for name, prompt in SHOWN.items()}
+    return draw
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Over a models folder with nothing in it."""
+    return Store(torch.device("cpu"), Catalogue(Folders.below(tmp_path_factory.mktemp("models"))))
+
+
+def prompted(drawn, name, **changes):
+    """A picture of no words, guided by one of those shown."""
+    guide = {"cn_img": f"/inputs/{name}-0.png", "cn_type": "ImagePrompt", "cn_weight": 0.8, "cn_stop": 0.9} | changes
+    return drawn(f"as-{name}", prompt=STYLE, controlnet_image=[guide])
+
+
+def named(store, picture):
+    """The object by the tag head."""
+    seen = store.clip_vision(builtin=True).features(picture)
+    return store.tag_head().tags(seen.whole)["object"].tag
+
+
+def frame(picture):
+    """The mean colour of the upper rim."""
+    return picture[: SIDE // 10].reshape(-1, 3).mean(0)
+
+
+def test_what_is_described_is_in_the_words(drawn, store):
+    for name, picture in drawn.shown.items():
+        for kind in ("Photo", "Anime"):
+            told = describe(store, picture, kind)
+            assert told.model == builtin_set.TAG_HEAD.name
+            assert name in told.text, told.text
+    assert "green background" in describe(store, drawn.shown["apple"], "Photo").text
+    assert "blue background" in describe(store, drawn.shown["cat"], "Anime").text
+
+
+def test_an_image_prompt_pulls_object_and_colours_towards_its_picture(drawn, store):
+    shown, plain = drawn.shown, drawn("plain", prompt=STYLE)
+    made = {name: prompted(drawn, name) for name in shown}
+    assert [named(store, picture) for picture in made.values()] == list(made)
+    assert named(store, plain) not in made
+    for name, other in (("apple", "cat"), ("cat", "apple")):
+        near = np.abs(frame(made[name]) - frame(shown[name])).mean()
+        assert near < 0.6 * np.abs(frame(made[other]) - frame(shown[name])).mean()
+
+
+def test_without_weight_it_pulls_less(drawn):
+    strong, weak = prompted(drawn, "apple"), prompted(drawn, "apple", cn_weight=0.1)
+    reference = frame(drawn.shown["apple"])
+    assert np.abs(frame(strong) - reference).mean() < np.abs(frame(weak) - reference).mean()
+
+
+def test_the_files_are_small():
+    files = (*builtin_set.CONTROL["ImagePrompt"], builtin_set.TAG_HEAD)
+    assert sum(path.stat().st_size for path in files) < 5_000_000
