@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.models import builtin_set
 from fooocus_flask import runner
 from tests.engine.models import caption_files, mask_files, onnx_files
 from tests.serving import GENERATE, small
@@ -92,6 +93,23 @@ def test_a_photograph_is_described_in_words_the_same_ones_each_time(client):
     assert list(told) == ["describe"] and told["describe"]
     form = {"image": (io.BytesIO(png()), "cat.png"), "image_type": "Photo"}
     assert client.post(DESCRIBE, data=form).json == told
+
+
+@pytest.mark.skipif(not builtin_set.there(*builtin_set.DESCRIBING), reason="not trained yet")
+def test_a_server_without_those_files_answers_the_built_in_sets_words(make_app, tmp_path):
+    fresh = make_app(MODELS_PATH=str(tmp_path / "empty")).test_client()
+    for kind in ("Photo", "Anime"):
+        reply = fresh.post(DESCRIBE, json={"image": PICTURE, "image_type": kind})
+        assert reply.status_code == 200 and list(reply.json) == ["describe"]
+        assert reply.headers["X-Described-By"] == builtin_set.TAG_HEAD.name
+
+
+def test_without_the_built_in_set_what_is_missing_is_named_too(make_app, tmp_path, monkeypatch):
+    monkeypatch.setattr(builtin_set, "DESCRIBING", (tmp_path / "none.safetensors",))
+    fresh = make_app(MODELS_PATH=str(tmp_path / "empty")).test_client()
+    for kind, count in (("Photo", 1), ("Anime", 2)):
+        reply = fresh.post(DESCRIBE, json={"image": PICTURE, "image_type": kind})
+        assert faults(reply) == [("missing_file", ["body", "image_type"])] * count
 
 
 def test_what_is_missing_is_named_with_its_folder_and_where_it_can_be_had(client):
