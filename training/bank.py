@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,34 @@ class Bank:
 
 
 @torch.no_grad()
+def encoded(pictures: Tensor, vae: AutoencoderKL) -> Tensor:
+    """Latents fp16 [n,4,h/8,w/8] in model space of pictures [n,3,h,w] in 0..1."""
+    with torch.autocast(pictures.device.type, torch.bfloat16, enabled=vae.dtype == torch.float32):
+        pixels = (pictures * 2 - 1).to(vae.dtype, memory_format=torch.channels_last)
+        return (vae.encode(pixels).latent_dist.mean.float() * LATENT_SCALE).half()
+
+
+@torch.no_grad()
+def composed(
+    plan: dict[str, np.ndarray],
+    sheet: Sheet,
+    height: int,
+    width: int,
+    seconds: float,
+    generator: torch.Generator | None = None,
+    pixels: int = 24_000_000,
+) -> Iterator[Tensor]:
+    """The plan's pictures, batch by batch of so many `pixels`, until done or out of time."""
+    began, count = time.monotonic(), len(plan["kind"])
+    batch = max(1, min(count, pixels // (height * width)))
+    for at in range(0, count, batch):
+        yield compose(take(plan, slice(at, at + batch)), sheet, height, width, generator)
+        if time.monotonic() - began > seconds or Clock.stopping:
+            break
+        if sheet.device.type == "cuda" and (at // batch) % 8 == 7:
+            torch.cuda.synchronize()
+
+
 def encode_bank(
     plan: dict[str, np.ndarray],
     sheet: Sheet,
@@ -40,18 +69,14 @@ def encode_bank(
     generator: torch.Generator | None = None,
 ) -> Bank:
     """Compose and encode the plan's pictures at [height, width] pixels until done or out of time."""
-    began, latents, count = time.monotonic(), [], len(plan["kind"])
-    batch = max(1, min(count, 24_000_000 // (height * width)))
-    for at in range(0, count, batch):
-        pictures = compose(take(plan, slice(at, at + batch)), sheet, height, width, generator)
-        with torch.autocast(sheet.device.type, torch.bfloat16, enabled=vae.dtype == torch.float32):
-            pixels = (pictures * 2 - 1).to(vae.dtype, memory_format=torch.channels_last)
-            latents.append((vae.encode(pixels).latent_dist.mean.float() * LATENT_SCALE).half())
-        if time.monotonic() - began > seconds or Clock.stopping:
-            break
-        if sheet.device.type == "cuda" and (at // batch) % 8 == 7:
-            torch.cuda.synchronize()
-    bank = Bank(torch.cat(latents), torch.from_numpy(plan["rows"].astype(np.int32)).to(sheet.device))
-    bank.rows = bank.rows[: len(bank.latents)]
-    log.info("bank %dx%d: %d of %d in %.1f s", height, width, len(bank.latents), count, time.monotonic() - began)
-    return bank
+    began, count = time.monotonic(), len(plan["kind"])
+    latents = torch.cat(
+        [encoded(part, vae) for part in composed(plan, sheet, height, width, seconds, generator)]
+    )
+    log.info("bank %dx%d: %d of %d in %.1f s", height, width, len(latents), count, time.monotonic() - began)
+    return Bank(latents, rows_of(plan, len(latents), sheet.device))
+
+
+def rows_of(plan: dict[str, np.ndarray], count: int, device: torch.device) -> Tensor:
+    """The token rows of the plan's first pictures."""
+    return torch.from_numpy(plan["rows"][:count].astype(np.int32)).to(device)

@@ -145,10 +145,18 @@ class Trainer(Asking):
         end = torch.where(surfaces, float(SHAPES), 1000.0)
         return (start + place * (end - start)).long().clamp(max=999)
 
+    def chosen(self, bank: Bank, batch: int) -> Tensor:
+        """Numbers of some of the bank's pictures."""
+        return (self.rand(batch) * len(bank.latents)).long().clamp(max=len(bank.latents) - 1)
+
     @torch.no_grad()
     def drawn(self, bank: Bank, batch: int, k: int) -> dict[str, Tensor]:
-        """A batch: noisy latents, the noise, times, each sample's weight, text rows and sizes."""
-        rows = (self.rand(batch) * len(bank.latents)).long().clamp(max=len(bank.latents) - 1)
+        """A batch of the bank's pictures."""
+        return self.noisy(bank, self.chosen(bank, batch), k)
+
+    def noisy(self, bank: Bank, rows: Tensor, k: int) -> dict[str, Tensor]:
+        """These pictures: noisy latents, the noise, times, each sample's weight, text rows and sizes."""
+        batch = len(rows)
         latents, when = bank.latents[rows].float(), self.times(batch)
         signal, noise = self.abar[when][:, None, None, None], self.noise(latents)
         noisy = signal.sqrt() * latents + (1 - signal).sqrt() * noise
@@ -162,13 +170,17 @@ class Trainer(Asking):
             "sizes": self.sizes(batch, latents.shape[-2] * 8, latents.shape[-1] * 8),
         }
 
-    def loss(self, batch: dict[str, Tensor], skip: int) -> Tensor:
-        """min-SNR weighted eps error, plus the same error averaged over blocks, where plain colours live."""
+    def error(self, batch: dict[str, Tensor], skip: int) -> Tensor:
+        """The eps error [n,c,h,w] of the copy."""
         unet, conditioner = self.copy
         context, pooled = conditioner(batch["rows"], skip)
         added = {"text_embeds": pooled, "time_ids": batch["sizes"]}
         made = unet(batch["noisy"], batch["time"], context, added_cond_kwargs=added, return_dict=False)[0]
-        error, weight = made.float() - batch["noise"], batch["weight"]
+        return made.float() - batch["noise"]
+
+    def loss(self, batch: dict[str, Tensor], skip: int) -> Tensor:
+        """min-SNR weighted eps error, plus the same error averaged over blocks, where plain colours live."""
+        error, weight = self.error(batch, skip), batch["weight"]
         total = (error.square().mean((1, 2, 3)) * weight).mean()
         for size, share in ((4, 0.25), (16, 0.25)):
             block = F.avg_pool2d(error, size)
