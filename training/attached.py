@@ -1,4 +1,4 @@
-"""What is trained beside a frozen base: the shared start, sprites, batches and clock of control branch and inpaint head."""
+"""What is trained beside a frozen base: the start, sprites and stages that control branch and inpaint head share."""
 
 import argparse
 import copy
@@ -116,7 +116,9 @@ def _loaded(options: argparse.Namespace, pool, held: int, began: float) -> Base:
     if options.tiny:
         facts, pictures = facts[::24], pictures[::24]
     counts = {LATENTS: TINY["small"]} | TINY["large"] if options.tiny else {LATENTS: options.small} | LARGE
-    waiting = {hw: ask(pool, facts, count, 9000 + hw[0] * 7 + hw[1], True, plans.FOCUSED) for hw, count in counts.items()}  # noqa: E501
+    waiting = {
+        hw: ask(pool, facts, count, 9000 + hw[0] * 7 + hw[1], True, plans.FOCUSED) for hw, count in counts.items()
+    }
     measured = ask(pool, facts, held, 77_000, True, plans.FOCUSED)
     sheet = Sheet(facts, pictures, device, largest=128 if options.tiny else 512)
     _, vae, conditioner = models.resumed(options.base, models.read_table(options.bundle / "token_table.npz", device))
@@ -125,7 +127,7 @@ def _loaded(options: argparse.Namespace, pool, held: int, began: float) -> Base:
     encoder = copy.deepcopy(vae).to(torch.bfloat16 if device.type == "cuda" else torch.float32)
     negatives = torch.from_numpy(plans.negative_rows(1000, 5).astype(np.int32)).to(device)
     log.info("base %s on %s after %.1f s", options.base.name, device, time.monotonic() - began)
-    return Base(unet, vae, encoder, conditioner, negatives, sheet, waiting, plans.joined(measured.get()), began)  # noqa: E501
+    return Base(unet, vae, encoder, conditioner, negatives, sheet, waiting, plans.joined(measured.get()), began)
 
 
 def engines_unet(path: Path, device: torch.device) -> UNet2DConditionModel:

@@ -70,9 +70,7 @@ def encode_bank(
 ) -> Bank:
     """Compose and encode the plan's pictures at [height, width] pixels until done or out of time."""
     began, count = time.monotonic(), len(plan["kind"])
-    latents = torch.cat(
-        [encoded(part, vae) for part in composed(plan, sheet, height, width, seconds, generator)]
-    )
+    latents = torch.cat([encoded(part, vae) for part in composed(plan, sheet, height, width, seconds, generator)])
     log.info("bank %dx%d: %d of %d in %.1f s", height, width, len(latents), count, time.monotonic() - began)
     return Bank(latents, rows_of(plan, len(latents), sheet.device))
 

@@ -1,5 +1,7 @@
 """A plain sampler to judge the model while it trains: DPM++ 2M, Karras sigmas, the engine's conditioning rules."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -47,13 +49,34 @@ def sample(unet: UNet2DConditionModel, conditioner: Conditioner, positive: list[
     return torch.cat(made)
 
 
-def denoise(unet, sides, x: Tensor, height: int, width: int, steps: int, cfg: float) -> Tensor:
+@dataclass
+class Pinned:
+    """What stays as it is: latents in model space where the mask [n,1,h,w] is 0, under fresh noise at each step."""
+
+    latents: Tensor
+    mask: Tensor
+    generator: torch.Generator
+
+    def under(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The state with the pinned part in it."""
+        noise = torch.randn(x.shape, device=x.device, generator=self.generator)
+        return x * self.mask + (self.latents + sigma * noise) * (1 - self.mask)
+
+    def over(self, clean: Tensor) -> Tensor:
+        """The clean latents with the pinned part in them."""
+        return clean * self.mask + self.latents * (1 - self.mask)
+
+
+def denoise(
+    unet, sides, x: Tensor, height: int, width: int, steps: int, cfg: float, pinned: Pinned | None = None
+) -> Tensor:
     """DPM++ 2M from pure noise."""
     device, sigmas, table = x.device, karras(steps, x.device), abar(x.device)
     levels = ((1 - table) / table).sqrt()
     x, before, previous = x * (1 + sigmas[0] ** 2).sqrt(), None, sigmas[0]
     for n in range(steps):
         s, after = sigmas[n], sigmas[n + 1]
+        seen = x if pinned is None else pinned.under(x, s)
         time = (s.log() - levels.log()).abs().argmin()
         scales = (0.8, 1.5) if n < steps // 3 else (1.0, 1.0)
         eps = []
@@ -61,9 +84,12 @@ def denoise(unet, sides, x: Tensor, height: int, width: int, steps: int, cfg: fl
             added = {"text_embeds": pooled, "time_ids": size_ids(height, width, scale, len(x), device)}
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 eps.append(
-                    unet(x / (s * s + 1).sqrt(), time, context, added_cond_kwargs=added, return_dict=False)[0].float()
+                    unet(seen / (s * s + 1).sqrt(), time, context, added_cond_kwargs=added, return_dict=False)[
+                        0
+                    ].float()
                 )
-        guided = x - s * (eps[0] + cfg * (eps[1] - eps[0]))
+        guided = seen - s * (eps[0] + cfg * (eps[1] - eps[0]))
+        guided = guided if pinned is None else pinned.over(guided)
         if after == 0:
             return guided
         h = (s / after).log()

@@ -1,6 +1,6 @@
 """The control branch of the built-in model: outlines (PyraCanny) and grey structure (CPDS) steer what it draws.
 
-    python -m training.train_canny --base engine/builtin/fooocus_mini.safetensors --out DIR --seconds 200 --graphs
+    python -m training.train_canny --out DIR --seconds 200 --graphs
 
 A ControlNet in diffusers' layout: the base's own way down, a middle of one resnet, a reader of hints. The base stays.
 """
@@ -120,9 +120,7 @@ class BranchTrainer(attached.AttachedTrainer):
         """The eps error of the UNet with the branch."""
         guided, conditioner = self.copy
         context, pooled = conditioner(batch["rows"], skip)
-        made = guided(
-            batch["noisy"], batch["time"], context, pooled, batch["sizes"], batch["hint"], batch["strength"]
-        )
+        made = guided(batch["noisy"], batch["time"], context, pooled, batch["sizes"], batch["hint"], batch["strength"])
         return made.float() - batch["noise"]
 
 

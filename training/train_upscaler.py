@@ -1,38 +1,61 @@
-"""The upscaler stage: a small ESRGAN (RRDB network) that doubles a picture's sides, trained on shrunken composites.
+"""The upscaler: a small ESRGAN (RRDB network) that doubles a picture's sides, trained on shrunken composites.
 
-Runs on a CPU: `python -m training.train_upscaler --seconds 120 --out engine/builtin/upscaler_mini.safetensors`.
-The network is the engine's own, so that the file is read by the code that reads every other upscaler.
+    python -m training.train_upscaler --out DIR --seconds 100 --graphs
+
+What is enlarged is mostly clean; a part went through the built-in model's VAE as drawn pictures do, is a little blurred
+or has grain. The network is the engine's own, so that the file is read by the code that reads every other upscaler.
 """
 
 import argparse
+import copy
 import json
 import logging
+import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine.models.upscaler import COLOURS, DENSE_BLOCKS, DENSE_CONVS, Upscaler, _Network, named
-from training import plans
+from engine.models.upscaler import COLOURS, DENSE_BLOCKS, DENSE_CONVS, Network, Upscaler, named
+from training import attached, models, plans
+from training.bank import encoded
+from training.captured import Graphs
 from training.clock import Clock, cosine, end_on_sigterm
 from training.compose import Sheet, compose, read_sprites, take
+from training.run_all import ask
+from training.sheets import contact_sheet
 
 log = logging.getLogger("training")
 
-SIDE, CROP = 512, 64
+FILE = "upscaler_mini.safetensors"
+SIDE, CROP, BATCH = 512, 96, 16
+"""Pixels of a canvas, of a small crop, and crops a step."""
 EVERY, HELD = 6, 3
-LICENCE = "GPL-3.0-or-later"
+"""Every so many-th sprite from there on is never trained on."""
+THROUGH_VAE, BLURRED, GRAINY = 3, 10, 0.15
+"""Every so many-th canvas; the share of crops with grain."""
+HALF_STEP = 0.5 / 255
+"""The engine cuts 8-bit values off, so what is half a step too bright comes out right."""
+FLOOR = 2e-6
+HORIZON = 0.999
+TAIL_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class Shape:
     """Channels, channels a dense convolution adds, blocks."""
 
-    width: int = 16
-    growth: int = 8
+    width: int = 24
+    growth: int = 12
     blocks: int = 2
 
 
@@ -66,75 +89,115 @@ def _pass_colours(weight: Tensor, smooth: bool, closed: bool) -> None:
         weight[channel, channel] = kernel[:, None] * kernel
 
 
-class Canvases:
-    """Composites of some of the sprites, uint8 [n,3,512,512]; every EVERY-th sprite from `first` on is used."""
-
-    def __init__(self, bundle: Path, first: int, count: int, seed: int) -> None:
-        facts, pictures = read_sprites(bundle / "sprites.zip")
-        facts, pictures = facts[first::EVERY], pictures[first::EVERY]
-        sheet = Sheet(facts, pictures, torch.device("cpu"))
-        plan = plans.portion((facts, count, seed, False, plans.BROAD))
-        generator = torch.Generator().manual_seed(seed)
-        parts = [compose(take(plan, slice(n, n + 4)), sheet, SIDE, SIDE, generator) for n in range(0, count, 4)]
-        self.pixels = torch.cat([(part * 255 + 0.5).to(torch.uint8) for part in parts])
-
-    def crops(self, count: int, generator: torch.Generator) -> Tensor:
-        """Random crops in 0..1, [count,3,CROP,CROP]; of twice as many the livelier half."""
-        at = torch.randint(0, SIDE - CROP, (2 * count, 2), generator=generator).tolist()
-        rows = torch.randint(0, len(self.pixels), (2 * count,), generator=generator).tolist()
-        crops = torch.stack(
-            [self.pixels[n, :, y : y + CROP, x : x + CROP] for n, (y, x) in zip(rows, at, strict=True)]
-        ).float()
-        lively = crops.std((1, 2, 3)) + 20 * torch.rand(2 * count, generator=generator)
-        return crops[lively.topk(count).indices] / 255
-
-
 def shrunken(pictures: Tensor, smooth: bool) -> Tensor:
-    """Half the size, by bicubic with antialiasing or by the mean of four pixels."""
+    """Half the size in whole 8-bit steps, by bicubic with antialiasing or by the mean of four pixels."""
     if smooth:
-        return F.interpolate(pictures, scale_factor=0.5, mode="bicubic", antialias=True).clamp(0, 1)
-    return F.avg_pool2d(pictures, 2)
+        made = F.interpolate(pictures, scale_factor=0.5, mode="bicubic", antialias=True).clamp(0, 1)
+    else:
+        made = F.avg_pool2d(pictures, 2)
+    return (made * 255).round() / 255
 
 
-def train_upscaler(network: nn.Module, canvases: Canvases, clock: Clock, batch: int, rate: float = 1.5e-3) -> None:
-    """Train in place on L1 of pixels, of gradients, and of the result shrunken back, until the clock stops."""
-    generator = torch.Generator().manual_seed(11)
-    optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=(0.9, 0.99))
-    while clock.running():
-        for group in optimizer.param_groups:
-            group["lr"] = rate * cosine(clock.share)
-        true = canvases.crops(batch, generator)
-        small = shrunken(true, smooth=clock.done % 2 == 0)
-        made = network(small)
-        loss = F.l1_loss(made, true) + 0.3 * F.l1_loss(F.avg_pool2d(made, 2), F.avg_pool2d(true, 2))
-        for axis in (2, 3):
-            loss = loss + 0.3 * F.l1_loss(made.diff(dim=axis), true.diff(dim=axis))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        if clock.tick(batch):
-            clock.report(float(loss.detach()))
+@torch.no_grad()
+def redrawn(pictures: Tensor, vae: AutoencoderKL) -> Tensor:
+    """The pictures as the VAE gives them back, in whole 8-bit steps."""
+    made = vae.decode(encoded(pictures, vae).to(vae.dtype) / models.LATENT_SCALE).sample.float()
+    return ((made / 2 + 0.5).clamp(0, 1) * 255).floor() / 255
 
 
-def psnr(made: Tensor, true: Tensor) -> float:
-    """Mean PSNR in dB of pictures in 0..1."""
-    error = (made.clamp(0, 1) - true).square().mean((1, 2, 3)).clamp_min(1e-9)
-    return float((10 * torch.log10(1 / error)).mean())
+def blurred(pictures: Tensor) -> Tensor:
+    """A little softer."""
+    return F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1) * 0.6 + pictures * 0.4
 
 
-@torch.inference_mode()
-def measured(upscaler: Upscaler, true: Tensor) -> dict[str, float]:
-    """Decibels on pictures 0..1 [n,3,h,w]: of the enlargement and of bicubic, and after shrinking back."""
-    small = shrunken(true, smooth=True)
-    rows = [(one.permute(1, 2, 0) * 255).round().to(torch.uint8) for one in small]
-    small = torch.stack([row.permute(2, 0, 1).float() / 255 for row in rows])
-    large = (
-        torch.stack([torch.from_numpy(upscaler.upscale(row.numpy())).permute(2, 0, 1) for row in rows]).float() / 255
-    )
-    bicubic = F.interpolate(small, scale_factor=2, mode="bicubic").clamp(0, 1)
-    found = {"upscaled": psnr(large, true), "bicubic": psnr(bicubic, true)}
-    return found | {"shrunken back": psnr(F.avg_pool2d(large, 2), small)}
+@dataclass
+class Canvases:
+    """Composites uint8 [n,3,512,512] and what is to be enlarged to them, uint8 [n,3,256,256]."""
+
+    large: Tensor
+    small: Tensor
+
+    @classmethod
+    def of(cls, plan: dict[str, np.ndarray], sheet: Sheet, vae: AutoencoderKL) -> "Canvases":
+        """The plan's pictures, shrunken in both ways, some of them soft or through the VAE."""
+        large, small = [], []
+        for n in range(len(plan["kind"])):
+            if n % 16 == 0:
+                part = compose(take(plan, slice(n, n + 16)), sheet, SIDE, SIDE)
+            one = part[n % 16 : n % 16 + 1]
+            little = shrunken(blurred(one) if n % BLURRED == BLURRED - 1 else one, smooth=n % 2 == 0)
+            little = redrawn(little, vae) if n % THROUGH_VAE == THROUGH_VAE - 1 else little
+            large.append((one * 255).round().to(torch.uint8))
+            small.append((little * 255).round().to(torch.uint8))
+        return cls(torch.cat(large), torch.cat(small))
+
+    def crops(self, count: int, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Small crops in 0..1 [count,3,side,side] and the large ones to them; of twice as many the livelier half."""
+        device, most = self.small.device, self.small.shape[-1] - side
+
+        def rand(*size: int) -> Tensor:
+            return torch.rand(*size, device=device, generator=generator)
+
+        rows = (rand(2 * count) * len(self.small)).long().clamp(max=len(self.small) - 1)
+        top, first = ((rand(2 * count) * (most + 1)).long().clamp(max=most) for _ in range(2))
+        small = _cut(self.small, rows, top, first, side)
+        kept = (small.std((1, 2, 3)) + 0.08 * rand(2 * count)).topk(count).indices
+        large = _cut(self.large, rows[kept], 2 * top[kept], 2 * first[kept], 2 * side)
+        small = small[kept]
+        grain = torch.randn(small.shape, device=device, generator=generator)
+        strength = torch.where(rand(count, 1, 1, 1) < GRAINY, 3 * rand(count, 1, 1, 1), 0.0) / 255
+        return ((small + grain * strength).clamp(0, 1) * 255).round() / 255, large
+
+
+def _cut(pictures: Tensor, rows: Tensor, top: Tensor, first: Tensor, side: int) -> Tensor:
+    reach = torch.arange(side, device=pictures.device)
+    found = pictures[rows[:, None, None], :, (top[:, None] + reach)[:, :, None], (first[:, None] + reach)[:, None, :]]
+    return found.permute(0, 3, 1, 2).float() / 255
+
+
+class Training:
+    """The network with its average; steps may be captured."""
+
+    def __init__(self, network: Network, canvases: Canvases, rate: float, graphs: bool) -> None:
+        self.network, self.canvases, self.rate = network, canvases, rate
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.weights = list(network.parameters())
+        self.gradients = [torch.zeros_like(weight) for weight in self.weights]
+        self.device = self.weights[0].device
+        self.generator = torch.Generator(self.device).manual_seed(11)
+        cuda = self.device.type == "cuda"
+        self.optimizer = torch.optim.Adam(self.weights, lr=rate, betas=(0.9, 0.99), fused=cuda)
+        self.graphs = Graphs(self.gradients, graphs and cuda)
+
+    def work(self, batch: dict[str, Tensor]) -> Tensor:
+        """Put the loss's gradients into `gradients`; gives the loss: minus the crops' mean PSNR, in nepers."""
+        made = self.network(batch["small"])
+        error = (made - batch["large"] - HALF_STEP).square().mean((1, 2, 3))
+        loss = (error + FLOOR).log().mean() / 10
+        found = torch.autograd.grad(loss, self.weights)
+        torch._foreach_copy_(self.gradients, list(found))
+        return loss.detach()
+
+    def run(self, clock: Clock, side: int, batch: int, save: Callable[[], None]) -> None:
+        """Train until the clock stops."""
+        saved = time.monotonic()
+        while clock.running():
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate * cosine(clock.share, floor=0.0)
+            small, large = self.canvases.crops(batch, side, self.generator)
+            loss = self.graphs.run((side, batch), {"small": small, "large": large}, self.work)
+            for weight, gradient in zip(self.weights, self.gradients, strict=True):
+                weight.grad = gradient
+            nn.utils.clip_grad_norm_(self.weights, 1.0)
+            self.optimizer.step()
+            decay = min(HORIZON, (1 + clock.done) / (10 + clock.done))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self.average.parameters()), [w.detach() for w in self.weights], 1 - decay)
+            if clock.tick(batch):
+                clock.report(float(loss))
+            if time.monotonic() - saved > 40:
+                saved = time.monotonic()
+                save()
 
 
 def in_basicsr_names(network: nn.Module, names: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -142,33 +205,144 @@ def in_basicsr_names(network: nn.Module, names: dict[str, Tensor]) -> dict[str, 
     roles = named({name: torch.full((1, 1, 1, 1), float(n)) for n, name in enumerate(names)})
     order = list(names)
     weights = network.state_dict()
-    return {order[int(number)]: weights[role].detach().half().contiguous() for role, number in roles.items()}
+    return {order[int(number)]: weights[role].detach().half().cpu().contiguous() for role, number in roles.items()}
+
+
+def psnr(made: np.ndarray, true: np.ndarray) -> float:
+    """PSNR in dB of uint8 pictures."""
+    error = np.square(made.astype(float) - true.astype(float)).mean()
+    return float(10 * np.log10(255**2 / max(error, 1e-3)))
+
+
+def measured(upscaler: Upscaler, true: Tensor, vae: AutoencoderKL) -> dict[str, dict[str, float]]:
+    """Decibels on pictures [n,3,h,w] in 0..1 as the engine enlarges them, and what each gains on bicubic's better one.
+
+    Bicubic in OpenCV's and PyTorch's manner, and in Pillow's.
+    """
+    found = {}
+    for name, little in (
+        ("shrunken by bicubic", shrunken(true, smooth=True)),
+        ("shrunken by area", shrunken(true, smooth=False)),
+        ("through the VAE", redrawn(shrunken(true, smooth=True), vae)),
+    ):
+        ours, theirs, back = [], [], []
+        for small, wanted in zip(_pixels(little), _pixels(true), strict=True):
+            made = upscaler.upscale(small)
+            height, width = wanted.shape[:2]
+            ours.append(psnr(made, wanted))
+            theirs.append(max(psnr(one, wanted) for one in bicubic(small, width, height)))
+            back.append(psnr(_pixels(shrunken(_floats(made), smooth=False))[0], small))
+        gains = np.array(ours) - np.array(theirs)
+        log.info("%s, gains: %s", name, " ".join(f"{gain:+.2f}" for gain in gains))
+        found[name] = {
+            "upscaled": float(np.mean(ours)),
+            "bicubic": float(np.mean(theirs)),
+            "least gain": float(gains.min()),
+            "losing": float((gains < 0).sum()),
+            "shrunken back": float(np.mean(back)),
+        }
+    return found
+
+
+def bicubic(small: np.ndarray, width: int, height: int) -> list[np.ndarray]:
+    """A picture enlarged by both usual bicubic kernels."""
+    torchs = F.interpolate(_floats(small), size=(height, width), mode="bicubic").clamp(0, 1)
+    return [_pixels(torchs)[0], np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))]
+
+
+def _pixels(pictures: Tensor) -> list[np.ndarray]:
+    return list((pictures * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+
+
+def _floats(picture: np.ndarray) -> Tensor:
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def split(facts: list[dict], pictures: list[np.ndarray], device: torch.device) -> tuple[Sheet, Sheet]:
+    """The sprites that are trained on, and those that are held back."""
+    held = {n for n in range(len(facts)) if n % EVERY == HELD}
+    return tuple(
+        Sheet([facts[n] for n in some], [pictures[n] for n in some], device)
+        for some in ([n for n in range(len(facts)) if n not in held], sorted(held))
+    )  # type: ignore[return-value]
+
+
+def train(options: argparse.Namespace, pool) -> None:
+    """Train, hand out, measure what the engine makes of the file."""
+    began = time.monotonic()
+    end_on_sigterm()
+    torch.manual_seed(5)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+    facts, pictures = read_sprites(options.bundle / "sprites.zip")
+    if options.tiny:
+        facts, pictures = facts[: 4 * EVERY], pictures[: 4 * EVERY]
+    sheet, held = split(facts, pictures, device)
+    count, most = (6, 3) if options.tiny else (options.canvases, 24)
+    plan, held_plan = (ask(pool, s.facts, n, seed, False) for s, n, seed in ((sheet, count, 3), (held, most, 7)))
+    _, vae, _ = models.resumed(options.base, torch.zeros(49408, models.WIDTH_G))
+    vae = vae.requires_grad_(False).eval().to(device)
+    path, names = options.out / FILE, untrained(Shape())
+
+    def hand_out(network: nn.Module) -> None:
+        about = {"name": "fooocus-flask 2x upscaler", "licence": attached.LICENCE}
+        save_file(in_basicsr_names(network, names), path, {"manifest": json.dumps(about)})
+
+    if not options.measure:
+        network = Network(named(names))
+        network.load_state_dict(named(names))
+        network.to(device, memory_format=torch.channels_last)
+        canvases = Canvases.of(plans.joined(plan.get()), sheet, vae)
+        log.info("%d canvases on %s after %.1f s", len(canvases.large), device, time.monotonic() - began)
+        left = options.seconds - (time.monotonic() - began) - TAIL_SECONDS
+        training = Training(network, canvases, options.rate, options.graphs)
+        clock = Clock("upscaler", max(1.0, left), 3 if options.tiny else None)
+        side, batch = (32, 2) if options.tiny else (CROP, BATCH)
+        training.run(clock, side, batch, lambda: hand_out(training.average))
+        hand_out(training.average)
+        log.info("%d steps", clock.done)
+    report(path, plans.joined(held_plan.get()), held, vae, options)
+    log.info("ended after %.1f s", time.monotonic() - began)
+
+
+def report(path: Path, plan: dict[str, np.ndarray], held: Sheet, vae: AutoencoderKL, options) -> None:
+    """The figures of the file and a sheet of what it makes."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    upscaler = Upscaler.load(path, held.device)
+    true = torch.cat([compose(take(plan, slice(n, n + 8)), held, SIDE, SIDE) for n in range(0, len(plan["kind"]), 8)])
+    figures = measured(upscaler, true, vae)
+    attached.table(f"UPSCALER {path.stat().st_size / 1e6:.2f} MB, dB", figures, options.out / "upscaler.json")
+    shown = []
+    for picture, wanted in zip(_pixels(redrawn(shrunken(true[:6], smooth=True), vae)), _pixels(true[:6]), strict=True):
+        shown += [bicubic(picture, SIDE, SIDE)[1], upscaler.upscale(picture), wanted]
+    contact_sheet(
+        [one[128:384, 128:384] for one in shown],
+        ["bicubic", "upscaled", "true"] * (len(shown) // 3),
+        6,
+        256,
+        options.out / "upscaler.jpg",
+    )
 
 
 def main() -> None:
-    """Train, write the file, and measure what the engine makes of it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", type=Path, default=Path("engine/builtin/fooocus_mini.safetensors"))
     parser.add_argument("--bundle", type=Path, default=Path("training/work/bundle"))
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--tiny", action="store_true", help="two steps on few pictures: does it run?")
-    parser.add_argument("--measure", action="store_true", help="only measure the file at --out")
+    parser.add_argument("--out", type=Path, required=True, help="where the finished files go")
+    parser.add_argument("--seconds", type=float, default=100, help="from the start of the program to its end")
+    parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
+    parser.add_argument("--canvases", type=int, default=2400, help="composites to cut crops of")
+    parser.add_argument("--graphs", action="store_true", help="CUDA graphs of the steps; eager, loudly, when they fail")
+    parser.add_argument("--tiny", action="store_true", help="three steps on few pictures: does it run?")
+    parser.add_argument("--measure", action="store_true", help="only measure the file in --out")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    end_on_sigterm()
-    torch.manual_seed(5)
-    if not options.measure:
-        names = untrained(Shape())
-        network = _Network(named(names))
-        network.load_state_dict(named(names))
-        canvases = Canvases(options.bundle, 0, 8 if options.tiny else 160, 3)
-        log.info("%d canvases", len(canvases.pixels))
-        train_upscaler(network, canvases, Clock("upscaler", options.seconds, 2 if options.tiny else None), 12)
-        about = {"name": "fooocus-flask 2x upscaler", "licence": LICENCE}
-        save_file(in_basicsr_names(network, names), options.out, {"manifest": json.dumps(about)})
-    upscaler = Upscaler.load(options.out, torch.device("cpu"))
-    held = Canvases(options.bundle, HELD, 4 if options.tiny else 24, 7).pixels.float() / 255
-    log.info("%.2f MB, dB on unseen composites: %s", options.out.stat().st_size / 1e6, measured(upscaler, held))
+    attached.told(options, "upscaler")
+    pool = get_context("fork").Pool(max(1, (os.cpu_count() or 2) - 1))
+    try:
+        train(options, pool)
+    finally:
+        pool.terminate()
 
 
 if __name__ == "__main__":

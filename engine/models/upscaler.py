@@ -30,7 +30,7 @@ COLOURS = 3
 class Upscaler:
     """An upscaler's network on its device, in fp32; `scale` times as many pixels on each side."""
 
-    def __init__(self, network: _Network, tile: int = TILE) -> None:
+    def __init__(self, network: Network, tile: int = TILE) -> None:
         self.network, self.tile = network, tile
         self.scale = network.scale
         self.device = network.first.weight.device
@@ -45,7 +45,7 @@ class Upscaler:
         try:
             tensors = named(read_tensors(path))
             with torch.device("meta"):
-                network = _Network(tensors)
+                network = Network(tensors)
             return cls(fill(network, tensors, device, torch.float32, "the upscaler"))
         except CheckpointError as error:
             raise CheckpointError(f"{path.name} cannot be used as an upscaler: {error}") from error
@@ -82,7 +82,7 @@ class Upscaler:
         return self.network(tile.to(self.device))
 
 
-class _Network(nn.Module):
+class Network(nn.Module):
     """Layers as `named` calls them: first, blocks, trunk, enlarging, fine, last."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
