@@ -331,7 +331,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=Path("training/work/bundle"))
     parser.add_argument("--out", type=Path, required=True, help="where the finished files go")
     parser.add_argument("--seconds", type=float, default=100, help="from the start of the program to its end")
-    parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
+    parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--canvases", type=int, default=2400, help="composites to cut crops of")
     parser.add_argument("--graphs", action="store_true", help="CUDA graphs of the steps; eager, loudly, when they fail")
     parser.add_argument("--tiny", action="store_true", help="three steps on few pictures: does it run?")
