@@ -34,7 +34,8 @@ RARELY = 0.15
 TEXTS = (0.8, 0.2, 0.0)
 """Shares of one, two and three texts a sample."""
 LATENTS = (32, 32)
-LARGE = {(64, 64): 9_000, (56, 72): 3_000, (72, 56): 1_500}
+LARGE = {(64, 64): 5_000, (72, 96): 4_000, (80, 80): 2_500, (96, 72): 1_000}
+"""Of the sizes that the engine samples at, the largest area (450,000 pixels) among them."""
 FIRST_SHARE, SMALL_SHARE = 0.3, 0.1
 """The part of the run that is spent on small pictures alone; how often they are drawn later."""
 TINY = {"small": 24, "large": {(16, 24): 12}}

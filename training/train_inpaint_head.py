@@ -29,6 +29,7 @@ from training.bank import Bank, composed, encoded, rows_of
 from training.compose import compose, take
 from training.sheets import contact_sheet
 from training.train_canny import as_pictures
+from training.train_unet import NoiseMix
 
 log = logging.getLogger("training")
 
@@ -38,6 +39,8 @@ OUTSIDE = 0.1
 """How much the error outside the mask counts: what is drawn there is pinned."""
 CLOSER, ZOOM = 4, 1.35
 """Every so many-th batch shows a part of larger pictures, as inpainting's crops do."""
+SURFACES = NoiseMix(0.35, 0.15, 10.0)
+"""More of the low noise than shapes need: it is there that the drawn meets the given."""
 TAIL_SECONDS = 22.0
 RING = 12
 """Pixels inside the mask's edge where drawn and given meet."""
@@ -291,6 +294,7 @@ def train(base: attached.Base, options: argparse.Namespace) -> None:
         graphs=options.graphs,
         texts=attached.TEXTS,
         horizon=0.998,
+        noise=SURFACES,
     )
     log.info("head and patch have %.2f M weights", sum(weight.numel() for weight in trainer.weights) / 1e6)
 
