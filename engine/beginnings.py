@@ -88,7 +88,7 @@ def canvas_for(job: Job, store: Store, models: Models, beginning: Beginning, see
         )
         if params.debugging_inpaint_preprocessor:
             raise Unsampled([region.fill, rgb(region.crop_mask), region.crop])
-        head = store.inpaint_head() if models.inpaint_patches else None
+        head = store.inpaint_head(builtin=job.plan.builtin) if models.inpaint_patches else None
         return repaint(job, models, region, wish, steps, head, generator)
     if beginning.varied is not None:
         strength = vary_strength(params.uov_method, params.overwrite_vary_strength)

@@ -106,12 +106,12 @@ class Enhancer:
         wish = Wish.of_step(step)
         if wish.strength == 0:
             return None
-        engine = NO_MODEL if job.plan.builtin else wish.engine
+        engine = job.plan.inpaint_engine(wish.engine)
         ready, generator = self._ready(job, prompts_of(job.params, step), engine)
         region = area(
             picture, mask, wish, ready.models.most_pixels, Enlarge(job, self.store.upscaler(builtin=job.plan.builtin))
         )
-        head = self.store.inpaint_head() if ready.models.inpaint_patches else None
+        head = self.store.inpaint_head(builtin=job.plan.builtin) if ready.models.inpaint_patches else None
         canvas = repaint(job, ready.models, region, wish, job.plan.steps(), head, generator)
         return self._drawn(job, ready, canvas, save=save)
 

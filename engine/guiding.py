@@ -35,7 +35,10 @@ def in_order(goals: Goals) -> list[ImagePrompt]:
 
 
 def seen(job: Job, store: Store, inputs: Inputs, prompt: ImagePrompt, size: Size) -> Pixels:
-    """What a control image comes to once it is prepared for pictures of this size."""
+    """What a control image comes to once it is prepared for pictures that are sampled at this size.
+
+    Outlines of a larger one would be lost in making it smaller.
+    """
     params = job.params
     assert prompt.cn_img
     picture = inputs.picture(prompt.cn_img)
@@ -60,13 +63,13 @@ def guided(job: Job, store: Store, models: Models, inputs: Inputs, canvas: Canva
     """
     prompts = in_order(job.goals)
     if prompts and job.params.debugging_cn_preprocessor:
-        raise Unsampled([seen(job, store, inputs, prompt, canvas.size) for prompt in prompts])
+        raise Unsampled([seen(job, store, inputs, prompt, canvas.sampled) for prompt in prompts])
     hints = [prompt for prompt in prompts if prompt.cn_type in HINTS]
     pictures = [prompt for prompt in prompts if prompt.cn_type not in HINTS]
     attachments: list[Attachment] = [*models.inpaint_patches]
-    attachments += [_control(job, store, models, inputs, prompt, canvas.size) for prompt in hints]
+    attachments += [_control(job, store, models, inputs, prompt, canvas.sampled) for prompt in hints]
     if pictures:
-        attachments.append(ImagePrompts([_prompted(job, store, inputs, prompt, canvas.size) for prompt in pictures]))
+        attachments.append(ImagePrompts([_prompted(job, store, inputs, prompt, canvas.sampled) for prompt in pictures]))
     attachments += [*canvas.attachments, *freeu(job.params)]
     return replace(canvas, attachments=tuple(attachments))
 
@@ -75,7 +78,7 @@ def _control(job: Job, store: Store, models: Models, inputs: Inputs, prompt: Ima
     job.stop_if_asked()
     hint = seen(job, store, inputs, prompt, size)
     with job.timed("load"):
-        net = store.control_net(prompt.cn_type, models)
+        net = store.control_net(prompt.cn_type, models, builtin=job.plan.builtin)
     assert prompt.cn_stop is not None and prompt.cn_weight is not None
     sampling = model_sampling(models.checkpoint.prediction, job.params.scheduler_name)
     return Control(net, hint, prompt.cn_stop, prompt.cn_weight, job.params.controlnet_softness, sampling)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from engine.goals import FAST, Goals, goals_of
+from engine.models import builtin_set
 from engine.names import NO_MODEL, PERFORMANCES, Performance
 from engine.params import GenerateParams
 from engine.prompt.lora_tags import NamedLora
@@ -59,12 +60,22 @@ class Plan:
         if params.inpaint_additional_prompt:
             prompt = "\n".join(filter(None, (params.inpaint_additional_prompt, params.prompt)))
             params = replace(params, prompt=prompt)
-        if params.inpaint_engine != NO_MODEL and self.builtin:
-            params = replace(params, inpaint_engine=NO_MODEL)
-            notes = (*notes, "The built-in model repaints without an inpaint engine")
-        elif params.inpaint_engine != NO_MODEL and params.refiner_model_name == NO_MODEL:
+        engine = self.inpaint_engine(params.inpaint_engine)
+        if engine != NO_MODEL and params.refiner_model_name == NO_MODEL:
             params = replace(params, refiner_switch=PATCHED_PART)
-        return replace(self, params=params, notes=notes)
+        notes = (*notes, *self._inpaint_notes(params.inpaint_engine))
+        return replace(self, params=replace(params, inpaint_engine=engine), notes=notes)
+
+    def inpaint_engine(self, asked: str) -> str:
+        """The inpaint engine in force for the one asked for; the built-in model has its own, or none."""
+        return NO_MODEL if self.builtin and not builtin_set.inpaints() else asked
+
+    def _inpaint_notes(self, asked: str) -> tuple[str, ...]:
+        if asked == NO_MODEL or not self.builtin:
+            return ()
+        if not builtin_set.inpaints():
+            return ("The built-in model repaints without an inpaint engine",)
+        return (f"The built-in model repaints with an inpaint engine of its own, which stands in for {asked}",)
 
     def without_painting(self) -> Plan:
         """The same where the mask turns out to paint nothing."""

@@ -141,7 +141,7 @@ class Store:
         base = self._base(self.checkpoint_path(job))
         loras = self._loras(job, found)
         patches = [Patch(lora.path, lora.weight) for lora in loras if lora.path]
-        inpaint = self._inpaint_patches(base, patches, inpaint_engine)
+        inpaint = self._inpaint_patches(base, patches, inpaint_engine, builtin=job.plan.builtin)
         job.note(*(inpaint[0].notes if inpaint else base.patches.apply(patches)))
         refiner, refiner_file, interposer = None, None, None
         if params.refiner_model_name != NO_MODEL:
@@ -175,14 +175,17 @@ class Store:
             return self._shipped(builtin_set.UPSCALER, Upscaler.load)
         return self.kept("upscale_models", needs.UPSCALER, Upscaler.load)
 
-    def inpaint_head(self) -> InpaintHead:
+    def inpaint_head(self, *, builtin: bool) -> InpaintHead:
         """What tells a patched UNet what is to be repainted."""
+        if builtin:
+            return self._shipped(builtin_set.INPAINT_HEAD, InpaintHead.load)
         return self.kept("inpaint", needs.INPAINT_HEAD, InpaintHead.load)
 
-    def control_net(self, kind: str, models: Models) -> ControlNet:
-        """The control net of a kind of control image, for the base as it is patched now."""
-        file = self.kept("controlnet", needs.CONTROL_NETS[kind], ControlFile.load)
-        return file.on(models.checkpoint.unet)
+    def control_net(self, kind: str, models: Models, *, builtin: bool) -> ControlNet:
+        """The control net of a kind of control image, for the base as it is patched now; the built-in one reads all."""
+        if builtin:
+            return self._shipped(builtin_set.CANNY, ControlFile.load).on(models.checkpoint.unet)
+        return self.kept("controlnet", needs.CONTROL_NETS[kind], ControlFile.load).on(models.checkpoint.unet)
 
     def image_prompt_adapter(self, kind: str, *, builtin: bool) -> ImagePromptAdapter:
         """What makes pictures of a kind of image prompt into tokens; the built-in model has one for all kinds."""
@@ -263,11 +266,14 @@ class Store:
     def _interposer(self) -> Interposer:
         return self.kept("vae_approx", needs.INTERPOSER, Interposer.load)
 
-    def _inpaint_patches(self, base: Base, others: Sequence[Patch], engine: str) -> tuple[InpaintPatch, ...]:
-        """The patch of an inpaint engine over the others."""
+    def _inpaint_patches(
+        self, base: Base, others: Sequence[Patch], engine: str, *, builtin: bool
+    ) -> tuple[InpaintPatch, ...]:
+        """The patch of an inpaint engine over the others; the built-in model has one for every engine."""
         if engine == NO_MODEL:
             return ()
-        return (InpaintPatch(base.patches, others, self._path("inpaint", needs.INPAINT_PATCHES[engine])),)
+        path = builtin_set.INPAINT_PATCH if builtin else self._path("inpaint", needs.INPAINT_PATCHES[engine])
+        return (InpaintPatch(base.patches, others, path),)
 
     def _loras(self, job: Job, found: Sequence[NamedLora]) -> list[AppliedLora]:
         """The LoRAs in force: the request's, those of its prompt, the performance mode's own."""

@@ -157,7 +157,8 @@ def test_every_member_reaches_the_engine(app):
     assert {name: params[name] for name in OTHERS} == expected
 
 
-def test_control_images_need_a_checkpoint_and_its_files(app):
+def test_control_images_need_a_checkpoint_and_its_files(app, monkeypatch):
+    monkeypatch.setattr(builtin_set, "CONTROL", {})
     asked = {"controlnet_image": [{"cn_img": PICTURE, "cn_type": "PyraCanny"}]}
     pairs, messages = faults(**asked, base_model_name=names.BUILTIN_CHECKPOINT)
     assert pairs == [("value_error", "controlnet_image")] and "checkpoint" in messages[0]

@@ -111,7 +111,6 @@ def _loaded(options: argparse.Namespace, pool, held: int, began: float) -> Base:
     torch.manual_seed(3)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = True
     facts, pictures = read_sprites(options.bundle / "sprites.zip")
     facts = known_and_rare(facts)
     if options.tiny:

@@ -121,13 +121,14 @@ class Canvases:
     def of(cls, plan: dict[str, np.ndarray], sheet: Sheet, vae: AutoencoderKL) -> "Canvases":
         """The plan's pictures, shrunken in both ways, some of them soft or through the VAE."""
         large, small = [], []
-        for n in range(len(plan["kind"])):
-            if n % 16 == 0:
-                part = compose(take(plan, slice(n, n + 16)), sheet, SIDE, SIDE)
-            one = part[n % 16 : n % 16 + 1]
-            little = shrunken(blurred(one) if n % BLURRED == BLURRED - 1 else one, smooth=n % 2 == 0)
-            little = redrawn(little, vae) if n % THROUGH_VAE == THROUGH_VAE - 1 else little
-            large.append((one * 255).round().to(torch.uint8))
+        for at in range(0, len(plan["kind"]), 30):
+            part = compose(take(plan, slice(at, at + 30)), sheet, SIDE, SIDE)
+            given = part.clone()
+            given[BLURRED - 1 :: BLURRED] = blurred(part[BLURRED - 1 :: BLURRED])
+            little = torch.empty_like(part[:, :, ::2, ::2])
+            little[::2], little[1::2] = shrunken(given[::2], smooth=True), shrunken(given[1::2], smooth=False)
+            little[::THROUGH_VAE] = redrawn(little[::THROUGH_VAE], vae)
+            large.append((part * 255).round().to(torch.uint8))
             small.append((little * 255).round().to(torch.uint8))
         return cls(torch.cat(large), torch.cat(small))
 

@@ -17,14 +17,15 @@ IMAGE_PROMPT = FOLDER / "image_prompt_mini.safetensors"
 IMAGE_PROMPT_NEGATIVE = FOLDER / "image_prompt_negative_mini.safetensors"
 CANNY = FOLDER / "canny_mini.safetensors"
 INPAINT_HEAD = FOLDER / "inpaint_head_mini.safetensors"
+INPAINT_PATCH = FOLDER / "inpaint_patch_mini.safetensors"
 
 DESCRIBING = (IMAGE_ENCODER, TAG_HEAD)
 """What describes pictures where there is no file of a captioner or tagger."""
 _PICTURES = (IMAGE_ENCODER, IMAGE_PROMPT, IMAGE_PROMPT_NEGATIVE)
 CONTROL: Mapping[str, tuple[Path, ...]] = MappingProxyType(
-    {"ImagePrompt": _PICTURES, "FaceSwap": _PICTURES, "PyraCanny": (CANNY,)}
+    {"ImagePrompt": _PICTURES, "FaceSwap": _PICTURES, "PyraCanny": (CANNY,), "CPDS": (CANNY,)}
 )
-"""What the built-in model reads each kind of control image with; it has nothing for the other kinds."""
+"""What the built-in model reads each kind of control image with; one branch reads outlines and structure alike."""
 
 
 def drawn_with(checkpoint: object | None) -> bool:
@@ -44,3 +45,8 @@ def there(*paths: Path) -> bool:
 def control_kinds() -> list[str]:
     """The kinds of control image that the built-in model can read."""
     return [kind for kind, paths in CONTROL.items() if there(*paths)]
+
+
+def inpaints() -> bool:
+    """Whether the built-in model has an inpaint head and the patch that reads it; they stand in for every engine."""
+    return there(INPAINT_HEAD, INPAINT_PATCH)

@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 
 from engine.events import PictureDone
-from engine.models import builtin_set
+from engine.models import builtin_set, packed
 from engine.models.catalogue import Folders
 from engine.models.checkpoint import load_checkpoint
 from engine.pipeline import Pipeline
 from schemas.generate import DEFAULTS
+from tests.engine.models.control_nets import control_parts, encoder, low_rank_patch
 from tests.engine.models.image_adapters import adapter, adapter_files
 from tests.engine.models.vision_towers import vision_file
 from tests.engine.picture_models import picture_models
@@ -270,10 +271,59 @@ def test_a_picture_that_went_away_is_told(drawn):
         drawn(**VARY | {"uov_input_image": "/inputs/gone.png"})
 
 
-def test_the_built_in_model_repaints_without_a_head(drawn, inputs):
+def test_the_built_in_model_repaints_without_a_head_where_it_has_none(drawn, inputs, monkeypatch, tmp_path):
+    monkeypatch.setattr(builtin_set, "INPAINT_HEAD", tmp_path / "none.safetensors")
     (made,), ended, _ = drawn(None, **INPAINT | {"inpaint_engine": "v2.6"})
     assert made.shape == scene(inputs).shape
     assert "The built-in model repaints without an inpaint engine" in ended.notes
+
+
+@pytest.fixture
+def own_controls(toy, tmp_path, monkeypatch):
+    """A control branch, an inpaint head and its patch that fit the toy model, which is the built-in one here."""
+    generator, unet = torch.Generator().manual_seed(6), load_checkpoint(toy, torch.device("cpu")).unet
+    files = {
+        "CANNY": encoder(unet) | control_parts(unet, generator),
+        "INPAINT_HEAD": {"head": torch.randn(unet.conv_in.out_channels, 5, 3, 3, generator=generator)},
+        "INPAINT_PATCH": low_rank_patch(unet, generator),
+    }
+    for name, tensors in files.items():
+        path = tmp_path / f"{name.lower()}.safetensors"
+        packed.pack(tensors, path, {"name": name})
+        monkeypatch.setattr(builtin_set, name, path)
+
+
+@pytest.mark.parametrize("kind", ["PyraCanny", "CPDS"])
+def test_the_built_in_models_branch_reads_outlines_and_structure(drawn, own_controls, kind):
+    (plain,), _, _ = drawn(None)
+    (made,), _, _ = drawn(None, controlnet_image=[guide(kind)])
+    (other,), _, _ = drawn(None, controlnet_image=[guide(kind, image="/inputs/other.png")])
+    (without,), _, _ = drawn(None, controlnet_image=[guide(kind, stop=0.0)])
+    assert not np.array_equal(made, plain) and not np.array_equal(made, other) and np.array_equal(without, plain)
+
+
+def test_the_built_in_models_own_head_and_patch_stand_in_for_every_inpaint_engine(drawn, inputs, own_controls):
+    (none,), ended, _ = drawn(None, **INPAINT | {"inpaint_engine": "None"})
+    assert not any("inpaint engine" in note for note in ended.notes)
+    made = []
+    for engine in ("v1", "v2.6"):
+        (picture,), ended, _ = drawn(None, **INPAINT | {"inpaint_engine": engine})
+        made.append(picture)
+        own = f"The built-in model repaints with an inpaint engine of its own, which stands in for {engine}"
+        assert own in ended.notes
+    assert np.array_equal(*made) and not np.array_equal(made[0], none)
+    assert np.array_equal(made[0][0], scene(inputs)[0])
+    (again,), _, _ = drawn(None, **INPAINT | {"inpaint_engine": "None"})
+    assert np.array_equal(again, none)  # the patch came off
+
+
+def test_a_checkpoint_is_never_controlled_or_repainted_with_the_built_in_sets_files(drawn, monkeypatch, tmp_path):
+    wishes = ({"controlnet_image": [guide("PyraCanny")]}, INPAINT | {"inpaint_engine": "v2.6"})
+    before = [drawn(**wish)[0][0] for wish in wishes]
+    for name in ("CANNY", "INPAINT_HEAD", "INPAINT_PATCH"):
+        (tmp_path / name).write_bytes(b"no model")
+        monkeypatch.setattr(builtin_set, name, tmp_path / name)
+    assert all(np.array_equal(made, drawn(**wish)[0][0]) for made, wish in zip(before, wishes, strict=True))
 
 
 ENHANCE = {"enhance_checkbox": True, "enhance_uov_method": "Upscale (Fast 2x)"}

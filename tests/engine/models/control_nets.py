@@ -57,3 +57,14 @@ def summed(unet, file):
         elif kind != "down" and name != "lora_controlnet":
             whole[name] = tensor
     return whole
+
+
+def low_rank_patch(unet, generator, rank=2):
+    """A LoRA of the UNet's attention, as an inpaint patch may be."""
+    file = {}
+    for name, weight in unet.state_dict().items():
+        if name.endswith("attn2.to_v.weight"):
+            base = f"lora_unet_{name.removesuffix('.weight').replace('.', '_')}"
+            file[f"{base}.lora_up.weight"] = torch.randn(weight.shape[0], rank, generator=generator)
+            file[f"{base}.lora_down.weight"] = torch.randn(rank, weight.shape[1], generator=generator)
+    return file
