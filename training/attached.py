@@ -34,7 +34,7 @@ RARELY = 0.15
 TEXTS = (0.8, 0.2, 0.0)
 """Shares of one, two and three texts a sample."""
 LATENTS = (32, 32)
-LARGE = {(64, 64): 5_000, (72, 96): 4_000, (80, 80): 2_500, (96, 72): 1_000}
+LARGE = {(64, 64): 3_500, (72, 96): 2_500, (80, 80): 1_500, (96, 72): 700}
 """Of the sizes that the engine samples at, the largest area (450,000 pixels) among them."""
 FIRST_SHARE, SMALL_SHARE = 0.3, 0.1
 """The part of the run that is spent on small pictures alone; how often they are drawn later."""
@@ -49,7 +49,7 @@ def arguments(doc: str, seconds: float) -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="where the finished files go")
     parser.add_argument("--seconds", type=float, default=seconds, help="from the start of the program to its end")
     parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate")
-    parser.add_argument("--small", type=int, default=16_000, help="pictures of 256 pixels")
+    parser.add_argument("--small", type=int, default=12_000, help="pictures of 256 pixels")
     parser.add_argument("--batch-pixels", type=int, default=256 * 1024, help="latent pixels of a step")
     parser.add_argument("--graphs", action="store_true", help="CUDA graphs of the steps; eager, loudly, when they fail")
     parser.add_argument("--tiny", action="store_true", help="six steps a stage on small pictures, for a CPU")
