@@ -41,8 +41,8 @@ SIDE, CROP, BATCH = 512, 96, 16
 """Pixels of a canvas, of a small crop, and crops a step."""
 EVERY, HELD = 6, 3
 """Every so many-th sprite from there on is never trained on."""
-THROUGH_VAE, BLURRED, GRAINY = 3, 10, 0.15
-"""Every so many-th canvas; the share of crops with grain."""
+DRAWN, THROUGH_VAE, BLURRED, GRAINY = 7, 3, 10, 0.15
+"""Every so many-th canvas, as drawn by the VAE itself, enlarged from what the VAE made, soft; crops with grain."""
 HALF_STEP = 0.5 / 255
 """The engine cuts 8-bit values off, so what is half a step too bright comes out right."""
 FLOOR = 2e-6
@@ -123,6 +123,7 @@ class Canvases:
         large, small = [], []
         for at in range(0, len(plan["kind"]), 30):
             part = compose(take(plan, slice(at, at + 30)), sheet, SIDE, SIDE)
+            part[::DRAWN] = redrawn(part[::DRAWN], vae)
             given = part.clone()
             given[BLURRED - 1 :: BLURRED] = blurred(part[BLURRED - 1 :: BLURRED])
             little = torch.empty_like(part[:, :, ::2, ::2])
