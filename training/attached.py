@@ -116,10 +116,10 @@ def _loaded(options: argparse.Namespace, pool, held: int, began: float) -> Base:
     if options.tiny:
         facts, pictures = facts[::24], pictures[::24]
     counts = {LATENTS: TINY["small"]} | TINY["large"] if options.tiny else {LATENTS: options.small} | LARGE
+    measured = ask(pool, facts, held, 77_000, True, plans.FOCUSED)
     waiting = {
         hw: ask(pool, facts, count, 9000 + hw[0] * 7 + hw[1], True, plans.FOCUSED) for hw, count in counts.items()
     }
-    measured = ask(pool, facts, held, 77_000, True, plans.FOCUSED)
     sheet = Sheet(facts, pictures, device, largest=128 if options.tiny else 512)
     _, vae, conditioner = models.resumed(options.base, models.read_table(options.bundle / "token_table.npz", device))
     vae, conditioner = (net.requires_grad_(False).eval().to(device) for net in (vae, conditioner))

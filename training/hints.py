@@ -24,14 +24,15 @@ def area_weights(given: int, made: int, device: torch.device) -> Tensor:
     places = torch.arange(given, device=device, dtype=torch.float64)
     start, end = edges[:-1, None], edges[1:, None]
     shares = torch.minimum(end, places + 1) - torch.maximum(start, places)
-    return (shares.clamp_min(0) * made / given).float()
+    return shares.clamp_min(0) * made / given
 
 
 def shrunk(pictures: Tensor, height: int, width: int) -> Tensor:
     """Whole numbers 0..255 [n,3,h,w] at a smaller size, by the mean of what each pixel covers, rounded."""
     rows = area_weights(pictures.shape[-2], height, pictures.device)
     columns = area_weights(pictures.shape[-1], width, pictures.device)
-    return (rows @ pictures @ columns.t()).round()
+    # Doubles, for a GPU that is allowed to multiply with ten bits would round otherwise.
+    return (rows @ pictures.double() @ columns.t()).round().float()
 
 
 def outlines(pictures: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from engine.models import packed
 from engine.models.inpaint_head import InpaintFeature, InpaintHead
-from engine.models.inpaint_latents import latent_mask
 from engine.models.patching import Patch, PatchedModel
 from training import attached, sampling
 from training.bank import Bank, composed, encoded, rows_of
@@ -235,10 +234,7 @@ def sets(base: attached.Base, side: int, count: int) -> tuple[Tensor, Tensor, Te
 def measured(base: attached.Base, out: Path, side: int, steps: int, count: int) -> dict[str, dict[str, float]]:
     """What is drawn into masks of held pictures with and without the files, by the engine's code for them."""
     true, mask, rows = sets(base, side, count)
-    small = torch.cat(
-        [latent_mask((one * 255).to(torch.uint8).cpu().numpy(), side // 8, side // 8) for one in mask[:, 0]]
-    )
-    small = small.to(base.device)
+    small = cells(mask)
     latents, grey = encoded(true, base.encoder).float(), left(true, mask, base.encoder).float()
     nothing = torch.from_numpy(np.stack([attached.row("")[None]] * count))
     sides = [base.conditioner(part.to(base.device)) for part in (nothing, rows)]
