@@ -10,11 +10,8 @@ from engine.names import NO_MODEL, PERFORMANCES, Performance
 from engine.params import GenerateParams
 from engine.prompt.lora_tags import NamedLora
 
-FEW_STEP_SAMPLER, FEW_STEP_SCHEDULER = "dpmpp_2m", "sgm_uniform"
-"""What the built-in model draws the fast modes with, instead of a distillation: of 13 pairs the nearest to 30 steps.
-
-(`uni_pc` comes as near; Karras levels leave visible noise at 4 steps.)
-"""
+FEW_STEP_SAMPLER = FEW_STEP_SCHEDULER = "lcm"
+"""What the built-in model's own few-step LoRA is made for; it serves all fast modes."""
 
 PATCHED_PART = 0.8
 """The part of the steps that an inpaint engine's patch is in force for, where no refiner takes over."""
@@ -102,12 +99,13 @@ def plan_for(params: GenerateParams, *, builtin: bool) -> Plan:
     if params.refiner_model_name == params.base_model_name:
         params = replace(params, refiner_model_name=NO_MODEL)
     if mode.lora and builtin:
-        params = replace(params, sampler_name=FEW_STEP_SAMPLER, scheduler_name=FEW_STEP_SCHEDULER)
+        own = builtin_set.FEW_STEP.name
         notes.append(
-            f"{mode.name}: the built-in model draws its {mode.steps} steps with {FEW_STEP_SAMPLER} and the request's "
-            f"guidance, without {mode.lora}"
+            f"{mode.name}: the built-in model draws its {mode.steps} steps with {FEW_STEP_SAMPLER} and {own}, "
+            f"not with {mode.lora}"
         )
-    elif mode.lora:
+        mode = replace(mode, lora=own, lora_weight=1.0, sampler=FEW_STEP_SAMPLER, scheduler=FEW_STEP_SCHEDULER)
+    if mode.lora:
         params, lora = distilled(params, mode), (mode.lora, mode.lora_weight)
     goals = goals_of(params)
     if builtin and any(prompt.cn_type == "FaceSwap" for prompt in goals.control):

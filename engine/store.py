@@ -278,9 +278,11 @@ class Store:
     def _loras(self, job: Job, found: Sequence[NamedLora]) -> list[AppliedLora]:
         """The LoRAs in force: the request's, those of its prompt, the performance mode's own."""
         named = all_loras([(lora.model_name, lora.weight) for lora in job.params.loras if lora.enabled], found)
+        files = [(self._file("loras", name), weight) for name, weight in named if name != NO_MODEL]
         if job.plan.lora:
-            named.append(job.plan.lora)
-        files = ((self._file("loras", name), weight) for name, weight in named if name != NO_MODEL)
+            name, weight = job.plan.lora
+            own = ModelFile(name, path=builtin_set.FEW_STEP) if job.plan.builtin else self._file("loras", name)
+            files.append((own, weight))
         return [AppliedLora(file.name, path=file.path, weight=weight) for file, weight in files]
 
     def _sight(self, base: Base, refiner: Refiner | None, whose: Whose, scheduler: str) -> Sight:

@@ -244,7 +244,7 @@ def about_sizes(latents: list[tuple[int, int]], most_pixels: int = MOST_PIXELS) 
     sizes = sorted({(w * 8, h * 8) for h, w in latents})
     return {
         "name": "fooocus_mini", "licence": "GPL-3.0-or-later", "native_sizes": sizes, "most_pixels": most_pixels,
-        "prediction": "eps", "few_step_hint": "no distillation: keep guidance at 4 and use 8 steps or more", "training": "training/README.md",  # noqa: E501
+        "prediction": "eps", "training": "training/README.md",
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from engine import names
 from engine.images.metadata import stem
+from engine.models import builtin_set
 from engine.prompt.style_recovery import recovered
 from engine.prompt.styles import Styles
 
@@ -160,13 +161,13 @@ class _Reading:
 
     def loras(self, there: Sequence[str]) -> None:
         mode = names.PERFORMANCES.get(self.request.get("performance_selection", ""))
-        own = stem(mode.lora) if mode and mode.lora else None
+        own = {stem(mode.lora), builtin_set.FEW_STEP.stem} if mode and mode.lora else set()
         known = _listed("LoRA", there)
         self.request["loras"] = []
         for text in _lora_texts(self.found):
             try:
                 enabled, name, weight = _lora(text)
-                if stem(name) not in (own, names.NO_MODEL):
+                if stem(name) not in {*own, names.NO_MODEL}:
                     self.request["loras"].append({"enabled": enabled, "model_name": known(name), "weight": weight})
             except ValueError as error:
                 self.notes.append(f"a LoRA is left out: {error}")

@@ -18,6 +18,8 @@ IMAGE_PROMPT_NEGATIVE = FOLDER / "image_prompt_negative_mini.safetensors"
 CANNY = FOLDER / "canny_mini.safetensors"
 INPAINT_HEAD = FOLDER / "inpaint_head_mini.safetensors"
 INPAINT_PATCH = FOLDER / "inpaint_patch_mini.safetensors"
+FEW_STEP = FOLDER / "few_step_mini.safetensors"
+"""The LoRA of all fast modes: latent consistency, for the sampler `lcm` without guidance."""
 
 DESCRIBING = (IMAGE_ENCODER, TAG_HEAD)
 """What describes pictures where there is no file of a captioner or tagger."""

@@ -15,7 +15,6 @@ NEAR, BRIGHT = 2, 96
 BOX = slice(40, 150), slice(330, 470)
 """A part of the plain background."""
 RIM = 32
-controls = pytest.mark.skipif(not builtin_set.there(builtin_set.CANNY), reason="the control branch is not shipped")
 inpaints = pytest.mark.skipif(not builtin_set.inpaints(), reason="the inpaint head is not shipped")
 
 
@@ -63,7 +62,6 @@ def guide(kind, weight=1.0, stop=1.0):
     return {"controlnet_image": [given], "prompt": "a red ball and a blue book", "image_seed": 7}
 
 
-@controls
 def test_outlines_are_kept_and_by_weight(drawn, sketch):
     without = overlap(drawn("free", prompt="a red ball and a blue book", image_seed=7), sketch)
     usual = overlap(drawn("usual", **guide("PyraCanny", 0.6, 0.6)), sketch)
@@ -71,7 +69,6 @@ def test_outlines_are_kept_and_by_weight(drawn, sketch):
     assert full > 0.5 and full > usual > without + 0.1
 
 
-@controls
 def test_outlines_are_kept_at_the_default_size(drawn, sketch):
     Image.fromarray(sketch).resize((1152, 896)).save(drawn.folder / "wide.png")
     wish = guide("PyraCanny") | {"aspect_ratios_selection": "1152×896"}
@@ -82,7 +79,6 @@ def test_outlines_are_kept_at_the_default_size(drawn, sketch):
     assert overlap(small, sketch) > 0.4
 
 
-@controls
 def test_structure_is_kept(drawn, sketch):
     without = overlap(drawn("free-too", prompt="a red ball and a blue book", image_seed=7), sketch)
     assert overlap(drawn("structure", **guide("CPDS")), sketch) > without + 0.1
@@ -120,7 +116,6 @@ def test_the_masked_part_becomes_what_the_prompt_says(drawn):
     assert ((red > 150) & (green > 120) & (blue < 110)).mean() > 0.15
 
 
-@pytest.mark.skipif(builtin_set.UPSCALER.stat().st_size < 300_000, reason="the first upscaler falls short of this")
 def test_the_upscaler_comes_nearer_to_a_picture_than_interpolation(drawn):
     Image.fromarray(drawn.apple).resize((SIDE // 2,) * 2, Image.Resampling.BICUBIC).save(drawn.folder / "half.png")
     half = np.array(Image.open(drawn.folder / "half.png"))

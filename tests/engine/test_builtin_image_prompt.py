@@ -16,10 +16,6 @@ SIDE = 512
 STYLE = "3d render"
 SHOWN = {"apple": "a red apple on a green background, 3d render", "cat": "a cat on a blue background, 3d render"}
 
-pytestmark = pytest.mark.skipif(
-    not builtin_set.there(*builtin_set.CONTROL["ImagePrompt"], builtin_set.TAG_HEAD), reason="not trained yet"
-)
-
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):

@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from engine import names
+from engine.models import builtin_set
+from engine.models.catalogue import Catalogue, Folders
 from engine.pipeline import Pipeline
+from engine.store import Store
 from tests.toy import toy_draw
 
 SIDE = 512
@@ -16,10 +21,12 @@ def drawn(tmp_path_factory):
     """Draws with the built-in model into the folder of input pictures; an apple and a mask lie there."""
     folder, pipeline = tmp_path_factory.mktemp("pictures"), Pipeline("cpu")
 
-    def draw(name, **changes):
+    def draw(name, notes=None, **changes):
         wish = {"prompt": "a red apple, 3d render", "aspect_ratios_selection": f"{SIDE}×{SIDE}", "overwrite_step": 10}
         ended = pipeline.draw(toy_draw(folder, name, inputs=str(folder), **wish | changes), lambda _: None)
         assert ended.outcome == "finished"
+        if notes is not None:
+            notes += ended.notes
         return np.asarray(Image.open(folder / f"{name}-0.png")).astype(float)
 
     mask = np.zeros((SIDE, SIDE), np.uint8)
@@ -27,6 +34,12 @@ def drawn(tmp_path_factory):
     Image.fromarray(mask).save(folder / "mask.png")
     draw.apple = draw("apple")
     return draw
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Over a models folder with nothing in it."""
+    return Store(torch.device("cpu"), Catalogue(Folders.below(tmp_path_factory.mktemp("models"))))
 
 
 def psnr(one, other):
@@ -54,6 +67,18 @@ def test_a_subtle_variation_is_nearer_than_a_strong_one(drawn):
     given = {"uov_input_image": "/inputs/apple-0.png", "image_seed": 99}
     subtle, strong = (scaled(drawn(kind, **given, uov_method=f"Vary ({kind})")) for kind in ("Subtle", "Strong"))
     assert psnr(subtle, drawn.apple) > psnr(strong, drawn.apple) + 3
+
+
+@pytest.mark.parametrize("mode", ["Extreme Speed", "Lightning", "Hyper-SD"])
+def test_a_fast_mode_draws_what_is_asked_for_in_few_steps(drawn, store, mode):
+    steps, notes = names.PERFORMANCES[mode].steps, []
+    made = drawn(f"fast {mode}", prompt="a red apple on a blue background", performance_selection=mode,
+                 overwrite_step=-1, notes=notes)  # fmt: skip
+    assert f"{steps} steps with lcm and {builtin_set.FEW_STEP.name}" in " ".join(notes)
+    seen = store.tag_head().tags(store.clip_vision(builtin=True).features(made.astype(np.uint8)).whole)
+    assert seen["object"].tag == "apple"
+    corner = made[:40, :40].reshape(-1, 3).mean(0)
+    assert corner[2] > corner[0] + 40  # the ground is blue
 
 
 def test_the_masked_part_becomes_what_the_prompt_says_and_the_rest_stays(drawn):
