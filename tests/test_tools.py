@@ -95,7 +95,6 @@ def test_a_photograph_is_described_in_words_the_same_ones_each_time(client):
     assert client.post(DESCRIBE, data=form).json == told
 
 
-@pytest.mark.skipif(not builtin_set.there(*builtin_set.DESCRIBING), reason="not trained yet")
 def test_a_server_without_those_files_answers_the_built_in_sets_words(make_app, tmp_path):
     fresh = make_app(MODELS_PATH=str(tmp_path / "empty")).test_client()
     for kind in ("Photo", "Anime"):
