@@ -25,6 +25,7 @@ from engine.events import Draw, Ended, Message, PictureDone, Progressed
 from engine.models.builtin_set import CHECKPOINT
 from engine.models.catalogue import Folders
 from engine.models.checkpoint import Precision
+from engine.models.fused import KERNELS
 from engine.pipeline import Pipeline
 
 DEFAULTS = json.loads((Path(__file__).parent / "default_params.json").read_text())
@@ -108,6 +109,7 @@ def measure_checkpoint(device: str, models: Path, steps: int, size: str, out: Pa
     for title, changes in CASES.items():
         for _ in range(1 if title == "first" else 2):
             figures[title] = timed(pipeline, request(out, path, steps, size, **changes))
+        KERNELS.wait()  # what follows is drawn with them
         show(title, figures[title])
     replayed = (out / "0.png").read_bytes()
     pipeline.studio.graphs = None

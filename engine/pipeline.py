@@ -44,6 +44,7 @@ class Pipeline:
         folders: Folders | None = None,
         builtin: Path = builtin_set.CHECKPOINT,
         hashes: HashCache | None = None,
+        kernels: Path | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.catalogue = Catalogue(folders or Folders({}), builtin)
@@ -53,7 +54,7 @@ class Pipeline:
         self.passes = Passes(self.store, self.studio, self.saver)
         self.enhancer = Enhancer(self.passes)
         if self.device.type == "cuda":
-            KERNELS.start_compiling(self.device)
+            KERNELS.start_compiling(self.device, kernels)
 
     @torch.inference_mode()
     def draw(self, task: Draw, emit: Emit, interruption: Interruption | None = None) -> Ended:

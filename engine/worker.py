@@ -248,7 +248,7 @@ def pipeline_maker(arguments: argparse.Namespace) -> Callable[[], Pipeline]:
         torch.set_num_threads(arguments.threads)
         device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         hashes = HashCache(arguments.hashes) if arguments.hashes else None
-        pipeline = Pipeline(device, arguments.folders, arguments.builtin, hashes)
+        pipeline = Pipeline(device, arguments.folders, arguments.builtin, hashes, arguments.kernels)
         if hashes and arguments.rehash:
             files, threads = files_to_hash(pipeline.catalogue), arguments.rehash
             Thread(target=hash_all, args=(hashes, files, threads), name="rehash", daemon=True).start()
