@@ -1,4 +1,4 @@
-"""Write a checkpoint of random weights in the original single-file layout: full SDXL size, the miniature's, or tiny.
+"""Write a checkpoint of random weights in the original single-file layout: full SDXL size, the miniature's, or smaller.
 
     python -m benchmarks.make_checkpoint /tmp/sdxl.safetensors            6.9 GB, fp16
     python -m benchmarks.make_checkpoint /tmp/tiny.safetensors --tiny     a few MB, for tests
@@ -47,6 +47,7 @@ class Size:
 SIZES = {
     "sdxl": Size((320, 640, 1280), (0, 2, 10), 2, 256, (128, 256, 512, 512), 2, True, (768, 12), (1280, 32)),
     "mini": Size((40, 64, 128, 192), (0, 0, 1, 1), 1, 256, (16, 32, 64, 84), 1, False, (64, 3), (128, 3)),
+    "narrow": Size((64, 128, 256), (0, 2, 10), 2, 256, (32, 64, 128, 128), 2, True, (768, 3), (1280, 3)),
     "tiny": Size((32, 64), (0, 1), 1, 16, (8, 8, 16, 16), 1, False, (16, 3), (32, 2)),
 }
 

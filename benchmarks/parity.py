@@ -1,11 +1,14 @@
 """Our pictures of a list of cases beside those of the public Fooocus, both drawn with the same random weights.
 
-    python -m benchmarks.parity models FOLDER                      write the random model files the cases need (22 GB)
+    python -m benchmarks.parity models FOLDER                      the model files, pictures and requests (20 GB)
     python -m benchmarks.parity draw FOLDER OUT                    draw our half: OUT/<case>.npy, and the times
     python -m benchmarks.parity table OURS THEIRS FLOOR [--md F]   PSNR of ours, and of theirs with another attention
+    python -m benchmarks.parity sheet OURS THEIRS OUT.jpg          both halves side by side, to look at
 
-`parity_cases.json` lists the cases in the public program's words; whoever draws the other half reads it too. A case
-passes within 3 dB of its floor: how far the public program is from itself when only the attention kernel changes.
+`parity_cases.json` lists the cases in the public program's words, the most wanted first; `models` writes them out as
+complete requests for whoever draws the other half. A case passes within 3 dB of its floor: how far the public program
+is from itself when only the attention kernel changes. Its `beside` names a case that differs in the one thing it is
+about; a half that ignored that thing would draw both alike.
 """
 
 from __future__ import annotations
@@ -15,32 +18,32 @@ import json
 import math
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from safetensors.torch import save_file
+from PIL import Image, ImageDraw
 
-from benchmarks.make_checkpoint import SIZES, Size, layout, write
+from benchmarks.make_checkpoint import SIZES, Size
+from benchmarks.parity_models import BASE, write_models
+from benchmarks.parity_pictures import write_pictures
 from engine.events import Draw, PictureDone
 from engine.models.catalogue import Folders
 from engine.pipeline import Pipeline
 
 HERE = Path(__file__).parent
-CASES: list[dict[str, Any]] = json.loads((HERE / "parity_cases.json").read_text())
-DEFAULTS = json.loads((HERE / "default_params.json").read_text())
-BASE, SECOND = "base.safetensors", "second.safetensors"
-LORAS = ("style.safetensors", "sdxl_lcm_lora.safetensors")
+CASES: list[dict[str, Any]] = json.loads((HERE / "parity_cases.json").read_text("utf-8"))
+DEFAULTS = json.loads((HERE / "default_params.json").read_text("utf-8"))
 MOST_BEHIND = 3.0
+THUMBNAIL = 224
 NAMES = {
     "styles": "style_selections",
     "performance": "performance_selection",
     "size": "aspect_ratios_selection",
     "seed": "image_seed",
     "cfg": "guidance_scale",
-    "base": "base_model_name",
     "refiner": "refiner_model_name",
     "adm_p": "adm_scaler_positive",
     "adm_n": "adm_scaler_negative",
@@ -48,20 +51,31 @@ NAMES = {
     "adaptive": "adaptive_cfg",
     "sampler": "sampler_name",
     "scheduler": "scheduler_name",
-    "vae": "vae_name",
     "steps": "overwrite_step",
     "swap": "refiner_swap_method",
 }
 """What the cases call a member by another name."""
+OWN = {"name", "beside", "loras", "freeu", "controlnet"}
+"""The members of a case that are not a request's."""
 
 
 def request(case: dict[str, Any]) -> dict[str, Any]:
-    """A case as our request."""
-    known = {NAMES.get(name, name): value for name, value in case.items() if NAMES.get(name, name) in DEFAULTS}
+    """A case as our request.
+
+    Raises:
+        KeyError: it has a member that no request has.
+    """
+    given = {NAMES.get(name, name): value for name, value in case.items() if name not in OWN}
+    if unknown := given.keys() - DEFAULTS.keys():
+        raise KeyError(f"{case['name']}: {', '.join(sorted(unknown))}")
     settled = {"style_selections": [], "image_seed": 42, "prompt": "a cat", "disable_preview": True}
-    params = {**DEFAULTS, **settled, **known, "save_metadata_to_images": False, "base_model_name": BASE}
+    params = {**DEFAULTS, **settled, **given, "save_metadata_to_images": False, "base_model_name": BASE}
     params["loras"] = [
         {"enabled": True, "model_name": name, "weight": weight} for name, weight in case.get("loras", [])
+    ]
+    params["controlnet_image"] = [
+        {"cn_img": picture, "cn_stop": stop, "cn_weight": weight, "cn_type": kind}
+        for picture, stop, weight, kind in case.get("controlnet", [])
     ]
     if "freeu" in case:
         params |= dict(zip(("freeu_b1", "freeu_b2", "freeu_s1", "freeu_s2"), case["freeu"], strict=True))
@@ -69,58 +83,45 @@ def request(case: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
-def make_models(folder: Path, size: Size = SIZES["sdxl"]) -> None:
-    """Random files: two checkpoints of this size, and two LoRAs, one under a fast mode's name."""
-    for kind in ("checkpoints", "loras"):
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate((BASE, SECOND)):
-        write(folder / "checkpoints" / name, size, seed=number)
-    for number, name in enumerate(LORAS):
-        save_file(random_lora(size, number), folder / "loras" / name)
+def prepare(folder: Path, size: Size) -> None:
+    """Write what both halves read: `pictures/`, `requests.json` (in the order of the cases) and the model files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_pictures(folder / "pictures")
+    requests = {case["name"]: request(case) for case in CASES}
+    (folder / "requests.json").write_text(json.dumps(requests, ensure_ascii=False), "utf-8")
+    write_models(folder, size)
 
 
-def random_lora(size: Size, seed: int, rank: int = 16, strength: float = 0.15) -> dict[str, torch.Tensor]:
-    """A kohya-style LoRA of every attention projection, as strong as a trained one."""
-    generator = torch.Generator().manual_seed(seed)
-    found: dict[str, torch.Tensor] = {}
-    for name, like in layout(size).items():
-        if not re.fullmatch(r"model\.diffusion_model\..*\.attn\d\.\S+\.weight", name):
-            continue
-        key = "lora_unet_" + name.removeprefix("model.diffusion_model.").removesuffix(".weight").replace(".", "_")
-        up = torch.randn(like.shape[0], rank, generator=generator)
-        down = torch.randn(rank, like.shape[1], generator=generator)
-        found[f"{key}.lora_up.weight"] = (up * strength / math.sqrt(rank)).half()
-        found[f"{key}.lora_down.weight"] = (down / math.sqrt(like.shape[1])).half()
-        found[f"{key}.alpha"] = torch.tensor(float(rank))
-    return found
-
-
-def draw_all(folder: Path, out: Path) -> None:
-    """Draw every case with our engine."""
+def draw_all(folder: Path, out: Path, changes: dict[str, Any], only: str, seconds: float) -> None:
+    """Draw the cases whose name `only` matches, with our engine, until `seconds` are over."""
     out.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
     pipeline = Pipeline("cuda" if torch.cuda.is_available() else "cpu", Folders.below(folder))
-    times: dict[str, list[float]] = {}
+    times: dict[str, float] = {}
     for case in CASES:
-        for _ in range(case.get("repeat", 1)):
-            params = request(case)
-            files = [str(out / f"{case['name']}-{n}.png") for n in range(params["image_number"])]
-            done: list[str] = []
-            started = time.perf_counter()
-            draw = Draw(case["name"], params, files, str(folder / "checkpoints" / BASE), log=False)
-            try:
-                ended = pipeline.draw(
-                    draw, lambda event, done=done: isinstance(event, PictureDone) and done.append(event.path)
-                )
-            except Exception as error:  # the other cases tell something too
-                print(case["name"], "failed:", error, flush=True)
-                break
-            times.setdefault(case["name"], []).append(round(time.perf_counter() - started, 3))
-        if not done:
+        if not re.search(only, case["name"]) or time.perf_counter() - began > seconds:
             continue
-        print(case["name"], ended.outcome, times[case["name"]], *ended.notes, flush=True)
-        with Image.open(done[0]) as image:
-            np.save(out / f"{case['name']}.npy", np.asarray(image))
-    (out / "times.json").write_text(json.dumps(times))
+        started = time.perf_counter()
+        try:
+            draw_one(pipeline, case["name"], {**request(case), **changes}, folder, out)
+        except Exception as error:  # the other cases tell something too
+            print(case["name"], "failed:", repr(error), flush=True)
+            continue
+        times[case["name"]] = round(time.perf_counter() - started, 3)
+        (out / "times.json").write_text(json.dumps(times))
+
+
+def draw_one(pipeline: Pipeline, name: str, params: dict[str, Any], folder: Path, out: Path) -> None:
+    """Draw one request, and keep its picture as `<name>.npy`."""
+    path, done = out / f"{name}.png", []
+    checkpoint, pictures = str(folder / "checkpoints" / BASE), str(folder / "pictures")
+    draw = Draw(name, params, [str(path)], checkpoint, log=False, inputs=pictures)
+    ended = pipeline.draw(draw, lambda event: done.append(event) if isinstance(event, PictureDone) else None)
+    seconds = {part: round(took, 2) for part, took in ended.seconds.items()}
+    print(name, ended.outcome, seconds, *ended.notes, flush=True)
+    with Image.open(done[0].path) as image:
+        np.save(out / f"{name}.npy", np.asarray(image))
+    path.unlink()
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:
@@ -130,18 +131,68 @@ def psnr(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def table(ours: Path, theirs: Path, floor: Path) -> str:
-    """A Markdown table of all cases that both halves have."""
-    lines = ["| case | ours against theirs, dB | floor, dB | within 3 dB |", "| --- | --- | --- | --- |"]
+    """A Markdown table of the cases that were drawn, and of those that were not."""
+    lines = ["| case | ours against theirs, dB | floor, dB | within 3 dB | without what it is about, dB |"]
+    lines.append("| --- | --- | --- | --- | --- |")
     for case in CASES:
-        name = f"{case['name']}.npy"
-        if not all((folder / name).is_file() for folder in (ours, theirs, floor)):
-            lines.append(f"| {case['name']} | not drawn | | |")
-            continue
-        own, other, third = (np.load(folder / name) for folder in (ours, theirs, floor))
-        distance, least = psnr(own, other), psnr(other, third)
-        verdict = "yes" if distance >= least - MOST_BEHIND else "**no**"
-        lines.append(f"| {case['name']} | {distance:.1f} | {least:.1f} | {verdict} |")
+        own, other, third = (_drawn(folder, case["name"]) for folder in (ours, theirs, floor))
+        beside = _apart(own, _drawn(ours, case.get("beside", "")))
+        distance, least = _apart(own, other), _apart(other, third)
+        verdict = _verdict(own, other, least)
+        numbers = ("" if number is None else f"{number:.1f}" for number in (distance, least))
+        lines.append(
+            f"| {case['name']} | {' | '.join(numbers)} | {verdict} | {'' if beside is None else f'{beside:.1f}'} |"
+        )
     return "\n".join(lines) + "\n"
+
+
+def _verdict(own: np.ndarray | None, other: np.ndarray | None, least: float | None) -> str:
+    """Whether ours is near enough; a picture without attention in it has no floor, but a last bit."""
+    distance = _apart(own, other)
+    if distance is None:
+        return "not drawn" if own is None or other is None else "**another size**"
+    if least is None:
+        return "floor not drawn"
+    if distance >= least - MOST_BEHIND:
+        return "yes"
+    return "yes: by one level at most" if np.abs(own.astype(int) - other).max() <= 1 else "**no**"
+
+
+def _drawn(folder: Path, name: str) -> np.ndarray | None:
+    path = folder / f"{name}.npy"
+    return np.load(path) if path.is_file() else None
+
+
+def _apart(one: np.ndarray | None, other: np.ndarray | None) -> float | None:
+    """The two pictures' PSNR; nothing where one is missing, or they differ in size."""
+    if one is None or other is None or one.shape != other.shape:
+        return None
+    return psnr(one, other)
+
+
+def sheet(ours: Path, theirs: Path, path: Path) -> None:
+    """Every case that both halves have, small: ours, theirs, and ten times what lies between them."""
+    rows = []
+    for case in CASES:
+        own, other = _drawn(ours, case["name"]), _drawn(theirs, case["name"])
+        if own is not None and other is not None:
+            between = np.abs(own.astype(int) - other) if own.shape == other.shape else np.full((8, 8, 3), 255)
+            rows.append((case["name"], own, other, np.clip(between * 10, 0, 255).astype(np.uint8)))
+    _montage(rows).save(path, quality=80)
+
+
+def _montage(rows: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]], across: int = 3) -> Image.Image:
+    cell, line = 3 * THUMBNAIL, THUMBNAIL + 14
+    page = Image.new("RGB", (across * cell, line * max(1, math.ceil(len(rows) / across))), "white")
+    pen = ImageDraw.Draw(page)
+    for number, (name, *pictures) in enumerate(rows):
+        left, top = cell * (number % across), line * (number // across)
+        pen.text((left + 2, top), name, fill="black")
+        for place, picture in enumerate(pictures):
+            image = Image.fromarray(picture)
+            image.thumbnail((THUMBNAIL, THUMBNAIL))
+            page.paste(image, (left + place * THUMBNAIL, top + 14))
+    return page
 
 
 def main() -> None:
@@ -150,18 +201,26 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     models = commands.add_parser("models")
     models.add_argument("folder", type=Path)
+    models.add_argument("--size", choices=SIZES, default="sdxl")
     draw = commands.add_parser("draw")
     draw.add_argument("folder", type=Path)
     draw.add_argument("out", type=Path)
-    compare = commands.add_parser("table")
+    draw.add_argument("--only", default="", help="a regular expression that the cases' names match")
+    draw.add_argument("--seconds", type=float, default=math.inf, help="begin no case after this long")
+    draw.add_argument("--change", type=json.loads, default={}, help="JSON of request members to set in every case")
+    compare, look = commands.add_parser("table"), commands.add_parser("sheet")
     for name in ("ours", "theirs", "floor"):
         compare.add_argument(name, type=Path)
     compare.add_argument("--md", type=Path)
+    for name in ("ours", "theirs", "path"):
+        look.add_argument(name, type=Path)
     arguments = parser.parse_args()
     if arguments.command == "models":
-        make_models(arguments.folder)
+        prepare(arguments.folder, SIZES[arguments.size])
     elif arguments.command == "draw":
-        draw_all(arguments.folder, arguments.out)
+        draw_all(arguments.folder, arguments.out, arguments.change, arguments.only, arguments.seconds)
+    elif arguments.command == "sheet":
+        sheet(arguments.ours, arguments.theirs, arguments.path)
     else:
         text = table(arguments.ours, arguments.theirs, arguments.floor)
         print(text)

@@ -1,8 +1,13 @@
-"""The benchmarks draw what a default request draws."""
+"""The benchmarks draw what a default request draws, and parity cases ask for what they are about."""
 
 import json
 from pathlib import Path
 
+import pytest
+
+from benchmarks.parity import CASES, request
+from benchmarks.parity_pictures import PICTURES
+from engine.goals import goals_of
 from engine.params import GenerateParams
 from schemas.generate import DEFAULTS
 
@@ -23,3 +28,23 @@ def test_their_parameters_are_the_schemas_defaults():
     ours = json.loads(json.dumps(GenerateParams.from_dict({**stored, **DEFAULTS}).to_dict()))
     stored = json.loads(json.dumps(params.to_dict()))
     assert {name for name in stored if stored[name] != ours[name]} <= DECIDED_BY_THE_SERVER
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_a_parity_case_is_a_request_whose_pictures_are_all_used(case):
+    params = GenerateParams.from_dict(request(case))
+    pictures = [params.uov_input_image, params.inpaint_input_image, params.inpaint_mask_image_upload]
+    pictures += [prompt.cn_img for prompt in params.controlnet_image]
+    assert {Path(picture).stem for picture in pictures if picture} <= PICTURES.keys()
+    assert not goals_of(params).unused
+
+
+def test_a_parity_case_is_told_apart_from_another_case():
+    names = [case["name"] for case in CASES]
+    assert len(set(names)) == len(names)
+    assert all(case["beside"] in set(names) - {case["name"]} for case in CASES if "beside" in case)
+
+
+def test_a_parity_case_cannot_misspell_a_member():
+    with pytest.raises(KeyError, match="typo: sharpnes"):
+        request({"name": "typo", "sharpnes": 3.0})
