@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -266,6 +266,19 @@ def put(path: Path, data: bytes) -> None:
             raise
 
 
-def in_thread(work: Any, *arguments: Any) -> Any:
-    """The outcome of work that would hold up the hub, done in a thread."""
-    return gevent.get_hub().threadpool.apply(work, arguments)
+def in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
+    """The outcome of work that would hold up the hub, done in a thread; what it raises is raised here.
+
+    The pool itself would print the traceback of each, and a stranger's bad picture is no news for a log.
+    """
+    outcome, error = gevent.get_hub().threadpool.apply(_outcome, (work, arguments))
+    if error is not None:
+        raise error
+    return outcome
+
+
+def _outcome(work: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Exception | None]:
+    try:
+        return work(*arguments), None
+    except Exception as error:  # handed on to whoever waits
+        return None, error

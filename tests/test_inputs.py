@@ -163,6 +163,12 @@ def test_a_bad_picture_is_a_422(client):
     assert reply.status_code == 422 and reply.json["detail"][0]["loc"] == ["body", "uov_input_image"]
 
 
+def test_a_bad_picture_is_no_news_for_the_log(client, capfd, caplog):
+    assert client.post(GENERATE, json={"uov_input_image": "x"}).status_code == 422
+    assert client.post(READ, json={"image": "x"}).status_code == 422
+    assert "Traceback" not in capfd.readouterr().err + caplog.text
+
+
 def test_a_record_tells_full_urls_that_open(app, client, add):
     with app.test_request_context():
         path = inputs.current().keep(BARE)
