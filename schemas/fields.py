@@ -56,6 +56,8 @@ class Text(Described, fields.String):
             self.refuse(value)
         if any("\ud800" <= character <= "\udfff" for character in value):
             raise fault("string_unicode", "Input should be valid Unicode: it holds half of a surrogate pair", value)
+        if "\0" in value:  # PostgreSQL keeps no such text
+            raise fault("string_unicode", "Input should be text: it holds the character U+0000", value)
         return value
 
 

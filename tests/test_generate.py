@@ -122,6 +122,12 @@ def test_a_record_can_be_sent_back_as_a_request(server):
     assert again["req_params"] == first["req_params"]
 
 
+@pytest.mark.parametrize("member", ["prompt", "negative_prompt", "save_name", "preset", "base_model_name"])
+def test_a_null_character_is_refused_whatever_the_database(client, member):
+    reply = client.post(GENERATE, json=small(async_process=True, **{member: "a\0b"}))
+    assert reply.status_code == 422 and reply.json["detail"][0]["loc"] == ["body", member]
+
+
 def test_a_failure_is_an_error_with_its_reason(server):
     reply = server.draw(BROKEN)
     assert (reply.status, reply.json["task_status"], reply.json["result"]) == (500, "failed", [])

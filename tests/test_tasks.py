@@ -161,3 +161,10 @@ def test_urls_follow_the_host_the_client_spoke_to(client, add):
     task_id = add(pictures=1)
     for host in ("http://one.example", "https://two.example:8443"):
         assert client.get(f"/tasks/{task_id}", base_url=host).json["result"][0].startswith(f"{host}/outputs/")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/tasks/%00", 404), ("/tasks/a%00b/deliveries", 404), ("/tasks?prompt=%00", 422)]
+)
+def test_a_null_character_is_answered_whatever_the_database(client, path, status):
+    assert client.get(path).status_code == status
