@@ -44,6 +44,7 @@ JITTER = 0.2
 LONGEST_WAIT = 24 * 3600.0
 """Seconds a receiver's Retry-After may ask for."""
 PROGRESS_EVERY = 0.5
+MOST_DELIVERIES = 2**31 - 1  # what their number's column holds
 GONE = 410
 
 
@@ -286,13 +287,16 @@ def replay(task: Task, number: int) -> Delivery:
     Raises:
         NotFound: the task has no such delivery.
     """
+    missing = NotFound(f"The task {task.task_id} has no delivery {number}")
+    if number > MOST_DELIVERIES:
+        raise missing
     change = update(Delivery).where(Delivery.id == number, Delivery.record_id == task.id)
     values = {"due_mills": mills(), "attempts": 0, "delivered_mills": None}
     fresh = {"populate_existing": True}
     found = db.session.scalar(change.values(**values).returning(Delivery).execution_options(**fresh))
     tasks.commit()
     if found is None:
-        raise NotFound(f"The task {task.task_id} has no delivery {number}")
+        raise missing
     of_now().look()
     return found
 

@@ -136,7 +136,8 @@ def test_the_deliveries_are_told_and_sent_again(app, add, client, receiver):
     assert reply.status_code == 200 and reply.json["delivered_mills"] is None
     settle(app)
     assert receiver.take()[1]["webhook-id"] == first
-    assert client.post(f"/tasks/{task_id}/deliveries/999/replay").status_code == 404
+    for nobody in (999, 2**31, 2**63, 10**40):
+        assert client.post(f"/tasks/{task_id}/deliveries/{nobody}/replay").status_code == 404
     assert client.post(f"/tasks/{add()}/deliveries/{told['id']}/replay").status_code == 404
 
 
