@@ -32,6 +32,7 @@ BODY = {"content": {kind: {"schema": ControlSchema} for kind in ("application/js
     ],
 )
 @blueprint.response(200, MessageSchema)
+@blueprint.alt_response(404, description="No task has that id.")
 @auth.needs(DRAW)
 def control() -> dict[str, str]:
     """Stop the running task, or skip the picture being drawn; with a task_id, that task, which may still wait."""

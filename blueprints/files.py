@@ -28,6 +28,7 @@ PICTURES = {
     },
     "206": {"description": "The part of it asked for."},
     "304": {"description": "The client has it already."},
+    "416": {"description": "The part asked for lies beyond its end."},
 }
 
 

@@ -37,6 +37,32 @@ blueprint = Blueprint("generate", __name__, url_prefix="/v1/engine", description
 
 RECORD = TaskRecordSchema()
 PICTURE = {"schema": {"type": "string", "format": "binary"}}
+EVENT = {
+    "type": "object",
+    "description": "An event of the stream. The last one's message is Finished.",
+    "required": ["data"],
+    "properties": {
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {
+                "type": "object",
+                "required": ["progress", "preview", "message", "images"],
+                "properties": {
+                    "progress": {"type": "integer", "minimum": 0, "maximum": 100, "description": "Percent done."},
+                    "preview": {"type": ["string", "null"], "description": "A PNG as a data URL, if there is one."},
+                    "message": {"type": "string", "description": "What is done now, for people."},
+                    "images": {
+                        "type": "array",
+                        "items": {"type": "string"},
+                        "description": "URLs of the pictures; empty before the last event.",
+                    },
+                    "error": {"type": "string", "description": "Why the task failed; only in the last event."},
+                },
+            },
+        }
+    },
+}
 ANSWERS = {
     "200": {
         "description": (
@@ -45,7 +71,7 @@ ANSWERS = {
         ),
         "content": {
             "application/json": {"schema": TaskRecordSchema},
-            "text/event-stream": {"schema": {"type": "string"}},
+            "text/event-stream": {"schema": EVENT},
             **dict.fromkeys(accept.FORMATS, PICTURE),
         },
         "headers": {

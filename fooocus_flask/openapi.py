@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -33,6 +34,15 @@ class ErrorSchema(Schema):
     )
 
 
+FAILURES = {
+    "403": ("Forbidden", "The key is missing or wrong."),
+    "404": ("NotFound", "There is nothing under this address."),
+    "413": ("TooLarge", "The body is larger than this server takes."),
+    "422": ("Invalid", "Something in the request does not fit; `detail` lists all faults, each with its place."),
+}
+"""Statuses that many operations give, with the name of each answer in the document."""
+
+
 class Api(flask_smorest.Api):
     """flask-smorest's, with our error shape."""
 
@@ -61,6 +71,9 @@ def init_app(app: Flask) -> Api:
         OPENAPI_URL_PREFIX=None,
     )
     api = Api(app)
+    for name, description in FAILURES.values():
+        content = {"application/json": {"schema": ErrorSchema}}
+        api.spec.components.response(name, {"description": description, "content": content})
     api.spec.components.security_scheme("apiKey", {"type": "apiKey", "in": "header", "name": HEADER})
     api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
     # No validatorUrl: the page would ask a host outside.
@@ -70,7 +83,7 @@ def init_app(app: Flask) -> Api:
 
 
 def document(app: Flask) -> dict[str, Any]:
-    """The OpenAPI 3.1 document; every operation that needs a key says with which scopes."""
+    """The OpenAPI 3.1 document; every operation that needs a key says with which scopes, and how it may be refused."""
     api: Api = app.extensions["flask-smorest"]["apis"][""]["ext_obj"]
     spec = api.spec.to_dict()
     for rule in app.url_map.iter_rules():
@@ -80,4 +93,19 @@ def document(app: Flask) -> dict[str, Any]:
                 scopes = scopes_of(app.view_functions[rule.endpoint], method)
                 ways = [{scheme: [scope]} for scope in scopes for scheme in ("apiKey", "bearer")]
                 operations[method.lower()]["security"] = ways
+    for path, operations in spec["paths"].items():
+        for operation in operations.values():
+            for status in refusals(path, operation) if isinstance(operation, dict) else ():
+                name, _ = FAILURES[status]
+                operation["responses"].setdefault(status, {"$ref": f"#/components/responses/{name}"})
     return spec
+
+
+def refusals(path: str, operation: dict[str, Any]) -> Iterator[str]:
+    """The statuses with which any operation of this kind may be refused."""
+    if "security" in operation or "files" in operation["tags"]:
+        yield "403"
+    if "{" in path:
+        yield "404"
+    if "requestBody" in operation:
+        yield from ("413", "422")

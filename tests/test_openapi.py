@@ -152,3 +152,17 @@ def test_both_slash_forms_of_every_route_answer_directly(app):
             if len(statuses) != 1 or statuses & {301, 302, 308, 405}:
                 missing.append((method, path, statuses))
     assert missing == []
+
+
+def test_an_operation_names_the_statuses_it_may_refuse_with(spec):
+    told = {(method, path): set(operation["responses"]) for method, path, operation in operations(spec)}
+    assert told["get", "/tasks/{task_id}"] == {"200", "403", "404", "default"}
+    assert told["post", "/v1/engine/control"] == {"200", "403", "404", "413", "422", "default"}
+    assert told["get", "/inputs/{file_name}"] == {"200", "206", "304", "403", "404", "416", "default"}
+    assert told["get", "/ping"] == {"200", "default"}
+
+
+def test_the_members_of_an_event_are_told(spec):
+    answer = spec["paths"]["/v1/engine/generate/"]["post"]["responses"]["200"]["content"]["text/event-stream"]
+    data = answer["schema"]["properties"]["data"]
+    assert set(data["contentSchema"]["properties"]) == {"progress", "preview", "message", "images", "error"}
