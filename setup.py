@@ -45,6 +45,7 @@ TEST = [
     "ruff>=0.14",
     "mypy>=1.18",
     "jsonschema>=4.25,<5",
+    "schemathesis>=4.32,<5",
     "onnx>=1.19,<2",
 ]
 

@@ -12,29 +12,17 @@ from PIL import Image
 
 from engine.models import builtin_set
 from fooocus_flask import runner
-from tests.engine.models import caption_files, mask_files, onnx_files
 from tests.serving import GENERATE, small
-from tests.toy import toy_checkpoint
+from tests.tool_models import tool_models
 
 MASK, DESCRIBE = "/v1/tools/generate_mask", "/v1/tools/describe-image"
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A models folder with small mask models, a small tagger, and a toy checkpoint."""
-    folder = tmp_path_factory.mktemp("tool-models")
-    (folder / "checkpoints").mkdir()
-    toy_checkpoint(folder / "checkpoints" / "toy.safetensors")
-    for name in ("u2netp", "isnet-general-use"):
-        onnx_files.segmenter(folder / "inpaint" / f"{name}.onnx", np.array([[1.0, -1.0, 0.0]]))
-    mask_files.write_sam(folder / "sam" / "sam_vit_b_01ec64.pth")
-    mask_files.write_grounding_dino(folder / "inpaint" / "groundingdino_swint_ogc.pth")
+    """A models folder for all tools, with a broken file in it."""
+    folder = tool_models(tmp_path_factory.mktemp("models") / "tools")
     (folder / "inpaint" / "silueta.onnx").write_bytes(b"nothing of the kind")
-    more_than_red = np.array([[1, 0, 0], [0, 1, 0], [-1, -1, 1]]) / 255  # blue first
-    onnx_files.tagger(folder / "clip_vision" / "wd-v1-4-moat-tagger-v2.onnx", more_than_red)
-    tags = "tag_id,name,category,count\n1,blue_sky,0,1\n2,green_(colour),0,1\n3,red_hair,0,1\n"
-    (folder / "clip_vision" / "wd-v1-4-moat-tagger-v2.csv").write_text(tags)
-    caption_files.write_captioner(folder / "clip_vision" / "model_base_caption_capfilt_large.pth")
     return folder
 
 

@@ -1,0 +1,15 @@
+"""A short run of the program: the same requests each time; `python -m tests.wire` makes up more."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.serving import ROOT
+
+
+@pytest.mark.timeout(600)
+def test_answers_are_as_the_document_says():
+    command = [sys.executable, "-m", "tests.wire", "--examples", "5", "--seed", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
