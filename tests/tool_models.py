@@ -14,7 +14,7 @@ TAGS = "tag_id,name,category,count\n1,blue_sky,0,1\n2,green_(colour),0,1\n3,red_
 
 def tool_models(folder: Path) -> Path:
     """Write them: mask models that find what is red, a tagger, a captioner, and a toy checkpoint."""
-    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     toy_checkpoint(folder / "checkpoints" / "toy.safetensors")
     for name in ("u2netp", "isnet-general-use"):
         onnx_files.segmenter(folder / "inpaint" / f"{name}.onnx", np.array([[1.0, -1.0, 0.0]]))
