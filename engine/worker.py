@@ -175,8 +175,10 @@ class Pulse(Thread):
 
 def beat() -> Beat:
     """A sign of life with the memory that is held now."""
-    torch = sys.modules.get("torch")  # the drawing thread imports it
-    gpu = torch.cuda.memory_reserved() if torch and torch.cuda.is_initialized() else 0
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)  # the drawing thread imports it, and may be in the middle
+    gpu = (
+        cuda.memory_reserved() if cuda is not None and hasattr(cuda, "is_initialized") and cuda.is_initialized() else 0
+    )
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:  # other systems have no such file

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ import torch
 from engine import wire
 from engine.events import Draw, Ended, PictureDone, Progressed, Ready, Skip, Stop, from_wire
 from engine.models.filling import CheckpointError
-from engine.worker import reason
+from engine.worker import beat, reason
 from tests.toy import toy_draw
 
 ROOT = Path(__file__).parents[2]
@@ -167,3 +168,11 @@ def test_it_ends_at_once_when_the_web_process_is_gone(toy, tmp_path):
 )
 def test_a_failure_is_told_in_words_a_client_can_use(error, text):
     assert reason(error).startswith(text)
+
+
+def test_the_pulse_beats_while_torch_is_imported(monkeypatch):
+    half = ModuleType("torch")
+    monkeypatch.setitem(sys.modules, "torch", half)
+    assert beat().gpu == 0
+    half.cuda = ModuleType("torch.cuda")
+    assert beat().gpu == 0
