@@ -2,7 +2,11 @@
 
 import re
 
+import gevent
 import pytest
+
+from fooocus_flask import tasks
+from tests.serving import PATIENCE
 
 
 def value(text, name):
@@ -53,16 +57,17 @@ def test_the_engines_memory_is_told_with_its_signs_of_life(make_server):
     assert held > 50e6
 
 
-def test_a_webhook_is_counted(make_app, receiver):
-    from fooocus_flask import metrics, signals
-
-    app = make_app()
-    signals.tell(signals.delivery_tried, app, delivery=None, good=True)
-    signals.tell(signals.delivery_tried, app, delivery=None, good=False)
+def test_a_webhook_is_counted_by_what_came_of_it(app, client, add, receiver):
+    app.config |= {"ALLOW_PRIVATE_ADDRESSES": True, "WEBHOOK_DELAYS": (0.01, 0.01)}
+    receiver.answers = [503, 500, 200]
     with app.app_context():
-        text = metrics.of(app).text().decode()
+        tasks.end(add("running", webhook_url=receiver.url, result=[]), "finished")
+    with gevent.Timeout(PATIENCE):
+        while not value(text := client.get("/metrics").text, 'fooocus_webhook_tries_total{outcome="delivered"}'):
+            gevent.sleep(0.01)
+    assert receiver.got.qsize() == 3
     assert value(text, 'fooocus_webhook_tries_total{outcome="delivered"}') == 1
-    assert value(text, 'fooocus_webhook_tries_total{outcome="failed"}') == 1
+    assert value(text, 'fooocus_webhook_tries_total{outcome="failed"}') == 2
 
 
 @pytest.mark.parametrize(
