@@ -10,6 +10,9 @@ from threading import Event, Thread
 import gevent
 import pytest
 
+from engine.interruption import Interruption
+from engine.models.downloads import DownloadError, download
+from engine.models.known_files import KnownFile
 from fooocus_flask import addresses
 from fooocus_flask.addresses import AddressRefused, guarded_request, is_public
 from fooocus_flask.fetching import NotFetched, fetch
@@ -314,3 +317,11 @@ def test_a_certificate_must_be_good_and_the_names(host, certified, resolver, mon
     else:
         with pytest.raises(NotFetched, match="cannot be reached"):
             fetch(url, allow_private=True)
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="makes its certificate with openssl")
+def test_no_model_is_fetched_from_a_host_with_a_bad_certificate(host, certified, tmp_path):
+    file = KnownFile("loras", "cat.safetensors", f"https://127.0.0.1:{host.server_port}/good")
+    with pytest.raises(DownloadError, match="certificate"):
+        download(file, tmp_path / "cat.safetensors", lambda *_: None, Interruption(), delays=())
+    assert host.asked == []

@@ -148,6 +148,13 @@ def test_a_failed_stream_ends_with_the_reason(server):
     assert "broken.safetensors" in last["error"]
 
 
+def test_each_request_is_a_task_of_its_own_and_recorded(client):
+    told = [client.post(GENERATE, json=small(async_process=True)).json["task_id"] for _ in range(2)]
+    lists = client.get("/tasks").json
+    recorded = [task["task_id"] for tasks in lists.values() for task in tasks]
+    assert len(set(told)) == 2 and sorted(recorded) == sorted(told)
+
+
 def test_a_full_queue_refuses_and_says_when_to_come_back(make_app):
     app = make_app(QUEUE_LIMIT=1)
     with app.app_context():

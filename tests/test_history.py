@@ -58,6 +58,15 @@ def test_the_oldest_waiting_task_is_claimed_first(context, add):
     assert (tasks.claim().task_id, tasks.end(second, "stop").task_status, tasks.claim()) == (second, "stop", None)
 
 
+def test_times_are_taken_at_the_claim_and_at_the_end_whoever_follows(context, add, monkeypatch):
+    task_id, clock = add("pending", params=TWO), iter([1000, 2000])
+    monkeypatch.setattr(tasks, "mills", lambda: next(clock))
+    tasks.claim()
+    tasks.end(task_id, "failed")
+    task = tasks.find(task_id)
+    assert (task.start_mills, task.finish_mills) == (1000, 2000)
+
+
 def test_a_task_left_in_the_middle_is_claimed_before_all_others(context, add):
     add("pending", params=TWO)
     left = add("running", params=TWO, start_mills=5, attempts=1)

@@ -163,6 +163,17 @@ def test_a_bad_picture_is_a_422(client):
     assert reply.status_code == 422 and reply.json["detail"][0]["loc"] == ["body", "uov_input_image"]
 
 
+def test_a_picture_that_is_long_in_coming_holds_up_nobody(app, client, host):  # noqa: F811
+    app.config["ALLOW_PRIVATE_ADDRESSES"] = True
+    with gevent.Timeout(60):
+        slow = gevent.spawn(client.post, GENERATE, json={"uov_input_image": host.url + "/silent"})
+        while not host.asked:
+            gevent.sleep(0.01)
+        assert app.test_client().get("/ping").json == "pong" and not slow.ready()
+        host.release.set()
+        assert slow.get().status_code == 422
+
+
 def test_a_bad_picture_is_no_news_for_the_log(client, capfd, caplog):
     assert client.post(GENERATE, json={"uov_input_image": "x"}).status_code == 422
     assert client.post(READ, json={"image": "x"}).status_code == 422

@@ -11,8 +11,8 @@ import gevent
 import pytest
 from PIL import Image
 
-from fooocus_flask import streams
-from tests.serving import event
+from fooocus_flask import streams, tasks
+from tests.serving import PATIENCE, event
 
 LONG = {"overwrite_step": 50}
 
@@ -130,3 +130,16 @@ def test_a_stream_of_an_ended_task_tells_the_end(app, add):
     (last,) = follower
     follower.close()
     assert event(last)["images"][0].startswith("http://h/outputs/2024-07-05/")
+
+
+def test_the_end_waits_for_no_distance_between_events(app, add, follower, monkeypatch):
+    monkeypatch.setattr(streams, "GAP", 1000.0)
+    pieces = iter(follower)
+    follower.tell(streams.event(1, None, "…", []))
+    assert event(next(pieces))["progress"] == 1
+    follower.tell(streams.event(2, None, "…", []))
+    with app.app_context():
+        follower.finish(tasks.find(add("finished", pictures=1)))
+    with gevent.Timeout(PATIENCE):
+        last = list(pieces)[-1]
+    assert event(last)["message"] == "Finished"

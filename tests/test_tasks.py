@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fooocus_flask import signals
+
 
 def ids(client, **query):
     """The ids in the three lists, and the total."""
@@ -123,6 +125,29 @@ def test_a_running_task_tells_progress_and_last_preview(server):
     assert server.get("/tasks?query=current").json["current"][0]["task_id"] == told["task_id"]
     stream.events()
     assert "preview" not in server.get(f"/tasks/{told['task_id']}").json
+
+
+def test_a_running_tasks_record_has_true_values(client, add):
+    task_id = add("running", webhook_url="http://h/hook", params={"prompt": "a cat"})
+    told = client.get(f"/tasks/{task_id}").json
+    assert told["id"] > 0 and told["task_id"] == task_id
+    assert (told["webhook_url"], told["req_params"]["prompt"]) == ("http://h/hook", "a cat")
+
+
+def test_the_last_preview_stays_while_events_have_none(app, client, add):
+    task_id = add("running")
+    for percent, preview in ((10, b"png"), (20, b"")):
+        news = {"percent": percent, "message": "…", "preview": preview}
+        signals.tell(signals.task_progressed, app, task_id=task_id, **news)
+    told = client.get(f"/tasks/{task_id}").json
+    assert (told["progress"], base64.b64decode(told["preview"])) == (20, b"png")
+
+
+def test_a_range_without_an_end_reaches_to_now(client, add):
+    assert ids(client, start_at=ago(1))[0]["history"] == []
+    for _ in range(2):
+        newest = add()
+        assert ids(client, start_at=ago(1))[0]["history"][-1] == newest
 
 
 @pytest.mark.parametrize("method", ["get", "delete"])

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import stat
 from pathlib import Path
 
@@ -238,3 +239,14 @@ def test_a_drawn_task_is_sent_with_urls_that_work(server, receiver):
     assert body["task_status"] == "finished"
     path = body["result"][0].removeprefix(f"http://127.0.0.1:{server.port}")
     assert server.get(path).headers["Content-Type"] == "image/png"
+
+
+def test_a_receiver_that_does_not_answer_holds_up_nobody(app, add, client):
+    with socket.create_server(("127.0.0.1", 0)) as deaf, app.app_context():
+        task_id = add("running", webhook_url=f"http://127.0.0.1:{deaf.getsockname()[1]}/", result=[])
+        tasks.end(task_id, "finished")
+        with gevent.Timeout(PATIENCE):
+            connection, _ = gevent.get_hub().threadpool.apply(deaf.accept)  # the record is on its way now
+        with connection:
+            assert client.get(f"/tasks/{task_id}").json["task_status"] == "finished"
+            assert webhooks.owed() == 1

@@ -87,6 +87,12 @@ def test_conversion_keeps_pixels_and_metadata(smooth, tmp_path, source, target):
         assert (image.text["parameters"] if target == "png" else image.getexif()[USER_COMMENT]) == "how"
 
 
+def test_jpg_and_jpeg_are_one_format(smooth):
+    files = [codecs.encode(smooth, ending, {"parameters": "how"}, exif_of("how")) for ending in ("jpg", "jpeg")]
+    assert files[0] == files[1]
+    assert codecs.convert(files[0], "jpg") == codecs.convert(files[0], "jpeg")
+
+
 def test_transparent_parts_become_white_in_a_jpeg_and_stay_in_a_png():
     out = BytesIO()
     Image.new("RGBA", (16, 16), (255, 0, 0, 0)).save(out, "PNG")
