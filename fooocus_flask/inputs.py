@@ -244,10 +244,14 @@ def decoded(text: str) -> bytes:
 def found(folder: Path | str, *parts: str) -> Path | None:
     """The picture's path, certainly inside the folder; None if there is no such picture."""
     joined = safe_join(str(folder), *parts) if all("\0" not in part for part in parts) else None
-    path = Path(joined).resolve() if joined else None
-    if path is None or not path.is_relative_to(Path(folder).resolve()):
+    if joined is None:
         return None
-    return path if path.suffix[1:] in reading.MEDIA_TYPES and path.is_file() else None
+    try:
+        path = Path(joined).resolve()
+        inside = path.is_relative_to(Path(folder).resolve())
+        return path if inside and path.suffix[1:] in reading.MEDIA_TYPES and path.is_file() else None
+    except (OSError, RuntimeError):  # a name longer than the disk has, or links in a circle
+        return None
 
 
 def put(path: Path, data: bytes) -> None:
