@@ -31,26 +31,29 @@ log = logging.getLogger("training")
 LICENCE = "GPL-3.0-or-later"
 RARELY = 0.15
 """Weight of a sprite that the base was not trained on last, beside 1."""
-TEXTS = (0.8, 0.2, 0.0)
+TEXTS = (0.85, 0.15, 0.0)
 """Shares of one, two and three texts a sample."""
 LATENTS = (32, 32)
-LARGE = {(64, 64): 3_500, (72, 96): 2_500, (80, 80): 1_500, (96, 72): 700}
+LARGE = {(64, 64): 2_000, (72, 96): 1_200, (80, 80): 800, (96, 72): 400}
 """Of the sizes that the engine samples at, the largest area (450,000 pixels) among them."""
 FIRST_SHARE, SMALL_SHARE = 0.3, 0.1
 """The part of the run that is spent on small pictures alone; how often they are drawn later."""
+WARM = 6
+"""Steps before a kind of step is captured: there are many kinds for so short a run."""
 TINY = {"small": 24, "large": {(16, 24): 12}}
 
 
-def arguments(doc: str, seconds: float) -> argparse.ArgumentParser:
+def arguments(doc: str, seconds: float, rate: float) -> argparse.ArgumentParser:
     """The command line that the programs share."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=Path("engine/builtin/fooocus_mini.safetensors"))
     parser.add_argument("--bundle", type=Path, default=Path("training/work/bundle"))
     parser.add_argument("--out", type=Path, required=True, help="where the finished files go")
     parser.add_argument("--seconds", type=float, default=seconds, help="from the start of the program to its end")
-    parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate")
-    parser.add_argument("--small", type=int, default=12_000, help="pictures of 256 pixels")
+    parser.add_argument("--rate", type=float, default=rate, help="highest learning rate")
+    parser.add_argument("--small", type=int, default=6_000, help="pictures of 256 pixels")
     parser.add_argument("--batch-pixels", type=int, default=256 * 1024, help="latent pixels of a step")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 3), help="processes that plan")
     parser.add_argument("--graphs", action="store_true", help="CUDA graphs of the steps; eager, loudly, when they fail")
     parser.add_argument("--tiny", action="store_true", help="six steps a stage on small pictures, for a CPU")
     return parser
@@ -98,7 +101,7 @@ def run(options: argparse.Namespace, name: str, use: Use, held: int) -> None:
     """Load everything, let `use` train and hand out, and end the worker processes."""
     began = time.monotonic()
     told(options, name)
-    pool = get_context("fork").Pool(max(1, (os.cpu_count() or 2) - 1))
+    pool = get_context("fork").Pool(options.workers)
     try:
         use(_loaded(options, pool, held, began), options)
     finally:
@@ -141,6 +144,8 @@ class AttachedTrainer(Trainer):
     """A trainer of what hangs on a frozen base; a part of the texts is left out, so that it learns to stand alone."""
 
     untold = 0.0
+    skips = (1.0, 0.0, 0.0)
+    """What is rarely asked would mostly run without a graph, at ten times the cost."""
 
     def texts(self, rows: Tensor, k: int) -> Tensor:
         """k wordings of each sample, or nothing."""
@@ -157,6 +162,7 @@ def trained(
     save: Callable[[], None],
 ) -> None:
     """Both stages: small pictures, then large ones; `tail` seconds are left for what comes after."""
+    trainer.graphs.warm = WARM
     started = time.monotonic()
     deadline = base.began + options.seconds - tail
 

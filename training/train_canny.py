@@ -208,7 +208,7 @@ def train(base: attached.Base, options: argparse.Namespace) -> None:
 
     def bank_of(plan: dict[str, np.ndarray], height: int, width: int, seconds: float) -> HintBank:
         latents, lines = [], []
-        for part in composed(plan, base.sheet, height, width, seconds, trainer.generator, 8_000_000):
+        for part in composed(plan, base.sheet, height, width, seconds, trainer.generator, 16_000_000):
             latents.append(encoded(part, base.encoder))
             lines.append(hints_of(part, trainer.generator))
         count = sum(map(len, latents))
@@ -230,7 +230,7 @@ def train(base: attached.Base, options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Train, hand out, measure."""
-    options = attached.arguments(__doc__, 200).parse_args()
+    options = attached.arguments(__doc__, 200, 1e-3).parse_args()
     attached.run(options, "canny", train, held=3 if options.tiny else 24)
 
 

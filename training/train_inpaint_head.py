@@ -338,7 +338,7 @@ def closer(
         (numbers[numbers % CLOSER > 0], wanted, seconds),
     ):
         done = 0
-        for part in composed(take(plan, rows), base.sheet, *size, time, generator, 8_000_000):
+        for part in composed(take(plan, rows), base.sheet, *size, time, generator, 16_000_000):
             top, first = (
                 int(torch.randint(0, there - side + 1, (1,), device=base.device, generator=generator))
                 for there, side in zip(size, wanted, strict=True)
@@ -349,7 +349,7 @@ def closer(
 
 def main() -> None:
     """Train, hand out, measure."""
-    options = attached.arguments(__doc__, 150).parse_args()
+    options = attached.arguments(__doc__, 150, 5e-4).parse_args()
     attached.run(options, "inpaint", train, held=3 if options.tiny else 24)
 
 

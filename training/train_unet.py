@@ -105,6 +105,9 @@ class Trainer(Asking):
     the memory traffic in the norms and no casting of weights.
     """
 
+    skips = (0.9, 0.07, 0.03)
+    """Shares of clip skip 2, 1 and 3."""
+
     def __init__(
         self,
         unet: UNet2DConditionModel,
@@ -206,7 +209,7 @@ class Trainer(Asking):
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         k = self.random.choices((1, 2, 3), self.shares)[0]
-        skip = self.random.choices((2, 1, 3), (0.9, 0.07, 0.03))[0] if k == 1 else 2
+        skip = self.random.choices((2, 1, 3), self.skips)[0] if k == 1 else 2
         batch = self.drawn(bucket.bank, bucket.batch, k)
         loss = self.graphs.run((*bucket.bank.size, bucket.batch, k, skip), batch, lambda b: self.work(b, skip))
         self.ranks.average(self.flat)
