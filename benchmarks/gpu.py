@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from benchmarks.make_checkpoint import SIZES
-from benchmarks.parity import BASE as FIRST
-from benchmarks.parity import LORAS, SECOND, make_models
+from benchmarks.parity_models import BASE as FIRST
+from benchmarks.parity_models import LORAS, SECOND, write_models
 from engine.events import Draw, Ended, Message, PictureDone, Progressed
 from engine.models.builtin_set import CHECKPOINT
 from engine.models.catalogue import Folders
@@ -29,6 +29,7 @@ from engine.models.fused import KERNELS
 from engine.pipeline import Pipeline
 
 DEFAULTS = json.loads((Path(__file__).parent / "default_params.json").read_text())
+PLACES = [f"checkpoints/{name}" for name in (FIRST, SECOND)] + [f"loras/{name}" for name in LORAS]
 STEP_TFLOP, PEAK_TFLOPS = 13.29, 750.0
 
 
@@ -178,7 +179,7 @@ def main() -> None:
         models = arguments.models or folder / "models"
         if arguments.models is None:
             started = time.perf_counter()
-            make_models(models, SIZES["tiny" if arguments.tiny else "sdxl"])
+            write_models(models, SIZES["tiny" if arguments.tiny else "sdxl"], places=PLACES)
             show("made", {"s": round(time.perf_counter() - started, 1)})
         figures["page_in_s"] = round(page_in(models / "checkpoints" / FIRST), 2)
         size = "128×96" if arguments.tiny else "1152×896"

@@ -10,7 +10,7 @@ import functools
 import math
 import multiprocessing
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -282,9 +282,9 @@ def write_one(place: str, folder: Path, size: Size) -> str:
     return f"{place}: {path.stat().st_size / 1e6:.1f} MB"
 
 
-def write_models(folder: Path, size: Size, processes: int = 4) -> None:
-    """Write every file, several at a time."""
+def write_models(folder: Path, size: Size, processes: int = 4, places: Iterable[str] = FILES) -> None:
+    """Write the files of these places, several at a time."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         one = functools.partial(write_one, folder=folder, size=size)
-        for line in pool.imap_unordered(one, FILES, chunksize=1):
+        for line in pool.imap_unordered(one, places, chunksize=1):
             print(line, flush=True)

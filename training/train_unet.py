@@ -28,7 +28,7 @@ def abar(device: torch.device) -> Tensor:
     return torch.cumprod(1 - betas, 0).float().to(device)
 
 
-@dataclass
+@dataclass(eq=False)
 class Bucket:
     """A bank, how often it is drawn and how many samples a step takes."""
 

@@ -123,7 +123,11 @@ class FusedGroupNorm(nn.GroupNorm):
 class FusedResnet(ResnetBlock2D):
     """A resnet whose convolutions leave their biases to the passes that follow."""
 
-    def forward(self, input_tensor: Tensor, temb: Tensor | None, *_: Any, **__: Any) -> Tensor:
+    conv1: Any
+    conv2: Any
+    conv_shortcut: Any
+
+    def forward(self, input_tensor: Tensor, temb: Any, *_: Any, **__: Any) -> Tensor:
         """The block's output, channels-last."""
         kernels = KERNELS.now
         if kernels is None:
@@ -154,15 +158,19 @@ class FusedGate(GEGLU):
 class FusedTransformer(Transformer2DModel):
     """Transformer blocks whose sums and norms are one pass each; without any copy of a channels-last picture."""
 
-    def forward(self, hidden_states: Tensor, encoder_hidden_states: Any = None, **_: Any) -> tuple[Tensor]:
-        """The picture changed by all blocks."""
+    norm: Any
+    proj_in: Any
+    proj_out: Any
+
+    def forward(self, hidden_states: Tensor, encoder_hidden_states: Any = None, *_: Any, **__: Any) -> Any:
+        """The picture changed by all blocks, alone in a tuple."""
         kernels = KERNELS.now
         if kernels is None:
             return super().forward(hidden_states, encoder_hidden_states, return_dict=False)
         n, channels, height, width = hidden_states.shape
         rows = self.norm(hidden_states).permute(0, 2, 3, 1).reshape(n, height * width, channels)
         total = self.proj_in(rows)
-        blocks = list(self.transformer_blocks)
+        blocks: list[Any] = list(self.transformer_blocks)
         normed = kernels.layer_norm(total, blocks[0].norm1)
         for block, following in zip(blocks, [*blocks[1:], None], strict=True):
             total, normed = kernels.added_layer_norm(block.attn1(normed), total, block.norm2)
