@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 from uuid import uuid4
 
 import pytest
@@ -19,7 +18,7 @@ from fooocus_flask.prepare import prepare
 from fooocus_flask.tables import Prompt, Task
 from schemas.generate import GenerateSchema
 from tests import postgresql
-from tests.receiving import Receiver
+from tests.receiving import Receiver, receiving
 from tests.serving import Server, small
 
 
@@ -156,9 +155,5 @@ def make_server(tmp_path, models):
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     """A receiver of webhooks on a real port."""
-    with Receiver() as receiver:
-        thread = Thread(target=receiver.serve_forever)
-        thread.start()
+    with receiving() as receiver:
         yield receiver
-        receiver.shutdown()
-        thread.join()

@@ -2,7 +2,10 @@
 
 import json
 import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 from tests.serving import PATIENCE
 
@@ -37,3 +40,16 @@ class Receiver(ThreadingHTTPServer):
     def take(self):
         """The next thing that was sent."""
         return self.got.get(timeout=PATIENCE)
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    """A receiver at work."""
+    with Receiver() as receiver:
+        thread = Thread(target=receiver.serve_forever)
+        thread.start()
+        try:
+            yield receiver
+        finally:
+            receiver.shutdown()
+            thread.join()

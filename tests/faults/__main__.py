@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from itertools import count
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
-from tests.faults.rounds import STATES, VICTIMS, BrokenPromise, play
+from tests.faults.rounds import SETTINGS, STATES, VICTIMS, play
+from tests.receiving import Receiver, receiving
 from tests.serving import Server
 from tests.toy import toy_checkpoint
 
@@ -17,32 +19,47 @@ def main() -> None:
     """Print a line for each victim and state, and exit with the number of broken promises."""
     parser = argparse.ArgumentParser(prog="tests.faults", description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="rounds for each victim and state")
-    rounds, numbers, broken = parser.parse_args().rounds, count(), 0
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "models" / "checkpoints").mkdir(parents=True)
-        toy_checkpoint(folder / "models" / "checkpoints" / "toy.safetensors")
-
-        def make() -> Server:
-            return Server(folder / f"instance-{next(numbers)}", folder / "models")
-
+    rounds, broken = parser.parse_args().rounds, 0
+    with tempfile.TemporaryDirectory() as name, receiving() as receiver:
+        models = Path(name) / "models"
+        (models / "checkpoints").mkdir(parents=True)
+        toy_checkpoint(models / "checkpoints" / "toy.safetensors")
         for victim in VICTIMS:
             for state in STATES:
-                begun, failures = monotonic(), []
-                for _ in range(rounds):
-                    try:
-                        play(make, victim, state)
-                    except BrokenPromise as error:
-                        failures.append(str(error))
+                begun = monotonic()
+                failures = played(models, receiver, victim, state, rounds)
                 broken += len(failures)
-                seconds = monotonic() - begun
+                kept, seconds = f"{rounds - len(failures)}/{rounds} kept", monotonic() - begun
                 print(
-                    f"kill -9 of the {victim:6} {state:9} {rounds - len(failures)}/{rounds} kept, {seconds:.0f} s",
-                    *failures,
-                    sep="\n  ",
-                    flush=True,
+                    f"kill -9 of the {victim:6} {state:11} {kept}, {seconds:.0f} s", *failures, sep="\n  ", flush=True
                 )
     raise SystemExit(broken)
+
+
+def played(models: Path, receiver: Receiver, victim: str, state: str, rounds: int) -> list[str]:
+    """What was broken in so many rounds; a server goes through one after the other until it breaks a promise."""
+    failures: list[str] = []
+    while rounds > 0:
+        with serving(models) as server:
+            try:
+                while rounds > 0:
+                    rounds -= 1
+                    play(server, receiver, victim, state)
+            except (AssertionError, OSError, TimeoutError) as error:  # whatever a client may meet
+                failures.append(f"{type(error).__name__}: {error}")
+    return failures
+
+
+@contextmanager
+def serving(models: Path) -> Iterator[Server]:
+    """A server in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(Path(folder) / "instance", models, **SETTINGS)
+        try:
+            yield server
+        finally:
+            if server.process.poll() is None:
+                server.stop()
 
 
 main()

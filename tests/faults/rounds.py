@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.receiving import Receiver
 from tests.serving import Server, engines, gone
 
-STATES = ("pending", "loading", "sampling", "saving")
+STATES = ("pending", "loading", "sampling", "saving", "webhook due")
 VICTIMS = ("engine", "server")
 WORDS = {"loading": "Loading", "sampling": "Sampling step", "saving": "Saving"}
+SETTINGS = {"FOOOCUS_ALLOW_PRIVATE_ADDRESSES": "true", "FOOOCUS_WEBHOOK_DELAYS": "[1, 1, 1, 1, 1, 1, 1, 1, 1]"}
+"""What a server of these rounds is started with: its webhooks go to this machine, and are soon tried again."""
 
 
 class BrokenPromise(AssertionError):
@@ -21,14 +24,19 @@ class BrokenPromise(AssertionError):
 
 @dataclass
 class Round:
-    """One server, what it accepted, and what became of it."""
+    """One server, the receiver of its webhooks, what it accepted in this round, and what became of it."""
 
     server: Server
+    receiver: Receiver
     accepted: list[str] = field(default_factory=list)
+    owed: set[str] = field(default_factory=set)
 
     def hurt(self, victim: str, state: str) -> None:
         """Kill the engine or the server while a task is in this state; a dead server is started again."""
-        reach(self.server, state, self.accepted)
+        if state == "webhook due":
+            self.owe()
+        else:
+            reach(self.server, state, self.accepted)
         self.accepted.append(self.server.submit())
         found = engines(self.server.process.pid)
         if victim == "engine":
@@ -39,6 +47,15 @@ class Round:
         if not all(map(gone, found)):
             raise BrokenPromise("an engine outlived its server")
         self.server.start()
+
+    def owe(self) -> None:
+        """Return when a task has ended whose receiver could not be bothered yet."""
+        self.receiver.answers = [503]
+        task_id = self.server.ready().submit(webhook_url=self.receiver.url)
+        self.accepted.append(task_id)
+        self.owed.add(task_id)
+        while self.receiver.take()[2]["task_id"] != task_id:
+            pass  # told twice of what ended in an earlier round
 
     def check(self) -> None:
         """Every task that was acknowledged has ended, and every picture of a finished one is there.
@@ -58,8 +75,24 @@ class Round:
         lists = self.server.get("/tasks").json
         if lists["current"] or lists["pending"]:
             raise BrokenPromise(f"rows are stuck: {lists['current']} {lists['pending']}")
+        self.check_webhooks()
         if left := list(leftovers(Path(self.server.instance) / "outputs")):
             raise BrokenPromise(f"half-written files are left: {left}")
+
+    def check_webhooks(self) -> None:
+        """Whatever is owed is delivered to a receiver that is well again.
+
+        Raises:
+            BrokenPromise: not so.
+        """
+        self.receiver.answers = [200]
+        while self.owed:
+            try:
+                _, _, body = self.receiver.take()
+            except queue.Empty:
+                raise BrokenPromise(f"nobody was told of {self.owed}") from None
+            if body["task_status"] == "finished":
+                self.owed.discard(body["task_id"])
 
 
 def reach(server: Server, state: str, accepted: list[str]) -> None:
@@ -82,12 +115,12 @@ def leftovers(outputs: Path) -> list[Path]:
     return [path for path in outputs.rglob("*") if path.is_file() and path.suffix not in kinds]
 
 
-def play(make: Callable[[], Server], victim: str, state: str) -> None:
-    """One round from start to end."""
-    current = Round(make())
-    try:
-        current.hurt(victim, state)
-        current.check()
-    finally:
-        if current.server.process.poll() is None:
-            current.server.stop()
+def play(server: Server, receiver: Receiver, victim: str, state: str) -> None:
+    """One round.
+
+    Raises:
+        BrokenPromise: the server did not keep what it promised.
+    """
+    current = Round(server, receiver)
+    current.hurt(victim, state)
+    current.check()

@@ -13,16 +13,14 @@ import pytest
 from fooocus_flask import tasks
 from fooocus_flask.database import db
 from fooocus_flask.tables import Delivery
-from tests.faults.rounds import STATES, VICTIMS, Round
+from tests.faults.rounds import SETTINGS, STATES, VICTIMS, play
 from tests.serving import PATIENCE, engines
 
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("victim", VICTIMS)
-def test_a_killed_process_loses_nothing(make_server, victim, state):
-    current = Round(make_server())
-    current.hurt(victim, state)
-    current.check()
+def test_a_killed_process_loses_nothing(make_server, receiver, victim, state):
+    play(make_server(**SETTINGS), receiver, victim, state)
 
 
 def test_a_webhook_that_is_due_outlives_the_server(make_server, add, receiver):
