@@ -7,6 +7,8 @@ workers = 1
 bind = "127.0.0.1:7866"
 graceful_timeout = 45  # more than SHUTDOWN_DEADLINE, in which the task under way may end
 
+access_log_format = '%(h)s %(t)s "%(r)s" %(s)s %(b)s %(L)s [%({x-request-id}o)s]'  # names requests as the log does
+
 LOOK_EVERY = 0.5
 
 

@@ -15,6 +15,9 @@ class ReadySchema(Schema):
     """Whether the engine can draw."""
 
     ready = fields.Boolean(metadata={"description": "Whether the engine has loaded its libraries and takes tasks."})
+    state = fields.String(
+        metadata={"description": "ready, starting, stopping, or stuck: the engine hung and is being replaced."}
+    )
 
 
 class HealthSchema(Schema):
@@ -39,11 +42,10 @@ def health() -> dict[str, str]:
 
 @blueprint.get("/ready")
 @blueprint.response(200, ReadySchema)
-@blueprint.alt_response(503, description="The engine starts, or is replaced, and tasks wait; or the server stops.")
+@blueprint.alt_response(503, description="The engine starts or is replaced, and tasks wait; or the server stops.")
 def ready() -> Response:
     """Tell whether the engine takes tasks now."""
-    engine = runner.current()
-    now = engine.ready.is_set() and not engine.draining
-    response = jsonify(ReadySchema().dump({"ready": now}))
-    response.status_code = 200 if now else 503
+    state = runner.current().state
+    response = jsonify(ReadySchema().dump({"ready": state == "ready", "state": state}))
+    response.status_code = 200 if state == "ready" else 503
     return response

@@ -29,7 +29,7 @@ class Draw(Message):
     `params` is `GenerateParams.to_dict()`; `outputs` holds an absolute path for each picture it may give, extension
     included; `checkpoint` is the checkpoint's path, or None for the built-in model; `notes` are remarks made before
     the engine saw the task (a missing LoRA left out, say), repeated in `Ended`; `log` tells whether the day's log page
-    is kept; `inputs` is the folder of the pictures that the parameters name.
+    is kept; `inputs` is the folder of the pictures that the parameters name; `request_id` is for the log.
     """
 
     task_id: str
@@ -39,6 +39,7 @@ class Draw(Message):
     notes: list[str] = field(default_factory=list)
     log: bool = True
     inputs: str = ""
+    request_id: str = "-"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Look(Message):
     purpose: str
     options: dict[str, Any]
     picture: bytes = b""
+    request_id: str = "-"
 
 
 # --- engine process -> web process
@@ -102,11 +104,15 @@ class Ready(Message):
 class Beat(Message):
     """A sign of life; sent every few seconds, whatever the engine does.
 
-    `resident` and `gpu` are the bytes it holds of the host's and of the GPU's memory, 0 where that is not known.
+    `stages` names what the threads that draw and save are at, nothing while they wait for work; for `still` seconds
+    none of them has got any further. `resident` and `gpu` are the bytes the process holds of the host's and of the
+    GPU's memory, None where that is not known or there is no such memory.
     """
 
-    resident: int = 0
-    gpu: int = 0
+    stages: list[str] = field(default_factory=list)
+    still: float = 0.0
+    resident: int | None = None
+    gpu: int | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from engine.outbox import Outbox
 from engine.params import GenerateParams
 from engine.plan import Plan
 from engine.progress import Progress
+from engine.signs import Signs
 
 Emit = Callable[[Message], None]
 
@@ -55,6 +56,7 @@ class Job:
     notes: list[str] = field(default_factory=list)
     results: int = 0
     steps_done: int = 0
+    signs: Signs = field(default_factory=Signs)
 
     @property
     def params(self) -> GenerateParams:
@@ -77,10 +79,12 @@ class Job:
 
     def tell(self, percent: int, message: str) -> None:
         """Emit a progress message."""
+        self.signs.mark()
         self.outbox.send(lambda: Progressed(self.task.task_id, percent, message))
 
     def stop_if_asked(self) -> None:
         """End the task between two pieces of work that belong to no picture."""
+        self.signs.mark()
         if self.interruption.stopping:
             raise Stopped
 
@@ -93,9 +97,10 @@ class Job:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add the time spent inside to a stage."""
+        """Add the time spent inside to a stage, and let it be seen that the thread is at it."""
         started = time.perf_counter()
         try:
-            yield
+            with self.signs.at(stage):
+                yield
         finally:
             self.seconds[stage] += time.perf_counter() - started

@@ -30,13 +30,14 @@ from engine.passes import Passes, Ready
 from engine.plan import plan_for
 from engine.progress import Progress
 from engine.saving import Finished, Saver
+from engine.signs import Signs
 from engine.store import Store, name_of
 
 log = logging.getLogger(__name__)
 
 
 class Pipeline:
-    """Draws tasks one after another; what they are drawn with stays loaded."""
+    """Draws tasks one after another; what they are drawn with stays loaded, and `signs` tell how it gets on."""
 
     def __init__(
         self,
@@ -45,11 +46,13 @@ class Pipeline:
         builtin: Path = builtin_set.CHECKPOINT,
         hashes: HashCache | None = None,
         kernels: Path | None = None,
+        signs: Signs | None = None,
     ) -> None:
         self.device = torch.device(device)
+        self.signs = signs or Signs()
         self.catalogue = Catalogue(folders or Folders({}), builtin)
         self.studio = Studio(self.device)
-        self.store = Store(self.device, self.catalogue, forget=self.studio.forget)
+        self.store = Store(self.device, self.catalogue, forget=self.studio.forget, signs=self.signs)
         self.saver = Saver(hashes)
         self.passes = Passes(self.store, self.studio, self.saver)
         self.enhancer = Enhancer(self.passes)
@@ -67,7 +70,8 @@ class Pipeline:
         plan = plan_for(GenerateParams.from_dict(task.params), builtin=task.checkpoint is None)
         KERNELS.adopt()
         with Outbox(emit) as outbox:
-            job = Job(task, plan, outbox, interruption or Interruption(), notes=[*task.notes, *plan.notes])
+            asked, notes = interruption or Interruption(), [*task.notes, *plan.notes]
+            job = Job(task, plan, outbox, asked, notes=notes, signs=self.signs)
             try:
                 self._draw(job)
                 outcome = "finished"

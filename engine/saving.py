@@ -56,7 +56,7 @@ class Saver:
         pixels = finished.picture.result()  # made on this thread, before
         with job.timed("save"):
             output_format = path.suffix.removeprefix(".").lower()
-            generation = self._hashed(finished.generation)
+            generation = self._hashed(job, finished.generation)
             options = encode_options(generation, output_format) if generation else {}
             codecs.write(path, codecs.encode(pixels, output_format, **options))
             if job.task.log:
@@ -72,17 +72,19 @@ class Saver:
             texts = (generation.positive_texts, generation.negative_texts)
             log_page.add_entry(page, path, rows(generation, embedded=embedded), *texts)
 
-    def _hashed(self, generation: Generation | None) -> Generation | None:
+    def _hashed(self, job: Job, generation: Generation | None) -> Generation | None:
         """The generation with the hashes of its models, where metadata is to be embedded."""
         if generation is None or self.hashes is None or not generation.params.save_metadata_to_images:
             return generation
         return replace(
             generation,
-            base_model=self._with_hash(generation.base_model),
-            refiner_model=generation.refiner_model and self._with_hash(generation.refiner_model),
-            loras=tuple(lora and self._with_hash(lora) for lora in generation.loras),
+            base_model=self._with_hash(job, generation.base_model),
+            refiner_model=generation.refiner_model and self._with_hash(job, generation.refiner_model),
+            loras=tuple(lora and self._with_hash(job, lora) for lora in generation.loras),
         )
 
-    def _with_hash(self, model: Model) -> Model:
+    def _with_hash(self, job: Job, model: Model) -> Model:
         assert self.hashes is not None
-        return replace(model, hash=self.hashes.hash(model.path)) if model.path else model
+        if model.path is None:
+            return model
+        return replace(model, hash=self.hashes.hash(model.path, lambda _done, _of: job.signs.mark()))

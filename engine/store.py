@@ -45,6 +45,7 @@ from engine.sampling.latent_format import latent_format
 from engine.sampling.previews import NetworkPreviewer, Previewer, Sight, network_file
 from engine.sampling.request import Model, Route, route
 from engine.sampling.step import Whose
+from engine.signs import Signs
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,10 @@ class Store:
         catalogue: Catalogue,
         budget: int | None = None,
         forget: Callable[[], None] | None = None,
+        signs: Signs | None = None,
     ) -> None:
         self.device, self.catalogue = device, catalogue
-        self.residency = Residency(device, budget, forget)
+        self.residency = Residency(device, budget, forget, signs)
 
     def models(self, job: Job, found: Sequence[NamedLora] = (), inpaint_engine: str = NO_MODEL) -> Models:
         """The task's models with its LoRAs, those `found` in the prompt among them, and an inpaint engine's patch.

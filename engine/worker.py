@@ -26,6 +26,8 @@ from engine.interruption import Interruption
 from engine.models import builtin_set
 from engine.models.catalogue import Catalogue, Folders
 from engine.models.hashes import HashCache, hash_all
+from engine.naming import Named
+from engine.signs import Signs, Stillness
 
 if TYPE_CHECKING:
     from engine.pipeline import Pipeline
@@ -58,9 +60,9 @@ class GpuThread(Thread):
     under way goes on, however many there are, and nothing else computes on the GPU or loads models meanwhile.
     """
 
-    def __init__(self, make_pipeline: Callable[[], Pipeline], emit: Emit) -> None:
+    def __init__(self, make_pipeline: Callable[[], Pipeline], emit: Emit, signs: Signs, named: Named) -> None:
         super().__init__(name="gpu", daemon=True)
-        self.make_pipeline, self.emit = make_pipeline, emit
+        self.make_pipeline, self.emit, self.signs, self.named = make_pipeline, emit, signs, named
         self.tasks: SimpleQueue[Draw | None] = SimpleQueue()
         self.looks: SimpleQueue[Look] = SimpleQueue()
         self.interruptions: dict[str, Interruption] = {}
@@ -91,7 +93,8 @@ class GpuThread(Thread):
                     pipeline.store.residency.begin()
                     self.look_once()
                 else:
-                    self.run_one(pipeline, task)
+                    with self.named.after(task.request_id):
+                        self.run_one(pipeline, task)
         except BaseException:
             log.exception("the engine ends")
             os._exit(1)
@@ -99,7 +102,8 @@ class GpuThread(Thread):
     def run_one(self, pipeline: Pipeline, task: Draw) -> None:
         """Draw one task and emit its end, whatever happens in between."""
         try:
-            ended = pipeline.draw(task, self.emit, self.interruptions[task.task_id])
+            with self.signs.at("task"):
+                ended = pipeline.draw(task, self.emit, self.interruptions[task.task_id])
         except Exception as error:  # this loop must outlive its work
             log.exception("task %s failed", task.task_id)
             ended = Ended(task.task_id, "failed", reason(error), notes=task.notes, cause=cause(error))
@@ -114,16 +118,22 @@ class GpuThread(Thread):
             look = self.looks.get_nowait()
         except Empty:
             return
+        with self.named.after(look.request_id):
+            self.emit(self.seen(look))
+
+    def seen(self, look: Look) -> Seen:
+        """What there is to see, or why that failed."""
         from engine.looking import look_at
 
         try:
-            seen = look_at(self.pipeline.store, look)
+            with self.signs.at("look"):
+                return look_at(self.pipeline.store, look)
         except Exception as error:  # neither the loop nor the task under way may end with it
             log.exception("looking at a picture failed")
             seen = Seen(look.look_id, error=reason(error), cause=cause(error))
         if seen.cause == "memory":
             free_memory()
-        self.emit(seen)
+        return seen
 
 
 def reason(error: Exception) -> str:
@@ -157,33 +167,39 @@ def free_memory() -> None:
 
 
 class Pulse(Thread):
-    """Tells that this process lives, as long as it does; a process that hangs as a whole falls silent."""
+    """Tells that this process lives, as long as it does, and whether its drawing gets on.
 
-    def __init__(self, emit: Emit, seconds: float) -> None:
+    A process that hangs as a whole falls silent; where only the drawing hangs, its signs stand still.
+    """
+
+    def __init__(self, emit: Emit, seconds: float, signs: Signs) -> None:
         super().__init__(name="pulse", daemon=True)
-        self.emit, self.seconds = emit, seconds
+        self.emit, self.seconds, self.signs = emit, seconds, signs
 
     def run(self) -> None:
         """Beat until the other side is gone."""
-        never = Event()
+        never, stillness = Event(), Stillness(self.signs, self.seconds)
         while not never.wait(self.seconds):
             try:
-                self.emit(beat())
+                self.emit(Beat(self.signs.stages(), stillness.look(), host_memory(), gpu_memory()))
             except OSError:
                 return
 
 
-def beat() -> Beat:
-    """A sign of life with the memory that is held now."""
-    cuda = getattr(sys.modules.get("torch"), "cuda", None)  # the drawing thread imports it, and may be in the middle
-    gpu = (
-        cuda.memory_reserved() if cuda is not None and hasattr(cuda, "is_initialized") and cuda.is_initialized() else 0
-    )
+def host_memory() -> int | None:
+    """Bytes this process holds of the host's memory; None where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:  # other systems have no such file
-        return Beat(gpu=gpu)
-    return Beat(pages * os.sysconf("SC_PAGE_SIZE"), gpu)
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def gpu_memory() -> int | None:
+    """Bytes this process has set aside of the GPU's memory; None where nothing computes on one."""
+    cuda = sys.modules.get("torch.cuda")
+    begun = getattr(cuda, "is_initialized", None)  # the drawing thread may be in the middle of importing it
+    return cuda.memory_reserved() if cuda and begun and begun() else None
 
 
 def ready(pipeline: Pipeline) -> Ready:
@@ -238,7 +254,7 @@ def tune_process(kernels: Path | None) -> None:
             mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def pipeline_maker(arguments: argparse.Namespace) -> Callable[[], Pipeline]:
+def pipeline_maker(arguments: argparse.Namespace, signs: Signs) -> Callable[[], Pipeline]:
     """How to start the pipeline: torch is imported there, in the thread that draws."""
 
     def make() -> Pipeline:
@@ -250,7 +266,7 @@ def pipeline_maker(arguments: argparse.Namespace) -> Callable[[], Pipeline]:
         torch.set_num_threads(arguments.threads)
         device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         hashes = HashCache(arguments.hashes) if arguments.hashes else None
-        pipeline = Pipeline(device, arguments.folders, arguments.builtin, hashes, arguments.kernels)
+        pipeline = Pipeline(device, arguments.folders, arguments.builtin, hashes, arguments.kernels, signs)
         if hashes and arguments.rehash:
             files, threads = files_to_hash(pipeline.catalogue), arguments.rehash
             Thread(target=hash_all, args=(hashes, files, threads), name="rehash", daemon=True).start()
@@ -286,12 +302,17 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Serve until the web process is gone."""
     arguments = parse()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s engine %(levelname)s %(name)s: %(message)s")
+    named = Named()
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s engine %(levelname)s %(name)s [%(request)s]: %(message)s"
+    )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(named)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the web process, which then closes the socket
-    channel = Channel(arguments.fd)
-    gpu = GpuThread(pipeline_maker(arguments), channel.send)
+    channel, signs = Channel(arguments.fd), Signs()
+    gpu = GpuThread(pipeline_maker(arguments, signs), channel.send, signs, named)
     gpu.start()
-    Pulse(channel.send, arguments.beat).start()
+    Pulse(channel.send, arguments.beat, signs).start()
     obey(channel.stream, gpu)
     os._exit(0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +16,12 @@ from gevent.lock import BoundedSemaphore
 import engine
 from engine import events, wire
 
+log = logging.getLogger(__name__)
+
 ROOT = Path(engine.__file__).parent.parent
 BUFFER = 1 << 16
 PATIENCE = 5.0
-"""Seconds an engine whose socket is closed has to leave."""
+"""Seconds an engine whose socket is closed has to leave, and again when it is ended by force."""
 
 
 class EngineProcess:
@@ -68,17 +71,20 @@ class EngineProcess:
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
 
-    def close(self) -> int:
-        """End the process, by its closed socket or else by force; its exit status."""
+    def close(self) -> int | None:
+        """End the process, by its closed socket or else by force; its exit status.
+
+        None if it cannot be ended now: one that waits for a disk or a driver which does not answer ends after that.
+        """
         self._reader.kill()
         with contextlib.suppress(OSError):  # the other side was quicker
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        try:
-            return self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
+        for end in (self.process.kill, lambda: log.error("The engine process %d cannot be ended", self.pid)):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.process.wait(PATIENCE)
+            end()
+        return None
 
     def _read(self, hear: Callable[[events.Message | None], object]) -> None:
         with self._socket.makefile("rb", buffering=BUFFER) as stream:

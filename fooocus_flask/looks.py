@@ -9,6 +9,7 @@ from uuid import uuid4
 from gevent.event import AsyncResult
 
 from engine import events
+from fooocus_flask import request_ids
 from fooocus_flask.engine_process import EngineProcess
 from fooocus_flask.errors import FooocusError
 
@@ -56,7 +57,7 @@ class Looks:
         """
         if len(self._waiting) >= MOST_WAITING:
             raise TooManyLooks
-        look = events.Look(uuid4().hex, purpose, dict(options), picture)
+        look = events.Look(uuid4().hex, purpose, dict(options), picture, request_ids.current())
         waiting = self._waiting[look.look_id] = AsyncResult()
         try:
             try:

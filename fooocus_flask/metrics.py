@@ -105,10 +105,14 @@ class Now(Collector):
         memory = GaugeMetricFamily(
             "fooocus_engine_memory_bytes", "What the engine holds of the host's and the GPU's memory.", labels=["of"]
         )
+        still = GaugeMetricFamily("fooocus_engine_still_seconds", "Since when the engine's work has not got on.")
         if now.beat is not None:
-            memory.add_metric(["host"], now.beat.resident)
-            memory.add_metric(["gpu"], now.beat.gpu)
+            still.add_metric([], now.beat.still)
+            for name, held in (("host", now.beat.resident), ("gpu", now.beat.gpu)):
+                if held is not None:
+                    memory.add_metric([name], held)
         yield memory
+        yield still
 
 
 def init_app(app: Flask) -> None:

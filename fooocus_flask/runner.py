@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
@@ -20,9 +21,9 @@ from gevent.queue import Empty, Queue
 from sqlalchemy.exc import OperationalError
 
 from engine import events
-from fooocus_flask import folders, outputs, signals, tasks
+from fooocus_flask import folders, outputs, request_ids, signals, tasks
 from fooocus_flask.database import db
-from fooocus_flask.engine_process import EngineProcess
+from fooocus_flask.engine_process import PATIENCE, EngineProcess
 from fooocus_flask.looks import EngineAway, Looks
 from fooocus_flask.tables import FAILED, FINISHED, PENDING, STOPPED, Task
 
@@ -45,6 +46,15 @@ BEATS = 6
 
 class EngineGone(Exception):
     """The engine process ended, or never got ready."""
+
+    state = "starting"
+    """What `Runner.state` is until another one is ready."""
+
+
+class EngineStuck(EngineGone):
+    """The engine lives, and does not get on."""
+
+    state = "stuck"
 
 
 class Wake(events.Message):
@@ -99,6 +109,7 @@ class Runner:
         self.beat: events.Beat | None = None
         self.looks = Looks()
         self.draining = False
+        self._awaited = "starting"
         self._idle = Event()
         self._idle.set()
         self._greenlet: gevent.Greenlet | None = None
@@ -113,6 +124,13 @@ class Runner:
     def task_id(self) -> str | None:
         """The task that is drawn now."""
         return self._task.task_id if self._task else None
+
+    @property
+    def state(self) -> str:
+        """`ready` where tasks are taken; else why they wait: `starting`, `stuck` or `stopping`."""
+        if self.draining:
+            return "stopping"
+        return "ready" if self.ready.is_set() else self._awaited
 
     def drain(self, seconds: float) -> bool:
         """Begin nothing more, and wait this long for the task under way; whether it has ended."""
@@ -181,30 +199,42 @@ class Runner:
             try:
                 self._attend(self.engine)
             except (EngineGone, OSError) as error:
-                log.error("The engine process is gone (%s); starting another in %.1f s", error, self._delay)
-            except Exception:
+                with self._named():
+                    log.error("The engine process is gone (%s); starting another in %.1f s", error, self._delay)
+                reason, self._awaited = str(error), getattr(error, "state", EngineGone.state)
+            except Exception as error:
                 log.exception("The engine process is started again in %.1f s", self._delay)
+                reason, self._awaited = f"{type(error).__name__}: {error}", EngineGone.state
             finally:
                 self.ready.clear()
                 self.beat = None
                 engine, self.engine = self.engine, None
                 engine.close()
                 self.looks.give_up()
-            self._hold(None)
+            self._let_go(reason)
             gevent.sleep(self._delay)
             self._delay = min(2 * self._delay, LONGEST_DELAY)
+
+    def _let_go(self, reason: str) -> None:
+        """Leave the task under way to the next engine, unless it has been tried often enough."""
+        task = self._task
+        if task is not None and task.attempts >= MOST_ATTEMPTS:
+            with self._named():
+                self._store(lambda: tasks.end(task.task_id, FAILED, error=too_often(reason), failure="engine"))
+        self._hold(None)
 
     def _attend(self, engine: EngineProcess) -> None:
         """Hear the engine, and give it the next task whenever it has none.
 
         Raises:
-            EngineGone: it ended.
+            EngineGone: it ended, or is stuck.
         """
         while True:
             message = self._next_message()
             if message is None:
-                raise EngineGone(f"exit status {engine.process.wait()}")
-            self._store(self._take, message)
+                raise EngineGone(f"exit status {engine.process.wait(PATIENCE)}")
+            with self._named():
+                self._store(self._take, message)
             if self.ready.is_set() and self._task is None and not self.draining:
                 draw = self._store(self._next_draw)
                 if draw is not None:
@@ -240,6 +270,10 @@ class Runner:
                     log.error("The database is asked again in %.1f s: %s", DATABASE_DELAY, error.orig)
             gevent.sleep(DATABASE_DELAY)
 
+    def _named(self) -> AbstractContextManager[None]:
+        """What is logged inside carries the name of the request whose task is under way."""
+        return request_ids.after(self._task and self._task.request_id)
+
     def _hold(self, task: Task | None) -> None:
         """Note which task is under way."""
         self._task, self._pictures, self._percent = task, {}, 0
@@ -252,6 +286,7 @@ class Runner:
             self.ready.set()
         elif isinstance(message, events.Beat):
             self.beat = message
+            self._judge(message)
         elif isinstance(message, events.Seen):
             self.looks.answer(message)
         elif self._task is None or getattr(message, "task_id", None) != self._task.task_id:
@@ -264,6 +299,19 @@ class Runner:
             self._keep(message)
         elif isinstance(message, events.Ended):
             self._end(self._task, message)
+
+    def _judge(self, beat: events.Beat) -> None:
+        """End an engine that does not get on.
+
+        Raises:
+            EngineStuck: it did not.
+        """
+        config = self.app.config
+        allowed = [config["ENGINE_LOAD_PATIENCE" if at == "load" else "ENGINE_STEP_PATIENCE"] for at in beat.stages]
+        if self.ready.is_set() and allowed and beat.still >= max(allowed):
+            if self.engine is not None:
+                self.engine.kill()
+            raise EngineStuck(f"stuck for {beat.still:.0f} s at: {', '.join(beat.stages)}")
 
     def _keep(self, done: events.PictureDone) -> None:
         path = outputs.below(done.path)
@@ -296,8 +344,7 @@ class Runner:
             if task.stop_asked:
                 tasks.end(task.task_id, STOPPED)
             elif task.attempts > MOST_ATTEMPTS:
-                error = f"The engine process died {MOST_ATTEMPTS} times while it drew this task"
-                tasks.end(task.task_id, FAILED, error=error, failure="engine")
+                tasks.end(task.task_id, FAILED, error=too_often("with its server"), failure="engine")
             else:
                 break
         self._hold(task)
@@ -313,7 +360,13 @@ class Runner:
             task.notes,
             log=not config["DISABLE_IMAGE_LOG"],
             inputs=str(config["INPUT_PATH"]),
+            request_id=task.request_id or request_ids.NONE,
         )
+
+
+def too_often(reason: str) -> str:
+    """Why a task failed that no engine survived."""
+    return f"The engine process was lost {MOST_ATTEMPTS} times while it drew this task, the last time: {reason}"
 
 
 def arguments(app: Flask) -> list[str]:
@@ -321,7 +374,8 @@ def arguments(app: Flask) -> list[str]:
     threads = app.config["ENGINE_THREADS"]
     places = ["--folders", folders.of(app).to_json(), "--hashes", str(Path(app.instance_path) / HASHES)]
     places += ["--kernels", str(Path(app.instance_path) / KERNELS)]
-    beat = ["--beat", str(app.config["ENGINE_SILENCE"] / BEATS)]
+    shortest = min(app.config[name] for name in ("ENGINE_SILENCE", "ENGINE_STEP_PATIENCE", "ENGINE_LOAD_PATIENCE"))
+    beat = ["--beat", str(shortest / BEATS)]
     rehash = app.config["REBUILD_HASH_CACHE"]
     more = [*(["--threads", str(threads)] if threads else []), *(["--rehash", str(rehash)] if rehash else [])]
     return [*places, *beat, *more]

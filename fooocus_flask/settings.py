@@ -54,6 +54,8 @@ REBUILD_HASH_CACHE = 0  # threads that hash all checkpoints and LoRAs at the sta
 ENGINE_NICENESS = 5  # how far it steps back for the web process on a busy machine, 0 to 19
 ENGINE_START_TIMEOUT = 300.0  # seconds it may take to import its libraries
 ENGINE_SILENCE = 60.0  # seconds without a sign of life after which it is replaced
+ENGINE_STEP_PATIENCE = 300.0  # seconds one step, tile, text or file may take; more, and it is stuck and replaced
+ENGINE_LOAD_PATIENCE = 900.0  # seconds loading one model may take, from a slow disk
 SHUTDOWN_DEADLINE = 30.0  # seconds the task under way has to end when the server is told to stop
 ENGINE_ENVIRONMENT: dict[str, str] = {}  # variables it finds in its environment besides the server's
 

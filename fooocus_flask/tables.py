@@ -57,6 +57,7 @@ class Task(db.Model):  # type: ignore[name-defined]
     webhook_events: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     key_name: Mapped[str | None] = mapped_column(String(64))
     downloads: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+    request_id: Mapped[str | None] = mapped_column(String(128))
 
     @property
     def seed(self) -> str:

@@ -15,7 +15,7 @@ from uuid import uuid4
 from flask import current_app
 from sqlalchemy import ColumnElement, delete, func, null, select, update
 
-from fooocus_flask import estimates, outputs, signals
+from fooocus_flask import estimates, outputs, request_ids, signals
 from fooocus_flask.awaited import to_row
 from fooocus_flask.clock import mills
 from fooocus_flask.database import db
@@ -90,6 +90,7 @@ def submit(prepared: Prepared, base_url: str, wishes: Wishes | None = None) -> T
         webhook_events=list(wishes.webhook_events),
         key_name=wishes.key_name,
         downloads=to_row(prepared.downloads),
+        request_id=request_ids.current(),
     )
     try:
         _check_room(wishes)

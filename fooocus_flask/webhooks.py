@@ -24,7 +24,7 @@ from gevent.event import Event
 from gevent.pool import Pool
 from sqlalchemy import func, select, update
 
-from fooocus_flask import addresses, records, signals, tasks
+from fooocus_flask import addresses, records, request_ids, signals, tasks
 from fooocus_flask.clock import mills
 from fooocus_flask.database import db
 from fooocus_flask.errors import NotFound
@@ -50,12 +50,13 @@ GONE = 410
 
 @dataclass(frozen=True)
 class Message:
-    """Something to be sent; `id` tells a receiver what it has seen already."""
+    """Something to be sent; `id` tells a receiver what it has seen already, `request` is for the log."""
 
     url: str
     id: str
     event: str
     body: bytes
+    request: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,16 +124,21 @@ class Courier:
         try:
             with self.app.app_context():
                 message = message_of(number)
-                answer = message and post(message)
-            if answer:
-                with self.app.app_context():
-                    note(number, answer)
+            if message:
+                with request_ids.after(message.request):
+                    self._send(number, message)
         except Exception:
             log.exception("Webhook %d is tried again in %.0f s", number, LOOK_EVERY)
             gevent.sleep(LOOK_EVERY)
         finally:
             self._under_way.discard(number)
             self._news.set()
+
+    def _send(self, number: int, message: Message) -> None:
+        with self.app.app_context():
+            answer = post(message)
+        with self.app.app_context():
+            note(number, answer)
 
 
 class Telling:
@@ -199,7 +205,7 @@ def message_of(number: int) -> Message | None:
     if delivery is None or delivery.due_mills is None or task is None:
         return None
     message_id = delivery.message_id or f"msg_{task.task_id}"
-    return Message(delivery.url, message_id, delivery.event, body(task))
+    return Message(delivery.url, message_id, delivery.event, body(task), task.request_id)
 
 
 def body(task: Task, **changes: Any) -> bytes:
@@ -261,6 +267,7 @@ def note(number: int, answer: Answer) -> None:
     delivery.attempts += 1
     if answer.good:
         delivery.delivered_mills = now
+        log.info("Webhook %s to %s delivered at try %d", delivery.message_id, delivery.url, delivery.attempts)
     elif answer.status == GONE:
         log.warning("Webhook %s is gone: what is owed to it is given up", delivery.url)
         owed = (Delivery.url == delivery.url) & Delivery.due_mills.is_not(None)

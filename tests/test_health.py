@@ -18,12 +18,12 @@ def test_no_key_is_needed(make_app):
 
 def test_the_service_is_not_ready_before_its_engine_is(client):
     reply = client.get("/ready")
-    assert (reply.status_code, reply.json) == (503, {"ready": False})
+    assert (reply.status_code, reply.json) == (503, {"ready": False, "state": "starting"})
 
 
 def test_the_service_is_ready_once_its_engine_is(server):
     reply = server.get("/ready")
-    assert (reply.status, reply.json) == (200, {"ready": True})
+    assert (reply.status, reply.json) == (200, {"ready": True, "state": "ready"})
 
 
 def test_the_process_is_well_whatever_the_engine_does(make_app):
@@ -36,4 +36,5 @@ def test_a_server_that_stops_is_not_ready(app, client):
     now.ready.set()
     assert client.get("/ready").status_code == 200
     now.drain(0)
-    assert client.get("/ready").status_code == 503
+    reply = client.get("/ready")
+    assert (reply.status_code, reply.json["state"]) == (503, "stopping")

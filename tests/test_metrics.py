@@ -57,6 +57,37 @@ def test_the_engines_memory_is_told_with_its_signs_of_life(make_server):
     assert held > 50e6
 
 
+def test_there_is_no_number_for_memory_that_is_not_known(app):
+    from engine.events import Beat, from_wire
+    from fooocus_flask import runner
+
+    def told(**members):
+        runner.of(app).beat = from_wire(*Beat(**members).to_wire())
+        return app.test_client().get("/metrics").text
+
+    text = told(stages=["sampling"], still=2.5, resident=1000)
+    assert value(text, 'fooocus_engine_memory_bytes{of="host"}') == 1000
+    assert 'of="gpu"' not in text
+    assert value(text, "fooocus_engine_still_seconds") == 2.5
+    assert value(told(resident=1000, gpu=2000), 'fooocus_engine_memory_bytes{of="gpu"}') == 2000
+
+
+def test_the_gpus_memory_is_told_where_there_is_one(make_server):
+    """Without a GPU nothing is told of one; with one, the process has at least the weights on it."""
+    import torch
+
+    server = make_server(FOOOCUS_ENGINE_SILENCE="3").ready()
+    server.draw()
+    while 'of="host"' not in (text := server.get("/metrics").body.decode()):
+        pass
+    if not torch.cuda.is_available():
+        assert 'of="gpu"' not in text
+        return
+    while (held := value(text, 'fooocus_engine_memory_bytes{of="gpu"}')) is None:  # a beat of before the first task
+        text = server.get("/metrics").body.decode()
+    assert held > 7e6
+
+
 def test_a_webhook_is_counted_by_what_came_of_it(app, client, add, receiver):
     app.config |= {"ALLOW_PRIVATE_ADDRESSES": True, "WEBHOOK_DELAYS": (0.01, 0.01)}
     receiver.answers = [503, 500, 200]
@@ -98,3 +129,23 @@ def test_a_request_without_a_sane_name_gets_one(client, sent):
 def test_a_tasks_line_names_its_request(server):
     server.draw({"async_process": True}, X_Request_Id="from-the-test")
     server.said(r"\[from-the-test\]: submitted task \w{32}")
+
+
+def test_a_requests_name_runs_through_the_engine_and_the_webhooks(make_server, receiver):
+    receiver.answers = [503, 200]
+    server = make_server(FOOOCUS_ALLOW_PRIVATE_ADDRESSES="true", FOOOCUS_WEBHOOK_DELAYS="[1]").ready()
+    task_id = server.draw({"async_process": True, "webhook_url": receiver.url}, X_Request_Id="a-1").json["task_id"]
+    server.said(rf"engine\.pipeline \[a-1\]: task {task_id} finished")
+    server.said(rf"fooocus_flask\.task \[a-1\]: task={task_id} status=finished")
+    server.said(r"fooocus_flask\.webhooks \[a-1\]: Webhook \S+ to \S+ failed at try 1: 503")
+    server.said(r"fooocus_flask\.webhooks \[a-1\]: Webhook \S+ to \S+ delivered at try 2")
+    server.draw()
+    server.said(r"engine\.pipeline \[(?!a-1)\w{32}\]: task \w{32} finished")
+
+
+def test_a_request_keeps_its_name_over_a_restart(make_server):
+    server = make_server(FOOOCUS_SHUTDOWN_DEADLINE="0")
+    task_id = server.draw({"async_process": True}, X_Request_Id="b-2").json["task_id"]
+    server.stop()
+    server.start()
+    server.said(rf"engine\.pipeline \[b-2\]: task {task_id} finished")

@@ -7,6 +7,7 @@ import signal
 import gevent
 import pytest
 
+from engine import events
 from fooocus_flask import runner, signals, tasks, waiters
 from fooocus_flask.database import db
 from tests.serving import GUNICORN, LAUNCHER, PATIENCE, engines, gone
@@ -53,7 +54,7 @@ def test_a_task_that_kills_every_engine_fails_and_the_next_one_is_drawn(make_app
         runner.of(app).start()
         after = [waiters.wait(task_id) for task_id in (deadly, harmless)]
     assert [(task.task_status, task.pictures_done) for task in after] == [("failed", 0), ("finished", 1)]
-    assert after[0].error == "The engine process died 3 times while it drew this task"
+    assert after[0].error.startswith("The engine process was lost 3 times while it drew this task, the last time: exit")
 
 
 def test_tasks_survive_the_server(make_server):
@@ -100,6 +101,49 @@ def test_a_silent_engine_is_replaced(make_server):
     server.said("engine process is gone .silent for 3 s.")
     assert gone(engine)
     assert len(stream.events()[-1]["images"]) == 1
+
+
+def test_an_engine_whose_drawing_hangs_is_replaced_and_its_task_fails_in_the_end(make_server):
+    """The day's log is a pipe that nobody writes to: who opens it waits for ever, and the drawing for them."""
+    server = make_server(FOOOCUS_ENGINE_STEP_PATIENCE="3", FOOOCUS_ENGINE_LOAD_PATIENCE="60").ready()
+    (hung,) = engines(server.process.pid)
+    day = server.instance / "outputs" / server.draw().json["result"][0].split("/")[-2]
+    (day / "log.html").unlink()
+    os.mkfifo(day / "log.html")
+    task_id = server.submit()
+
+    server.said(r"engine process is gone \(stuck for \d+ s at: save, task\); starting another in 0.5 s")
+    reply = server.get("/ready")
+    assert (reply.status, reply.json) == (503, {"ready": False, "state": "stuck"})
+    assert gone(hung)
+    record = server.ended(task_id)
+    assert (record["task_status"], record["result"]) == ("failed", [])
+    assert "lost 3 times while it drew this task, the last time: stuck for" in record["error"]
+    server.said("starting another in 2.0 s")  # each time twice as late
+
+    (day / "log.html").unlink()
+    assert server.draw().json["task_status"] == "finished"
+    assert server.get("/ready").json == {"ready": True, "state": "ready"}
+
+
+@pytest.mark.parametrize(
+    ("stages", "still", "stuck"),
+    [
+        ([], 1e6, False),
+        (["sampling"], 9, False),
+        (["sampling"], 10, True),
+        (["load", "save"], 99, False),
+        (["load"], 100, True),
+    ],
+)
+def test_loading_may_take_longer_than_a_step(make_app, stages, still, stuck):
+    now = runner.of(make_app(ENGINE_STEP_PATIENCE=10.0, ENGINE_LOAD_PATIENCE=100.0))
+    now.ready.set()
+    if not stuck:
+        now._judge(events.Beat(stages, still))
+        return
+    with pytest.raises(runner.EngineStuck, match=stages[0]):
+        now._judge(events.Beat(stages, still))
 
 
 def test_a_stop_outlives_the_server(make_server):

@@ -12,6 +12,8 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from engine.signs import Signs
+
 log = logging.getLogger(__name__)
 
 WORKING_ROOM = 6 << 30
@@ -37,13 +39,20 @@ Part = TypeVar("Part", bound=Sized)
 class Residency:
     """Parts by key, within `budget` bytes; what the task at hand has asked for is never dropped.
 
-    `forget` is called after parts were dropped, before their memory is given back.
+    `forget` is called after parts were dropped, before their memory is given back. `signs` tell of loading.
     """
 
-    def __init__(self, device: torch.device, budget: int | None = None, forget: Callable[[], None] | None = None):
+    def __init__(
+        self,
+        device: torch.device,
+        budget: int | None = None,
+        forget: Callable[[], None] | None = None,
+        signs: Signs | None = None,
+    ) -> None:
         self.device = device
         self.budget = default_budget(device) if budget is None else budget
         self.forget = forget
+        self.signs = signs or Signs()
         self._parts: OrderedDict[Hashable, Sized] = OrderedDict()
         self._in_use: set[Hashable] = set()
 
@@ -64,7 +73,8 @@ class Residency:
         """The part under `key`; loaded if it is not here, after room was made for `estimate` bytes."""
         if key not in self._parts:
             self._make_room(estimate)
-            self._parts[key] = load()
+            with self.signs.at("load"):
+                self._parts[key] = load()
         self._in_use.add(key)
         self._parts.move_to_end(key)
         return self._parts[key]  # type: ignore[return-value]  # what `load` gave for this key
