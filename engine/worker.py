@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import faulthandler
 import gc
 import logging
 import os
@@ -302,6 +303,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Serve until the web process is gone."""
     arguments = parse()
+    faulthandler.enable()  # a crash in a library of C would end the process without a word
     named = Named()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s engine %(levelname)s %(name)s [%(request)s]: %(message)s"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flask import Flask, Response, current_app, jsonify, request
 from marshmallow import ValidationError
+from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, default_exceptions
 from werkzeug.exceptions import NotFound as WrongPath
 
 from schemas.faults import Fault, flat
+
+log = logging.getLogger(__name__)
 
 PLACES = {
     **dict.fromkeys(("json", "form", "files", "json_or_form"), "body"),
@@ -98,6 +102,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(FooocusError, tell)
     app.register_error_handler(ValidationError, tell_validation)
     app.register_error_handler(HTTPException, tell_http)
+    app.register_error_handler(OperationalError, tell_database)
 
 
 def reply(status: int, detail: Any, headers: Mapping[str, str] | None = None) -> Response:
@@ -114,6 +119,12 @@ def tell(error: FooocusError) -> Response:
 
 def tell_validation(error: ValidationError) -> Response:
     return tell(InvalidRequest.from_messages(error.normalized_messages()))
+
+
+def tell_database(error: OperationalError) -> Response:
+    """The database is locked, full or away: nothing was kept of the request, which may come again."""
+    log.error("The database does not serve a request: %s", error.orig)
+    return reply(503, "The database cannot be used now; try again in a few seconds", {"Retry-After": "5"})
 
 
 def tell_http(error: HTTPException) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import ipaddress
 import logging
 import os
@@ -11,22 +12,29 @@ import signal
 import socket as plain_socket
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from flask import Flask
 from gevent import socket
+from gevent.event import Event
 from gevent.pywsgi import WSGIServer
+from werkzeug.wsgi import ClosingIterator
 
 import fooocus_flask
 from fooocus_flask import callers, presets
 from fooocus_flask.config_txt import ConfigError
 from fooocus_flask.webhook_secret import SecretError
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
 DEFAULT_WEBUI_PORT = "7865"
 BACKLOG = 512
-STOP_SECONDS = 5
+ANSWER_SECONDS = 15.0
+"""Seconds that answers have to be written out at a stop; a busy machine needs some for the last event of a stream."""
 
 SWITCHES_WITHOUT_EFFECT = (
     *("--nowebui", "--share", "--in-browser", "--disable-in-browser", "--disable-analytics", "--multi-user"),
@@ -251,19 +259,47 @@ def open_hosts(app: Flask, hosts: Iterable[str]) -> list[str]:
         return [] if callers.keys_on() else [host for host in hosts if is_public(host)]
 
 
-def serve(app: Flask, sock: socket.socket) -> None:
-    """Draw and answer requests until SIGTERM or SIGINT."""
-    server = WSGIServer(sock, app, log=None, error_log=logging.getLogger("gevent.pywsgi"))
+class Answers:
+    """An application whose answers are counted until they are written out."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app, self._open = app, 0
+        self.written = Event()
+        self.written.set()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        self._count(1)
+        try:
+            return ClosingIterator(self._app(environ, start_response), partial(self._count, -1))
+        except BaseException:
+            self._count(-1)
+            raise
+
+    def _count(self, more: int) -> None:
+        self._open += more
+        (self.written.clear if self._open else self.written.set)()
+
+
+def serve(app: Flask, sock: socket.socket, told: str = "") -> None:
+    """Draw and answer requests until SIGTERM or SIGINT; `told` is printed once both would be heard."""
+    answers, stopped = Answers(app), Event()
+    server = WSGIServer(sock, answers, log=None, error_log=logging.getLogger("gevent.pywsgi"))
 
     def stop() -> None:
-        fooocus_flask.close(app)  # open streams would hold the stop
-        server.close()
-        server.stop(STOP_SECONDS)
+        try:
+            fooocus_flask.close(app)  # open streams would hold the stop
+            server.stop_accepting()
+            answers.written.wait(ANSWER_SECONDS)  # the server itself waits for nobody
+        finally:  # whatever the database says
+            stopped.set()
 
     handlers = [gevent.signal_handler(number, stop) for number in (signal.SIGTERM, signal.SIGINT)]
+    server.start()
     fooocus_flask.start(app)
+    print(told, flush=True)
     try:
-        server.serve_forever(stop_timeout=STOP_SECONDS)
+        stopped.wait()
+        server.stop()
     finally:
         for handler in handlers:
             handler.cancel()
@@ -271,6 +307,7 @@ def serve(app: Flask, sock: socket.socket) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Start what the command line asks for, and serve until told to stop."""
+    faulthandler.enable()  # a crash in a library of C would end the process without a word
     args = parser().parse_args(argv)
     try:
         settings = overrides(args, os.environ)
@@ -279,12 +316,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (StartError, SecretError, ConfigError, presets.PresetError) as error:
         print(f"wsgi.py: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    with app.app_context():
-        key = callers.keys_on()
-    print(greeting(args.listen, sock.getsockname()[1], key=key), flush=True)
     for host in open_hosts(app, [args.listen]):
         print(warning(host), file=sys.stderr, flush=True)
-    serve(app, sock)
+    with app.app_context():
+        key = callers.keys_on()
+    serve(app, sock, greeting(args.listen, sock.getsockname()[1], key=key))
 
 
 def checked(app: Flask) -> Flask:

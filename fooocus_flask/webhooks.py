@@ -22,7 +22,7 @@ import gevent
 from flask import Flask, current_app
 from gevent.event import Event
 from gevent.pool import Pool
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 
 from fooocus_flask import addresses, records, request_ids, signals, tasks
 from fooocus_flask.clock import mills
@@ -45,6 +45,8 @@ LONGEST_WAIT = 24 * 3600.0
 """Seconds a receiver's Retry-After may ask for."""
 PROGRESS_EVERY = 0.5
 MOST_DELIVERIES = 2**31 - 1  # what their number's column holds
+CLOCK_SLACK = 60_000
+"""Milliseconds by which a clock may be set back without being told from its usual corrections."""
 GONE = 410
 
 
@@ -106,19 +108,13 @@ class Courier:
         """Send what is due, as far as there is room; seconds until the next one is."""
         with self.app.app_context():
             now, room = mills(), self._pool.free_count()
-            owed = select(Delivery.id, Delivery.due_mills).where(Delivery.due_mills.is_not(None))
-            rows = db.session.execute(owed.order_by(Delivery.due_mills).limit(2 * AT_ONCE)).all()
-        for number, due in rows:
-            if number in self._under_way:
-                continue
-            if due is not None and due > now:
-                return (due - now) / 1000
-            if room == 0:
-                break
-            room -= 1
+            due = select(Delivery.id).where(is_due(now)).order_by(Delivery.due_mills).limit(2 * AT_ONCE)
+            numbers = db.session.scalars(due).all()
+            later = db.session.scalar(select(func.min(Delivery.due_mills)).where(Delivery.due_mills > now))
+        for number in [number for number in numbers if number not in self._under_way][:room]:
             self._under_way.add(number)
             self._pool.spawn(self._deliver, number)
-        return LOOK_EVERY
+        return LOOK_EVERY if later is None else (later - now) / 1000
 
     def _deliver(self, number: int) -> None:
         try:
@@ -196,6 +192,13 @@ def send(app: Flask, task: Task, **_: Any) -> None:
         app.extensions[f"{EXTENSION}-progress"].pop(task.task_id, None)
     if task.webhook_url:
         of(app).look()
+
+
+def is_due(now: int) -> ColumnElement[bool]:
+    """Which deliveries are to be tried at this moment: those whose moment has come, and those last tried in what is
+    now the future, for the clock was set back and theirs may not come for long."""
+    last = func.coalesce(Delivery.tried_mills, Delivery.made_mills)
+    return Delivery.due_mills.is_not(None) & ((Delivery.due_mills <= now) | (last > now + CLOCK_SLACK))
 
 
 def message_of(number: int) -> Message | None:

@@ -172,6 +172,23 @@ def test_connections_send_small_writes_at_once():
         assert listening.getsockopt(plain_socket.IPPROTO_TCP, plain_socket.TCP_NODELAY)
 
 
+def test_answers_count_until_they_are_closed():
+    def app(environ, start_response):
+        if environ["broken"]:
+            raise ValueError
+        return iter([b"one", b"two"])
+
+    answers = launcher.Answers(app)
+    first, second = (answers({"broken": False}, None) for _ in range(2))
+    with pytest.raises(ValueError):
+        answers({"broken": True}, None)
+    assert list(first) == [b"one", b"two"] and not answers.written.is_set()
+    first.close()
+    assert not answers.written.is_set()
+    second.close()
+    assert answers.written.is_set()
+
+
 def test_a_port_that_is_taken_is_told():
     with launcher.listener("127.0.0.1", 0) as first, pytest.raises(StartError, match="in use"):
         launcher.listener("127.0.0.1", first.getsockname()[1])

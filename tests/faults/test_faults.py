@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 
+import gevent
 import pytest
 
-from fooocus_flask import tasks
+from fooocus_flask import tasks, webhooks
 from fooocus_flask.database import db
 from fooocus_flask.tables import Delivery
 from tests.faults.rounds import SETTINGS, STATES, VICTIMS, play
@@ -96,6 +97,45 @@ def test_a_clock_that_jumps_leaves_nobody_waiting(app, add, monkeypatch, jump):
         assert sorted(drawn) == sorted([*before, after])
         assert app.test_client().get("/tasks").json["pending"] == []
         assert db.session.query(Delivery).count() == 0
+
+
+def test_a_clock_set_back_delays_no_webhook(make_app, add, receiver, monkeypatch):
+    app, now = make_app(ALLOW_PRIVATE_ADDRESSES=True), time.time_ns
+    tried = now() // 10**6
+    with app.app_context():
+        task = tasks.find(add("finished", webhook_url=receiver.url))
+        moments = {"made_mills": tried - 10, "tried_mills": tried, "due_mills": tried + 5000}
+        db.session.add(Delivery(record_id=task.id, url=receiver.url, attempts=1, **moments))
+        db.session.commit()
+    monkeypatch.setattr(time, "time_ns", lambda: now() - 7 * 24 * 3600 * 10**9)
+    with app.app_context():
+        webhooks.of(app).look()
+    with gevent.Timeout(PATIENCE):
+        while True:
+            with app.app_context():
+                if not webhooks.owed():
+                    break
+            gevent.sleep(0.01)
+    assert receiver.take()[2]["task_id"] == task.task_id
+
+
+@pytest.mark.sqlite
+def test_a_disk_full_for_the_database_refuses_and_forgets_nothing(make_server):
+    """Nothing that was acknowledged is lost, nothing is acknowledged that is not kept, and it goes on by itself."""
+    server = make_server().ready()
+    stream = server.follow(overwrite_step=60)
+    while "Sampling step" not in stream.event()["message"]:
+        pass
+    limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    refused = server.draw({"async_process": True})
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "5") and "database" in refused.json["detail"]
+    server.said("The database is asked again")
+    assert server.get("/ping").status == 200
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limits)
+    assert len(stream.events()[-1]["images"]) == 1
+    assert server.draw().json["task_status"] == "finished"
+    told = server.get("/tasks").json
+    assert (told["pending"], told["current"], len(told["history"])) == ([], [], 2)
 
 
 def test_the_program_plays_rounds():
