@@ -105,7 +105,7 @@ def test_a_silent_engine_is_replaced(make_server):
 
 def test_an_engine_whose_drawing_hangs_is_replaced_and_its_task_fails_in_the_end(make_server):
     """The day's log is a pipe that nobody writes to: who opens it waits for ever, and the drawing for them."""
-    server = make_server(FOOOCUS_ENGINE_STEP_PATIENCE="3", FOOOCUS_ENGINE_LOAD_PATIENCE="60").ready()
+    server = make_server(FOOOCUS_ENGINE_STEP_PATIENCE="6", FOOOCUS_ENGINE_LOAD_PATIENCE="60").ready()
     (hung,) = engines(server.process.pid)
     day = server.instance / "outputs" / server.draw().json["result"][0].split("/")[-2]
     (day / "log.html").unlink()
