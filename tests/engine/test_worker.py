@@ -14,7 +14,7 @@ import torch
 from engine import wire
 from engine.events import Draw, Ended, PictureDone, Progressed, Ready, Skip, Stop, from_wire
 from engine.models.filling import CheckpointError
-from engine.worker import beat, reason
+from engine.worker import gpu_memory, reason
 from tests.toy import toy_draw
 
 ROOT = Path(__file__).parents[2]
@@ -171,8 +171,7 @@ def test_a_failure_is_told_in_words_a_client_can_use(error, text):
 
 
 def test_the_pulse_beats_while_torch_is_imported(monkeypatch):
-    half = ModuleType("torch")
-    monkeypatch.setitem(sys.modules, "torch", half)
-    assert beat().gpu == 0
-    half.cuda = ModuleType("torch.cuda")
-    assert beat().gpu == 0
+    monkeypatch.delitem(sys.modules, "torch.cuda", raising=False)
+    assert gpu_memory() is None
+    monkeypatch.setitem(sys.modules, "torch.cuda", ModuleType("torch.cuda"))
+    assert gpu_memory() is None
