@@ -79,9 +79,17 @@ def places(height: int, width: int, size: TileSize, overlap: int) -> list[Place]
 
 
 def faded(length: int, fade: int) -> Tensor:
-    """How much each of a tile's rows (or columns) counts: 1 in the middle, less and less in the `fade` last ones."""
+    """How much each of a tile's rows (or columns) counts: 1 in the middle, less and less in the `fade` last ones.
+
+    In a tile shorter than `fade` those rows count less once more whose distance from the far edge, counted on past the
+    near one, is below `fade`: so it is where the pictures of the models come from, and it shows at the seam.
+    """
     rising = torch.arange(1, length + 1) / max(fade, 1)
-    return rising.clamp(max=1) * rising.flip(0).clamp(max=1)
+    weights = rising.clamp(max=1) * rising.flip(0).clamp(max=1)
+    first = max(0, 2 * length - fade)
+    past = torch.arange(first, max(first, length - 1))
+    weights[past] *= (2 * length - past) / max(fade, 1)
+    return weights
 
 
 def _spans(side: int, tile: int, overlap: int) -> Iterator[slice]:

@@ -105,8 +105,10 @@ class Network(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Pictures `[n, 3, h, w]`, enlarged; those of scale 2 and 1 fold neighbours into channels first."""
         height, width = pixels.shape[-2:]
-        pixels = pad(pixels, (0, -width % self.fold, 0, -height % self.fold), mode="replicate")
-        features = shallow = self.first(pixel_unshuffle(pixels, self.fold))
+        if self.fold > 1:  # else the layout stays as given: another one rounds otherwise on a GPU
+            pixels = pad(pixels, (0, -width % self.fold, 0, -height % self.fold), mode="replicate")
+            pixels = pixel_unshuffle(pixels, self.fold)
+        features = shallow = self.first(pixels)
         for block in self.blocks:
             features = block(features)
         features = shallow + self.trunk(features)

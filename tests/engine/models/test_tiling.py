@@ -22,6 +22,7 @@ def test_tiles_begin_a_stride_apart_and_end_with_the_picture():
 def test_a_tile_fades_at_both_ends():
     assert faded(8, 4).tolist() == [0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25]
     assert faded(3, 4).tolist() == [0.1875, 0.25, 0.1875]
+    assert faded(3, 8).tolist() == [3 / 64 * 6 / 8, 4 / 64 * 5 / 8, 3 / 64]  # as the public program's slices wrap
     assert faded(3, 0).tolist() == [1, 1, 1]
 
 
