@@ -3,6 +3,7 @@
 Importing this module starts the engine process, but for commands: `flask --app wsgi …`.
 """
 
+import faulthandler
 import os
 
 COMMAND = os.environ.get("FLASK_RUN_FROM_CLI") == "true"
@@ -16,6 +17,7 @@ import fooocus_flask
 from fooocus_flask import launcher
 
 if __name__ == "__main__":
+    faulthandler.enable()  # a crash in a library of C would end the process without a word
     launcher.main()
 else:
     app = launcher.checked(fooocus_flask.create_app())

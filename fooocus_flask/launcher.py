@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import ipaddress
 import logging
 import os
@@ -307,7 +306,6 @@ def serve(app: Flask, sock: socket.socket, told: str = "") -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Start what the command line asks for, and serve until told to stop."""
-    faulthandler.enable()  # a crash in a library of C would end the process without a word
     args = parser().parse_args(argv)
     try:
         settings = overrides(args, os.environ)
