@@ -10,7 +10,7 @@ run: install
 	$(BIN)/python wsgi.py $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .

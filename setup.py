@@ -42,6 +42,7 @@ TEST = [
     *POSTGRES,
     "pytest>=9,<10",
     "pytest-timeout>=2.4,<3",
+    "pytest-xdist>=3.8,<4",
     "ruff>=0.14",
     "mypy>=1.18",
     "jsonschema>=4.25,<5",
