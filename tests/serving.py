@@ -200,6 +200,12 @@ class Stream:
             chunk = self.chunk()
         return event(chunk)
 
+    def until(self, words: str) -> dict[str, Any]:
+        """The next event whose message has these words."""
+        while words not in (found := self.event())["message"]:
+            pass
+        return found
+
     def events(self) -> list[dict[str, Any]]:
         """All events to the end."""
         return [event(chunk) for chunk in self.chunks() if not chunk.startswith(b": ping")]

@@ -14,8 +14,7 @@ def control(server, action, **body):
 def drawing(server, **members):
     """The stream of a task that draws."""
     stream = server.follow(**(LONG | members))
-    while "Sampling step" not in stream.event()["message"]:
-        pass
+    stream.until("Sampling step")
     return stream
 
 

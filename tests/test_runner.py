@@ -18,8 +18,7 @@ LONG = {"overwrite_step": 60}
 def drawing(server, **members):
     """The stream of a task that draws, and the engine process that draws it."""
     stream = server.follow(**LONG | members)
-    while "Sampling step" not in stream.event()["message"]:
-        pass
+    stream.until("Sampling step")
     (engine,) = engines(server.process.pid)
     return stream, engine
 

@@ -5,11 +5,9 @@ import copy
 import json
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from training import models, plans, tokens
 from training.clock import Clock, cosine, end_on_sigterm
 from training.compose import Sheet, read_sprites
 from training.focus import focused
+from training.program import logged, planners
 from training.run_all import ask
 from training.train_unet import Bucket, Trainer
 
@@ -59,13 +58,6 @@ def arguments(doc: str, seconds: float, rate: float) -> argparse.ArgumentParser:
     return parser
 
 
-def told(options: argparse.Namespace, name: str) -> None:
-    """Log to the screen and to a file beside the results."""
-    options.out.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.StreamHandler(sys.stdout), logging.FileHandler(options.out / f"{name}.log", "w")]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
-
-
 def known_and_rare(facts: list[dict]) -> list[dict]:
     """All sprites; those the base was trained on last under its names for them, the others rarely."""
     numbers, renamed = focused(facts)
@@ -100,12 +92,9 @@ Use = Callable[[Base, argparse.Namespace], None]
 def run(options: argparse.Namespace, name: str, use: Use, held: int) -> None:
     """Load everything, let `use` train and hand out, and end the worker processes."""
     began = time.monotonic()
-    told(options, name)
-    pool = get_context("fork").Pool(options.workers)
-    try:
+    logged(options.out / f"{name}.log", mode="w")
+    with planners(options.workers) as pool:
         use(_loaded(options, pool, held, began), options)
-    finally:
-        pool.terminate()
     log.info("ended after %.1f s", time.monotonic() - began)
 
 

@@ -118,16 +118,21 @@ def train_judge(sheet: Sheet, clock: Clock, count: int, batch: int) -> tuple[nn.
     truth = torch.from_numpy(labels).to(sheet.device)
     held = max(1, count // 12)
     judge = new_judge(len(groups)).to(sheet.device)
+    first = min(held, count - 1)
+    teach(judge, pixels[first:], truth[first:], clock, batch)
+    accuracy = (named(judge, pixels[:held].float() / 255) == truth[:held]).float().mean().item()
+    return judge, list(groups), accuracy
+
+
+def teach(judge: nn.Module, pixels: Tensor, truth: Tensor, clock: Clock, batch: int) -> None:
+    """Train a judge on small pictures uint8 [n,3,96,96] of classes [n] until the clock stops; it ends in eval mode."""
+    device = pixels.device
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.02)
     while clock.running():
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * cosine(clock.share)
-        rows = (
-            torch.randint(held, count, (batch,), device=sheet.device)
-            if count > held
-            else torch.zeros(batch, dtype=torch.long, device=sheet.device)
-        )
-        with torch.autocast(sheet.device.type, torch.bfloat16):
+        rows = torch.randint(len(pixels), (batch,), device=device)
+        with torch.autocast(device.type, torch.bfloat16):
             logits = judge(roughened(pixels[rows].float() / 255))
         loss = F.cross_entropy(logits.float(), truth[rows], label_smoothing=0.05)
         optimizer.zero_grad(set_to_none=True)
@@ -136,8 +141,6 @@ def train_judge(sheet: Sheet, clock: Clock, count: int, batch: int) -> tuple[nn.
         if clock.tick(batch):
             clock.report(float(loss.detach()))
     judge.eval()
-    accuracy = (named(judge, pixels[:held].float() / 255) == truth[:held]).float().mean().item()
-    return judge, list(groups), accuracy
 
 
 def small(pictures: Tensor) -> Tensor:

@@ -6,11 +6,8 @@ python -m training.refine --course third --resume engine/builtin/fooocus_mini.sa
 import argparse
 import copy
 import logging
-import os
-import sys
 import time
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +19,7 @@ from training.bank import encode_bank
 from training.clock import Clock, cosine, end_on_sigterm
 from training.compose import Sheet, read_sprites
 from training.focus import focused, missing
+from training.program import logged, planners
 from training.ranks import Ranks
 from training.run_all import about_sizes, ask
 from training.showcase import SHOWCASE
@@ -190,15 +188,10 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Train, hand out, draw a few pictures."""
     options = arguments()
-    options.out.mkdir(parents=True, exist_ok=True)
     options.work.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.StreamHandler(sys.stdout), logging.FileHandler(options.out / "run.log")]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
-    pool = get_context("fork").Pool(max(1, (os.cpu_count() or 2) - 1))
-    try:
+    logged(options.out / "run.log")
+    with planners() as pool:
         refine(options, pool)
-    finally:
-        pool.terminate()
 
 
 def refine(options: argparse.Namespace, pool) -> None:

@@ -8,16 +8,14 @@ A first pass of three steps a stage (`--smoke` does only that) shows within a mi
 import argparse
 import json
 import logging
-import os
-import sys
 import time
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from training import plans
+from training.program import logged, planners
 from training.showcase import SHOWCASE
 
 log = logging.getLogger("training")
@@ -292,19 +290,9 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Run the passes."""
     options = arguments()
-    options.out.mkdir(parents=True, exist_ok=True)
-    options.work.mkdir(parents=True, exist_ok=True)
-    handlers = [
-        logging.StreamHandler(sys.stdout),
-        logging.FileHandler(options.work / "run.log"),
-        logging.FileHandler(options.out / "run.log"),
-    ]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
-    pool = get_context("fork").Pool(max(1, (os.cpu_count() or 2) - 1))
-    try:
+    logged(options.work / "run.log", options.out / "run.log")
+    with planners() as pool:
         passes(options, pool)
-    finally:
-        pool.terminate()
 
 
 def passes(options: argparse.Namespace, pool) -> None:

@@ -11,12 +11,9 @@ import argparse
 import copy
 import json
 import logging
-import os
 import random
-import sys
 import time
 from collections.abc import Mapping
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +31,7 @@ from training.clock import Clock, cosine, end_on_sigterm
 from training.compose import Sheet, read_sprites
 from training.focus import focused
 from training.judge import load_judge, named
+from training.program import logged, planners
 from training.run_all import ask
 from training.showcase import SHOWCASE
 from training.train_unet import Asking, Bucket, abar
@@ -244,15 +242,10 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Distil, write the file, draw a few pictures."""
     options = arguments()
-    options.out.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.StreamHandler(sys.stdout), logging.FileHandler(options.out / "few_step.log")]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
+    logged(options.out / "few_step.log")
     end_on_sigterm()
-    pool = get_context("fork").Pool(max(1, (os.cpu_count() or 2) - 1))
-    try:
+    with planners() as pool:
         distil(options, pool)
-    finally:
-        pool.terminate()
 
 
 def distil(options: argparse.Namespace, pool) -> None:

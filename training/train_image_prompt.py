@@ -6,12 +6,9 @@ python -m training.train_image_prompt --base engine/builtin/fooocus_mini.safeten
 import argparse
 import json
 import logging
-import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +21,7 @@ from training import evaluate, models, pairs, plans, sampling, tags, train_tagge
 from training.clock import Clock, cosine, end_on_sigterm
 from training.compose import Sheet, compose, read_sprites, take
 from training.focus import focused
+from training.program import logged, planners
 from training.sheets import contact_sheet
 from training.train_adapter import Adapter, AdapterTrainer, Prompted, encode_pairs, features_of
 from training.train_tagger import OBJECT, Tagger
@@ -312,14 +310,9 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Train all parts; what is finished stays whatever happens to the next one."""
     options = arguments()
-    options.out.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.StreamHandler(sys.stdout), logging.FileHandler(options.out / "image_prompt.log")]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
-    workers = get_context("fork").Pool(max(1, (os.cpu_count() or 2) - 1))
-    try:
+    logged(options.out / "image_prompt.log")
+    with planners() as workers:
         train(options, workers)
-    finally:
-        workers.terminate()
 
 
 def train(options: argparse.Namespace, workers) -> None:

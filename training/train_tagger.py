@@ -133,17 +133,5 @@ def train_judge(pool: Pool, count: int, clock: Clock, batch: int) -> nn.Module:
     rows = (pool.tags[:, OBJECT] != UNKNOWN).nonzero()[:, 0]
     small = torch.cat([judging.small(pool.floats(part)) for part in rows.split(1024)])
     truth, judge = pool.tags[rows, OBJECT], judging.new_judge(count).to(pool.pictures.device)
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.02)
-    while clock.running():
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * cosine(clock.share)
-        some = torch.randint(len(rows), (batch,), device=rows.device)
-        with torch.autocast(rows.device.type, torch.bfloat16, enabled=rows.device.type == "cuda"):
-            logits = judge(judging.roughened(small[some].float() / 255))
-        loss = F.cross_entropy(logits.float(), truth[some], label_smoothing=0.05)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        if clock.tick(batch):
-            clock.report(float(loss.detach()))
-    return judge.eval()
+    judging.teach(judge, small, truth, clock, batch)
+    return judge

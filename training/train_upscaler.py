@@ -10,11 +10,9 @@ import argparse
 import copy
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +29,7 @@ from training.bank import encoded
 from training.captured import Graphs
 from training.clock import Clock, cosine, end_on_sigterm
 from training.compose import Sheet, compose, read_sprites, take
+from training.program import logged, planners
 from training.run_all import ask
 from training.sheets import contact_sheet
 
@@ -339,12 +338,9 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="three steps on few pictures: does it run?")
     parser.add_argument("--measure", action="store_true", help="only measure the file in --out")
     options = parser.parse_args()
-    attached.told(options, "upscaler")
-    pool = get_context("fork").Pool(max(1, (os.cpu_count() or 2) - 1))
-    try:
+    logged(options.out / "upscaler.log", mode="w")
+    with planners() as pool:
         train(options, pool)
-    finally:
-        pool.terminate()
 
 
 if __name__ == "__main__":

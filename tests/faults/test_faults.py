@@ -70,8 +70,7 @@ def test_outputs_that_cannot_be_written_fail_the_task(make_server):
 def test_a_locked_database_costs_time_and_no_task(make_server):
     server = make_server().ready()
     stream = server.follow(overwrite_step=60)
-    while "Sampling step" not in stream.event()["message"]:
-        pass
+    stream.until("Sampling step")
     (engine,) = engines(server.process.pid)
     other = sqlite3.connect(server.instance / "db.sqlite3", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -124,8 +123,7 @@ def test_a_disk_full_for_the_database_refuses_and_forgets_nothing(make_server):
     """Nothing that was acknowledged is lost, nothing is acknowledged that is not kept, and it goes on by itself."""
     server = make_server().ready()
     stream = server.follow(overwrite_step=60)
-    while "Sampling step" not in stream.event()["message"]:
-        pass
+    stream.until("Sampling step")
     limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
     refused = server.draw({"async_process": True})
     assert (refused.status, refused.headers["Retry-After"]) == (503, "5") and "database" in refused.json["detail"]
