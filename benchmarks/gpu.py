@@ -30,6 +30,7 @@ from engine.pipeline import Pipeline
 
 DEFAULTS = json.loads((Path(__file__).parent / "default_params.json").read_text())
 PLACES = [f"checkpoints/{name}" for name in (FIRST, SECOND)] + [f"loras/{name}" for name in LORAS]
+STYLES = ["Fooocus Enhance", "Fooocus Sharp"]
 STEP_TFLOP, PEAK_TFLOPS = 13.29, 750.0
 
 
@@ -51,6 +52,7 @@ def request(folder: Path, checkpoint: Path | None, steps: int, size: str, **chan
     """A default request of this size."""
     settled = {
         "prompt": "a lighthouse on a cliff at sunset",
+        "style_selections": STYLES,
         "aspect_ratios_selection": size,
         "overwrite_step": steps,
         "image_seed": 12345,
@@ -96,8 +98,10 @@ CASES: dict[str, dict[str, Any]] = {
     "again, no preview": {"disable_preview": True},
     "four pictures, each": {"image_number": 4},
     "dpmpp_2m, no preview": {"disable_preview": True, "sampler_name": "dpmpp_2m"},
+    "with prompt expansion": {"style_selections": ["Fooocus V2", *STYLES]},
     "guidance 1, no preview": {"disable_preview": True, "guidance_scale": 1.0},
 }
+"""Expansion has a row of its own; it is off where a folder has no model for it."""
 
 
 def measure_checkpoint(device: str, models: Path, steps: int, size: str, out: Path) -> dict[str, Any]:

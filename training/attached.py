@@ -123,10 +123,13 @@ def _loaded(options: argparse.Namespace, pool, held: int, began: float) -> Base:
 
 
 def engines_unet(path: Path, device: torch.device) -> UNet2DConditionModel:
-    """The UNet as the engine builds it, whose settings its loaders of other files go by; fp32."""
+    """The UNet as the engine builds it, whose settings its loaders of other files go by; fp32.
+
+    It is built on the CPU: on a GPU the engine rewrites its layers for drawing, and those can't be trained.
+    """
     tensors = {name: tensor.float() for name, tensor in keys.part_of(packed.unpack(path), keys.UNET).items()}
-    unet = load_unet(tensors, unet_config(tensors, models.WIDTH_G), device, torch.float32)
-    return unet.to(memory_format=torch.channels_last)
+    unet = load_unet(tensors, unet_config(tensors, models.WIDTH_G), torch.device("cpu"), torch.float32)
+    return unet.to(device, memory_format=torch.channels_last)
 
 
 class AttachedTrainer(Trainer):

@@ -1,5 +1,6 @@
 """A plain sampler to judge the model while it trains: DPM++ 2M, Karras sigmas, the engine's conditioning rules."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,13 +69,23 @@ class Pinned:
 
 
 def denoise(
-    unet, sides, x: Tensor, height: int, width: int, steps: int, cfg: float, pinned: Pinned | None = None
+    unet,
+    sides,
+    x: Tensor,
+    height: int,
+    width: int,
+    steps: int,
+    cfg: float,
+    pinned: Pinned | None = None,
+    each: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """DPM++ 2M from pure noise."""
+    """DPM++ 2M from pure noise; `each` hears the number of every step before it is made."""
     device, sigmas, table = x.device, karras(steps, x.device), abar(x.device)
     levels = ((1 - table) / table).sqrt()
     x, before, previous = x * (1 + sigmas[0] ** 2).sqrt(), None, sigmas[0]
     for n in range(steps):
+        if each is not None:
+            each(n)
         s, after = sigmas[n], sigmas[n + 1]
         seen = x if pinned is None else pinned.under(x, s)
         time = (s.log() - levels.log()).abs().argmin()

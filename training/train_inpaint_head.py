@@ -11,6 +11,7 @@ import copy
 import logging
 import math
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from engine.models import packed
 from engine.models.inpaint_head import InpaintFeature, InpaintHead
 from engine.models.patching import Patch, PatchedModel
+from engine.plan import PATCHED_PART
 from training import attached, sampling
 from training.bank import Bank, composed, encoded, rows_of
 from training.compose import compose, take
@@ -38,8 +40,11 @@ OUTSIDE = 0.1
 """How much the error outside the mask counts: what is drawn there is pinned."""
 CLOSER, ZOOM = 4, 1.35
 """Every so many-th batch shows a part of larger pictures, as inpainting's crops do."""
-SURFACES = NoiseMix(0.35, 0.15, 10.0)
-"""More of the low noise than shapes need: it is there that the drawn meets the given."""
+NOISE = NoiseMix(shapes=0.7)
+"""Mostly the noise that hides what is around the mask; at little noise that shows, and the patch is off by then."""
+MOST_WEIGHT = 20.0
+"""How much more the error counts at much noise. The weight is that of the error in v (Salimans & Ho 2022), (1 + 1/SNR):
+the eps error there is small whatever is drawn."""
 TAIL_SECONDS = 22.0
 RING = 12
 """Pixels inside the mask's edge where drawn and given meet."""
@@ -201,7 +206,10 @@ class HeadTrainer(attached.AttachedTrainer):
     def drawn(self, bank: MaskedBank, batch: int, k: int) -> dict[str, Tensor]:
         """A batch with masks and what they leave."""
         rows = self.chosen(bank, batch)
-        return self.noisy(bank, rows, k) | {"mask": bank.masks[rows].float(), "grey": bank.greys[rows].float()}
+        made = self.noisy(bank, rows, k)
+        signal = self.abar[made["time"]]
+        made["weight"] *= (1 / signal).clamp(max=MOST_WEIGHT)  # 1 + 1/SNR
+        return made | {"mask": bank.masks[rows].float(), "grey": bank.greys[rows].float()}
 
     def error(self, batch: dict[str, Tensor], skip: int) -> Tensor:
         """The eps error, of less weight outside the mask."""
@@ -244,24 +252,29 @@ def measured(base: attached.Base, out: Path, side: int, steps: int, count: int) 
     model = PatchedModel(base.unet)
     found, sheet = {}, [*as_pictures(true), *as_pictures(true * (1 - mask) + 0.5 * mask)]
 
-    def drawn(name: str) -> None:
+    def drawn(name: str, patches: list[Patch], features: list[InpaintFeature]) -> None:
         pinned = sampling.Pinned(latents, small, torch.Generator(base.device).manual_seed(6))
-        pictures = sampling.pictures(
-            base.vae, sampling.denoise(base.unet, sides, noise, side, side, steps, 4.0, pinned)
-        )
-        made = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(base.device).float() / 255
+        with ExitStack() as inforce:
+            inforce.callback(model.apply, [])
+            if notes := model.apply(patches):
+                raise SystemExit(f"the patch does not fit: {notes}")
+            for each in features:
+                inforce.enter_context(each.attached(base.unet))
+
+            def before(step: int) -> None:
+                if step == round(PATCHED_PART * steps):  # as in the engine
+                    inforce.close()
+
+            latent = sampling.denoise(base.unet, sides, noise, side, side, steps, 4.0, pinned, before)
+        made = torch.from_numpy(sampling.pictures(base.vae, latent)).permute(0, 3, 1, 2).to(base.device).float() / 255
         sheet.extend(as_pictures(made * mask + true * (1 - mask)))
         found[name] = compared(made, true, mask)
 
-    drawn("without")
-    notes = model.apply([Patch(out / PATCH, 1.0, unet_only=True)])
-    if notes:
-        raise SystemExit(f"the patch does not fit: {notes}")
-    drawn("patch alone")
-    with InpaintFeature(feature).attached(base.unet):
-        drawn("head and patch")
-        model.apply([])
-        drawn("head alone")
+    patches, features = [Patch(out / PATCH, 1.0, unet_only=True)], [InpaintFeature(feature)]
+    drawn("without", [], [])
+    drawn("patch alone", patches, [])
+    drawn("head and patch", patches, features)
+    drawn("head alone", [], features)
     captions = [f"{way} {n}" for way in ("true", "given", *found) for n in range(count)]
     contact_sheet(sheet, captions, count, 160, out / "inpaint.jpg")
     return found
@@ -290,7 +303,7 @@ def train(base: attached.Base, options: argparse.Namespace) -> None:
         graphs=options.graphs,
         texts=attached.TEXTS,
         horizon=0.998,
-        noise=SURFACES,
+        noise=NOISE,
     )
     log.info("head and patch have %.2f M weights", sum(weight.numel() for weight in trainer.weights) / 1e6)
 

@@ -64,7 +64,8 @@ class Upscaler:
         Raises:
             torch.OutOfMemoryError: not even a tile of 128 pixels fits.
         """
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+        # The batch's axis comes first: added last, it hides from torch that the picture lies channels-last.
+        pixels = torch.from_numpy(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2).float() / 255
         tile = self.tile
         while True:
             try:

@@ -1,0 +1,95 @@
+"""The default request on a CUDA machine as its user has it: from POST to the answer that names the picture's URL.
+
+    python -m benchmarks.gpu_service --models FOLDER            with what `benchmarks.gpu` or `benchmarks.parity` made
+    python -m benchmarks.gpu_service --models FOLDER --tiny     a dry run anywhere, with a tiny checkpoint
+
+The server is warm and every request has words and a seed of its own, so that no conditioning is remembered. Prompt
+expansion is off; previews are on, as in the default request. `--targets 1.6 1.4` are the seconds that one picture and
+each of four may take; the last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu import STYLES
+from benchmarks.parity_models import BASE
+from benchmarks.service import serving
+from tests.serving import GENERATE, Server
+
+PLACES = ("a harbour", "a meadow", "a library", "a desert", "a bridge", "a garden", "a kitchen", "a glacier")
+WARM_SECONDS = 30.0
+"""Kernels are compiled within the first pictures."""
+ROUNDS = 5
+
+
+def requests(number: int, tiny: bool) -> Any:
+    """Default requests for this many pictures, no two alike."""
+    smaller = {"aspect_ratios_selection": "128*96", "overwrite_step": 2} if tiny else {}
+    for count, place in zip(itertools.count(1), itertools.cycle(PLACES)):
+        words = {"prompt": f"a lighthouse beside {place}, number {count}", "image_seed": 1000 * number + count}
+        yield {"base_model_name": BASE, "style_selections": STYLES, "image_number": number, **words, **smaller}
+
+
+def drawn(server: Server, body: dict[str, Any]) -> float:
+    """Seconds a picture takes from POST to its URL; each file is there when it is asked for."""
+    begun = time.perf_counter()
+    reply = server.ask("POST", GENERATE, body)
+    seconds = time.perf_counter() - begun
+    assert reply.status == 200, reply.body
+    files = reply.json["result"]
+    assert len(files) == body["image_number"], reply.body
+    for file in files:
+        picture = server.get("/outputs/" + file.partition("/outputs/")[2])
+        assert picture.status == 200 and picture.body.startswith(b"\x89PNG"), file
+    return seconds / len(files)
+
+
+def warm(server: Server, tiny: bool) -> None:
+    """Draw until everything is loaded, recorded and compiled."""
+    until = time.monotonic() + (0 if tiny else WARM_SECONDS)
+    for body in requests(1, tiny):
+        drawn(server, body)
+        if time.monotonic() > until:
+            break
+    drawn(server, next(requests(2, tiny)))
+
+
+def main() -> None:
+    """Print the seconds of one picture, and of each of four."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, required=True, help="a folder with checkpoints/" + BASE)
+    parser.add_argument("--tiny", action="store_true", help="small pictures of two steps: a dry run")
+    parser.add_argument("--targets", type=float, nargs=2, default=(1.6, 1.4), metavar="SECONDS")
+    arguments = parser.parse_args()
+    figures = {}
+    with serving(arguments.models.resolve(), min(8, os.cpu_count() or 1)) as server:
+        begun = time.perf_counter()
+        drawn(server.ready(), next(requests(1, arguments.tiny)))
+        print(
+            f"{'the first picture, its checkpoint loaded for it':52} {time.perf_counter() - begun:6.2f} s", flush=True
+        )
+        warm(server, arguments.tiny)
+        for number, target in zip((1, 4), arguments.targets, strict=True):
+            seconds = [
+                drawn(server, body) for body in itertools.islice(requests(number, arguments.tiny), 1, ROUNDS + 1)
+            ]
+            middle, worst = statistics.median(seconds), max(seconds)
+            what = "one picture" if number == 1 else f"each of {number} pictures"
+            print(
+                f"{what:52} {middle:6.2f} s   worst {worst:.2f} s   target {target} s   {middle / target:.2f}",
+                flush=True,
+            )
+            figures[what] = [round(value, 3) for value in seconds]
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
