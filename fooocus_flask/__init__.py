@@ -15,6 +15,7 @@ from fooocus_flask import (
     cors,
     database,
     downloader,
+    environment,
     errors,
     folders,
     history,
@@ -68,7 +69,7 @@ def configure(app: Flask, overrides: dict[str, Any]) -> None:
     app.config.from_pyfile("config.py", silent=True)
     if address := os.environ.get("DATABASE_URL"):
         app.config["SQLALCHEMY_DATABASE_URI"] = database.with_driver(address)
-    app.config.from_prefixed_env("FOOOCUS")
+    environment.read(app)
     app.config.update(overrides)
     for name in FOLDERS:
         app.config[name] = str(Path(app.instance_path) / Path(app.config[name]).expanduser())

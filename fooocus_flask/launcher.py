@@ -25,6 +25,7 @@ from werkzeug.wsgi import ClosingIterator
 import fooocus_flask
 from fooocus_flask import callers, presets
 from fooocus_flask.config_txt import ConfigError
+from fooocus_flask.environment import SettingError
 from fooocus_flask.webhook_secret import SecretError
 
 if TYPE_CHECKING:
@@ -311,7 +312,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings = overrides(args, os.environ)
         app = checked(fooocus_flask.create_app(**settings))
         sock = listener(args.listen, api_port(args.port, os.environ))
-    except (StartError, SecretError, ConfigError, presets.PresetError) as error:
+    except (StartError, SettingError, SecretError, ConfigError, presets.PresetError) as error:
         print(f"wsgi.py: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     for host in open_hosts(app, [args.listen]):

@@ -1,0 +1,58 @@
+"""Settings that the environment decides: the switches among them in the spellings people use."""
+
+import pytest
+
+from fooocus_flask.environment import SWITCHES, SettingError
+from tests.test_launcher import started
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+@pytest.mark.parametrize(
+    ("spellings", "meant"),
+    [
+        (("1", "true", "True", "TRUE", "yes", "ON", " on "), True),
+        (("0", "false", "False", "FALSE", "No", "off"), False),
+    ],
+)
+def test_a_switch_takes_the_usual_words_in_any_case(make_app, monkeypatch, name, spellings, meant):
+    for text in spellings:
+        monkeypatch.setenv(f"FOOOCUS_{name}", text)
+        assert make_app().config[name] is meant
+
+
+def test_an_empty_switch_decides_nothing(make_app, monkeypatch, tmp_path):
+    (tmp_path / "instance").mkdir()
+    (tmp_path / "instance" / "config.py").write_text("ALLOW_DOWNLOADS = True\n")
+    monkeypatch.setenv("FOOOCUS_ALLOW_DOWNLOADS", "")
+    assert make_app().config["ALLOW_DOWNLOADS"] is True
+    monkeypatch.setenv("FOOOCUS_ALLOW_DOWNLOADS", "False")
+    assert make_app().config["ALLOW_DOWNLOADS"] is False
+
+
+@pytest.mark.parametrize("text", ["flase", "2", "null", "[true]", "t"])
+def test_another_word_is_told_with_those_that_work(make_app, monkeypatch, text):
+    monkeypatch.setenv("FOOOCUS_DISABLE_METADATA", text)
+    with pytest.raises(SettingError) as caught:
+        make_app()
+    told = str(caught.value)
+    assert told.startswith(f"FOOOCUS_DISABLE_METADATA is {text!r}")
+    assert all(word in told for word in ("1, true, yes, on", "0, false, no, off"))
+
+
+def test_every_switch_of_the_settings_is_one():
+    assert {"ALLOW_DOWNLOADS", "ALLOW_PRIVATE_ADDRESSES", "DISABLE_IMAGE_LOG", "DISABLE_METADATA"} <= set(SWITCHES)
+    assert not {"ENGINE_THREADS", "REBUILD_HASH_CACHE", "API_KEY"} & set(SWITCHES)
+
+
+def test_other_settings_are_read_as_before(make_app, monkeypatch):
+    for name, text in (("QUEUE_LIMIT", "7"), ("API_KEY", "False"), ("DOWNLOAD_DELAYS", "[1, 2]")):
+        monkeypatch.setenv(f"FOOOCUS_{name}", text)
+    config = make_app().config
+    assert (config["QUEUE_LIMIT"], config["API_KEY"], config["DOWNLOAD_DELAYS"]) == (7, "False", [1, 2])
+
+
+def test_a_server_does_not_start_with_such_a_word(tmp_path):
+    with started(tmp_path, FOOOCUS_ALLOW_DOWNLOADS="maybe") as server:
+        _, told = server.communicate(timeout=120)
+    assert (server.returncode, told.count("\n")) == (2, 1)
+    assert told.startswith("wsgi.py: FOOOCUS_ALLOW_DOWNLOADS is 'maybe'")
