@@ -7,7 +7,7 @@ from typing import Any
 from flask import request
 from marshmallow import ValidationError
 
-from fooocus_flask import auth, history, runner, tasks, transfers
+from fooocus_flask import auth, downloader, history, runner, tasks, transfers
 from fooocus_flask.arguments import FORM, Blueprint, json_body
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.keys import DRAW
@@ -65,7 +65,8 @@ def pause_queue() -> dict[str, Any]:
 @blueprint.post("/queue/resume")
 @blueprint.response(200, QueueSchema)
 def resume_queue() -> dict[str, Any]:
-    """Go on with the queue."""
+    """Go on with the queue; model files are asked for again whose host could not be reached."""
+    downloader.current().hosts.forget()
     tasks.resume()
     return queue()
 

@@ -7,6 +7,7 @@ mask or a description has no row; if it goes away, the file comes all the same.
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from sqlalchemy import null, select
 
 from engine.job import Stopped
 from engine.models.catalogue import Catalogue
-from engine.models.downloads import DownloadError, NoSpace, shown
+from engine.models.downloads import DownloadError, NoSpace, Unreachable, shown
 from engine.models.known_files import KnownFile
 from engine.needs import Need
 from fooocus_flask import folders, signals, tasks, transfers
@@ -27,6 +28,7 @@ from fooocus_flask.awaited import Awaited, from_row, to_row
 from fooocus_flask.database import db
 from fooocus_flask.draft import Draft
 from fooocus_flask.errors import FooocusError
+from fooocus_flask.hosts import Hosts
 from fooocus_flask.model_files import leave_out
 from fooocus_flask.tables import FAILED, PENDING, Task
 
@@ -54,7 +56,7 @@ class Downloader:
     """The files that one application's tasks and clients wait for."""
 
     def __init__(self, app: Flask) -> None:
-        self.app = app
+        self.app, self.hosts = app, Hosts()
         self._transfers = transfers.of(app)
         self._looks: dict[AsyncResult, Awaited] = {}
         self._waiting: dict[str, list[Awaited]] = {}
@@ -126,10 +128,22 @@ class Downloader:
             error = transfer.outcome
             if error is None:
                 log.info("Downloaded %s", transfer.target)
+                self.hosts.answered(transfer.file.url)
                 self._arrived(transfer.file, transfer.target)
             elif not isinstance(error, Stopped):
-                self._failed(transfer.file, error)
+                self._failed(transfer.file, self._remembered(transfer.file, error))
             self._transfers.forget(transfer)
+
+    def _remembered(self, file: KnownFile, error: Exception) -> Exception:
+        """The failure, once it is kept in mind whether the file's host can be reached; if not, it tells until when."""
+        if not isinstance(error, Unreachable):
+            self.hosts.answered(file.url)
+            return error
+        self.hosts.failed(file.url)
+        return self._unreachable(file, str(error))
+
+    def _unreachable(self, file: KnownFile, text: str) -> Unreachable:
+        return Unreachable(f"{text}; {self.hosts.told(file.url, dt.datetime.now(dt.UTC))}")
 
     def _attend(self) -> None:
         """Fetch what is waited for, the first task's first; end what nobody waits for any more."""
@@ -139,6 +153,9 @@ class Downloader:
                 self._arrived(file, path)
             elif not self.app.config["ALLOW_DOWNLOADS"]:  # left by a server that was allowed to
                 self._failed(file, NotAllowed(f"{file.name} is not on this server, {NOT_ALLOWED} {shown(file.url)}"))
+            elif self.hosts.held(file.url) and self._transfers.of(file.place) is None:
+                text = f"{file.name} cannot be fetched from {shown(file.url)}: it could not be reached a while ago"
+                self._failed(file, self._unreachable(file, text))
         self._waiting = awaited()
         wanted = self._wanted(self._waiting)
         places = {file.place for file in wanted}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,7 @@ class FileServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, body: bytes):
+    def __init__(self, body: bytes, port: int = 0):
         self.body, self.etag, self.ranges, self.statuses, self.files = body, '"one"', True, [], {}
         self.breaks, self.break_at, self.asked, self.extra = 0, len(body) // 2, [], {}
         self.paths, self.linked, self.halt_at = [], "", None
@@ -35,7 +36,7 @@ class FileServer(ThreadingHTTPServer):
             def log_message(handler, *_):
                 """Nothing."""
 
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", port), Handler)
         self.base = f"http://127.0.0.1:{self.server_port}"
         self.url = f"{self.base}/model.safetensors"
 
@@ -76,12 +77,19 @@ class FileServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(body: bytes) -> Iterator[FileServer]:
+def serving(body: bytes, port: int = 0) -> Iterator[FileServer]:
     """A running file server."""
-    with FileServer(body) as server:
+    with FileServer(body, port) as server:
         thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
         server.go_on.set()
         server.shutdown()
         thread.join()
+
+
+def closed_port() -> int:
+    """A port of this machine on which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]

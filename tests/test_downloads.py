@@ -1,8 +1,10 @@
 """Model files that are fetched when requests need them: waited for, shared, told of, stopped, taken up again."""
 
 import json
+import re
 import shutil
 import signal
+import time
 from collections import namedtuple
 from pathlib import Path
 from threading import Thread
@@ -14,14 +16,14 @@ from sqlalchemy import NullPool
 
 import fooocus_flask
 from engine import names
-from fooocus_flask import downloader, estimates, sources, tasks, transfers, waiters
+from fooocus_flask import downloader, estimates, hosts, sources, tasks, transfers, waiters
 from fooocus_flask.database import with_driver
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.prepare import prepare
 from schemas.generate import DEFAULTS, GenerateSchema
 from tests import postgresql
 from tests.engine.models import onnx_files
-from tests.file_server import serving
+from tests.file_server import closed_port, serving
 from tests.serving import GENERATE, LAUNCHER, PATIENCE, small
 from tests.test_tools import PICTURE
 from tests.toy import toy_checkpoint
@@ -92,6 +94,7 @@ def client(shared, preset, host):
     for task in client.get("/tasks?query=pending").json["pending"]:
         client.post(f"/tasks/{task['task_id']}/cancel")
     until(lambda: downloader.of(shared).idle, "something is on its way")
+    downloader.of(shared).hosts.forget()
 
 
 @pytest.fixture
@@ -214,6 +217,40 @@ def test_what_cannot_be_had_fails_every_task_that_waits_for_it(client, host):
     assert f"{host.base}/{NEW} answers 404" in answer.json["detail"] and "by hand" in answer.json["detail"]
     host.statuses = []
     assert client.post(GENERATE, json=new()).json["task_status"] == "finished"
+
+
+def test_a_host_that_cannot_be_reached_is_not_waited_for_again(client, preset, checkpoint_bytes):
+    port = closed_port()
+    preset(checkpoint_downloads={NEW: f"http://127.0.0.1:{port}/{NEW}"})
+    first = client.post(GENERATE, json=new())
+    with serving(checkpoint_bytes, port) as host:
+        second = client.post(GENERATE, json=new())
+        for answer in (first, second):
+            assert (answer.status_code, answer.json["task_status"]) == (502, "failed")
+            assert f"{NEW} cannot be fetched from {host.base}/{NEW}: " in answer.json["detail"]
+            assert re.search(rf"127\.0\.0\.1:{port}, is asked again from \d{{4}}-.*Z on", answer.json["detail"])
+        assert host.asked == []
+        assert client.post("/v1/engine/queue/resume").status_code == 200
+        assert client.post(GENERATE, json=new()).json["task_status"] == "finished"
+
+
+def test_an_answer_of_any_kind_ends_that(client, host, preset, monkeypatch):
+    held = downloader.of(client.application).hosts
+    held.failed(host.base)
+    monkeypatch.setattr(held, "_now", lambda: time.monotonic() + hosts.FIRST)
+    host.statuses = [404]
+    assert "answers 404" in client.post(GENERATE, json=new()).json["detail"]
+    monkeypatch.undo()
+    assert client.post(GENERATE, json=new()).json["task_status"] == "finished"
+
+
+def test_who_can_spare_the_file_goes_on_at_once_and_is_told(client, monkeypatch):
+    monkeypatch.setitem(client.application.config, "HF_MIRROR", f"http://127.0.0.1:{closed_port()}")
+    for _ in range(2):
+        told = client.post(GENERATE, json=small()).json
+        assert told["task_status"] == "finished"
+        (note,) = told["notes"]
+        assert note.startswith(f"The LoRA {OFFSET} of the defaults is left out: ") and "is asked again from" in note
 
 
 def test_a_disk_without_room_is_told(client, models, monkeypatch):

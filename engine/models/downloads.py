@@ -27,8 +27,10 @@ from engine.models.known_files import KnownFile
 CHUNK = 1 << 20
 PIECE = 1 << 16
 """Bytes taken from a connection at once: a slow one is told of, and can be stopped, after so many."""
-TIMEOUTS = (15.0, 60.0)
+TIMEOUTS = (4.0, 60.0)
 """Seconds to wait for a connection, and for more of an answer."""
+CONNECT_PATIENCE = 10.0
+"""Seconds after which no further try begins at a host that has not answered at all."""
 SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
 
 Tell = Callable[[int, int | None], object]
@@ -41,6 +43,10 @@ class DownloadError(Exception):
 
 class NoSpace(DownloadError):
     """The disk cannot hold the file."""
+
+
+class Unreachable(DownloadError):
+    """The host has not answered any try."""
 
 
 class Broken(Exception):
@@ -100,13 +106,15 @@ class Download:
         self.url, self.told_url = file.url, shown(file.url)
         self.folder = f"the models folder {file.kind}"
         self.part = Part(target)
+        self.answered = False
 
     def run(self, delays: Sequence[float]) -> None:
         """Fetch, check and put in place; `delays` are seconds before each further try.
 
-        A try that got anything starts their count anew.
+        A try that got anything starts their count anew; a host that answers none is given up sooner.
 
         Raises:
+            Unreachable: the host does not answer.
             DownloadError: it cannot be had.
             Stopped: somebody asked for it; the part stays.
         """
@@ -128,7 +136,7 @@ class Download:
 
     def _fetched(self, delays: Sequence[float]) -> Source:
         """Try until the part is whole."""
-        tries = 0
+        tries, begun = 0, time.monotonic()
         with requests.Session() as session:
             while True:
                 before = self.part.length
@@ -136,13 +144,20 @@ class Download:
                     return self._try(session)
                 except (requests.RequestException, Broken) as error:
                     tries = 0 if self.part.length > before else tries
-                    if tries == len(delays):
-                        raise DownloadError(
-                            f"{self.file.name} cannot be fetched from {self.told_url}: {_reason(error)}. "
-                            f"What came is kept; another request goes on from there"
-                        ) from error
+                    if tries == len(delays) or self._is_silent(begun, time.monotonic() + delays[tries]):
+                        raise self._given_up(error) from error
                 self._wait(delays[tries])
                 tries += 1
+
+    def _is_silent(self, begun: float, then: float) -> bool:
+        """Whether the host has not answered so far, and will have had its time then."""
+        return not self.answered and then > begun + CONNECT_PATIENCE
+
+    def _given_up(self, error: Exception) -> DownloadError:
+        text = f"{self.file.name} cannot be fetched from {self.told_url}: {_reason(error)}"
+        if not self.answered:
+            return Unreachable(text)
+        return DownloadError(f"{text}. What came is kept; another request goes on from there")
 
     def _try(self, session: requests.Session) -> Source:
         """Fetch what is missing.
@@ -160,6 +175,7 @@ class Download:
         if known is not None:
             headers |= {"Range": f"bytes={start}-", "If-Range": known.validator}
         with session.get(self.url, headers=headers, stream=True, timeout=TIMEOUTS) as answer:
+            self.answered = True
             self._refuse(answer)
             if answer.status_code == 206 and known is not None:
                 if not _continues(answer, known, start):

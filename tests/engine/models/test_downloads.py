@@ -4,15 +4,16 @@ import hashlib
 import random
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from engine.interruption import Interruption
 from engine.job import Stopped
 from engine.models import downloads
-from engine.models.downloads import DownloadError, NoSpace, amount, download, sentence, shown
+from engine.models.downloads import DownloadError, NoSpace, Unreachable, amount, download, sentence, shown
 from engine.models.known_files import KnownFile, by_name, mirrored
-from tests.file_server import serving
+from tests.file_server import closed_port, serving
 
 NO_DELAYS = (0.0, 0.0, 0.0)
 BODY = random.Random(1).randbytes(3 * downloads.CHUNK + 12345)
@@ -103,6 +104,20 @@ def test_trouble_of_the_server_is_waited_for(server, target):
     server.statuses = [503, 429, 500]
     fetch(known(server), target)
     assert is_whole(target)
+
+
+def test_a_host_that_never_answers_is_given_up_before_its_tries_are_over(server, target):
+    file = replace(known(server), url=f"http://127.0.0.1:{closed_port()}/model.safetensors")
+    with pytest.raises(Unreachable, match="no connection could be made") as caught:
+        download(file, target, lambda *_: None, Interruption(), (0.0, 0.0, 10_000.0))
+    assert "kept" not in str(caught.value)
+
+
+def test_a_host_that_answers_gets_all_its_tries(server, target):
+    server.statuses = [500] * 10
+    with pytest.raises(DownloadError, match="500") as caught:
+        fetch(known(server), target)
+    assert len(server.asked) == 1 + len(NO_DELAYS) and not isinstance(caught.value, Unreachable)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
