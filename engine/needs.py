@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from engine.goals import Goals, goals_of
 from engine.names import NO_MODEL, PERFORMANCES, VAE_OF_CHECKPOINT
 from engine.params import GenerateParams
+from engine.prompt.lines import prompt_lines, with_additional
+from engine.prompt.lora_tags import tag_names
 
 INTERPOSER = "xl-to-v1_interposer-v4.0.safetensors"
 UPSCALER = "fooocus_upscaler_s409985e5.bin"
@@ -69,6 +71,19 @@ def needs(params: GenerateParams, *, builtin: bool) -> list[Need]:
     if params.black_out_nsfw:
         found.append(Need("safety_checker", SAFETY_CHECKER, "black_out_nsfw", SAFETY_CHECKERS[1:]))
     return list({(need.kind, need.name): need for need in reversed(found)}.values())[::-1]
+
+
+def tagged_loras(params: GenerateParams) -> list[str]:
+    """The LoRAs that tags in the prompts name, by their files' stems.
+
+    Only a prompt's first line has tags, and words in place of a wildcard have none.
+    """
+    goals = goals_of(params)
+    prompts = [params.prompt]
+    if goals.inpaint:
+        prompts = [with_additional(params.prompt, params.inpaint_additional_prompt)]
+    prompts += [step.enhance_prompt for step in goals.enhance_steps]
+    return list(dict.fromkeys(name for prompt in prompts for name in tag_names(prompt_lines(prompt)[0])))
 
 
 def _named(params: GenerateParams) -> Iterator[Need]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 import gevent
@@ -12,7 +13,7 @@ from engine.models.catalogue import Catalogue
 from engine.models.downloads import shown
 from engine.models.headers import is_sd15
 from engine.models.known_files import KnownFile
-from engine.needs import INTERPOSER, Need, needs
+from engine.needs import INTERPOSER, Need, needs, tagged_loras
 from engine.params import GenerateParams
 from fooocus_flask.awaited import Awaited
 from fooocus_flask.draft import Draft
@@ -23,6 +24,7 @@ OPTIONAL = {
     "loras": "LoRA",
     "refiner_model_name": "refiner",
     "vae_name": "VAE",
+    "prompt": "LoRA",
 }
 """Members whose file can be left out of a picture, and what such a file is called."""
 
@@ -73,8 +75,32 @@ def check_files(draft: Draft, models: Catalogue, sources: Sources, *, builtin: b
             leave_out(draft, need)
         else:
             refuse(draft, need, models, known)
+    check_tags(draft, models, sources, builtin=builtin)
     if sources.allowed and not builtin:
         draft.downloads += [Awaited.of(file) for file in sources.embeddings() if not models.find(*file.place)]
+
+
+def check_tags(draft: Draft, models: Catalogue, sources: Sources, *, builtin: bool) -> None:
+    """Note what is to be fetched for the prompt's LoRA tags; those that cannot come are left out with a note.
+
+    Nothing is fetched for the built-in model, which it would not fit.
+    """
+    params = GenerateParams.from_dict(draft.values)
+    tags = tagged_loras(params)
+    if not tags:
+        return
+    stems = {PurePosixPath(name).stem for name in models.loras()}
+    own = names.PERFORMANCES[params.performance_selection].lora
+    coming = {file.place for file in draft.downloads}
+    for tag in tags:
+        known = sources.lora(tag, but=own)
+        if tag in stems or (own and tag == PurePosixPath(own).stem) or (known and known.place in coming):
+            continue
+        if known and sources.allowed and not builtin:
+            draft.downloads.append(Awaited.of(known, "prompt"))
+        else:
+            ways = f". {_ways(known)}" if known and not sources.allowed else ""
+            leave_out(draft, Need("loras", known.name if known else tag, "prompt"), f"it is not on this server{ways}")
 
 
 def refiner_needs(draft: Draft, models: Catalogue) -> list[Need]:
@@ -109,13 +135,20 @@ def require_files(
 
 def leave_out(draft: Draft, need: Need, why: str = "it is not on this server") -> None:
     """Go on without a file that nobody insisted on."""
-    named_by = f"the preset {draft.values['preset']}" if need.member in draft.from_preset else "the defaults"
-    draft.notes.append(f"The {OPTIONAL[need.member]} {need.name} of {named_by} is left out: {why}")
+    draft.notes.append(f"The {OPTIONAL[need.member]} {need.name} of {_named_by(draft, need)} is left out: {why}")
+    if need.member == "prompt":
+        return  # the engine passes over a tag whose file is not there
     if need.member == "loras":
         for lora in draft.values["loras"]:
             lora["enabled"] = lora["enabled"] and lora["model_name"] != need.name
     else:
         draft.values[need.member] = names.VAE_OF_CHECKPOINT if need.member == "vae_name" else names.NO_MODEL
+
+
+def _named_by(draft: Draft, need: Need) -> str:
+    if need.member == "prompt":
+        return "the prompt"
+    return f"the preset {draft.values['preset']}" if need.member in draft.from_preset else "the defaults"
 
 
 def refuse(draft: Draft, need: Need, models: Catalogue, known: KnownFile | None) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 from flask import current_app
 
-from engine.models.known_files import KnownFile, by_name, mirrored
+from engine.models.known_files import FILES, KnownFile, by_name, mirrored
 from fooocus_flask import presets
 
 
@@ -26,6 +27,12 @@ class Sources:
         """The file with the address it is had from, or None."""
         name = name.replace("\\", "/")
         file = self.listed.get((kind, name)) or by_name(kind, name)
+        return file and self._mirrored(file)
+
+    def lora(self, stem: str, *, but: str | None) -> KnownFile | None:
+        """The LoRA that a prompt's tag means by its file's stem, or None; never the one called `but`."""
+        loras = (file for file in (*self.listed.values(), *FILES) if file.kind == "loras" and file.name != but)
+        file = next((file for file in loras if PurePosixPath(file.name).stem == stem), None)
         return file and self._mirrored(file)
 
     def embeddings(self) -> Iterator[KnownFile]:

@@ -12,6 +12,7 @@ from threading import Thread
 import gevent
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 from sqlalchemy import NullPool
 
 import fooocus_flask
@@ -23,6 +24,7 @@ from fooocus_flask.prepare import prepare
 from schemas.generate import DEFAULTS, GenerateSchema
 from tests import postgresql
 from tests.engine.models import onnx_files
+from tests.engine.test_pipeline_models import lora
 from tests.file_server import closed_port, serving
 from tests.serving import GENERATE, LAUNCHER, PATIENCE, small
 from tests.test_tools import PICTURE
@@ -349,6 +351,75 @@ def test_what_a_request_needs_is_fetched_whoever_named_it(make_app, models):
         ]
         control = [{"cn_img": "/inputs/a.png", "cn_type": "PyraCanny"}]
         assert "control-lora-canny-rank128.safetensors" in awaited(controlnet_image=control)
+
+
+TOY = {"base_model_name": "toy.safetensors", "preset": "mine", "loras": NO_LORAS}
+STYLE = "sub/style.safetensors"
+
+
+@pytest.fixture
+def styled(preset, host):
+    """The operator's preset says where a LoRA is."""
+    preset(lora_downloads={STYLE: f"{host.base}/style.safetensors"})
+
+
+def test_a_lora_that_only_a_prompt_names_is_fetched(make_app, styled):
+    film = "SDXL_FILM_PHOTOGRAPHY_STYLE_V1"
+    picture, tag = "/inputs/a.png", "<lora:style:.5>"
+    step = {"enhance_enabled": True, "enhance_prompt": tag, "enhance_mask_model": "u2netp"}
+    with make_app(**ALLOWED).app_context():
+        assert awaited(**TOY, prompt=f"a cat <lora:style:0.5>, <lora:{film}:1> <lora:style:1>") == [
+            STYLE,
+            f"{film}.safetensors",
+        ]
+        assert STYLE in awaited(**TOY, inpaint_input_image=picture, inpaint_additional_prompt=tag)
+        assert STYLE in awaited(**TOY, enhance_input_image=picture, enhance_checkbox=True, enhance_ctrls=[step])
+        assert awaited(**TOY, inpaint_additional_prompt=tag) == awaited(**TOY, prompt=f"a cat\n{tag}") == []
+
+
+def test_a_lora_of_the_list_is_not_fetched_twice_for_a_tag(make_app, styled):
+    listed = [{"enabled": True, "model_name": STYLE, "weight": 1}]
+    with make_app(**ALLOWED).app_context():
+        (file,) = loaded(**TOY | {"loras": listed}, prompt="<lora:style:0.5>").downloads
+    assert file.spare is None  # who lists it insists on it
+
+
+def test_a_tag_whose_lora_lies_here_fetches_nothing(make_app, styled, models):
+    (models / "loras").mkdir(exist_ok=True)
+    (models / "loras" / "style.safetensors").write_bytes(b"")
+    with make_app(**ALLOWED).app_context():
+        prepared = loaded(**TOY, prompt="<lora:style:0.5>")
+    assert (prepared.downloads, prepared.notes) == ([], [])
+
+
+def test_a_tags_lora_that_cannot_come_is_left_out_with_a_note(make_app, styled, host):
+    with make_app(**ALLOWED).app_context():
+        prepared = loaded(**TOY, prompt="<lora:nobody:1>")
+        assert prepared.downloads == []
+        assert prepared.notes == ["The LoRA nobody of the prompt is left out: it is not on this server"]
+        builtin = TOY | {"base_model_name": names.BUILTIN_CHECKPOINT}
+        assert awaited(**builtin, prompt="<lora:style:1>") == []
+    with make_app().app_context():
+        (note,) = loaded(**TOY, prompt="<lora:style:1>").notes
+    assert note.startswith(f"The LoRA {STYLE} of the prompt is left out: ") and f"{host.base}/style" in note
+    assert "--allow-downloads" in note
+
+
+def test_a_tag_is_drawn_with_once_its_lora_is_there_and_without_where_it_cannot_come(client, styled, host, tmp_path):
+    save_file(lora(1), tmp_path / "lora.safetensors")
+    host.files["style.safetensors"] = (tmp_path / "lora.safetensors").read_bytes()
+    host.statuses = [404]
+    request = new(**TOY, prompt="a cat <lora:style:0.5>")
+    without, with_it = (client.post(GENERATE, json=request).json for _ in range(2))
+    assert [told["task_status"] for told in (without, with_it)] == ["finished"] * 2
+    (note,) = without["notes"]
+    assert note.startswith(f"The LoRA {STYLE} of the prompt is left out: ") and "answers 404" in note
+    assert with_it["notes"] == []
+    for told, times in ((without, 0), (with_it, 1)):
+        picture = Path(client.application.config["OUTPUT_PATH"], *told["result"][0].split("/")[-2:])
+        log = (picture.parent / "log.html").read_text("utf-8")
+        (entry,) = re.findall(rf'<div id="{picture.stem}_png".*?<!--', log, flags=re.DOTALL)
+        assert entry.count(f"{STYLE} : 0.5") == times
 
 
 def test_what_nobody_insisted_on_is_left_out_where_it_cannot_be_had(client, mirror, host):

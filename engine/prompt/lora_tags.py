@@ -22,12 +22,21 @@ def take_tags(line: str, files: Sequence[str], enabled: Collection[str] = ()) ->
     for file in files:
         stems.setdefault(PurePath(file).stem, file)
     found: list[NamedLora] = []
-    pieces = line.split(",")
-    for name, weight in (match for piece in pieces for match in TAG.findall(piece)):
+    for name, weight in _tags(line):
         lora = (stems.get(name, ""), float(weight))
         if lora[0] and lora[0] not in enabled and lora not in found:
             found.append(lora)
-    return tidied(",".join(TAG.sub("", piece) for piece in pieces)), found
+    return tidied(",".join(TAG.sub("", piece) for piece in line.split(","))), found
+
+
+def tag_names(line: str) -> list[str]:
+    """The names in a line's tags, each once."""
+    return list(dict.fromkeys(name for name, _ in _tags(line)))
+
+
+def _tags(line: str) -> list[tuple[str, str]]:
+    """Name and weight of each tag; none reaches over a comma."""
+    return [match for piece in line.split(",") for match in TAG.findall(piece)]
 
 
 def tidied(line: str) -> str:

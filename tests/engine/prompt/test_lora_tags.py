@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.prompt.lora_tags import all_loras, take_tags
+from engine.prompt.lora_tags import all_loras, tag_names, take_tags
 
 FILES = ["sub/foo.safetensors", "bar.safetensors"]
 
@@ -44,3 +44,7 @@ def test_tags_join_the_requests_loras_up_to_the_limit():
 def test_without_tags_nothing_is_cut():
     many = [(str(i), 1.0) for i in range(7)]
     assert all_loras(many, []) == many
+
+
+def test_the_names_in_a_line_are_those_of_its_tags_each_once():
+    assert tag_names("<lora:foo:1>, a cat <lora:b c:.5> <lora:foo:2> <lora:x:1e2>") == ["foo", "b c"]
