@@ -43,12 +43,14 @@ class Plan:
     def steps(self, *, upscale: bool = False) -> Steps:
         """The steps of a picture, or of an upscale pass, which has fewer.
 
-        The switch follows from the mode's number of steps, whatever overwrites that.
+        The switch follows from the mode's number of steps, whatever overwrites that; the built-in model, which no
+        refiner follows, from its own, since its inpaint patch leaves grain where it stays to the end.
         """
         usual = self.mode.upscale_steps if upscale else self.mode.steps
         params = self.params
         count = params.overwrite_step if params.overwrite_step > 0 else usual
-        switch = params.overwrite_switch if params.overwrite_switch > 0 else round(usual * params.refiner_switch)
+        whole = count if self.builtin else usual
+        switch = params.overwrite_switch if params.overwrite_switch > 0 else round(whole * params.refiner_switch)
         return Steps(count, switch)
 
     def repainting(self) -> Plan:

@@ -6,7 +6,6 @@ import pytest
 from PIL import Image
 
 from engine.images.canny import pyra_canny
-from engine.models import builtin_set
 from engine.pipeline import Pipeline
 from tests.toy import toy_draw
 
@@ -15,7 +14,6 @@ NEAR, BRIGHT = 2, 96
 BOX = slice(40, 150), slice(330, 470)
 """A part of the plain background."""
 RIM = 32
-inpaints = pytest.mark.skipif(not builtin_set.inpaints(), reason="the inpaint head is not shipped")
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +90,6 @@ def repainted(drawn, name, **changes):
     return drawn(name, **given, image_seed=99, **changes)
 
 
-@inpaints
 def test_what_is_repainted_fits_what_is_around_it_and_the_rest_stays(drawn):
     own, none = (repainted(drawn, f"engine-{engine}", inpaint_engine=engine) for engine in ("v2.6", "None"))
     outside = np.ones((SIDE, SIDE), bool)
@@ -102,10 +99,9 @@ def test_what_is_repainted_fits_what_is_around_it_and_the_rest_stays(drawn):
     def apart(made):
         return np.abs(made[BOX].astype(float) - drawn.apple[BOX].astype(float)).mean()
 
-    assert apart(own) < 12 and apart(own) < apart(none) + 1
+    assert apart(own) < 25 and apart(own) < apart(none) / 2
 
 
-@inpaints
 def test_the_masked_part_becomes_what_the_prompt_says(drawn):
     mask = np.zeros((SIDE, SIDE), np.uint8)
     mask[100:420, 100:420] = 255
