@@ -27,7 +27,12 @@ BODY = {"content": {kind: {"schema": ControlSchema} for kind in ("application/js
 @blueprint.doc(
     requestBody=BODY,
     parameters=[
-        {"in": "query", "name": name, "schema": {"type": "string"}, "description": "As in the body, and before it."}
+        {
+            "in": "query",
+            "name": name,
+            "schema": {"type": "string"},
+            "description": "As in the body, and goes before it.",
+        }
         for name in ("action", "task_id")
     ],
 )
@@ -91,13 +96,22 @@ def act(action: str, task: Task) -> bool:
 
 
 def arguments() -> dict[str, Any]:
-    """What is asked for: by the query, or else by a form or JSON body."""
-    sent: dict[str, Any] = request.args.to_dict()
-    if "action" not in sent and request.mimetype in (FORM, "multipart/form-data") and request.form:
-        sent = request.form.to_dict() | sent
-    elif "action" not in sent and request.get_data():
-        sent = json_body(request) | sent
+    """What is asked for: each member by the query, or else by a form or JSON body."""
+    query = request.args.to_dict()
+    try:
+        sent = body() | query
+    except InvalidRequest:
+        if "action" not in query:
+            raise
+        sent = query  # FooocusAPI looks at no body
     try:
         return ControlSchema().load(sent)
     except ValidationError as error:
         raise InvalidRequest.from_messages(error.normalized_messages(), "query") from error
+
+
+def body() -> dict[str, Any]:
+    """The members that a form or JSON body holds; none without one."""
+    if request.mimetype in (FORM, "multipart/form-data") and request.form:
+        return request.form.to_dict()
+    return json_body(request) if request.get_data() else {}

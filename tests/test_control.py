@@ -80,6 +80,22 @@ def test_an_unknown_task_is_told(client):
     assert client.post(CONTROL, json={"action": "stop", "task_id": "nix"}).status_code == 404
 
 
+@pytest.mark.parametrize("sent", [{"json": {"task_id": "nix"}}, {"data": {"task_id": "nix"}}])
+def test_a_task_may_stand_in_the_body_and_the_action_in_the_query(client, sent):
+    assert client.post(f"{CONTROL}?action=stop", **sent).status_code == 404
+
+
+def test_the_query_goes_before_the_body(client):
+    reply = client.post(f"{CONTROL}?action=stop", json={"action": 5, "colour": "red"})
+    assert (reply.status_code, reply.json) == (200, {"message": "No task running"})
+
+
+@pytest.mark.parametrize("body", ["", "null", "[]", "nonsense"])
+def test_with_an_action_in_the_query_any_body_will_do(client, body):
+    reply = client.post(f"{CONTROL}?action=stop", data=body, content_type="application/json")
+    assert (reply.status_code, reply.json) == (200, {"message": "No task running"})
+
+
 def test_an_ended_task_cannot_be_stopped(client, add):
     task_id = add("finished")
     assert client.post(CONTROL, json={"action": "stop", "task_id": task_id}).json == {"message": "No task running"}
