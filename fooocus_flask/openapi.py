@@ -15,9 +15,15 @@ from marshmallow import Schema, fields
 
 from fooocus_flask.auth import scopes_of
 from fooocus_flask.callers import HEADER, OPEN_BLUEPRINTS
+from schemas.fields import FLAG, FLAG_NAME, Described
 
 DOCS = "/docs"
 DOCUMENT = "/openapi.json"
+ABOUT = (
+    "Members that a request leaves out have their defaults, and unknown ones are ignored. A number may also come as a "
+    "text of it, within the same bounds. What does not fit is answered with 422 and all faults, each with its place."
+)
+"""What holds for every request."""
 PARAMETER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 """A part of a rule that is a parameter, and its name."""
 
@@ -69,8 +75,12 @@ def init_app(app: Flask) -> Api:
         API_VERSION=version("fooocus-flask"),
         OPENAPI_VERSION="3.1.0",
         OPENAPI_URL_PREFIX=None,
+        API_SPEC_OPTIONS={"info": {"description": ABOUT}},
     )
     api = Api(app)
+    api.ma_plugin.converter.add_attribute_function(as_taken)
+    api.ma_plugin.converter.add_parameter_attribute_function(as_sent)
+    api.spec.components.schema(FLAG_NAME, FLAG)
     for name, description in FAILURES.values():
         content = {"application/json": {"schema": ErrorSchema}}
         api.spec.components.response(name, {"description": description, "content": content})
@@ -80,6 +90,21 @@ def init_app(app: Flask) -> Api:
     page = {"app_name": "fooocus-flask", "validatorUrl": None, "tryItOutEnabled": True}
     app.register_blueprint(get_swaggerui_blueprint(DOCS, DOCUMENT, config=page))
     return api
+
+
+def as_taken(_converter: Any, field: fields.Field, ret: dict[str, Any]) -> dict[str, Any]:
+    """What our own fields say of themselves, in place of what follows from their classes (apispec's interface)."""
+    shape = field.shape() if isinstance(field, Described) else {}
+    if not shape:
+        return {}
+    rest = {word: value for word, value in ret.items() if word not in ("type", "format")}
+    ret.clear()
+    return shape | rest
+
+
+def as_sent(_converter: Any, field: fields.Field, ret: dict[str, Any]) -> dict[str, Any]:
+    """That a parameter may come without a value, where it may (apispec's interface)."""
+    return {"allowEmptyValue": True} if isinstance(field, Described) and field.in_query else {}
 
 
 def document(app: Flask) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The kinds of member a request has: what each takes for its value, and the wire's word for what it refuses.
 
 Coercion is the reference's: numeric strings are numbers, the usual words are booleans, only a string is a string.
+A kind that takes more than its class tells says so in its `shape`, which the OpenAPI document shows.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing, post_load
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing, post_load, pre_load
 
 from schemas.faults import Fault, fault
 
@@ -21,6 +22,30 @@ FALSE_WORDS = frozenset({"false", "no", "off", "0", "f", "n"})
 NO_IMAGE_WORDS = frozenset({"", "None", "none", "null", "string"})
 INTEGER = re.compile(r"\s*[+-]?[0-9]{1,40}(\.0*)?\s*", re.ASCII)
 NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?\s*", re.ASCII)
+
+
+def in_any_case(words: Iterable[str]) -> str:
+    """A pattern of these words that every reader of JSON Schema knows: ECMA 262 had no flag for case inside one."""
+    letters = ("".join(f"[{c.upper()}{c}]" if c.isalpha() else c for c in word) for word in words)
+    return f"^({'|'.join(letters)})$"
+
+
+def longest_first(words: Iterable[str]) -> list[str]:
+    """The words, whole ones before their initials."""
+    return sorted(words, key=lambda word: (-len(word), word))
+
+
+FLAG = {
+    "type": ["boolean", "integer", "string"],
+    "minimum": 0,
+    "maximum": 1,
+    "pattern": in_any_case(longest_first(TRUE_WORDS | FALSE_WORDS)),
+    "description": "true or false; 1 or 0 will do, and so will a text: "
+    f"{', '.join(longest_first(TRUE_WORDS))}, or {', '.join(longest_first(FALSE_WORDS))}, in any case.",
+}
+"""The JSON Schema of a `Flag`, told once for all of them."""
+FLAG_NAME = "Flag"
+"""Its name in the document."""
 
 
 class Described(fields.Field):
@@ -43,6 +68,15 @@ class Described(fields.Field):
     def refuse(self, value: Any) -> NoReturn:
         """Raise the fault of a value of the wrong kind."""
         raise NotImplementedError
+
+    def shape(self) -> dict[str, Any]:
+        """The JSON Schema of what is taken, in place of the one of the class; empty where that one says all."""
+        return {}
+
+    @property
+    def in_query(self) -> bool:
+        """Whether it is a parameter of a query: a text in any case, and one that counts as absent where it is empty."""
+        return isinstance(self.parent, QuerySchema)
 
 
 class Text(Described, fields.String):
@@ -76,6 +110,7 @@ class Choice(Text):
         self.words = tuple(words)
         self.aliases = dict(aliases or {})
         self.fold = fold
+        description += " In upper or lower case." if fold else ""
         super().__init__(description, metadata={"enum": [*self.words, *self.aliases]}, **kwargs)
 
     def refuse(self, value: Any) -> NoReturn:
@@ -93,13 +128,25 @@ class Choice(Text):
 
 
 class Bounded(Described):
-    """A number with inclusive bounds."""
+    """A number with inclusive bounds, or a text of one."""
+
+    kind: str
+    """JSON Schema's word for it."""
+    text: re.Pattern[str]
+    """What such a text looks like."""
 
     def __init__(self, description: str, least: float | None = None, most: float | None = None, **kwargs: Any):
         self.least, self.most = least, most
         bounds = {"minimum": least, "maximum": most}
         metadata = {name: bound for name, bound in bounds.items() if bound is not None} | kwargs.pop("metadata", {})
         super().__init__(description, metadata=metadata, **kwargs)
+
+    def shape(self) -> dict[str, Any]:
+        """A number or a text of one; a query has only texts, and to call one a number says it."""
+        if self.in_query:
+            return {}
+        kinds = [self.kind, "string", *(["null"] if self.allow_none else [])]
+        return {"type": kinds, "pattern": f"^{self.text.pattern}$"}
 
     def within(self, number: Any, value: Any) -> Any:
         """The number, if its bounds hold."""
@@ -114,6 +161,8 @@ class Bounded(Described):
 class Whole(Bounded, fields.Integer):
     """An integer."""
 
+    kind, text = "integer", INTEGER
+
     def refuse(self, value: Any) -> NoReturn:
         raise fault("int_parsing", "Input should be a valid integer", value)
 
@@ -122,7 +171,7 @@ class Whole(Bounded, fields.Integer):
             if not INTEGER.fullmatch(value):
                 self.refuse(value)
             return self.within(int(value.partition(".")[0]), value)
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             self.refuse(value)
         if value != int(value):
             raise fault("int_from_float", "Input should be a whole number, without a fraction", value)
@@ -132,13 +181,15 @@ class Whole(Bounded, fields.Integer):
 class Number(Bounded, fields.Float):
     """A finite number."""
 
+    kind, text = "number", NUMBER
+
     def refuse(self, value: Any) -> NoReturn:
         raise fault("float_parsing", "Input should be a valid number", value)
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> float:
         if isinstance(value, str) and not NUMBER.fullmatch(value):
             self.refuse(value)
-        if not isinstance(value, (str, int, float)):
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             self.refuse(value)
         try:
             number = float(value)
@@ -154,6 +205,10 @@ class Flag(Described, fields.Boolean):
 
     def refuse(self, value: Any) -> NoReturn:
         raise fault("bool_parsing", "Input should be true or false", value)
+
+    def shape(self) -> dict[str, Any]:
+        """`FLAG`, by its name."""
+        return {"$ref": f"#/components/schemas/{FLAG_NAME}"}
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> bool:
         word = value.lower() if isinstance(value, str) else value
@@ -260,6 +315,15 @@ class FilledSchema(Schema):
     def fill(self, members: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Fill in what is absent."""
         return defaults(self) | members
+
+
+class QuerySchema(FilledSchema):
+    """The parameters of a query, of which one without a value counts as absent."""
+
+    @pre_load
+    def drop_empty(self, members: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+        """Leave out what has no value."""
+        return {name: value for name, value in members.items() if value != ""}
 
 
 def defaults(schema: Schema) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from marshmallow import Schema, fields, pre_load, validates_schema
+from marshmallow import Schema, fields, validates_schema
 
 from schemas.faults import fault
-from schemas.fields import Choice, Described, FilledSchema, Text, Whole, refused
+from schemas.fields import Choice, Described, QuerySchema, Text, Whole, refused
 
 LISTS = ("all", "history", "current", "pending")
 STATUSES = ("pending", "running", "finished", "failed", "stop")
@@ -26,6 +26,10 @@ class Moment(Described, fields.AwareDateTime):
         text = "Input should be an ISO 8601 date or date and time, such as 2024-07-05T09:31:25 or 2024-07-05T07:31:25Z"
         raise fault("datetime_parsing", text, value)
 
+    def shape(self) -> dict[str, Any]:
+        """A text: JSON Schema's `date-time` knows neither a date alone nor a time without a zone."""
+        return {"type": "string", "examples": ["2024-07-05", "2024-07-05T09:31:25", "2024-07-05T07:31:25Z"]}
+
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> dt.datetime:
         if not isinstance(value, str):
             self.refuse(value)
@@ -36,7 +40,7 @@ class Moment(Described, fields.AwareDateTime):
             self.refuse(value)
 
 
-class TasksQuerySchema(FilledSchema):
+class TasksQuerySchema(QuerySchema):
     """Which tasks to list, or to delete."""
 
     query = Choice("Which lists to fill; the others stay empty.", LISTS, default="all")
@@ -47,11 +51,6 @@ class TasksQuerySchema(FilledSchema):
     status = Choice("Only tasks in this state.", STATUSES, default=None)
     prompt = Text("Only tasks whose prompt holds each of these words or parts of words, in any case.", default=None)
     action = Choice("delete: delete the tasks in the range and their pictures.", ("delete",), fold=True, default=None)
-
-    @pre_load
-    def drop_empty(self, members: Mapping[str, Any], **_: Any) -> dict[str, Any]:
-        """A parameter without a value counts as absent."""
-        return {name: value for name, value in members.items() if value != ""}
 
     @validates_schema
     def check_range(self, members: dict[str, Any], **_: Any) -> None:

@@ -99,11 +99,17 @@ def test_every_reference_leads_somewhere(spec):
 def test_the_generation_request_shows_kinds_bounds_defaults_and_words(spec):
     members = spec["components"]["schemas"]["Submission"]["properties"]
     assert len(members) == 88
-    assert members["image_number"] | {"description": ""} == {
-        "type": "integer",
+    assert members["image_number"] | {"description": "", "pattern": ""} == {
+        "type": ["integer", "string"],
         "default": 1,
         "minimum": 1,
         "maximum": 32,
+        "description": "",
+        "pattern": "",
+    }
+    assert members["freeu_enabled"] | {"description": ""} == {
+        "$ref": "#/components/schemas/Flag",
+        "default": False,
         "description": "",
     }
     assert members["performance_selection"]["enum"][:2] == ["Quality", "Speed"]
@@ -137,6 +143,13 @@ def test_the_interactive_page_asks_no_validator(client):
 def test_the_page_to_read_names_every_member(client):
     page = client.get("/redoc").text
     assert "<code>aspect_ratios_selection</code>" in page and '<code>"1152*896"</code>' in page
+
+
+def test_the_page_to_read_tells_what_else_is_taken(client):
+    page = client.get("/redoc").text
+    assert "unknown ones are ignored" in page
+    assert "integer or string" in page and '<a href="#Flag">Flag</a>' in page
+    assert '<h3 id="Flag">Flag</h3>' in page and "boolean or integer or string" in page
 
 
 def test_both_slash_forms_of_every_route_answer_directly(app):

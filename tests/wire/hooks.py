@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from typing import Any
 
 import schemathesis
+from marshmallow import Schema
 from PIL import Image
+from schemathesis.core.parameters import ParameterLocation
 
-from schemas.fields import NO_IMAGE_WORDS
+from fooocus_flask import replays
+from schemas.fields import NO_IMAGE_WORDS, Bounded, Items, Part
 from schemas.submission import SubmissionSchema
 from tests.serving import GENERATE
 
@@ -31,6 +35,10 @@ OUTPUT, INPUT = "outputs/2024-07-05/cat.png", f"inputs/{'0' * 64}.png"
 """Pictures that the server has, below its instance folder."""
 
 PICTURES = ("uov_input_image", "inpaint_input_image", "inpaint_mask_image_upload", "enhance_input_image", "image")
+CONTROL = "/v1/engine/control"
+
+USED: Counter[str] = Counter()
+"""How often each Idempotency-Key was made up."""
 
 
 def picture() -> str:
@@ -45,16 +53,65 @@ PICTURE = picture()
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Make a request small that would be drawn, and have some requests for files find one."""
-    name = case.path_parameters.get("file_name", "") if case.path_parameters else ""
-    if name and len(name) % 2:
-        _, *parts = (OUTPUT if "date" in case.path_parameters else INPUT).split("/")
-        case.path_parameters.update(zip(case.path_parameters, parts, strict=True))
-    if not isinstance(case.body, dict) or case.media_type != "application/json":
-        return
+    """Have what was made up be looked at, and drawing be short."""
+    if case.path_parameters and "file_name" in case.path_parameters:
+        name_a_file(case.path_parameters)
+    if case.path == CONTROL and case.query and is_bad(case, ParameterLocation.BODY):
+        case.query.clear()  # it goes before the body, which no document can say: a bad body would pass
+    if replays.HEADER in case.headers and not is_bad(case, ParameterLocation.HEADER):
+        renew_key(case)
+    if isinstance(case.body, dict) and case.media_type == "application/json":
+        give_pictures(case.body)
+        if case.path.startswith(GENERATE.rstrip("/")):
+            draw_little(case.body)
+
+
+def is_bad(case: Any, location: ParameterLocation) -> bool:
+    """Whether this part of the request was made up to be refused."""
+    return case.meta is not None and case.meta.is_negative_at(location)
+
+
+def name_a_file(parameters: dict[str, Any]) -> None:
+    """Have half of the requests for files find one."""
+    if len(parameters["file_name"]) % 2:
+        _, *parts = (OUTPUT if "date" in parameters else INPUT).split("/")
+        parameters.update(zip(parameters, parts, strict=True))
+
+
+def renew_key(case: Any) -> None:
+    """Leave out a key that was used: another request with it is refused, whatever else is wrong with it.
+
+    A good request keeps it three times in four, and is not drawn: drawing all takes twice the time.
+    """
+    key = case.headers[replays.HEADER]
+    USED[key] += 1
+    if USED[key] > 1 and (is_bad(case, ParameterLocation.BODY) or USED[key] % 4 == 0):
+        del case.headers[replays.HEADER]
+
+
+def give_pictures(members: dict[str, Any]) -> None:
+    """Have half of the texts for pictures be one."""
     for member in PICTURES:
-        sent = case.body.get(member)
+        sent = members.get(member)
         if isinstance(sent, str) and sent not in NO_IMAGE_WORDS and len(sent) % 2:
-            case.body[member] = PICTURE
-    if case.path.startswith(GENERATE.rstrip("/")) and not SubmissionSchema().validate(case.body):
-        case.body.update(TINY)
+            members[member] = PICTURE
+
+
+def draw_little(members: dict[str, Any]) -> None:
+    """Make a good request a small one."""
+    bring_within(SubmissionSchema(), members)
+    if not SubmissionSchema().validate(members):
+        members.update(TINY)
+
+
+def bring_within(schema: Schema, members: dict[str, Any]) -> None:
+    """Bring numbers that are texts within their bounds, which no pattern can tell: few requests would be good."""
+    for name, field in schema.fields.items():
+        sent = members.get(name)
+        if isinstance(field, Bounded) and isinstance(sent, str) and field.text.fullmatch(sent):
+            number = min(max(float(sent), field.least or 0), field.most or 1)
+            members[name] = str(number if field.kind == "number" else int(number))
+        elif isinstance(field, Items) and isinstance(field.inner, Part) and isinstance(sent, list):
+            for part in sent:
+                if isinstance(part, dict):
+                    bring_within(field.inner.schema, part)
