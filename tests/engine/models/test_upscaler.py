@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from torch.nn.functional import conv2d, interpolate, leaky_relu, pixel_unshuffle
 
 from engine.models.filling import CheckpointError
@@ -150,6 +151,17 @@ def test_tiles_make_nearly_the_same_picture_and_are_told(tmp_path):
     made = tiles.upscale(image, lambda *state: told.append(state))
     assert np.abs(made.astype(int) - whole.upscale(image).astype(int)).mean() < 1
     assert told == [(n, 12) for n in range(1, 13)]
+
+
+def test_a_tile_is_seen_to_lie_channels_last(tmp_path, monkeypatch):
+    upscaler, tiles = Upscaler(Upscaler.load(saved(words(), tmp_path / "x4.pth"), CPU).network, tile=64), []
+    run = upscaler._run
+    monkeypatch.setattr(upscaler, "_run", lambda tile: tiles.append(tile) or run(tile))
+    upscaler.upscale(picture(100, 80))
+    # A convolution whose weights tell of no layout goes by its input's.
+    with torch.inference_mode():
+        made = [nn.Conv2d(3, 8, 3)(tile) for tile in tiles]
+    assert len(made) == 12 and all(one.is_contiguous(memory_format=torch.channels_last) for one in made)
 
 
 def test_it_ends_between_tiles(tmp_path):
