@@ -1,0 +1,86 @@
+"""The GPU kernels against the library's modules, in Triton's interpreter: a processor will do, but Triton must be there.
+
+    pip install --no-deps --target build/triton triton
+    PYTHONPATH=build/triton TRITON_INTERPRET=1 python -m pytest tests/engine/models/test_kernels.py
+"""
+
+import os
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import gelu, silu
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+if not INTERPRETED:
+    pytest.skip("Triton's interpreter is off; the module tells how to run it", allow_module_level=True)
+
+from engine.models import kernels  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(5)
+    with torch.inference_mode():
+        yield
+
+
+def filled(layer):
+    """The layer with weights that would show."""
+    nn.init.normal_(layer.weight, 1.0, 0.3), nn.init.normal_(layer.bias)
+    return layer
+
+
+def picture(n=2, channels=64, height=9, width=7):
+    return (3 * torch.randn(n, channels, height, width) + 1).contiguous(memory_format=torch.channels_last)
+
+
+def near(made, expected):
+    return made.dtype == expected.dtype and torch.allclose(made, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("added", [False, True], ids=["plain", "shifted"])
+@pytest.mark.parametrize("activated", [False, True], ids=["linear", "silu"])
+@pytest.mark.parametrize(("channels", "groups", "side"), [(64, 32, 9), (96, 8, 33), (320, 32, 16)])
+def test_a_group_norm_is_the_librarys(channels, groups, side, activated, added):
+    x, norm = picture(2, channels, side, side + 2), filled(nn.GroupNorm(groups, channels, eps=1e-6))
+    shift = torch.randn(2, channels) if added else None
+    expected = norm(x if shift is None else x + shift[:, :, None, None])
+    made = kernels.group_norm(x, norm, silu=activated, shift=shift)
+    assert near(made, silu(expected) if activated else expected)
+    assert made.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_picture_that_lies_otherwise_is_taken():
+    x, norm = picture().contiguous(), filled(nn.GroupNorm(8, 64))
+    assert near(kernels.group_norm(x, norm), norm(x))
+
+
+@pytest.mark.parametrize("width", [40, 320, 640])
+def test_rows_are_added_and_normalised(width):
+    one, other = torch.randn(2, 5, width), 4 * torch.randn(2, 5, width)
+    norm = filled(nn.LayerNorm(width))
+    assert near(kernels.layer_norm(one, norm), norm(one))
+    total, made = kernels.added_layer_norm(one, other, norm)
+    assert near(total, one + other) and near(made, norm(one + other))
+
+
+@pytest.mark.parametrize("width", [24, 1280])
+def test_a_gate_is_a_gelu(width):
+    x = torch.randn(2, 3, 2 * width)
+    value, gate = x.chunk(2, dim=-1)
+    assert near(kernels.gated(x), value * gelu(gate))
+
+
+@pytest.mark.parametrize(("channels", "side"), [(64, 9), (100, 33)])
+def test_pictures_and_a_bias_are_added(channels, side):
+    one, other, bias = picture(2, channels, side, side), picture(2, channels, side, side), torch.randn(channels)
+    assert near(kernels.summed(one, bias, other), one + bias[:, None, None] + other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves_are_rounded_once_at_the_end(dtype):
+    x, norm = picture().to(dtype), filled(nn.GroupNorm(8, 64)).to(dtype)
+    exact = nn.functional.group_norm(x.float(), 8, norm.weight.float(), norm.bias.float())
+    error = (kernels.group_norm(x, norm).float() - exact).abs()
+    assert (error <= exact.abs() * torch.finfo(dtype).eps + 1e-3).all()
