@@ -10,10 +10,9 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
-from sqlalchemy import NullPool
 
 import fooocus_flask
-from fooocus_flask.database import db, with_driver
+from fooocus_flask.database import db
 from fooocus_flask.prepare import prepare
 from fooocus_flask.tables import Prompt, Task
 from schemas.generate import GenerateSchema
@@ -28,21 +27,32 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what is about SQLite where there is none."""
-    if config.getoption("--postgresql"):
-        for item in items:
-            if item.get_closest_marker("sqlite"):
-                item.add_marker(pytest.mark.skip(reason="about SQLite"))
+    """On PostgreSQL, run what opens a database, and of that not what means nothing there."""
+    if not config.getoption("--postgresql"):
+        return
+    without = [item for item in items if "database" not in item.fixturenames]
+    items[:] = [item for item in items if "database" in item.fixturenames]
+    config.hook.pytest_deselected(items=without)
+    for item in items:
+        if marker := item.get_closest_marker("sqlite"):
+            item.add_marker(pytest.mark.skip(reason=f"about SQLite: {marker.args[0]}"))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def database(request):
-    """Where the applications of the tests keep their tasks."""
+    """Where the applications of the tests keep their tasks: every test that starts one has this fixture."""
     if not request.config.getoption("--postgresql"):
         yield "SQLite"
         return
     with postgresql.PostgreSQL():
         yield "PostgreSQL"
+
+
+@pytest.fixture(autouse=True)
+def nobodys_database(request, monkeypatch):
+    """Fail what would open a database that the test has not asked for, or another than the one it runs on."""
+    if "database" not in request.fixturenames or request.config.getoption("--postgresql"):
+        monkeypatch.setenv("DATABASE_URL", "use_the_fixture_database_and_postgresql.environment://")
 
 
 @pytest.fixture(scope="session")
@@ -65,17 +75,14 @@ class Client(FlaskClient):
 
 
 @pytest.fixture
-def make_app(tmp_path, models):
+def make_app(tmp_path, models, database):
     """Makes applications with these settings; their state lies in the test's own folder."""
     made = []
 
     def make(**settings):
         standing = {"INSTANCE": tmp_path / "instance", "MODELS_PATH": str(models), "ENGINE_THREADS": 1}
         settings = standing | settings
-        if database := postgresql.address(settings["INSTANCE"]):
-            settings["SQLALCHEMY_DATABASE_URI"] = with_driver(database)
-            settings["SQLALCHEMY_ENGINE_OPTIONS"] = {"poolclass": NullPool}  # an application leaves nothing open
-        app = fooocus_flask.create_app(**settings)
+        app = fooocus_flask.create_app(**postgresql.settings(settings["INSTANCE"]) | settings)
         app.test_client_class = Client
         made.append(app)
         return app
@@ -129,7 +136,7 @@ def picture(app, name: str, folder: str = "2024-07-05", size=(16, 8)) -> str:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, models) -> Iterator[Server]:
+def server(tmp_path_factory, models, database) -> Iterator[Server]:
     """A server with a ready engine, shared by the tests that leave it as they found it."""
     server = Server(tmp_path_factory.mktemp("instance"), models).ready()
     yield server
@@ -137,7 +144,7 @@ def server(tmp_path_factory, models) -> Iterator[Server]:
 
 
 @pytest.fixture
-def make_server(tmp_path, models):
+def make_server(tmp_path, models, database):
     """Starts servers for tests that end them, or need settings of their own."""
     made = []
 

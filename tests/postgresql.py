@@ -1,4 +1,7 @@
-"""A PostgreSQL server of the tests' own, on a socket in a folder, with a database for each instance folder."""
+"""A PostgreSQL server of the tests' own, on a socket in a folder, with a database for each instance folder.
+
+`settings` and `environment` are empty where the tests run on SQLite.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,16 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import NullPool
+
+from fooocus_flask.database import with_driver
 
 SOCKETS = "TEST_POSTGRESQL"
 """The variable that names the server's folder: tests use PostgreSQL where it is set."""
 QUIET = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=300"]
+NO_POOL = {"poolclass": NullPool}
 
 
 def program(name: str) -> str | None:
@@ -70,3 +79,16 @@ def address(instance: Path) -> str | None:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
             connection.execute(f"CREATE DATABASE {name}")
     return f"postgresql://tests@/{name}?host={folder}"
+
+
+def settings(instance: Path) -> dict[str, Any]:
+    """The settings by which an application with this instance folder keeps its tasks in the folder's database."""
+    found = address(instance)
+    # without a pool, an application leaves nothing open
+    return {"SQLALCHEMY_DATABASE_URI": with_driver(found), "SQLALCHEMY_ENGINE_OPTIONS": NO_POOL} if found else {}
+
+
+def environment(instance: Path) -> dict[str, str]:
+    """The same for a process."""
+    found = address(instance)
+    return {"DATABASE_URL": found} if found else {}

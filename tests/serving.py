@@ -56,12 +56,10 @@ class Server:
             "OMP_NUM_THREADS": "1",
             "API_PORT": "0",
         }
-        if database := postgresql.address(self.instance):
-            set_here["DATABASE_URL"] = database
         self.process = subprocess.Popen(
             self.command,
             cwd=ROOT,
-            env={**os.environ, **set_here, **self.environment},
+            env={**os.environ, **set_here, **postgresql.environment(self.instance), **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -9,13 +9,12 @@ from time import time
 import pytest
 from flask import Flask, request
 
+import fooocus_flask
 from fooocus_flask import (
     arguments,
     auth,
     callers,
     cors,
-    create_app,
-    database,
     errors,
     file_tokens,
     keys,
@@ -24,6 +23,7 @@ from fooocus_flask import (
     urls,
 )
 from fooocus_flask.errors import Forbidden
+from tests import postgresql
 from tests.conftest import picture
 
 KEY = "schlüssel"
@@ -31,12 +31,12 @@ PICTURE = "/outputs/2024-07-04/cat.png"
 
 
 @pytest.fixture
-def app(tmp_path):
+def app(tmp_path, database):
     """An application with one group that needs the key and two that do not."""
     app = Flask(__name__, instance_path=str(tmp_path))
     app.config.from_object(settings)
-    app.config["API_KEY"] = KEY
-    for part in (errors, cors, auth, database):
+    app.config.update({"API_KEY": KEY, **postgresql.settings(tmp_path)})
+    for part in (errors, cors, auth, fooocus_flask.database):
         part.init_app(app)
     api = openapi.init_app(app)
     closed = arguments.Blueprint("closed", __name__)
@@ -51,7 +51,7 @@ def app(tmp_path):
         api.register_blueprint(group)
     api.register_blueprint(closed)
     yield app
-    database.close(app)
+    fooocus_flask.database.close(app)
 
 
 @pytest.fixture
@@ -140,17 +140,17 @@ def test_a_token_stays_the_same_whatever_becomes_of_the_key(app):
         file_tokens.check(PICTURE, token)
 
 
-def test_a_restart_keeps_tokens_and_a_new_secret_ends_them(tmp_path):
+def test_a_restart_keeps_tokens_and_a_new_secret_ends_them(make_app):
     tokens = []
     for round in range(3):
-        app = create_app(INSTANCE=tmp_path, API_KEY=KEY)
+        app = make_app(API_KEY=KEY)
         with app.test_request_context():
             tokens.append(file_tokens.sign(PICTURE))
         path = Path(app.instance_path) / file_tokens.FILE
         assert path.stat().st_mode & 0o777 == 0o600
         if round == 1:
             path.unlink()
-        database.close(app)
+        fooocus_flask.database.close(app)
     assert tokens[0] == tokens[1] != tokens[2]
 
 
@@ -229,13 +229,13 @@ def test_a_configured_key_and_keys_of_the_table_open_side_by_side(app, client):
         ("GET", "/ping", 200),
     ],
 )
-def test_each_route_of_the_contract_is_closed_or_open(tmp_path, method, path, status):
-    client = create_app(INSTANCE=tmp_path, API_KEY=KEY).test_client()
+def test_each_route_of_the_contract_is_closed_or_open(make_app, method, path, status):
+    client = make_app(API_KEY=KEY).test_client()
     assert client.open(path, method=method).status_code == status
 
 
-def test_a_token_opens_a_files_address(tmp_path):
-    app = create_app(INSTANCE=tmp_path, API_KEY=KEY)
+def test_a_token_opens_a_files_address(make_app):
+    app = make_app(API_KEY=KEY)
     with app.test_request_context():
         token = file_tokens.sign(PICTURE)
     assert app.test_client().get(PICTURE, query_string={"token": token}).status_code == 404

@@ -32,7 +32,7 @@ BROKEN, DAMAGED, ODD = (dict(kind()) for kind in (broken_pictures.broken, broken
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, database):
     """A server with models for all of it, whose queue is paused: what is accepted waits."""
     folder = tool_models(picture_models(tmp_path_factory.mktemp("models")))
     server = Server(tmp_path_factory.mktemp("instance"), folder).ready()

@@ -13,12 +13,10 @@ import gevent
 import numpy as np
 import pytest
 from safetensors.torch import save_file
-from sqlalchemy import NullPool
 
 import fooocus_flask
 from engine import names
 from fooocus_flask import downloader, estimates, hosts, sources, tasks, transfers, waiters
-from fooocus_flask.database import with_driver
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.prepare import prepare
 from schemas.generate import DEFAULTS, GenerateSchema
@@ -53,12 +51,10 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory, models):
+def shared(tmp_path_factory, models, database):
     """An application that may fetch, for the tests that leave it as they found it: its engine starts once."""
     settings = {"INSTANCE": tmp_path_factory.mktemp("downloads-instance"), "MODELS_PATH": str(models)}
-    if database := postgresql.address(settings["INSTANCE"]):
-        settings["SQLALCHEMY_DATABASE_URI"] = with_driver(database)
-        settings["SQLALCHEMY_ENGINE_OPTIONS"] = {"poolclass": NullPool}
+    settings |= postgresql.settings(settings["INSTANCE"])
     app = fooocus_flask.create_app(ENGINE_THREADS=1, **settings, **ALLOWED)
     yield app
     fooocus_flask.close(app)

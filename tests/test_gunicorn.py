@@ -6,11 +6,12 @@ import time
 
 import pytest
 
+from tests import postgresql
 from tests.serving import GUNICORN, ROOT, Server, engines, event, gone
 
 
 @pytest.fixture(scope="module")
-def gunicorn(tmp_path_factory, models):
+def gunicorn(tmp_path_factory, models, database):
     """gunicorn with a ready engine."""
     server = Server(tmp_path_factory.mktemp("gunicorn"), models, GUNICORN).ready()
     yield server
@@ -33,10 +34,11 @@ def test_events_come_one_by_one_and_headers_before_them(gunicorn):
 
 
 @pytest.mark.parametrize(("environ", "warned"), [({}, True), ({"FOOOCUS_API_KEY": "k"}, False)])
-def test_an_open_server_is_warned_of(tmp_path, models, environ, warned):
+def test_an_open_server_is_warned_of(tmp_path, database, environ, warned):
     """`Server` waits for an address of 127.0.0.1, and this one listens on all of them."""
     command = [word.replace("127.0.0.1", "0.0.0.0") for word in GUNICORN]
-    environ = {**os.environ, "FOOOCUS_INSTANCE": str(tmp_path), "OMP_NUM_THREADS": "1", **environ}
+    here = {"FOOOCUS_INSTANCE": str(tmp_path), "OMP_NUM_THREADS": "1", **postgresql.environment(tmp_path)}
+    environ = {**os.environ, **here, **environ}
     with subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True) as process:
         told = []
         for line in process.stderr:

@@ -35,7 +35,7 @@ def test_the_migrations_make_the_tables(context):
         assert compare_metadata(MigrationContext.configure(connection), db.metadata) == []
 
 
-@pytest.mark.sqlite
+@pytest.mark.sqlite("reads its PRAGMAs")
 def test_the_database_is_set_up_for_many_readers_and_one_writer(context):
     with db.engine.connect() as connection:
         values = [
@@ -45,7 +45,7 @@ def test_the_database_is_set_up_for_many_readers_and_one_writer(context):
     assert values == ["wal", 1, 1, 5000]
 
 
-@pytest.mark.sqlite
+@pytest.mark.sqlite("reads its query plan; PostgreSQL uses no index for so small a table")
 @pytest.mark.parametrize("column", ["task_id", "in_queue_mills", "task_status"])
 def test_what_is_searched_for_has_an_index(context, column):
     plan = db.session.execute(db.text(f"EXPLAIN QUERY PLAN SELECT id FROM generate_record WHERE {column} = '1'")).all()

@@ -36,8 +36,7 @@ def command(app):
 
     def run(*words, **environ):
         here = {"FOOOCUS_INSTANCE": app.instance_path, "PYTHONWARNINGS": "error"}
-        if database := postgresql.address(Path(app.instance_path)):
-            here["DATABASE_URL"] = database
+        here |= postgresql.environment(Path(app.instance_path))
         line = [sys.executable, "-m", "flask", "--app", "wsgi", "keys", *words]
         done = subprocess.run(line, cwd=ROOT, env={**os.environ, **here, **environ}, capture_output=True, text=True)
         return done.returncode, done.stdout, done.stderr
@@ -145,10 +144,8 @@ def test_an_unusual_scope_is_no_error_in_any_order(app, made):
     assert rows(app)["studio"].scopes == ["read", "admin"]
 
 
-def test_a_command_brings_the_tables_up_to_date_in_an_empty_folder(tmp_path):
-    environ = {**os.environ, "FOOOCUS_INSTANCE": str(tmp_path / "new")}
-    if database := postgresql.address(tmp_path / "new"):
-        environ["DATABASE_URL"] = database
+def test_a_command_brings_the_tables_up_to_date_in_an_empty_folder(tmp_path, database):
+    environ = {**os.environ, "FOOOCUS_INSTANCE": str(tmp_path / "new"), **postgresql.environment(tmp_path / "new")}
     line = [sys.executable, "-W", "error", "-m", "flask", "--app", "wsgi", "keys", "add", "studio"]
     done = subprocess.run(line, cwd=ROOT, env=environ, capture_output=True, text=True)
     assert (done.returncode, done.stdout[:3]) == (0, "fk_"), done.stderr
@@ -160,12 +157,13 @@ def test_the_settings_of_the_instance_folder_count(app, command):
     assert "first key" not in command("add", "studio")[2]
 
 
-def test_a_command_starts_no_engine_and_is_not_patched(tmp_path):
+def test_a_command_starts_no_engine_and_is_not_patched(tmp_path, database):
     program = (
         "import wsgi; from fooocus_flask import runner; from gevent import monkey; "
         "print(runner.of(wsgi.app).engine, runner.of(wsgi.app)._greenlet, monkey.saved)"
     )
-    environ = {**os.environ, "FOOOCUS_INSTANCE": str(tmp_path), "FLASK_RUN_FROM_CLI": "true"}
+    here = {"FOOOCUS_INSTANCE": str(tmp_path), "FLASK_RUN_FROM_CLI": "true"}
+    environ = {**os.environ, **here, **postgresql.environment(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
     )
@@ -289,7 +287,7 @@ def test_a_key_s_last_use_is_noted_once_a_minute(app, client, made):
     assert rows(app)["studio"].used_mills >= first
 
 
-@pytest.mark.sqlite  # whose pool counts
+@pytest.mark.sqlite("the tests use PostgreSQL without a pool, whose connections are counted here")
 def test_no_connection_is_held_after_the_key_was_looked_up(app, made):
     with app.test_request_context("/tasks", headers=made("studio", "read")):
         app.preprocess_request()

@@ -14,6 +14,7 @@ import pytest
 
 from fooocus_flask import keys, launcher
 from fooocus_flask.launcher import StartError
+from tests import postgresql
 
 REFERENCE_FLAGS = """
 --nowebui --base-url x --apikey k --webhook-url http://h/ --listen --port 1 --preset anime --output-path o --temp-path t
@@ -36,7 +37,7 @@ WSGI = Path(__file__).parents[1] / "wsgi.py"
 def started(tmp_path, *argv, **environ):
     """`python wsgi.py` with these flags, its state in a folder of its own."""
     command = [sys.executable, str(WSGI), "--instance", str(tmp_path), *argv]
-    environ = {**os.environ, "OMP_NUM_THREADS": "1", "API_PORT": "0", **environ}
+    environ = {**os.environ, "OMP_NUM_THREADS": "1", "API_PORT": "0", **postgresql.environment(tmp_path), **environ}
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -239,16 +240,16 @@ def told_at_start(server):
         (["--listen", "127.0.0.1"], {}, False),
     ],
 )
-def test_the_server_warns_at_its_start_if_it_is_open(tmp_path, argv, environ, warned):
+def test_the_server_warns_at_its_start_if_it_is_open(tmp_path, database, argv, environ, warned):
     with started(tmp_path, *argv, **environ) as server:
         greeting, told = told_at_start(server)
     assert "curl" in greeting
     assert [line[:12] for line in told.splitlines() if "WARNING:" in line] == ["*  WARNING: "] * warned
 
 
-def test_a_server_with_keys_of_the_table_greets_with_a_key_and_does_not_warn(tmp_path):
+def test_a_server_with_keys_of_the_table_greets_with_a_key_and_does_not_warn(tmp_path, database):
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "keys", "add", "studio"]
-    environ = {**os.environ, "FOOOCUS_INSTANCE": str(tmp_path)}
+    environ = {**os.environ, "FOOOCUS_INSTANCE": str(tmp_path), **postgresql.environment(tmp_path)}
     subprocess.run(command, cwd=WSGI.parent, env=environ, check=True, capture_output=True)
     with started(tmp_path, "--listen") as server:
         greeting, told = told_at_start(server)
@@ -263,7 +264,7 @@ def test_the_greeting_has_both_addresses_and_a_command():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_serves_until_it_is_told_to_stop(tmp_path, number):
+def test_the_command_serves_until_it_is_told_to_stop(tmp_path, database, number):
     with started(tmp_path) as server:
         try:
             url = re.search(r"http://\S+", server.stdout.readline()).group()
@@ -284,7 +285,7 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path, number):
         (["--models", "/nowhere"], {}, "--models is '/nowhere'"),
     ],
 )
-def test_a_start_that_cannot_be_ends_with_a_sentence(tmp_path, argv, environ, named):
+def test_a_start_that_cannot_be_ends_with_a_sentence(tmp_path, database, argv, environ, named):
     with started(tmp_path, *argv, **environ) as server:
         told = server.communicate(timeout=60)[1]
     assert server.returncode == 2

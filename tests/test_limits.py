@@ -126,10 +126,7 @@ def test_a_key_has_its_waiting_tasks(client, made, add):
 def test_requests_at_the_same_time_do_not_exceed_a_key_s_tasks(make_server):
     server = make_server(FOOOCUS_API_KEY="k")
     server.ask("POST", "/v1/engine/queue/pause", X_API_KEY="k")
-    settings = {"INSTANCE": server.instance}
-    if address := postgresql.address(server.instance):
-        settings["SQLALCHEMY_DATABASE_URI"] = database.with_driver(address)
-    app = create_app(**settings)
+    app = create_app(INSTANCE=server.instance, **postgresql.settings(server.instance))
     with app.app_context():
         key = keys.add("limited", ["draw"], queued=3)
     database.close(app)

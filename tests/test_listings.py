@@ -6,17 +6,16 @@ import pytest
 from marshmallow import ValidationError
 
 from engine import names
-from fooocus_flask import create_app
 from schemas.generate import GenerateSchema
 
 
 @pytest.fixture
-def client(tmp_path):
+def client(tmp_path, make_app):
     for name in ("checkpoints/SDXL/b.safetensors", "checkpoints/a.ckpt", "loras/l.safetensors", "vae/v.pth"):
         path = tmp_path / "models" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-    return create_app(INSTANCE=tmp_path).test_client()
+    return make_app(INSTANCE=tmp_path, MODELS_PATH="models").test_client()
 
 
 def test_the_models_are_the_files_there_are_now(client, tmp_path):

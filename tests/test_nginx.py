@@ -40,7 +40,7 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def gunicorn(tmp_path_factory, models):
+def gunicorn(tmp_path_factory, models, database):
     """gunicorn with a ready engine, that trusts one proxy and leaves files to it."""
     environment = {"FOOOCUS_TRUSTED_PROXIES": "1", "FOOOCUS_X_ACCEL_PREFIX": "/_files"}
     server = Server(tmp_path_factory.mktemp("behind"), models, GUNICORN, **environment).ready()

@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from fooocus_flask import create_app
 from fooocus_flask.openapi import document
 
 ROUTES = {
@@ -26,8 +25,8 @@ OUTSIDE = re.compile(r"""(?:src|href|url)\s*[=(:]\s*["']?(?:https?:)?//""")
 
 
 @pytest.fixture
-def app(tmp_path):
-    return create_app(INSTANCE=tmp_path, API_KEY="secret")
+def app(make_app):
+    return make_app(API_KEY="secret")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pkgutil import iter_modules
 import pytest
 
 import blueprints
+from tests import postgresql
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = Path(__file__).with_name("example_blueprint")
@@ -31,11 +32,14 @@ def test_every_group_of_endpoints_has_its_tests():
     assert names - {"docs"} <= there
 
 
-def test_an_installed_package_adds_its_endpoints_behind_the_same_key(tmp_path):
+def test_an_installed_package_adds_its_endpoints_behind_the_same_key(tmp_path, database):
     describe = [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", str(tmp_path)]
     subprocess.run(describe, cwd=EXAMPLE, check=True, capture_output=True)
     path = os.pathsep.join([str(tmp_path), str(EXAMPLE), str(ROOT)])
-    environment = os.environ | {"PYTHONPATH": path, "FOOOCUS_INSTANCE": str(tmp_path / "instance")}
+    instance = tmp_path / "instance"
+    environment = (
+        os.environ | {"PYTHONPATH": path, "FOOOCUS_INSTANCE": str(instance)} | postgresql.environment(instance)
+    )
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "403 {'hello': 'world'}"
 

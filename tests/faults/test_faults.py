@@ -66,7 +66,7 @@ def test_outputs_that_cannot_be_written_fail_the_task(make_server):
     assert server.draw().json["task_status"] == "finished"
 
 
-@pytest.mark.sqlite
+@pytest.mark.sqlite("one writer locks the whole database there only")
 def test_a_locked_database_costs_time_and_no_task(make_server):
     server = make_server().ready()
     stream = server.follow(overwrite_step=60)
@@ -118,7 +118,7 @@ def test_a_clock_set_back_delays_no_webhook(make_app, add, receiver, monkeypatch
     assert receiver.take()[2]["task_id"] == task.task_id
 
 
-@pytest.mark.sqlite
+@pytest.mark.sqlite("the file that cannot grow is the server's own; PostgreSQL writes its files itself")
 def test_a_disk_full_for_the_database_refuses_and_forgets_nothing(make_server):
     """Nothing that was acknowledged is lost, nothing is acknowledged that is not kept, and it goes on by itself."""
     server = make_server().ready()
@@ -136,7 +136,7 @@ def test_a_disk_full_for_the_database_refuses_and_forgets_nothing(make_server):
     assert (told["pending"], told["current"], len(told["history"])) == ([], [], 2)
 
 
-def test_the_program_plays_rounds():
+def test_the_program_plays_rounds(database):
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults", "--rounds", "0"],
         capture_output=True,

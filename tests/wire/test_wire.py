@@ -9,7 +9,7 @@ from tests.serving import ROOT
 
 
 @pytest.mark.timeout(600)
-def test_answers_are_as_the_document_says():
+def test_answers_are_as_the_document_says(database):
     command = [sys.executable, "-m", "tests.wire", "--examples", "5", "--seed", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
