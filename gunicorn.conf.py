@@ -36,4 +36,5 @@ def worker_exit(server, worker):
     """Let the task under way end in time; gunicorn waits for clients only."""
     import fooocus_flask
 
-    fooocus_flask.close(worker.wsgi)
+    if hasattr(worker, "wsgi"):  # not in one whose start failed
+        fooocus_flask.close(worker.wsgi)

@@ -42,6 +42,8 @@ def init_app(app: Flask) -> None:
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", set_pragmas)
+        if db.engine.dialect.name == "postgresql":
+            event.listen(db.engine, "do_connect", set_encoding)
         if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
             flask_migrate.upgrade()
 
@@ -55,6 +57,11 @@ def close(app: Flask) -> None:
 def with_driver(address: str) -> str:
     """A database's address with the driver that is used here, as hosts hand them out without (`postgres://…`)."""
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", address)
+
+
+def set_encoding(_: Any, __: Any, ___: Any, arguments: dict[str, Any]) -> None:
+    """Have texts sent as texts by a database whose encoding is SQL_ASCII, as one made where LANG is unset is."""
+    arguments.setdefault("client_encoding", "utf8")
 
 
 def set_pragmas(connection: Any, _: Any) -> None:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 from sqlalchemy import NullPool
 
@@ -67,7 +67,7 @@ class PostgreSQL:
         )
 
 
-def address(instance: Path) -> str | None:
+def address(instance: Path, options: LiteralString = "") -> str | None:
     """The address of the database that belongs to an instance folder, made if it is new; None without PostgreSQL."""
     folder = os.environ.get(SOCKETS)
     if folder is None:
@@ -77,7 +77,7 @@ def address(instance: Path) -> str | None:
     name = "t" + hashlib.sha256(str(instance).encode()).hexdigest()[:24]
     with psycopg.connect(host=folder, user="tests", dbname="postgres", autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name} {options}")
     return f"postgresql://tests@/{name}?host={folder}"
 
 

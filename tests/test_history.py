@@ -13,6 +13,7 @@ from fooocus_flask.database import db
 from fooocus_flask.prepare import prepare
 from fooocus_flask.tables import Delivery, Task
 from schemas.generate import GenerateSchema
+from tests import postgresql
 from tests.serving import small
 
 TWO = {"image_number": 2}
@@ -33,6 +34,19 @@ def context(app):
 def test_the_migrations_make_the_tables(context):
     with db.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), db.metadata) == []
+
+
+def test_a_database_whose_encoding_is_none_takes_all_writing(make_app, database, tmp_path):
+    """PostgreSQL's SQL_ASCII, as its first database has it where LANG is unset."""
+    if database == "SQLite":
+        pytest.skip("about PostgreSQL")
+    postgresql.address(tmp_path / "instance", "ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")
+    app = make_app()
+    with app.app_context():
+        assert db.session.execute(db.text("SHOW server_encoding")).scalar() == "SQL_ASCII"
+        prepared = prepare(GenerateSchema().load(small(prompt="ein Kätzchen 猫")))
+        task_id = tasks.submit(prepared, "http://h").task_id
+        assert tasks.find(task_id).req_params["prompt"] == "ein Kätzchen 猫"
 
 
 @pytest.mark.sqlite("reads its PRAGMAs")
