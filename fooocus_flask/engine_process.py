@@ -22,6 +22,8 @@ ROOT = Path(engine.__file__).parent.parent
 BUFFER = 1 << 16
 PATIENCE = 5.0
 """Seconds an engine whose socket is closed has to leave, and again when it is ended by force."""
+SILENT = {"HF_HUB_OFFLINE": "1", "ORT_DISABLE_TELEMETRY": "1"}
+"""What keeps the engine's libraries from asking or telling anybody: onnxruntime reports its use otherwise."""
 
 
 class EngineProcess:
@@ -102,6 +104,6 @@ def started(far: socket.socket, arguments: Sequence[str], environment: Mapping[s
         [sys.executable, "-m", "engine.worker", str(far.fileno()), *arguments],
         pass_fds=[far.fileno()],
         stdin=subprocess.DEVNULL,
-        env=os.environ | {"HF_HUB_OFFLINE": "1"} | dict(environment),
+        env=os.environ | SILENT | dict(environment),
         cwd=ROOT,
     )

@@ -209,6 +209,12 @@ def test_the_engine_is_told_its_threads(make_app, threads, expected):
     assert words[:1] == ["--folders"] and words[words.index("--beat") + 2 :] == expected
 
 
+def test_the_engines_libraries_tell_nobody(make_server, tmp_path):
+    """onnxruntime keeps what it would send in the home's cache, from its import on."""
+    make_server(HOME=str(tmp_path / "home"), XDG_CACHE_HOME="").ready()
+    assert list(tmp_path.glob("home/.cache/Microsoft/**/*")) == []
+
+
 def test_closing_twice_is_closing_once(app):
     now = runner.of(app)
     now.start()
