@@ -1,4 +1,6 @@
-"""The GPU kernels against the library's modules, in Triton's interpreter: a processor will do, but Triton must be there.
+"""The GPU kernels against the library's modules, in Triton's interpreter, which runs on a processor.
+
+Triton must be there:
 
     pip install --no-deps --target build/triton triton
     PYTHONPATH=build/triton TRITON_INTERPRET=1 python -m pytest tests/engine/models/test_kernels.py
