@@ -5,7 +5,7 @@
 
 The server is warm and every request has words and a seed of its own, so that no conditioning is remembered. Prompt
 expansion is off; previews are on, as in the default request. `--targets 1.6 1.4` are the seconds that one picture and
-each of four may take; the last line is JSON.
+each of four may take; a ratio of at most 1 meets them. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -62,6 +62,19 @@ def warm(server: Server, tiny: bool) -> None:
     drawn(server, next(requests(2, tiny)))
 
 
+def measured(server: Server, number: int, target: float, tiny: bool) -> list[float]:
+    """Seconds a picture of some requests, which are printed beside the target."""
+    seconds = [drawn(server, body) for body in itertools.islice(requests(number, tiny), 1, ROUNDS + 1)]
+    middle, worst = statistics.median(seconds), max(seconds)
+    row(f"each of {number}", f"{middle:6.2f} s   worst {worst:.2f} s   target {target} s   ratio {middle / target:.2f}")
+    return [round(value, 3) for value in seconds]
+
+
+def row(what: str, figures: str) -> None:
+    """One line of the table, at once."""
+    print(f"{what:44} {figures}", flush=True)
+
+
 def main() -> None:
     """Print the seconds of one picture, and of each of four."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -69,25 +82,16 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="small pictures of two steps: a dry run")
     parser.add_argument("--targets", type=float, nargs=2, default=(1.6, 1.4), metavar="SECONDS")
     arguments = parser.parse_args()
-    figures = {}
+    tiny, (one, four) = arguments.tiny, arguments.targets
     with serving(arguments.models.resolve(), min(8, os.cpu_count() or 1)) as server:
-        begun = time.perf_counter()
-        drawn(server.ready(), next(requests(1, arguments.tiny)))
-        print(
-            f"{'the first picture, its checkpoint loaded for it':52} {time.perf_counter() - begun:6.2f} s", flush=True
-        )
-        warm(server, arguments.tiny)
-        for number, target in zip((1, 4), arguments.targets, strict=True):
-            seconds = [
-                drawn(server, body) for body in itertools.islice(requests(number, arguments.tiny), 1, ROUNDS + 1)
-            ]
-            middle, worst = statistics.median(seconds), max(seconds)
-            what = "one picture" if number == 1 else f"each of {number} pictures"
-            print(
-                f"{what:52} {middle:6.2f} s   worst {worst:.2f} s   target {target} s   {middle / target:.2f}",
-                flush=True,
-            )
-            figures[what] = [round(value, 3) for value in seconds]
+        first = drawn(server.ready(), next(requests(1, tiny)))
+        row("the first, its checkpoint loaded for it", f"{first:6.2f} s")
+        warm(server, tiny)
+        figures = {
+            "first": round(first, 3),
+            "one": measured(server, 1, one, tiny),
+            "four": measured(server, 4, four, tiny),
+        }
     print(json.dumps(figures))
 
 
