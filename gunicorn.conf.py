@@ -5,6 +5,7 @@ import gevent
 worker_class = "gevent"
 workers = 1
 bind = "127.0.0.1:7866"
+control_socket_disable = True  # it would lie in the user's home, which a service may lack
 graceful_timeout = 45  # more than SHUTDOWN_DEADLINE, in which the task under way may end
 
 access_log_format = '%(h)s %(t)s "%(r)s" %(s)s %(b)s %(L)s [%({x-request-id}o)s]'  # names requests as the log does

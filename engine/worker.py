@@ -310,7 +310,8 @@ def main() -> None:
     )
     for handler in logging.getLogger().handlers:
         handler.addFilter(named)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the web process, which then closes the socket
+    for told in (signal.SIGINT, signal.SIGTERM):  # they are for the web process, which then closes the socket
+        signal.signal(told, signal.SIG_IGN)
     channel, signs = Channel(arguments.fd), Signs()
     gpu = GpuThread(pipeline_maker(arguments, signs), channel.send, signs, named)
     gpu.start()
