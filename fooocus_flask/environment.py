@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from flask import Flask
@@ -11,6 +12,8 @@ from fooocus_flask import settings
 PREFIX = "FOOOCUS"
 SWITCHES = tuple(name for name, default in vars(settings).items() if isinstance(default, bool))
 """Settings that are true or false."""
+NUMBERS = {name: type(default) for name, default in vars(settings).items() if type(default) in (int, float)}
+"""Settings that are numbers, and whether whole ones."""
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -19,15 +22,38 @@ class SettingError(Exception):
 
 
 def read(app: Flask) -> None:
-    """Put what the environment says over the settings. A switch takes the usual words; an empty one decides nothing.
+    """Put what the environment says over the settings. A switch takes the usual words.
+
+    A switch or a number that is empty decides nothing.
 
     Raises:
-        SettingError: a switch has another word.
+        SettingError: a switch has another word, or a number is none.
     """
-    standing = {name: app.config[name] for name in SWITCHES}
+    standing = {name: app.config[name] for name in (*SWITCHES, *NUMBERS)}
     app.config.from_prefixed_env(PREFIX)
-    said = {name: text for name in SWITCHES if (text := os.environ.get(f"{PREFIX}_{name}", "").strip())}
-    app.config.update(standing | {name: switch(f"{PREFIX}_{name}", text) for name, text in said.items()})
+    said = {name: text for name in standing if (text := os.environ.get(f"{PREFIX}_{name}", "").strip())}
+    app.config.update(standing | {name: _value(name, text) for name, text in said.items()})
+
+
+def _value(name: str, text: str) -> bool | int | float:
+    variable = f"{PREFIX}_{name}"
+    return number(variable, text, NUMBERS[name]) if name in NUMBERS else switch(variable, text)
+
+
+def number(variable: str, text: str, kind: type[int] | type[float]) -> int | float:
+    """The number that a variable holds.
+
+    Raises:
+        SettingError: it holds none, or a fraction where only whole numbers count.
+    """
+    try:
+        value = kind(text)
+        if math.isfinite(value):
+            return value
+    except ValueError:
+        pass
+    wanted = "a whole number, such as 7" if kind is int else "a number, such as 7 or 0.5"
+    raise SettingError(f"{variable} is {text!r}; give {wanted}")
 
 
 def switch(variable: str, text: str) -> bool:

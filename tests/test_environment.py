@@ -2,7 +2,7 @@
 
 import pytest
 
-from fooocus_flask.environment import SWITCHES, SettingError
+from fooocus_flask.environment import NUMBERS, SWITCHES, SettingError
 from tests.test_launcher import started
 
 
@@ -37,6 +37,23 @@ def test_another_word_is_told_with_those_that_work(make_app, monkeypatch, text):
     told = str(caught.value)
     assert told.startswith(f"FOOOCUS_DISABLE_METADATA is {text!r}")
     assert all(word in told for word in ("1, true, yes, on", "0, false, no, off"))
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_what_is_no_number_is_told_where_one_belongs(make_app, monkeypatch, name):
+    for text in ("many", "true", "[1]", "inf", *(["1.5"] if NUMBERS[name] is int else [])):
+        monkeypatch.setenv(f"FOOOCUS_{name}", text)
+        with pytest.raises(SettingError, match=rf"^FOOOCUS_{name} is .*; give a "):
+            make_app()
+    monkeypatch.setenv(f"FOOOCUS_{name}", "")
+    assert make_app().config[name] is not None
+
+
+def test_a_number_has_its_effect(make_app, monkeypatch):
+    monkeypatch.setenv("FOOOCUS_PRIORITY_SECONDS", " 2.5 ")
+    monkeypatch.setenv("FOOOCUS_MAX_CONTENT_LENGTH", "1000")
+    config = make_app().config
+    assert (config["PRIORITY_SECONDS"], config["MAX_CONTENT_LENGTH"]) == (2.5, 1000)
 
 
 def test_every_switch_of_the_settings_is_one():
