@@ -1,9 +1,19 @@
 """Settings that the environment decides: the switches among them in the spellings people use."""
 
 import pytest
+from flask import Flask
 
-from fooocus_flask.environment import NUMBERS, SWITCHES, SettingError
+from fooocus_flask import settings
+from fooocus_flask.environment import NUMBERS, SWITCHES, SettingError, read
 from tests.test_launcher import started
+
+
+def configured():
+    """The settings of an application under this environment, without the application."""
+    app = Flask(__name__)
+    app.config.from_object(settings)
+    read(app)
+    return app.config
 
 
 @pytest.mark.parametrize("name", SWITCHES)
@@ -14,10 +24,10 @@ from tests.test_launcher import started
         (("0", "false", "False", "FALSE", "No", "off"), False),
     ],
 )
-def test_a_switch_takes_the_usual_words_in_any_case(make_app, monkeypatch, name, spellings, meant):
+def test_a_switch_takes_the_usual_words_in_any_case(monkeypatch, name, spellings, meant):
     for text in spellings:
         monkeypatch.setenv(f"FOOOCUS_{name}", text)
-        assert make_app().config[name] is meant
+        assert configured()[name] is meant
 
 
 def test_an_empty_switch_decides_nothing(make_app, monkeypatch, tmp_path):
@@ -30,23 +40,23 @@ def test_an_empty_switch_decides_nothing(make_app, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["flase", "2", "null", "[true]", "t"])
-def test_another_word_is_told_with_those_that_work(make_app, monkeypatch, text):
+def test_another_word_is_told_with_those_that_work(monkeypatch, text):
     monkeypatch.setenv("FOOOCUS_DISABLE_METADATA", text)
     with pytest.raises(SettingError) as caught:
-        make_app()
+        configured()
     told = str(caught.value)
     assert told.startswith(f"FOOOCUS_DISABLE_METADATA is {text!r}")
     assert all(word in told for word in ("1, true, yes, on", "0, false, no, off"))
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_what_is_no_number_is_told_where_one_belongs(make_app, monkeypatch, name):
+def test_what_is_no_number_is_told_where_one_belongs(monkeypatch, name):
     for text in ("many", "true", "[1]", "inf", *(["1.5"] if NUMBERS[name] is int else [])):
         monkeypatch.setenv(f"FOOOCUS_{name}", text)
         with pytest.raises(SettingError, match=rf"^FOOOCUS_{name} is .*; give a "):
-            make_app()
+            configured()
     monkeypatch.setenv(f"FOOOCUS_{name}", "")
-    assert make_app().config[name] is not None
+    assert configured()[name] == getattr(settings, name)
 
 
 def test_a_number_has_its_effect(make_app, monkeypatch):
