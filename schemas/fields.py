@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -48,7 +49,7 @@ FLAG_NAME = "Flag"
 """Its name in the document."""
 
 
-class Described(fields.Field):
+class Described(fields.Field, ABC):
     """What every member has besides its kind: a description, what it is when `absent`, and whether null will do."""
 
     def __init__(self, description: str, *, default: Any = missing, **kwargs: Any):
@@ -65,9 +66,9 @@ class Described(fields.Field):
         if value is None and not self.allow_none:
             self.refuse(None)
 
+    @abstractmethod
     def refuse(self, value: Any) -> NoReturn:
         """Raise the fault of a value of the wrong kind."""
-        raise NotImplementedError
 
     def shape(self) -> dict[str, Any]:
         """The JSON Schema of what is taken, in place of the one of the class; empty where that one says all."""
