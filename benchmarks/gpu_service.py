@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu import STYLES
+from benchmarks.gpu import STYLES, show
 from benchmarks.parity_models import BASE
 from benchmarks.service import serving
 from tests.serving import GENERATE, Server
@@ -66,13 +66,9 @@ def measured(server: Server, number: int, target: float, tiny: bool) -> list[flo
     """Seconds a picture of some requests, which are printed beside the target."""
     seconds = [drawn(server, body) for body in itertools.islice(requests(number, tiny), 1, ROUNDS + 1)]
     middle, worst = statistics.median(seconds), max(seconds)
-    row(f"each of {number}", f"{middle:6.2f} s   worst {worst:.2f} s   target {target} s   ratio {middle / target:.2f}")
+    found = {"s": round(middle, 2), "worst": round(worst, 2), "target": target, "ratio": round(middle / target, 2)}
+    show(f"each of {number}", found)
     return [round(value, 3) for value in seconds]
-
-
-def row(what: str, figures: str) -> None:
-    """One line of the table, at once."""
-    print(f"{what:44} {figures}", flush=True)
 
 
 def main() -> None:
@@ -85,7 +81,7 @@ def main() -> None:
     tiny, (one, four) = arguments.tiny, arguments.targets
     with serving(arguments.models.resolve(), min(8, os.cpu_count() or 1)) as server:
         first = drawn(server.ready(), next(requests(1, tiny)))
-        row("the first, its checkpoint loaded for it", f"{first:6.2f} s")
+        show("the first, its checkpoint loaded for it", {"s": round(first, 2)})
         warm(server, tiny)
         figures = {
             "first": round(first, 3),
