@@ -46,7 +46,7 @@ def arguments(doc: str, seconds: float, rate: float) -> argparse.ArgumentParser:
     """The command line that the programs share."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=Path("engine/builtin/fooocus_mini.safetensors"))
-    parser.add_argument("--bundle", type=Path, default=Path("training/work/bundle"))
+    parser.add_argument("--bundle", type=Path, default=Path("training/made/bundle"))
     parser.add_argument("--out", type=Path, required=True, help="where the finished files go")
     parser.add_argument("--seconds", type=float, default=seconds, help="from the start of the program to its end")
     parser.add_argument("--rate", type=float, default=rate, help="highest learning rate")

@@ -156,7 +156,7 @@ def main() -> None:
     """Build sprites.zip."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--packages", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("training/work/bundle/sprites.zip"))
+    parser.add_argument("--out", type=Path, default=Path("training/made/bundle/sprites.zip"))
     options = parser.parse_args()
     random.seed(0)
     facts = emoji_facts(options.packages)

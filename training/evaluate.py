@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--showcase", type=Path, help="instead of judging, draw the README's sheet into this file")
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--most", type=int, default=60, help="only so many prompts, evenly chosen")
-    parser.add_argument("--out", type=Path, default=Path("training/work/evaluation"))
+    parser.add_argument("--out", type=Path, default=Path("training/made/evaluation"))
     options = parser.parse_args()
     if not (options.judge or options.showcase):
         parser.error("name a --judge, or a --showcase to draw instead of judging")

@@ -195,7 +195,7 @@ def main() -> None:
     """Teach a judge and save it: its classes and weights, as `load_judge` reads them."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
-    parser.add_argument("--bundle", type=Path, default=Path("training/work/bundle"))
+    parser.add_argument("--bundle", type=Path, default=Path("training/made/bundle"))
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--tiny", action="store_true", help="two steps, for a CPU")
     options = parser.parse_args()

@@ -172,7 +172,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resume", type=Path, required=True, help="packed checkpoint of a former run")
     parser.add_argument("--out", type=Path, required=True, help="where finished files go")
-    parser.add_argument("--bundle", type=Path, default=Path("training/work/bundle"))
+    parser.add_argument("--bundle", type=Path, default=Path("training/made/bundle"))
     parser.add_argument("--work", type=Path, default=Path("/tmp/fooocus_training"))
     parser.add_argument("--seconds", type=float, default=440, help="from the start of the program to its end")
     parser.add_argument("--course", choices=COURSES, default="second", help="which run this is")

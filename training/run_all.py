@@ -1,6 +1,6 @@
 """Everything in one command: sprites, VAE, three UNet stages, judge, packing, evaluation.
 
-    python -m training.run_all --bundle training/work/bundle --out DIR --seconds 1080
+    python -m training.run_all --bundle training/made/bundle --out DIR --seconds 1080
 
 A first pass of three steps a stage (`--smoke` does only that) shows within a minute that every stage runs here.
 """
@@ -273,7 +273,7 @@ def split(out: Path, into: Path) -> None:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, default=Path("training/work/bundle"))
+    parser.add_argument("--bundle", type=Path, default=Path("training/made/bundle"))
     parser.add_argument("--out", type=Path, required=True, help="where finished files go")
     parser.add_argument(
         "--work", type=Path, default=Path("/tmp/fooocus_training"), help="checkpoints and unsplit files"

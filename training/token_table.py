@@ -48,7 +48,7 @@ def main() -> None:
     """Write `token_table.npz`: ids, rows, scale."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minilm", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("training/work/bundle/token_table.npz"))
+    parser.add_argument("--out", type=Path, default=Path("training/made/bundle/token_table.npz"))
     options = parser.parse_args()
     words = whole_words()
     ids = np.array(sorted(words), dtype=np.uint16)

@@ -226,7 +226,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, required=True, help="the packed checkpoint to distil")
     parser.add_argument("--out", type=Path, required=True, help="where the file, a sheet and the log go")
-    parser.add_argument("--bundle", type=Path, default=Path("training/work/bundle"))
+    parser.add_argument("--bundle", type=Path, default=Path("training/made/bundle"))
     parser.add_argument("--seconds", type=float, default=180, help="of training, after the banks are made")
     parser.add_argument(
         "--judge", type=Path, help="a classifier (training.judge): names what is drawn of the 60 prompts"

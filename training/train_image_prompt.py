@@ -297,7 +297,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=builtin_set.CHECKPOINT, help="packed checkpoint to go with")
     parser.add_argument("--out", type=Path, required=True, help="where finished files go")
-    parser.add_argument("--bundle", type=Path, default=Path("training/work/bundle"))
+    parser.add_argument("--bundle", type=Path, default=Path("training/made/bundle"))
     parser.add_argument("--encoder", type=Path, help="folder of a former run's encoder and tag head, to keep them")
     parser.add_argument("--encoder-seconds", type=float, default=200)
     parser.add_argument("--adapter-seconds", type=float, default=280)

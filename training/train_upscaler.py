@@ -329,7 +329,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=Path("engine/builtin/fooocus_mini.safetensors"))
-    parser.add_argument("--bundle", type=Path, default=Path("training/work/bundle"))
+    parser.add_argument("--bundle", type=Path, default=Path("training/made/bundle"))
     parser.add_argument("--out", type=Path, required=True, help="where the finished files go")
     parser.add_argument("--seconds", type=float, default=100, help="from the start of the program to its end")
     parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate")
