@@ -7,10 +7,11 @@ from typing import Any
 from flask import request
 from marshmallow import ValidationError
 
-from fooocus_flask import auth, downloader, history, runner, tasks, transfers
+from fooocus_flask import downloader, history, runner, tasks, transfers
+from fooocus_flask.access import scopes
+from fooocus_flask.access.keys import DRAW
 from fooocus_flask.arguments import FORM, Blueprint, json_body
 from fooocus_flask.errors import InvalidRequest
-from fooocus_flask.keys import DRAW
 from fooocus_flask.tables import Task
 from schemas.control import ControlSchema, MessageSchema, QueueSchema
 
@@ -38,7 +39,7 @@ BODY = {"content": {kind: {"schema": ControlSchema} for kind in ("application/js
 )
 @blueprint.response(200, MessageSchema)
 @blueprint.alt_response(404, description="No task has that id.")
-@auth.needs(DRAW)
+@scopes.needs(DRAW)
 def control() -> dict[str, str]:
     """Stop the running task, or skip the picture being drawn; with a task_id, that task, which may still wait."""
     sent = arguments()
@@ -46,7 +47,7 @@ def control() -> dict[str, str]:
         return {"message": INVALID}
     task = tasks.find(sent["task_id"]) if sent["task_id"] else history.running()
     if task is not None:
-        auth.require_own(task)
+        scopes.require_own(task)
     if task is None or not act(sent["action"], task):
         return {"message": NONE}
     return {"message": DONE[sent["action"]]}

@@ -9,7 +9,8 @@ from urllib.parse import quote
 from flask import Response, current_app, request, send_file
 
 from engine.images import codecs, reading
-from fooocus_flask import accept, file_tokens, inputs
+from fooocus_flask import accept, inputs
+from fooocus_flask.access import file_tokens
 from fooocus_flask.arguments import Blueprint
 from fooocus_flask.errors import NotFound
 

@@ -11,8 +11,6 @@ from sqlalchemy.exc import IntegrityError
 from engine.images import codecs
 from fooocus_flask import (
     accept,
-    auth,
-    callers,
     downloader,
     forms,
     inputs,
@@ -25,9 +23,10 @@ from fooocus_flask import (
     urls,
     waiters,
 )
+from fooocus_flask.access import callers, scopes
+from fooocus_flask.access.keys import DRAW
 from fooocus_flask.arguments import Blueprint
 from fooocus_flask.errors import FooocusError
-from fooocus_flask.keys import DRAW
 from fooocus_flask.prepare import prepare
 from fooocus_flask.tables import FAILED, Task
 from schemas.submission import SubmissionSchema
@@ -127,7 +126,7 @@ FAILURES = {"memory": 507, "missing": 422} | downloader.STATUSES
 @blueprint.post("/generate/")
 @blueprint.arguments(SubmissionSchema)
 @blueprint.doc(requestBody={"content": FORM}, responses=ANSWERS, parameters=[replays.PARAMETER])
-@auth.needs(DRAW)
+@scopes.needs(DRAW)
 def generate(sent: dict[str, Any]) -> Response:
     """Draw pictures."""
     kind = accept.picture()

@@ -10,10 +10,11 @@ from typing import Any
 import gevent
 from flask import Response, jsonify
 
-from fooocus_flask import auth, estimates, history, records, runner, tasks, urls, webhooks
+from fooocus_flask import estimates, history, records, runner, tasks, urls, webhooks
+from fooocus_flask.access import scopes
+from fooocus_flask.access.keys import ADMIN, DRAW, READ
 from fooocus_flask.arguments import Blueprint
 from fooocus_flask.errors import FooocusError
-from fooocus_flask.keys import ADMIN, DRAW, READ
 from fooocus_flask.tables import Delivery, Task
 from schemas.tasks import DeletedSchema, DeliverySchema, TaskRecordSchema, TasksQuerySchema, TasksSchema
 
@@ -39,7 +40,7 @@ TOTAL = {"X-Total-Count": {"description": "Tasks in the list paged through.", "s
 def tasks_list(query: dict[str, Any]) -> Response:
     """List tasks; with action=delete, delete the ended ones of a range."""
     if query["action"]:
-        auth.require(ADMIN)
+        scopes.require(ADMIN)
         return deleted(history.clear(query["start_at"], query["end_at"]))
     told, total = lists(query)
     response = jsonify(told)
@@ -59,7 +60,7 @@ def delete_tasks(query: dict[str, Any]) -> Response:
 
 @blueprint.get("/<task_id>")
 @blueprint.response(200, TaskRecordSchema)
-@auth.needs(READ, DRAW)
+@scopes.needs(READ, DRAW)
 def one_task(task_id: str) -> dict[str, Any]:
     """Look at one task."""
     return records.record(found(task_id, READ), urls.base())
@@ -67,7 +68,7 @@ def one_task(task_id: str) -> dict[str, Any]:
 
 @blueprint.post("/<task_id>/cancel")
 @blueprint.response(200, TaskRecordSchema)
-@auth.needs(DRAW)
+@scopes.needs(DRAW)
 def cancel_task(task_id: str) -> dict[str, Any]:
     """Stop this task, whether it waits or runs; one that has ended stays as it is."""
     runner.current().stop(found(task_id, ADMIN))
@@ -76,7 +77,7 @@ def cancel_task(task_id: str) -> dict[str, Any]:
 
 @blueprint.get("/<task_id>/deliveries")
 @blueprint.response(200, DeliverySchema(many=True))
-@auth.needs(READ, DRAW)
+@scopes.needs(READ, DRAW)
 def task_deliveries(task_id: str) -> Sequence[Delivery]:
     """List the webhooks of a task: what was sent, what came of it, what is still owed."""
     return webhooks.deliveries(found(task_id, READ))
@@ -84,7 +85,7 @@ def task_deliveries(task_id: str) -> Sequence[Delivery]:
 
 @blueprint.post("/<task_id>/deliveries/<int:delivery>/replay")
 @blueprint.response(200, DeliverySchema)
-@auth.needs(DRAW)
+@scopes.needs(DRAW)
 def replay_delivery(task_id: str, delivery: int) -> Delivery:
     """Send a webhook once more, under the same id; should it fail, it is tried again as a new one is."""
     return webhooks.replay(found(task_id, ADMIN), delivery)
@@ -109,7 +110,7 @@ def found(task_id: str, scope: str) -> Task:
         Forbidden: the caller is neither.
     """
     task = tasks.find(task_id)
-    auth.require_own(task, scope)
+    scopes.require_own(task, scope)
     return task
 
 

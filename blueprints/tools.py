@@ -12,9 +12,10 @@ from engine import names
 from engine.events import Seen
 from engine.models import builtin_set
 from engine.needs import Need, description_needs, mask_needs
-from fooocus_flask import auth, downloader, inputs, recollection, runner, sources
+from fooocus_flask import downloader, inputs, recollection, runner, sources
+from fooocus_flask.access import scopes
+from fooocus_flask.access.keys import DRAW
 from fooocus_flask.arguments import Blueprint, json_body
-from fooocus_flask.keys import DRAW
 from fooocus_flask.model_files import require_files
 from fooocus_flask.prepare import catalogue
 from schemas.tools import (
@@ -76,7 +77,7 @@ METADATA_FORM = {
 @blueprint.post("/generate_mask")
 @blueprint.arguments(MaskSchema)
 @blueprint.response(200, {"type": "string"}, description="A PNG of the picture's size in base64.")
-@auth.needs(DRAW)
+@scopes.needs(DRAW)
 def generate_mask(arguments: dict[str, Any]) -> Response:
     """Find something in a picture: a mask, white where it is."""
     needs = mask_needs(arguments["mask_model"], arguments["sam_model"])
@@ -89,7 +90,7 @@ def generate_mask(arguments: dict[str, Any]) -> Response:
 @blueprint.arguments(DescribeQuerySchema, location="query")
 @blueprint.doc(requestBody={"required": True, "content": DESCRIBE_BODIES})
 @blueprint.response(200, DescriptionSchema, headers=DESCRIBE_HEADERS)
-@auth.needs(DRAW)
+@scopes.needs(DRAW)
 def describe_image(query: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
     """Describe a picture: JSON with the picture as a text, or a form with a file part named image.
 
@@ -106,7 +107,7 @@ def describe_image(query: dict[str, Any]) -> tuple[dict[str, str], dict[str, str
 @blueprint.arguments(ReadMetadataSchema)
 @blueprint.doc(requestBody={"content": METADATA_FORM})
 @blueprint.response(200, MetadataSchema)
-@auth.needs(DRAW)
+@scopes.needs(DRAW)
 def read_metadata(arguments: dict[str, Any]) -> dict[str, Any]:
     """Read the parameters out of a picture: a PNG, JPEG or WebP that Fooocus or a web UI wrote."""
     data = inputs.given(arguments["image"], "image")

@@ -11,7 +11,6 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from fooocus_flask import (
-    auth,
     cors,
     database,
     downloader,
@@ -19,7 +18,6 @@ from fooocus_flask import (
     errors,
     folders,
     history,
-    key_commands,
     logs,
     metrics,
     openapi,
@@ -32,11 +30,12 @@ from fooocus_flask import (
     waiters,
     webhooks,
 )
+from fooocus_flask.access import commands, scopes
 
 __all__ = ["close", "create_app", "start"]
 
 PARTS = (
-    *(request_ids, metrics, logs, errors, folders, cors, auth, database, key_commands),
+    *(request_ids, metrics, logs, errors, folders, cors, scopes, database, commands),
     *(previews, streams, waiters, webhooks, retention, downloader, runner),
 )
 RECEIVERS = (history,)

@@ -23,7 +23,8 @@ from werkzeug.security import safe_join
 
 from engine.images import reading
 from engine.images.reading import MOST_BYTES, UnreadablePicture
-from fooocus_flask import file_tokens, urls
+from fooocus_flask import urls
+from fooocus_flask.access import file_tokens
 from fooocus_flask.errors import Forbidden, InvalidRequest
 from fooocus_flask.fetching import NotFetched, fetch
 from schemas.faults import Fault

@@ -13,8 +13,8 @@ from flask.json.provider import DefaultJSONProvider
 from flask_swagger_ui import get_swaggerui_blueprint
 from marshmallow import Schema, fields
 
-from fooocus_flask.auth import scopes_of
-from fooocus_flask.callers import HEADER, OPEN_BLUEPRINTS
+from fooocus_flask.access.callers import HEADER, OPEN_BLUEPRINTS
+from fooocus_flask.access.scopes import scopes_of
 from schemas.fields import FLAG, FLAG_NAME, Described
 
 DOCS = "/docs"

@@ -10,7 +10,8 @@ from typing import Any
 from flask import request
 from sqlalchemy import delete, select
 
-from fooocus_flask import callers, tasks
+from fooocus_flask import tasks
+from fooocus_flask.access import callers
 from fooocus_flask.clock import mills
 from fooocus_flask.database import db
 from fooocus_flask.errors import FooocusError, InvalidRequest

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from flask import current_app, request
 
-from fooocus_flask import file_tokens
+from fooocus_flask.access import file_tokens
 
 
 def base() -> str:

@@ -12,7 +12,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from fooocus_flask import keys, launcher
+from fooocus_flask import launcher
+from fooocus_flask.access import keys
 from fooocus_flask.launcher import StartError
 from tests import postgresql
 

@@ -12,7 +12,7 @@ import flask_migrate
 from flask import Flask
 from flask.cli import AppGroup, with_appcontext
 
-from fooocus_flask import callers, keys
+from fooocus_flask.access import callers, keys
 from fooocus_flask.tables import Key
 
 HEADINGS = ("NAME", "SCOPES", "PER MINUTE", "QUEUED", "MADE", "LAST USED", "STATE")

@@ -10,18 +10,8 @@ import pytest
 from flask import Flask, request
 
 import fooocus_flask
-from fooocus_flask import (
-    arguments,
-    auth,
-    callers,
-    cors,
-    errors,
-    file_tokens,
-    keys,
-    openapi,
-    settings,
-    urls,
-)
+from fooocus_flask import arguments, cors, errors, openapi, settings, urls
+from fooocus_flask.access import callers, file_tokens, keys, scopes
 from fooocus_flask.errors import Forbidden
 from tests import postgresql
 from tests.conftest import picture
@@ -36,7 +26,7 @@ def app(tmp_path, database):
     app = Flask(__name__, instance_path=str(tmp_path))
     app.config.from_object(settings)
     app.config.update({"API_KEY": KEY, **postgresql.settings(tmp_path)})
-    for part in (errors, cors, auth, fooocus_flask.database):
+    for part in (errors, cors, scopes, fooocus_flask.database):
         part.init_app(app)
     api = openapi.init_app(app)
     closed = arguments.Blueprint("closed", __name__)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fooocus_flask import callers, keys
-from fooocus_flask.auth import scopes_of
+from fooocus_flask.access import callers, keys
+from fooocus_flask.access.scopes import scopes_of
 from fooocus_flask.database import db
 from fooocus_flask.tables import Key, Task
 from tests import postgresql

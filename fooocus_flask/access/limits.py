@@ -12,7 +12,8 @@ from time import time
 from flask import Flask, Response, current_app, request
 from flask_limiter import Limiter, RateLimitExceeded
 
-from fooocus_flask import callers, errors
+from fooocus_flask import errors
+from fooocus_flask.access import callers
 
 EXTENSION = "fooocus-limits"
 

@@ -14,10 +14,10 @@ from time import time
 
 from flask import current_app
 
-from fooocus_flask import callers
+from fooocus_flask.access import callers
+from fooocus_flask.access.keys import READ
 from fooocus_flask.errors import Forbidden
 from fooocus_flask.kept_secrets import kept
-from fooocus_flask.keys import READ
 
 FILE = "file_secret"
 EXTENSION = "fooocus-file-secret"

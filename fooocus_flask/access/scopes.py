@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from flask import Flask, current_app, request
 
-from fooocus_flask import callers, limits
+from fooocus_flask.access import callers, limits
+from fooocus_flask.access.keys import ADMIN, DRAW, READ
 from fooocus_flask.errors import Forbidden
-from fooocus_flask.keys import ADMIN, DRAW, READ
 from fooocus_flask.tables import Task
 
 View = TypeVar("View", bound=Callable[..., Any])

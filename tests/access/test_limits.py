@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fooocus_flask import create_app, database, keys
+from fooocus_flask import create_app, database
+from fooocus_flask.access import keys
 from tests import postgresql
 from tests.serving import GENERATE, small
 
