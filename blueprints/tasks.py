@@ -126,7 +126,7 @@ def lists(query: dict[str, Any]) -> tuple[dict[str, Any], int]:
         places = [*map(estimates.of, rows)] if gaps else estimates.of_page(rows)
         told["pending"] = shown(rows, base, places)
     if asked in ("all", "current") and (task := history.running(wanted)):
-        told["current"] = [RECORD.dump(records.live(task, base))]
+        told["current"] = [RECORD.dump(records.running(task, base))]
         total = 1
     if asked in ("all", "history"):
         rows, total = history.ended(*page, wanted)

@@ -54,6 +54,15 @@ def close(app: Flask) -> None:
         db.engine.dispose()
 
 
+def commit() -> None:
+    """Commit, or leave the session usable."""
+    try:
+        db.session.commit()
+    except Exception:
+        db.session.rollback()
+        raise
+
+
 def with_driver(address: str) -> str:
     """A database's address with the driver that is used here, as hosts hand them out without (`postgres://…`)."""
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", address)

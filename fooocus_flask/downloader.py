@@ -25,7 +25,7 @@ from engine.models.known_files import KnownFile
 from engine.needs import Need
 from fooocus_flask import folders, signals, tasks, transfers
 from fooocus_flask.awaited import Awaited, from_row, to_row
-from fooocus_flask.database import db
+from fooocus_flask.database import commit, db
 from fooocus_flask.draft import Draft
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.hosts import Hosts
@@ -201,7 +201,7 @@ class Downloader:
 
     def _let_go_on(self) -> None:
         """Keep what changed in the rows, and say that some of them may be drawn now."""
-        tasks.commit()
+        commit()
         signals.tell(signals.files_arrived, self.app)
 
     def _looking_for(self, file: KnownFile) -> list[AsyncResult]:

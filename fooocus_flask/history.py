@@ -12,8 +12,8 @@ from flask import Flask
 from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from fooocus_flask import outputs, signals, tasks
-from fooocus_flask.database import db
+from fooocus_flask import outputs, signals
+from fooocus_flask.database import commit, db
 from fooocus_flask.tables import ENDED, PENDING, RUNNING, Prompt, Task
 
 Moment = dt.datetime | None
@@ -29,7 +29,7 @@ def note_picture(app: Flask, task_id: str, path: str, **_: Any) -> None:
     if task is not None and path not in (task.result or ()):
         task.result = [*(task.result or ()), path]
         task.pictures_done = len(task.result)
-    tasks.commit()
+    commit()
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _clear(rows: list[tuple[int, list[str] | None]]) -> tuple[int, int]:
     ids = [id for id, _ in rows]
     for first in range(0, len(ids), VARIABLES):
         db.session.execute(delete(Task).where(Task.id.in_(ids[first : first + VARIABLES])))
-    tasks.commit()
+    commit()
     paths = [outputs.folder() / path for _, result in rows for path in result or ()]
     return len(rows), gevent.get_hub().threadpool.apply(outputs.remove, (paths,))
 

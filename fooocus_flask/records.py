@@ -18,7 +18,7 @@ NOT_YET = -1
 
 def record(task: Task, base: str) -> dict[str, Any]:
     """The task as it is now, for `TaskRecordSchema`."""
-    return live(task, base) if task.task_status == RUNNING else stored(task, base, estimates.of(task))
+    return running(task, base) if task.task_status == RUNNING else stored(task, base, estimates.of(task))
 
 
 def stored(task: Task, base: str, place: estimates.Place = estimates.NOWHERE) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def stored(task: Task, base: str, place: estimates.Place = estimates.NOWHERE) ->
     return told(task, base, place) | {"result": pictures}
 
 
-def live(task: Task, base: str) -> dict[str, Any]:
+def running(task: Task, base: str) -> dict[str, Any]:
     """The task that runs, with its last preview."""
     now = previews.of(task.task_id)
     values = told(task, base, estimates.of(task))

@@ -10,10 +10,9 @@ from typing import Any
 from flask import request
 from sqlalchemy import delete, select
 
-from fooocus_flask import tasks
 from fooocus_flask.access import callers
 from fooocus_flask.clock import mills
-from fooocus_flask.database import db
+from fooocus_flask.database import commit, db
 from fooocus_flask.errors import FooocusError, InvalidRequest
 from fooocus_flask.tables import RequestKey, Task
 from schemas.faults import Fault
@@ -63,7 +62,7 @@ def earlier(key: str, asked: str) -> Task | None:
         FooocusError: that request asked for something else.
     """
     db.session.execute(delete(RequestKey).where(RequestKey.made_mills < mills() - KEPT))
-    tasks.commit()
+    commit()
     found = db.session.get(RequestKey, key)
     if found is None:
         return None

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, delete, func, null, select, update
 from fooocus_flask import estimates, outputs, request_ids, signals
 from fooocus_flask.awaited import to_row
 from fooocus_flask.clock import mills
-from fooocus_flask.database import db
+from fooocus_flask.database import commit, db
 from fooocus_flask.errors import KeyQueueFull, QueueFull, TaskNotFound
 from fooocus_flask.prepare import Prepared
 from fooocus_flask.tables import (
@@ -217,15 +217,6 @@ def _owe(task: Task, event: str) -> None:
                 record_id=task.id, url=task.webhook_url, event=event, message_id=message, made_mills=now, due_mills=now
             )
         )
-
-
-def commit() -> None:
-    """Commit, or leave the session usable."""
-    try:
-        db.session.commit()
-    except Exception:
-        db.session.rollback()
-        raise
 
 
 def _move(which: ColumnElement[bool], status: str, **values: Any) -> Task | None:

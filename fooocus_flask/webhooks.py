@@ -24,9 +24,9 @@ from gevent.event import Event
 from gevent.pool import Pool
 from sqlalchemy import ColumnElement, func, select, update
 
-from fooocus_flask import addresses, records, request_ids, signals, tasks
+from fooocus_flask import addresses, records, request_ids, signals
 from fooocus_flask.clock import mills
-from fooocus_flask.database import db
+from fooocus_flask.database import commit, db
 from fooocus_flask.errors import NotFound
 from fooocus_flask.tables import Delivery, Task
 from fooocus_flask.webhook_secret import signer
@@ -282,7 +282,7 @@ def note(number: int, answer: Answer) -> None:
         delivery.due_mills = now + int(max(delay, answer.wait) * 1000)
     else:
         log.warning("Webhook %s given up after %d tries: %s", delivery.url, delivery.attempts, answer.text)
-    tasks.commit()
+    commit()
     signals.tell(signals.delivery_tried, of_now().app, delivery=delivery, good=answer.good)
 
 
@@ -304,7 +304,7 @@ def replay(task: Task, number: int) -> Delivery:
     values = {"due_mills": mills(), "attempts": 0, "delivered_mills": None}
     fresh = {"populate_existing": True}
     found = db.session.scalar(change.values(**values).returning(Delivery).execution_options(**fresh))
-    tasks.commit()
+    commit()
     if found is None:
         raise missing
     of_now().look()

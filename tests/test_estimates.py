@@ -3,6 +3,7 @@
 import pytest
 
 from fooocus_flask import estimates, tasks
+from fooocus_flask.database import commit
 from fooocus_flask.prepare import prepare
 from schemas.generate import GenerateSchema
 from tests.serving import small
@@ -42,7 +43,7 @@ def test_seconds_follow_from_the_last_tasks(app, add, place):
     with app.app_context():
         task = tasks.find(done)
         task.finish_mills = task.start_mills + 4000
-        tasks.commit()
+        commit()
     first, double = add("pending", rank=1, work=WORK), add("pending", rank=2, work=2 * WORK)
     assert (place(first), place(double)) == ((1, 4), (2, 12))
     add("running", work=WORK)

@@ -18,9 +18,8 @@ from sqlalchemy import Connection, Row, bindparam, delete, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import scoped_session
 
-from fooocus_flask import tasks
 from fooocus_flask.clock import mills
-from fooocus_flask.database import db
+from fooocus_flask.database import commit, db
 from fooocus_flask.tables import Key
 
 log = logging.getLogger(__name__)
@@ -76,7 +75,7 @@ def add(name: str, scopes: Iterable[str], per_minute: int = 0, queued: int = 0) 
             made_mills=mills(),
         )
     )
-    tasks.commit()
+    commit()
     return secret
 
 
@@ -91,7 +90,7 @@ def rotate(name: str) -> str:
         raise KeyFault(f"The key {name!r} is revoked, and stays so; remove it, then add it anew")
     secret = _new()
     key.hash = hashed(secret.encode())
-    tasks.commit()
+    commit()
     return secret
 
 
@@ -105,7 +104,7 @@ def revoke(name: str) -> None:
     if key.revoked_mills:
         raise KeyFault(f"The key {name!r} is revoked already")
     key.revoked_mills = mills()
-    tasks.commit()
+    commit()
 
 
 def remove(name: str) -> None:
@@ -117,7 +116,7 @@ def remove(name: str) -> None:
     if not _there(name).revoked_mills:
         raise KeyFault(f"The key {name!r} is in force; revoke it first")
     db.session.execute(delete(Key).where(Key.name == name))
-    tasks.commit()
+    commit()
 
 
 def every() -> Sequence[Key]:
