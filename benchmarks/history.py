@@ -21,7 +21,7 @@ from sqlalchemy import insert
 
 import fooocus_flask
 from fooocus_flask.database import db
-from fooocus_flask.prepare import prepare
+from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import FINISHED, Prompt, Task
 from schemas.generate import GenerateSchema
 

@@ -10,8 +10,8 @@ from marshmallow import ValidationError
 from fooocus_flask import downloader, history, runner, tasks, transfers
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import DRAW
-from fooocus_flask.arguments import FORM, Blueprint, json_body
 from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.submission.parsing import FORM, Blueprint, json_body
 from fooocus_flask.tables import Task
 from schemas.control import ControlSchema, MessageSchema, QueueSchema
 

@@ -6,7 +6,7 @@ import flask
 from flask import Response, current_app, jsonify, redirect, render_template
 
 from fooocus_flask import openapi
-from fooocus_flask.arguments import Blueprint
+from fooocus_flask.submission.parsing import Blueprint
 
 blueprint = Blueprint("docs", __name__, description="Documentation of this service.")
 

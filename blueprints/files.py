@@ -11,8 +11,8 @@ from flask import Response, current_app, request, send_file
 from engine.images import codecs, reading
 from fooocus_flask import accept, inputs
 from fooocus_flask.access import file_tokens
-from fooocus_flask.arguments import Blueprint
 from fooocus_flask.errors import NotFound
+from fooocus_flask.submission.parsing import Blueprint
 
 blueprint = Blueprint("files", __name__, description="Picture files.")
 

@@ -9,25 +9,13 @@ from flask import Response, current_app, jsonify
 from sqlalchemy.exc import IntegrityError
 
 from engine.images import codecs
-from fooocus_flask import (
-    accept,
-    downloader,
-    forms,
-    inputs,
-    outputs,
-    records,
-    replays,
-    runner,
-    streams,
-    tasks,
-    urls,
-    waiters,
-)
+from fooocus_flask import accept, downloader, inputs, outputs, records, replays, runner, streams, tasks, urls, waiters
 from fooocus_flask.access import callers, scopes
 from fooocus_flask.access.keys import DRAW
-from fooocus_flask.arguments import Blueprint
 from fooocus_flask.errors import FooocusError
-from fooocus_flask.prepare import prepare
+from fooocus_flask.submission import forms
+from fooocus_flask.submission.parsing import Blueprint
+from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import FAILED, Task
 from schemas.submission import SubmissionSchema
 from schemas.tasks import IMAGE_MEMBERS, TaskRecordSchema

@@ -6,7 +6,7 @@ from flask import Response, jsonify
 from marshmallow import Schema, fields
 
 from fooocus_flask import runner
-from fooocus_flask.arguments import Blueprint
+from fooocus_flask.submission.parsing import Blueprint
 
 blueprint = Blueprint("health", __name__, description="Whether the service is well.")
 

@@ -8,8 +8,8 @@ from flask import Response, jsonify
 
 from engine import names
 from fooocus_flask import presets
-from fooocus_flask.arguments import Blueprint
-from fooocus_flask.prepare import catalogue
+from fooocus_flask.submission.parsing import Blueprint
+from fooocus_flask.submission.prepare import catalogue
 from schemas.generate import style_names
 from schemas.listings import AllModelsSchema, PerformanceModeSchema, names_of
 

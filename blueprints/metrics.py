@@ -6,7 +6,7 @@ from flask import Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from fooocus_flask import metrics
-from fooocus_flask.arguments import Blueprint
+from fooocus_flask.submission.parsing import Blueprint
 
 blueprint = Blueprint("metrics", __name__, description="Numbers to watch the service by.")
 

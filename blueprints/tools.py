@@ -12,12 +12,13 @@ from engine import names
 from engine.events import Seen
 from engine.models import builtin_set
 from engine.needs import Need, description_needs, mask_needs
-from fooocus_flask import downloader, inputs, recollection, runner, sources
+from fooocus_flask import downloader, inputs, runner, sources
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import DRAW
-from fooocus_flask.arguments import Blueprint, json_body
-from fooocus_flask.model_files import require_files
-from fooocus_flask.prepare import catalogue
+from fooocus_flask.submission import from_metadata
+from fooocus_flask.submission.parsing import Blueprint, json_body
+from fooocus_flask.submission.prepare import catalogue
+from fooocus_flask.submission.required_files import require_files
 from schemas.tools import (
     DescribeQuerySchema,
     DescribeSchema,
@@ -111,7 +112,7 @@ def describe_image(query: dict[str, Any]) -> tuple[dict[str, str], dict[str, str
 def read_metadata(arguments: dict[str, Any]) -> dict[str, Any]:
     """Read the parameters out of a picture: a PNG, JPEG or WebP that Fooocus or a web UI wrote."""
     data = inputs.given(arguments["image"], "image")
-    return inputs.in_thread(recollection.of_picture, data, catalogue())
+    return inputs.in_thread(from_metadata.of_picture, data, catalogue())
 
 
 def picture() -> dict[str, Any]:

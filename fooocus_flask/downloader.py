@@ -26,10 +26,10 @@ from engine.needs import Need
 from fooocus_flask import folders, signals, tasks, transfers
 from fooocus_flask.awaited import Awaited, from_row, to_row
 from fooocus_flask.database import commit, db
-from fooocus_flask.draft import Draft
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.hosts import Hosts
-from fooocus_flask.model_files import leave_out
+from fooocus_flask.submission.draft import Draft
+from fooocus_flask.submission.required_files import leave_out
 from fooocus_flask.tables import FAILED, PENDING, Task
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from fooocus_flask.awaited import to_row
 from fooocus_flask.clock import mills
 from fooocus_flask.database import commit, db
 from fooocus_flask.errors import KeyQueueFull, QueueFull, TaskNotFound
-from fooocus_flask.prepare import Prepared
+from fooocus_flask.submission.prepare import Prepared
 from fooocus_flask.tables import (
     FAILED,
     FINISHED,

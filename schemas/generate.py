@@ -1,7 +1,7 @@
 """One generation request: every member with its kind, range, default and meaning.
 
 `load` gives the members the client sent, checked and converted; absent ones stay absent, because their defaults
-depend on how the server was started (`fooocus_flask.prepare` fills them in from `DEFAULTS` and the presets).
+depend on how the server was started (`fooocus_flask.submission.prepare` fills them in from `DEFAULTS` and the presets).
 """
 
 from __future__ import annotations

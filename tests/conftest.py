@@ -13,7 +13,7 @@ from PIL import Image
 
 import fooocus_flask
 from fooocus_flask.database import db
-from fooocus_flask.prepare import prepare
+from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Prompt, Task
 from schemas.generate import GenerateSchema
 from tests import postgresql

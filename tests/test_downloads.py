@@ -18,7 +18,7 @@ import fooocus_flask
 from engine import names
 from fooocus_flask import downloader, estimates, hosts, sources, tasks, transfers, waiters
 from fooocus_flask.errors import InvalidRequest
-from fooocus_flask.prepare import prepare
+from fooocus_flask.submission.prepare import prepare
 from schemas.generate import DEFAULTS, GenerateSchema
 from tests import postgresql
 from tests.engine.models import onnx_files

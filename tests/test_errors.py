@@ -7,7 +7,8 @@ import flask_smorest
 import pytest
 from flask import Flask, abort
 
-from fooocus_flask import arguments, errors, openapi
+from fooocus_flask import errors, openapi
+from fooocus_flask.submission import parsing
 from schemas.faults import LONGEST_ECHO
 from schemas.generate import GenerateSchema
 from schemas.tasks import TasksQuerySchema
@@ -22,7 +23,7 @@ def client():
     app.config.update(MAX_CONTENT_LENGTH=2000, PROPAGATE_EXCEPTIONS=False)
     errors.init_app(app)
     api = openapi.init_app(app)
-    group = arguments.Blueprint("group", __name__)
+    group = parsing.Blueprint("group", __name__)
 
     @group.post("/echo/")
     @group.arguments(GenerateSchema)

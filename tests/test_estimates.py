@@ -4,7 +4,7 @@ import pytest
 
 from fooocus_flask import estimates, tasks
 from fooocus_flask.database import commit
-from fooocus_flask.prepare import prepare
+from fooocus_flask.submission.prepare import prepare
 from schemas.generate import GenerateSchema
 from tests.serving import small
 

@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 
 from fooocus_flask import history, logs, outputs, signals, tasks
 from fooocus_flask.database import db
-from fooocus_flask.prepare import prepare
+from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Delivery, Task
 from schemas.generate import GenerateSchema
 from tests import postgresql

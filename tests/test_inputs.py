@@ -15,8 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 from fooocus_flask import inputs, records, retention
 from fooocus_flask.database import db
 from fooocus_flask.errors import InvalidRequest
-from fooocus_flask.forms import form_body
 from fooocus_flask.inputs import Inputs, NotAPicture
+from fooocus_flask.submission.forms import form_body
 from fooocus_flask.tasks import find
 from schemas.fields import Upload
 from schemas.generate import GenerateSchema

@@ -10,9 +10,10 @@ import pytest
 from flask import Flask, request
 
 import fooocus_flask
-from fooocus_flask import arguments, cors, errors, openapi, settings, urls
+from fooocus_flask import cors, errors, openapi, settings, urls
 from fooocus_flask.access import callers, file_tokens, keys, scopes
 from fooocus_flask.errors import Forbidden
+from fooocus_flask.submission import parsing
 from tests import postgresql
 from tests.conftest import picture
 
@@ -29,14 +30,14 @@ def app(tmp_path, database):
     for part in (errors, cors, scopes, fooocus_flask.database):
         part.init_app(app)
     api = openapi.init_app(app)
-    closed = arguments.Blueprint("closed", __name__)
+    closed = parsing.Blueprint("closed", __name__)
 
     @closed.route("/closed", methods=["GET", "POST"])
     def read():
         return {"read": len(request.get_data())}
 
     for name in ("files", "health"):
-        group = arguments.Blueprint(name, __name__)
+        group = parsing.Blueprint(name, __name__)
         group.add_url_rule(f"/{name}", view_func=lambda: {"open": True}, endpoint=name)
         api.register_blueprint(group)
     api.register_blueprint(closed)

@@ -14,7 +14,7 @@ from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 
 from fooocus_flask.errors import InvalidRequest
-from fooocus_flask.forms import form_body, is_form
+from fooocus_flask.submission.forms import form_body, is_form
 from schemas.faults import Fault
 
 FORM = "application/x-www-form-urlencoded"

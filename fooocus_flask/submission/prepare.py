@@ -16,9 +16,9 @@ from engine.models.catalogue import Catalogue
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask import addresses, folders, presets, sources
 from fooocus_flask.awaited import Awaited
-from fooocus_flask.draft import Draft
 from fooocus_flask.errors import InvalidRequest
-from fooocus_flask.model_files import check_files, find_checkpoint
+from fooocus_flask.submission.draft import Draft
+from fooocus_flask.submission.required_files import check_files, find_checkpoint
 from schemas.faults import Fault
 
 

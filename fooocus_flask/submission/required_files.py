@@ -16,9 +16,9 @@ from engine.models.known_files import KnownFile
 from engine.needs import INTERPOSER, Need, needs, tagged_loras
 from engine.params import GenerateParams
 from fooocus_flask.awaited import Awaited
-from fooocus_flask.draft import Draft
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.sources import Sources
+from fooocus_flask.submission.draft import Draft
 
 OPTIONAL = {
     "loras": "LoRA",
