@@ -9,9 +9,9 @@ from urllib.parse import quote
 from flask import Response, current_app, request, send_file
 
 from engine.images import codecs, reading
-from fooocus_flask import accept, inputs
 from fooocus_flask.access import file_tokens
 from fooocus_flask.errors import NotFound
+from fooocus_flask.pictures import formats, inputs
 from fooocus_flask.submission.parsing import Blueprint
 
 blueprint = Blueprint("files", __name__, description="Picture files.")
@@ -25,7 +25,7 @@ TOKEN = {
 PICTURES = {
     "200": {
         "description": "The picture, converted if Accept prefers another image type.",
-        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in accept.FORMATS},
+        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in formats.FORMATS},
     },
     "206": {"description": "The part of it asked for."},
     "304": {"description": "The client has it already."},
@@ -59,7 +59,7 @@ def picture(convert: Callable[[Path, str], bytes], folder: str, *parts: str) -> 
     if path is None:
         raise NotFound("There is no such picture")
     own = reading.MEDIA_TYPES[path.suffix[1:]]
-    wanted = accept.converted(own)
+    wanted = formats.converted(own)
     response = as_it_is(path, folder, own) if wanted == own else converted(convert, path, wanted)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.vary.add("Accept")
@@ -80,11 +80,11 @@ def converted(convert: Callable[[Path, str], bytes], path: Path, wanted: str) ->
     """The picture in another format; not made where the client has it."""
     file = path.stat()
     response = Response(mimetype=wanted)
-    response.set_etag(f"{file.st_mtime_ns:x}-{file.st_size:x}-{accept.FORMATS[wanted]}")
+    response.set_etag(f"{file.st_mtime_ns:x}-{file.st_size:x}-{formats.FORMATS[wanted]}")
     response.last_modified = int(file.st_mtime)  # type: ignore[assignment]
     response.make_conditional(request)
     if response.status_code == 304:
         return response
-    data = inputs.in_thread(convert, path, accept.FORMATS[wanted])
+    data = inputs.in_thread(convert, path, formats.FORMATS[wanted])
     response.set_data(data)
     return response.make_conditional(request, accept_ranges=True, complete_length=len(data))  # type: ignore[return-value]

@@ -9,10 +9,11 @@ from flask import Response, current_app, jsonify
 from sqlalchemy.exc import IntegrityError
 
 from engine.images import codecs
-from fooocus_flask import accept, downloader, inputs, outputs, records, replays, runner, streams, tasks, urls, waiters
+from fooocus_flask import downloader, records, replays, runner, streams, tasks, waiters
 from fooocus_flask.access import callers, scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.errors import FooocusError
+from fooocus_flask.pictures import formats, inputs, outputs, urls
 from fooocus_flask.submission import forms
 from fooocus_flask.submission.parsing import Blueprint
 from fooocus_flask.submission.prepare import prepare
@@ -59,7 +60,7 @@ ANSWERS = {
         "content": {
             "application/json": {"schema": TaskRecordSchema},
             "text/event-stream": {"schema": EVENT},
-            **dict.fromkeys(accept.FORMATS, PICTURE),
+            **dict.fromkeys(formats.FORMATS, PICTURE),
         },
         "headers": {
             "X-Task-Id": {"description": "Identifies the task.", "schema": {"type": "string"}},
@@ -117,7 +118,7 @@ FAILURES = {"memory": 507, "missing": 422} | downloader.STATUSES
 @scopes.needs(DRAW)
 def generate(sent: dict[str, Any]) -> Response:
     """Draw pictures."""
-    kind = accept.picture()
+    kind = formats.picture()
     task, replayed = submitted(sent, kind)
     if kind:
         response = as_picture(task, kind)
@@ -162,8 +163,8 @@ def as_picture(task: Task, kind: str) -> Response:
     if not task.result:
         return failed(task, {}) if task.task_status == FAILED else Response(status=204)
     path = outputs.folder() / task.result[0]
-    same = accept.MEDIA_TYPES[path.suffix[1:]] == kind
-    work, arguments = (path.read_bytes, ()) if same else (codecs.convert, (path, accept.FORMATS[kind]))
+    same = formats.MEDIA_TYPES[path.suffix[1:]] == kind
+    work, arguments = (path.read_bytes, ()) if same else (codecs.convert, (path, formats.FORMATS[kind]))
     return Response(gevent.get_hub().threadpool.apply(work, arguments), mimetype=kind)
 
 

@@ -23,7 +23,6 @@ from fooocus_flask import (
     openapi,
     previews,
     request_ids,
-    retention,
     runner,
     settings,
     streams,
@@ -31,6 +30,7 @@ from fooocus_flask import (
     webhooks,
 )
 from fooocus_flask.access import commands, scopes
+from fooocus_flask.pictures import retention
 
 __all__ = ["close", "create_app", "start"]
 

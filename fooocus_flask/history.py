@@ -12,8 +12,9 @@ from flask import Flask
 from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from fooocus_flask import outputs, signals
+from fooocus_flask import signals
 from fooocus_flask.database import commit, db
+from fooocus_flask.pictures import outputs
 from fooocus_flask.tables import ENDED, PENDING, RUNNING, Prompt, Task
 
 Moment = dt.datetime | None

@@ -18,8 +18,9 @@ import gevent
 from flask import Flask, Response
 from gevent.event import Event
 
-from fooocus_flask import signals, tasks, urls
+from fooocus_flask import signals, tasks
 from fooocus_flask.database import db
+from fooocus_flask.pictures import urls
 from fooocus_flask.tables import Task
 
 EXTENSION = "fooocus-streams"

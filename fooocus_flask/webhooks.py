@@ -24,10 +24,11 @@ from gevent.event import Event
 from gevent.pool import Pool
 from sqlalchemy import ColumnElement, func, select, update
 
-from fooocus_flask import addresses, records, request_ids, signals
+from fooocus_flask import records, request_ids, signals
 from fooocus_flask.clock import mills
 from fooocus_flask.database import commit, db
 from fooocus_flask.errors import NotFound
+from fooocus_flask.pictures import public_hosts
 from fooocus_flask.tables import Delivery, Task
 from fooocus_flask.webhook_secret import signer
 from schemas.tasks import TaskRecordSchema
@@ -225,7 +226,7 @@ def post(message: Message) -> Answer:
     allowed = config["ALLOW_PRIVATE_ADDRESSES"] or message.url == config["WEBHOOK_URL"]
     db.session.remove()  # nothing may be held while a receiver takes its time
     try:
-        answer = addresses.guarded_request(
+        answer = public_hosts.guarded_request(
             *("POST", message.url, headers(message), message.body),
             timeout=config["WEBHOOK_TIMEOUT"],
             allow_private=allowed,

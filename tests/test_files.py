@@ -114,7 +114,7 @@ def test_with_a_key_a_file_needs_the_token_its_url_carries(make_app, tmp_path):
     client = app.test_client()
     picture(app, "cat.png")
     with app.test_request_context():
-        from fooocus_flask import urls
+        from fooocus_flask.pictures import urls
 
         (url,) = urls.pictures(["2024-07-05/cat.png"], "")
     assert client.get(url).status_code == 200

@@ -183,7 +183,7 @@ def waiting_task(app):
     ],
 )
 def test_urls_start_as_configured_or_as_the_client_spoke_to_us(make_app, configured, expected):
-    from fooocus_flask import urls
+    from fooocus_flask.pictures import urls
 
     app = make_app(BASE_URL=configured)
     with app.test_request_context(base_url="http://pictures.example:81"):
@@ -191,7 +191,7 @@ def test_urls_start_as_configured_or_as_the_client_spoke_to_us(make_app, configu
 
 
 def test_a_proxy_is_believed_only_where_one_is_expected(make_app):
-    from fooocus_flask import urls
+    from fooocus_flask.pictures import urls
 
     told = {"HTTP_X_FORWARDED_PROTO": "https", "HTTP_X_FORWARDED_HOST": "art.example"}
     seen = []

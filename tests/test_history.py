@@ -8,8 +8,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from fooocus_flask import history, logs, outputs, signals, tasks
+from fooocus_flask import history, logs, signals, tasks
 from fooocus_flask.database import db
+from fooocus_flask.pictures import outputs
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Delivery, Task
 from schemas.generate import GenerateSchema

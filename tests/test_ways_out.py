@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fooocus_flask import addresses
-from fooocus_flask.addresses import AddressRefused
-from fooocus_flask.fetching import NotFetched, fetch
+from fooocus_flask.pictures import public_hosts
+from fooocus_flask.pictures.fetching import NotFetched, fetch
+from fooocus_flask.pictures.public_hosts import AddressRefused
+from tests.pictures.test_public_hosts import Host, host, resolver  # noqa: F401
 from tests.serving import GENERATE, small
-from tests.test_addresses import Host, host, resolver  # noqa: F401
 
 READ = "/v1/tools/read-metadata"
 LONG = "x" * 5000
@@ -205,8 +205,8 @@ def test_no_other_spelling_of_a_url_is_asked(client, listener):
     ],
 )
 def test_no_redirect_leads_inside(host, monkeypatch, place):  # noqa: F811
-    guard = addresses.is_public
-    monkeypatch.setattr(addresses, "is_public", lambda ip: ip == "127.0.0.1" or guard(ip))
+    guard = public_hosts.is_public
+    monkeypatch.setattr(public_hosts, "is_public", lambda ip: ip == "127.0.0.1" or guard(ip))
     host.elsewhere = lambda handler: host.answer(handler, 302, Location=place)
     with pytest.raises(NotFetched) as told:
         fetch(host.url + "/elsewhere")

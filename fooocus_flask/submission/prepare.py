@@ -14,9 +14,10 @@ from engine.goals import goals_of
 from engine.models import builtin_set
 from engine.models.catalogue import Catalogue
 from engine.params import MAX_SEED, GenerateParams
-from fooocus_flask import addresses, folders, presets, sources
+from fooocus_flask import folders, presets, sources
 from fooocus_flask.awaited import Awaited
 from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.pictures import public_hosts
 from fooocus_flask.submission.draft import Draft
 from fooocus_flask.submission.required_files import check_files, find_checkpoint
 from schemas.faults import Fault
@@ -139,8 +140,8 @@ def check_webhook(draft: Draft) -> None:
     if not url or url == config.get("WEBHOOK_URL"):
         return
     try:
-        addresses.check_text(url, allow_private=config.get("ALLOW_PRIVATE_ADDRESSES", False))
-    except addresses.AddressRefused as error:
+        public_hosts.check_text(url, allow_private=config.get("ALLOW_PRIVATE_ADDRESSES", False))
+    except public_hosts.AddressRefused as error:
         text = f"No webhook is sent there: {error}. It takes an http:// or https:// URL of a public host"
         draft.refuse("value_error", "webhook_url", text)
 

@@ -11,7 +11,7 @@ from flask import Flask, current_app
 from sqlalchemy import select
 
 from fooocus_flask.database import db
-from fooocus_flask.inputs import in_thread, pictures
+from fooocus_flask.pictures.inputs import in_thread, pictures
 from fooocus_flask.tables import PENDING, RUNNING, Task
 
 EXTENSION = "fooocus-retention"

@@ -12,16 +12,17 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from fooocus_flask import inputs, records, retention
+from fooocus_flask import records
 from fooocus_flask.database import db
 from fooocus_flask.errors import InvalidRequest
-from fooocus_flask.inputs import Inputs, NotAPicture
+from fooocus_flask.pictures import inputs, retention
+from fooocus_flask.pictures.inputs import Inputs, NotAPicture
 from fooocus_flask.submission.forms import form_body
 from fooocus_flask.tasks import find
 from schemas.fields import Upload
 from schemas.generate import GenerateSchema
 from tests.conftest import picture
-from tests.test_addresses import Host, host  # noqa: F401
+from tests.pictures.test_public_hosts import Host, host  # noqa: F401
 
 GENERATE, READ = "/v1/engine/generate/", "/v1/tools/read-metadata"
 

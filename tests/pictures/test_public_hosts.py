@@ -13,9 +13,9 @@ import pytest
 from engine.interruption import Interruption
 from engine.models.downloads import DownloadError, download
 from engine.models.known_files import KnownFile
-from fooocus_flask import addresses
-from fooocus_flask.addresses import AddressRefused, guarded_request, is_public
-from fooocus_flask.fetching import NotFetched, fetch
+from fooocus_flask.pictures import public_hosts
+from fooocus_flask.pictures.fetching import NotFetched, fetch
+from fooocus_flask.pictures.public_hosts import AddressRefused, guarded_request, is_public
 from tests.serving import PATIENCE
 
 
@@ -192,9 +192,9 @@ def test_a_url_is_refused_by_its_text(url, reason):
 
 def test_one_private_address_among_public_ones_is_enough(monkeypatch):
     places = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 80)) for ip in ("8.8.8.8", "10.0.0.1")]
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", lambda *_, **__: places)
+    monkeypatch.setattr(public_hosts.socket, "getaddrinfo", lambda *_, **__: places)
     with pytest.raises(AddressRefused, match="not public"):
-        addresses.resolved("example.com", 80)
+        public_hosts.resolved("example.com", 80)
 
 
 def test_the_address_connected_to_is_the_one_looked_at(host, resolver):
@@ -206,7 +206,7 @@ def test_the_address_connected_to_is_the_one_looked_at(host, resolver):
 
 def test_a_name_that_turns_private_is_refused_when_asked_again(host, resolver):
     resolver("cat.example", "8.8.8.8", "127.0.0.1")
-    assert addresses.resolved("cat.example", 80)[0][1][0] == "8.8.8.8"
+    assert public_hosts.resolved("cat.example", 80)[0][1][0] == "8.8.8.8"
     with pytest.raises(AddressRefused, match="not public"):
         guarded_request("GET", f"http://cat.example:{host.server_port}/", timeout=PATIENCE)
     assert host.asked == []
@@ -257,8 +257,8 @@ def test_a_fetch_ends_with_its_time(host):
 
 
 def test_a_redirect_inwards_is_not_followed(host, monkeypatch):
-    guard = addresses.is_public
-    monkeypatch.setattr(addresses, "is_public", lambda ip: ip == "127.0.0.1" or guard(ip))
+    guard = public_hosts.is_public
+    monkeypatch.setattr(public_hosts, "is_public", lambda ip: ip == "127.0.0.1" or guard(ip))
     with pytest.raises(NotFetched, match="not public"):
         fetch(host.url + "/inward")
     assert [path for path, _ in host.asked] == ["/inward"]

@@ -23,10 +23,10 @@ from werkzeug.security import safe_join
 
 from engine.images import reading
 from engine.images.reading import MOST_BYTES, UnreadablePicture
-from fooocus_flask import urls
 from fooocus_flask.access import file_tokens
 from fooocus_flask.errors import Forbidden, InvalidRequest
-from fooocus_flask.fetching import NotFetched, fetch
+from fooocus_flask.pictures import urls
+from fooocus_flask.pictures.fetching import NotFetched, fetch
 from schemas.faults import Fault
 from schemas.fields import Upload
 from schemas.tasks import IMAGE_MEMBERS

@@ -9,8 +9,8 @@ from urllib.parse import urljoin
 import gevent
 
 from engine.images.reading import MOST_BYTES
-from fooocus_flask import addresses
-from fooocus_flask.addresses import AddressRefused
+from fooocus_flask.pictures import public_hosts
+from fooocus_flask.pictures.public_hosts import AddressRefused
 
 SECONDS = 20.0
 MOST_REDIRECTS = 3
@@ -52,7 +52,7 @@ def fetch(url: str, *, allow_private: bool = False, seconds: float = SECONDS, mo
 def _followed(url: str, allow_private: bool, most_bytes: int) -> bytes:
     """The bytes at the end of the redirects."""
     for _ in range(MOST_REDIRECTS + 1):
-        with addresses.exchange("GET", url, HEADERS, allow_private=allow_private) as answer:
+        with public_hosts.exchange("GET", url, HEADERS, allow_private=allow_private) as answer:
             if answer.status not in REDIRECTS:
                 return _body(answer, most_bytes)
             place = answer.getheader("Location")

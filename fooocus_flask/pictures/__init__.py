@@ -1,0 +1,1 @@
+"""Pictures in and out: where they come from, where they lie, and the URLs they have."""
