@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response, jsonify
 
 from engine import names
-from fooocus_flask import presets
+from fooocus_flask.model_files import presets
 from fooocus_flask.submission.parsing import Blueprint
 from fooocus_flask.submission.prepare import catalogue
 from schemas.generate import style_names

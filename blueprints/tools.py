@@ -12,9 +12,10 @@ from engine import names
 from engine.events import Seen
 from engine.models import builtin_set
 from engine.needs import Need, description_needs, mask_needs
-from fooocus_flask import downloader, runner, sources
+from fooocus_flask import downloader, runner
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import DRAW
+from fooocus_flask.model_files import addresses
 from fooocus_flask.pictures import inputs
 from fooocus_flask.submission import from_metadata
 from fooocus_flask.submission.parsing import Blueprint, json_body
@@ -100,7 +101,7 @@ def describe_image(query: dict[str, Any]) -> tuple[dict[str, str], dict[str, str
     """
     arguments = DescribeSchema().load(query | picture())
     kind = arguments["image_type"]
-    stands_in = builtin_set.there(*builtin_set.DESCRIBING) and not sources.of().allowed
+    stands_in = builtin_set.there(*builtin_set.DESCRIBING) and not addresses.of().allowed
     seen = look("describe", {"kind": kind}, arguments, () if stands_in else description_needs(kind))
     return {"describe": seen.text}, {"X-Described-By": seen.model}
 
@@ -127,7 +128,7 @@ def picture() -> dict[str, Any]:
 
 def look(purpose: str, options: Mapping[str, Any], arguments: Mapping[str, Any], needs: Iterable[Need]) -> Seen:
     """What the engine sees in the request's picture, once the model files are here."""
-    awaited = require_files(arguments, needs, catalogue(), sources.of())
+    awaited = require_files(arguments, needs, catalogue(), addresses.of())
     picture = inputs.given(arguments["image"], "image")
     downloader.current().have(awaited)
     return runner.current().look(purpose, options, picture)

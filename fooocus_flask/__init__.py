@@ -16,7 +16,6 @@ from fooocus_flask import (
     downloader,
     environment,
     errors,
-    folders,
     history,
     logs,
     metrics,
@@ -30,6 +29,7 @@ from fooocus_flask import (
     webhooks,
 )
 from fooocus_flask.access import commands, scopes
+from fooocus_flask.model_files import folders
 from fooocus_flask.pictures import retention
 
 __all__ = ["close", "create_app", "start"]

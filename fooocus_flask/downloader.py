@@ -23,11 +23,12 @@ from engine.models.catalogue import Catalogue
 from engine.models.downloads import DownloadError, NoSpace, Unreachable, shown
 from engine.models.known_files import KnownFile
 from engine.needs import Need
-from fooocus_flask import folders, signals, tasks, transfers
-from fooocus_flask.awaited import Awaited, from_row, to_row
+from fooocus_flask import signals, tasks
 from fooocus_flask.database import commit, db
 from fooocus_flask.errors import FooocusError
-from fooocus_flask.hosts import Hosts
+from fooocus_flask.model_files import folders, transfers
+from fooocus_flask.model_files.awaited_file import Awaited, from_row, to_row
+from fooocus_flask.model_files.host_backoff import Hosts
 from fooocus_flask.submission.draft import Draft
 from fooocus_flask.submission.required_files import leave_out
 from fooocus_flask.tables import FAILED, PENDING, Task

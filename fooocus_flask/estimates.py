@@ -9,10 +9,11 @@ from sqlalchemy import func, null, select, tuple_
 
 from engine import names
 from engine.params import GenerateParams
-from fooocus_flask import previews, transfers
-from fooocus_flask.awaited import from_row
+from fooocus_flask import previews
 from fooocus_flask.clock import mills
 from fooocus_flask.database import db
+from fooocus_flask.model_files import transfers
+from fooocus_flask.model_files.awaited_file import from_row
 from fooocus_flask.tables import FINISHED, PENDING, RUNNING, Task
 
 LAST = 20

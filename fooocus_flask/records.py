@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fooocus_flask import estimates, previews, transfers
-from fooocus_flask.awaited import from_row
+from fooocus_flask import estimates, previews
+from fooocus_flask.model_files import transfers
+from fooocus_flask.model_files.awaited_file import from_row
 from fooocus_flask.pictures import inputs, urls
 from fooocus_flask.tables import RUNNING, Task
 

@@ -21,10 +21,11 @@ from gevent.queue import Empty, Queue
 from sqlalchemy.exc import OperationalError
 
 from engine import events
-from fooocus_flask import folders, request_ids, signals, tasks
+from fooocus_flask import request_ids, signals, tasks
 from fooocus_flask.database import db
 from fooocus_flask.engine_process import PATIENCE, EngineProcess
 from fooocus_flask.looks import EngineAway, Looks
+from fooocus_flask.model_files import folders
 from fooocus_flask.pictures import outputs
 from fooocus_flask.tables import FAILED, FINISHED, PENDING, STOPPED, Task
 

@@ -16,10 +16,10 @@ from flask import current_app
 from sqlalchemy import ColumnElement, delete, func, null, select, update
 
 from fooocus_flask import estimates, request_ids, signals
-from fooocus_flask.awaited import to_row
 from fooocus_flask.clock import mills
 from fooocus_flask.database import commit, db
 from fooocus_flask.errors import KeyQueueFull, QueueFull, TaskNotFound
+from fooocus_flask.model_files.awaited_file import to_row
 from fooocus_flask.pictures import outputs
 from fooocus_flask.submission.prepare import Prepared
 from fooocus_flask.tables import (

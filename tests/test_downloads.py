@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 
 import fooocus_flask
 from engine import names
-from fooocus_flask import downloader, estimates, hosts, sources, tasks, transfers, waiters
+from fooocus_flask import downloader, estimates, tasks, waiters
 from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.model_files import addresses, host_backoff, transfers
 from fooocus_flask.submission.prepare import prepare
 from schemas.generate import DEFAULTS, GenerateSchema
 from tests import postgresql
@@ -235,7 +236,7 @@ def test_a_host_that_cannot_be_reached_is_not_waited_for_again(client, preset, c
 def test_an_answer_of_any_kind_ends_that(client, host, preset, monkeypatch):
     held = downloader.of(client.application).hosts
     held.failed(host.base)
-    monkeypatch.setattr(held, "_now", lambda: time.monotonic() + hosts.FIRST)
+    monkeypatch.setattr(held, "_now", lambda: time.monotonic() + host_backoff.FIRST)
     host.statuses = [404]
     assert "answers 404" in client.post(GENERATE, json=new()).json["detail"]
     monkeypatch.undo()
@@ -451,7 +452,7 @@ def test_a_mirror_stands_in_for_the_hub(make_app):
     hub, mirror = "https://huggingface.co/", "https://hub.example.org/"
     with make_app(HF_MIRROR=mirror).app_context():
         for name in ("sai", "initial"):
-            found = sources.of(name).find("loras", OFFSET)
+            found = addresses.of(name).find("loras", OFFSET)
             assert found.url.startswith(mirror + "stabilityai/")
         with pytest.raises(InvalidRequest) as caught:
             loaded(performance_selection="Lightning", base_model_name="toy.safetensors")
@@ -463,7 +464,7 @@ def test_config_txt_and_the_servers_preset_say_where_files_are(make_app, preset,
     preset(lora_downloads={"b.safetensors": "http://preset/b"})
     (tmp_path / "instance" / "config.txt").write_text(json.dumps(listed))
     with make_app(PRESET="mine", **ALLOWED).app_context():
-        found = [sources.of().find("loras", f"{name}.safetensors").url for name in "ab"]
+        found = [addresses.of().find("loras", f"{name}.safetensors").url for name in "ab"]
         assert found == ["http://config/a", "http://preset/b"]
         assert awaited()[0] == NEW
 
@@ -473,7 +474,7 @@ def test_a_bad_address_in_config_txt_is_left_out(make_app, tmp_path):
     listed = {"lora_downloads": {"a.safetensors": "ftp://config/a"}}
     (tmp_path / "instance" / "config.txt").write_text(json.dumps(listed))
     with make_app(**ALLOWED).app_context():
-        assert sources.of().find("loras", "a.safetensors") is None
+        assert addresses.of().find("loras", "a.safetensors") is None
 
 
 def test_a_mask_or_a_description_waits_for_its_files(client, mirror, host, models):
@@ -493,7 +494,7 @@ def test_clients_that_wait_for_a_description_are_limited_and_sent_away_at_a_stop
     app = make_app(HF_MIRROR=host.base, **ALLOWED)
     host.files["wd-v1-4-moat-tagger-v2.csv"], host.halt_at = b"x" * 1000, 10
     with app.app_context():
-        file = sources.of().find("clip_vision", "wd-v1-4-moat-tagger-v2.csv")
+        file = addresses.of().find("clip_vision", "wd-v1-4-moat-tagger-v2.csv")
 
         def wait():
             with app.app_context():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from fooocus_flask.awaited import Awaited
+from fooocus_flask.model_files.awaited_file import Awaited
 from schemas.faults import Fault
 
 

@@ -14,9 +14,9 @@ from engine.goals import goals_of
 from engine.models import builtin_set
 from engine.models.catalogue import Catalogue
 from engine.params import MAX_SEED, GenerateParams
-from fooocus_flask import folders, presets, sources
-from fooocus_flask.awaited import Awaited
 from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.model_files import addresses, folders, presets
+from fooocus_flask.model_files.awaited_file import Awaited
 from fooocus_flask.pictures import public_hosts
 from fooocus_flask.submission.draft import Draft
 from fooocus_flask.submission.required_files import check_files, find_checkpoint
@@ -78,10 +78,10 @@ def merged(sent: Mapping[str, Any]) -> Draft:
     return Draft(values | {name: chosen[name] for name in from_preset}, asked, from_preset)
 
 
-def sources_of(preset: str) -> sources.Sources:
+def sources_of(preset: str) -> addresses.Sources:
     """Where model files can be had for a request with this preset."""
     try:
-        return sources.of(preset)
+        return addresses.of(preset)
     except presets.PresetError as error:
         raise no_preset(preset, error) from error
 

@@ -15,9 +15,9 @@ from engine.models.headers import is_sd15
 from engine.models.known_files import KnownFile
 from engine.needs import INTERPOSER, Need, needs, tagged_loras
 from engine.params import GenerateParams
-from fooocus_flask.awaited import Awaited
 from fooocus_flask.errors import InvalidRequest
-from fooocus_flask.sources import Sources
+from fooocus_flask.model_files.addresses import Sources
+from fooocus_flask.model_files.awaited_file import Awaited
 from fooocus_flask.submission.draft import Draft
 
 OPTIONAL = {

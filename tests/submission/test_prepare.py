@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 from engine import names
 from engine.models import builtin_set
 from engine.params import MAX_SEED, GenerateParams
-from fooocus_flask import folders
 from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.model_files import folders
 from fooocus_flask.submission.prepare import prepare
 from schemas.generate import DEFAULTS, GenerateSchema
 from schemas.tasks import TaskRecordSchema

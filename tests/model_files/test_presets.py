@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 
 from engine.models import known_files
-from fooocus_flask import folders, presets
+from fooocus_flask.model_files import folders, presets
 from schemas.generate import DEFAULTS
 
 

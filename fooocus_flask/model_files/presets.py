@@ -14,7 +14,7 @@ from marshmallow import ValidationError
 from engine.models import known_files
 from engine.models.catalogue import SUFFIXES, Catalogue, has_suffix, stays_inside
 from engine.models.known_files import KnownFile
-from fooocus_flask import config_txt, folders
+from fooocus_flask.model_files import config_txt, folders
 from schemas.faults import Fault, flat
 from schemas.fields import fresh
 from schemas.generate import DEFAULTS, GenerateSchema

@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from fooocus_flask.hosts import FIRST, MOST, Hosts
+from fooocus_flask.model_files.host_backoff import FIRST, MOST, Hosts
 
 URL, SAME, OTHER = "https://user:word@Hub.example/a", "https://hub.example/b?token=1", "https://hub.example:444/a"
 

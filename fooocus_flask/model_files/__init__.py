@@ -1,0 +1,1 @@
+"""What lies on disk or must come: model folders, presets, and the files that are fetched."""
