@@ -7,13 +7,14 @@ from typing import Any
 from flask import request
 from marshmallow import ValidationError
 
-from fooocus_flask import downloader, history, runner, tasks
+from fooocus_flask import downloader, runner
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files import transfers
 from fooocus_flask.submission.parsing import FORM, Blueprint, json_body
 from fooocus_flask.tables import Task
+from fooocus_flask.tasks import history, life
 from schemas.control import ControlSchema, MessageSchema, QueueSchema
 
 blueprint = Blueprint("control", __name__, url_prefix="/v1/engine", description="Stopping and skipping.")
@@ -46,7 +47,7 @@ def control() -> dict[str, str]:
     sent = arguments()
     if sent["action"] not in DONE:
         return {"message": INVALID}
-    task = tasks.find(sent["task_id"]) if sent["task_id"] else history.running()
+    task = life.find(sent["task_id"]) if sent["task_id"] else history.running()
     if task is not None:
         scopes.require_own(task)
     if task is None or not act(sent["action"], task):
@@ -65,7 +66,7 @@ def look_at_queue() -> dict[str, Any]:
 @blueprint.response(200, QueueSchema)
 def pause_queue() -> dict[str, Any]:
     """Begin no further task, also after a restart; the one under way ends, and new ones are taken and wait."""
-    tasks.pause()
+    life.pause()
     return queue()
 
 
@@ -74,7 +75,7 @@ def pause_queue() -> dict[str, Any]:
 def resume_queue() -> dict[str, Any]:
     """Go on with the queue; model files are asked for again whose host could not be reached."""
     downloader.current().hosts.forget()
-    tasks.resume()
+    life.resume()
     return queue()
 
 
@@ -82,8 +83,8 @@ def queue() -> dict[str, Any]:
     """The queue as it is now."""
     task = history.running()
     return {
-        "paused": tasks.paused(),
-        "pending": tasks.waiting(),
+        "paused": life.paused(),
+        "pending": life.waiting(),
         "running": task and task.task_id,
         "downloads": [transfers.told(transfer.file) for transfer in transfers.current()],
     }

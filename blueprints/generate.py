@@ -9,7 +9,7 @@ from flask import Response, current_app, jsonify
 from sqlalchemy.exc import IntegrityError
 
 from engine.images import codecs
-from fooocus_flask import downloader, records, replays, runner, streams, tasks, waiters
+from fooocus_flask import downloader, runner, streams, waiters
 from fooocus_flask.access import callers, scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.errors import FooocusError
@@ -18,6 +18,7 @@ from fooocus_flask.submission import forms
 from fooocus_flask.submission.parsing import Blueprint
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import FAILED, Task
+from fooocus_flask.tasks import idempotency, life, records
 from schemas.submission import SubmissionSchema
 from schemas.tasks import IMAGE_MEMBERS, TaskRecordSchema
 
@@ -65,7 +66,7 @@ ANSWERS = {
         "headers": {
             "X-Task-Id": {"description": "Identifies the task.", "schema": {"type": "string"}},
             "X-Seed": {"description": "Seed of the first picture.", "schema": {"type": "string"}},
-            replays.REPLAYED: {
+            idempotency.REPLAYED: {
                 "description": "true, where an Idempotency-Key named a task that was there already.",
                 "schema": {"type": "string"},
             },
@@ -114,7 +115,7 @@ FAILURES = {"memory": 507, "missing": 422} | downloader.STATUSES
 
 @blueprint.post("/generate/")
 @blueprint.arguments(SubmissionSchema)
-@blueprint.doc(requestBody={"content": FORM}, responses=ANSWERS, parameters=[replays.PARAMETER])
+@blueprint.doc(requestBody={"content": FORM}, responses=ANSWERS, parameters=[idempotency.PARAMETER])
 @scopes.needs(DRAW)
 def generate(sent: dict[str, Any]) -> Response:
     """Draw pictures."""
@@ -133,25 +134,25 @@ def generate(sent: dict[str, Any]) -> Response:
     response.headers["X-Task-Id"] = task.task_id
     response.headers["X-Seed"] = task.seed
     if replayed:
-        response.headers[replays.REPLAYED] = "true"
+        response.headers[idempotency.REPLAYED] = "true"
     response.vary.add("Accept")
     return response
 
 
 def submitted(sent: dict[str, Any], kind: str | None) -> tuple[Task, bool]:
     """The task for this request, and whether an earlier request with the same Idempotency-Key had begun it."""
-    key, asked = replays.key(), replays.fingerprint(sent, kind)
-    if key and (task := replays.earlier(key, asked)):
+    key, asked = idempotency.key(), idempotency.fingerprint(sent, kind)
+    if key and (task := idempotency.earlier(key, asked)):
         return task, True
     members = {name: value for name, value in sent.items() if name not in QUEUE_MEMBERS}
     members = inputs.resolve(members | {"image_number": 1} if kind else members)
     prepared = prepare(members)
-    events, caller = tuple(sent.get("webhook_events", tasks.ENDED_ONLY)), callers.current() or callers.ANYONE
-    wishes = tasks.Wishes(sent.get("priority", 0), events, key, asked, caller.name, caller.queued)
+    events, caller = tuple(sent.get("webhook_events", life.ENDED_ONLY)), callers.current() or callers.ANYONE
+    wishes = life.Wishes(sent.get("priority", 0), events, key, asked, caller.name, caller.queued)
     try:
-        return tasks.submit(prepared, urls.base(), wishes), False
+        return life.submit(prepared, urls.base(), wishes), False
     except IntegrityError:  # the same request came twice at once
-        task = replays.earlier(key, asked) if key else None
+        task = idempotency.earlier(key, asked) if key else None
         if task is None:
             raise
         return task, True

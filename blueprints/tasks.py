@@ -10,13 +10,14 @@ from typing import Any
 import gevent
 from flask import Response, jsonify
 
-from fooocus_flask import estimates, history, records, runner, tasks, webhooks
+from fooocus_flask import runner, webhooks
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import ADMIN, DRAW, READ
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.pictures import urls
 from fooocus_flask.submission.parsing import Blueprint
 from fooocus_flask.tables import Delivery, Task
+from fooocus_flask.tasks import estimates, history, life, records
 from schemas.tasks import DeletedSchema, DeliverySchema, TaskRecordSchema, TasksQuerySchema, TasksSchema
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks", description="Tasks, waiting, running and ended.")
@@ -73,7 +74,7 @@ def one_task(task_id: str) -> dict[str, Any]:
 def cancel_task(task_id: str) -> dict[str, Any]:
     """Stop this task, whether it waits or runs; one that has ended stays as it is."""
     runner.current().stop(found(task_id, ADMIN))
-    return records.record(tasks.find(task_id), urls.base())
+    return records.record(life.find(task_id), urls.base())
 
 
 @blueprint.get("/<task_id>/deliveries")
@@ -97,7 +98,7 @@ def replay_delivery(task_id: str, delivery: int) -> Delivery:
 @blueprint.alt_response(409, description="The task waits or runs; stop it first.")
 def delete_task(task_id: str) -> Response:
     """Delete an ended task and its pictures."""
-    task = tasks.find(task_id)
+    task = life.find(task_id)
     if not task.ended:
         raise FooocusError(f"The task is {task.task_status}; stop it first", status=409)
     return deleted(history.clear_one(task))
@@ -110,7 +111,7 @@ def found(task_id: str, scope: str) -> Task:
         TaskNotFound: there is none.
         Forbidden: the caller is neither.
     """
-    task = tasks.find(task_id)
+    task = life.find(task_id)
     scopes.require_own(task, scope)
     return task
 

@@ -16,11 +16,9 @@ from fooocus_flask import (
     downloader,
     environment,
     errors,
-    history,
     logs,
     metrics,
     openapi,
-    previews,
     request_ids,
     runner,
     settings,
@@ -31,12 +29,13 @@ from fooocus_flask import (
 from fooocus_flask.access import commands, scopes
 from fooocus_flask.model_files import folders
 from fooocus_flask.pictures import retention
+from fooocus_flask.tasks import history, live
 
 __all__ = ["close", "create_app", "start"]
 
 PARTS = (
     *(request_ids, metrics, logs, errors, folders, cors, scopes, database, commands),
-    *(previews, streams, waiters, webhooks, retention, downloader, runner),
+    *(live, streams, waiters, webhooks, retention, downloader, runner),
 )
 RECEIVERS = (history,)
 """Modules that only listen to signals: importing them is what connects them."""

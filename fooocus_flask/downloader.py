@@ -23,7 +23,7 @@ from engine.models.catalogue import Catalogue
 from engine.models.downloads import DownloadError, NoSpace, Unreachable, shown
 from engine.models.known_files import KnownFile
 from engine.needs import Need
-from fooocus_flask import signals, tasks
+from fooocus_flask import signals
 from fooocus_flask.database import commit, db
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.model_files import folders, transfers
@@ -32,6 +32,7 @@ from fooocus_flask.model_files.host_backoff import Hosts
 from fooocus_flask.submission.draft import Draft
 from fooocus_flask.submission.required_files import leave_out
 from fooocus_flask.tables import FAILED, PENDING, Task
+from fooocus_flask.tasks import life
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +197,7 @@ class Downloader:
         if spared:
             self._let_go_on()
         for task_id in [task.task_id for task, wanted in rows if not wanted.spare]:
-            tasks.end(task_id, FAILED, only=PENDING, error=text, failure=failure)
+            life.end(task_id, FAILED, only=PENDING, error=text, failure=failure)
         for waiting in self._looking_for(file):
             waiting.set_exception(FooocusError(text, status=STATUSES[failure]))
 

@@ -21,13 +21,14 @@ from gevent.queue import Empty, Queue
 from sqlalchemy.exc import OperationalError
 
 from engine import events
-from fooocus_flask import request_ids, signals, tasks
+from fooocus_flask import request_ids, signals
 from fooocus_flask.database import db
 from fooocus_flask.engine_process import PATIENCE, EngineProcess
 from fooocus_flask.looks import EngineAway, Looks
 from fooocus_flask.model_files import folders
 from fooocus_flask.pictures import outputs
 from fooocus_flask.tables import FAILED, FINISHED, PENDING, STOPPED, Task
+from fooocus_flask.tasks import life
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ class Runner:
         atexit.unregister(self.close)
         if self._task is not None:
             with self.app.app_context():
-                tasks.give_back(self._task.task_id)
+                life.give_back(self._task.task_id)
         greenlet.kill()
         self._hold(None)
 
@@ -158,9 +159,9 @@ class Runner:
 
     def stop(self, task: Task) -> bool:
         """End a task that waits or runs; whether there was something to end."""
-        if tasks.end(task.task_id, STOPPED, only=PENDING) is not None:
+        if life.end(task.task_id, STOPPED, only=PENDING) is not None:
             return True
-        if not tasks.ask_to_stop(task.task_id):
+        if not life.ask_to_stop(task.task_id):
             return False
         self._send(events.Stop(task.task_id), task)
         return True
@@ -222,7 +223,7 @@ class Runner:
         task = self._task
         if task is not None and task.attempts >= MOST_ATTEMPTS:
             with self._named():
-                self._store(lambda: tasks.end(task.task_id, FAILED, error=too_often(reason), failure="engine"))
+                self._store(lambda: life.end(task.task_id, FAILED, error=too_often(reason), failure="engine"))
         self._hold(None)
 
     def _attend(self, engine: EngineProcess) -> None:
@@ -325,7 +326,7 @@ class Runner:
 
     def _end(self, task: Task, ended: events.Ended) -> None:
         pictures = [self._pictures[index] for index in sorted(self._pictures)]
-        tasks.end(
+        life.end(
             task.task_id,
             STATUSES[ended.outcome],
             ended.seconds,
@@ -342,11 +343,11 @@ class Runner:
 
     def _next_draw(self) -> events.Draw | None:
         """Claim the next task."""
-        while (task := tasks.claim()) is not None:
+        while (task := life.claim()) is not None:
             if task.stop_asked:
-                tasks.end(task.task_id, STOPPED)
+                life.end(task.task_id, STOPPED)
             elif task.attempts > MOST_ATTEMPTS:
-                tasks.end(task.task_id, FAILED, error=too_often("with its server"), failure="engine")
+                life.end(task.task_id, FAILED, error=too_often("with its server"), failure="engine")
             else:
                 break
         self._hold(task)

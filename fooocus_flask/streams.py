@@ -18,10 +18,11 @@ import gevent
 from flask import Flask, Response
 from gevent.event import Event
 
-from fooocus_flask import signals, tasks
+from fooocus_flask import signals
 from fooocus_flask.database import db
 from fooocus_flask.pictures import urls
 from fooocus_flask.tables import Task
+from fooocus_flask.tasks import life
 
 EXTENSION = "fooocus-streams"
 PING_EVERY = 15.0
@@ -73,7 +74,7 @@ class Follower:
         self._closed = False
         app.extensions[EXTENSION][task_id].add(self)
         with app.app_context():
-            task = tasks.find(task_id)
+            task = life.find(task_id)
             if task.ended:
                 self.finish(task)
             db.session.remove()

@@ -8,10 +8,11 @@ from typing import Any
 from flask import Flask, current_app
 from gevent.event import Event
 
-from fooocus_flask import signals, tasks
+from fooocus_flask import signals
 from fooocus_flask.database import db
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.tables import Task
+from fooocus_flask.tasks import life
 
 EXTENSION = "fooocus-waiters"
 STOPPING = "The server is stopping; the task is kept and goes on when it starts again"
@@ -32,10 +33,10 @@ def wait(task_id: str) -> Task:
     waiting, came = current_app.extensions[EXTENSION], Event()
     waiting[task_id].add(came)
     try:
-        if not (task := tasks.find(task_id)).ended:
+        if not (task := life.find(task_id)).ended:
             db.session.remove()
             came.wait()
-            task = tasks.find(task_id)
+            task = life.find(task_id)
     finally:
         waiting[task_id].discard(came)
         if not waiting[task_id]:

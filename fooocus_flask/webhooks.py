@@ -24,12 +24,13 @@ from gevent.event import Event
 from gevent.pool import Pool
 from sqlalchemy import ColumnElement, func, select, update
 
-from fooocus_flask import records, request_ids, signals
+from fooocus_flask import request_ids, signals
 from fooocus_flask.clock import mills
 from fooocus_flask.database import commit, db
 from fooocus_flask.errors import NotFound
 from fooocus_flask.pictures import public_hosts
 from fooocus_flask.tables import Delivery, Task
+from fooocus_flask.tasks import records
 from fooocus_flask.webhook_secret import signer
 from schemas.tasks import TaskRecordSchema
 

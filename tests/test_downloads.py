@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 
 import fooocus_flask
 from engine import names
-from fooocus_flask import downloader, estimates, tasks, waiters
+from fooocus_flask import downloader, waiters
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files import addresses, host_backoff, transfers
 from fooocus_flask.submission.prepare import prepare
+from fooocus_flask.tasks import estimates, life
 from schemas.generate import DEFAULTS, GenerateSchema
 from tests import postgresql
 from tests.engine.models import onnx_files
@@ -517,19 +518,19 @@ def test_places_and_guesses_leave_out_those_who_wait(client, host):
     waiting = submitted(client)
     halted(host)
     with app.app_context():
-        tasks.pause()
-        first, second = (tasks.submit(loaded(**drawable()), "http://h") for _ in range(2))
+        life.pause()
+        first, second = (life.submit(loaded(**drawable()), "http://h") for _ in range(2))
         assert [estimates.of(task).position for task in (first, second)] == [1, 2]
         page = {task["task_id"]: task["queue_position"] for task in client.get("/tasks?query=pending").json["pending"]}
         assert page == {waiting: 1, first.task_id: 1, second.task_id: 2}
-        assert estimates.of(tasks.find(waiting)).seconds is None
-        tasks.resume()
+        assert estimates.of(life.find(waiting)).seconds is None
+        life.resume()
 
 
 def test_a_task_left_by_a_server_that_was_allowed_fails_on_one_that_is_not(make_app, preset, host):
     app = make_app(**ALLOWED)
     with app.app_context():
-        task_id = tasks.submit(loaded(**new()), "http://h").task_id
+        task_id = life.submit(loaded(**new()), "http://h").task_id
     other = make_app()
     downloader.of(app).close()
     downloader.of(other).look()

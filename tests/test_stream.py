@@ -11,7 +11,8 @@ import gevent
 import pytest
 from PIL import Image
 
-from fooocus_flask import streams, tasks
+from fooocus_flask import streams
+from fooocus_flask.tasks import life
 from tests.serving import PATIENCE, event
 
 LONG = {"overwrite_step": 50}
@@ -139,7 +140,7 @@ def test_the_end_waits_for_no_distance_between_events(app, add, follower, monkey
     assert event(next(pieces))["progress"] == 1
     follower.tell(streams.event(2, None, "…", []))
     with app.app_context():
-        follower.finish(tasks.find(add("finished", pictures=1)))
+        follower.finish(life.find(add("finished", pictures=1)))
     with gevent.Timeout(PATIENCE):
         last = list(pieces)[-1]
     assert event(last)["message"] == "Finished"

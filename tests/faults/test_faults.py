@@ -11,9 +11,10 @@ import time
 import gevent
 import pytest
 
-from fooocus_flask import tasks, webhooks
+from fooocus_flask import webhooks
 from fooocus_flask.database import db
 from fooocus_flask.tables import Delivery
+from fooocus_flask.tasks import life
 from tests.faults.rounds import SETTINGS, STATES, VICTIMS, play
 from tests.serving import PATIENCE, engines
 
@@ -90,9 +91,9 @@ def test_a_clock_that_jumps_leaves_nobody_waiting(app, add, monkeypatch, jump):
         monkeypatch.setattr(time, "time_ns", lambda: now() + jump * 10**9)
         after = add("pending", rank=time.time_ns() // 10**6)
         drawn = []
-        while (task := tasks.claim()) is not None:
+        while (task := life.claim()) is not None:
             drawn.append(task.task_id)
-            assert tasks.end(task.task_id, "finished") is not None
+            assert life.end(task.task_id, "finished") is not None
         assert sorted(drawn) == sorted([*before, after])
         assert app.test_client().get("/tasks").json["pending"] == []
         assert db.session.query(Delivery).count() == 0
@@ -102,7 +103,7 @@ def test_a_clock_set_back_delays_no_webhook(make_app, add, receiver, monkeypatch
     app, now = make_app(ALLOW_PRIVATE_ADDRESSES=True), time.time_ns
     tried = now() // 10**6
     with app.app_context():
-        task = tasks.find(add("finished", webhook_url=receiver.url))
+        task = life.find(add("finished", webhook_url=receiver.url))
         moments = {"made_mills": tried - 10, "tried_mills": tried, "due_mills": tried + 5000}
         db.session.add(Delivery(record_id=task.id, url=receiver.url, attempts=1, **moments))
         db.session.commit()

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from fooocus_flask import records
 from fooocus_flask.database import db
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.pictures import inputs, retention
 from fooocus_flask.pictures.inputs import Inputs, NotAPicture
 from fooocus_flask.submission.forms import form_body
-from fooocus_flask.tasks import find
+from fooocus_flask.tasks import records
+from fooocus_flask.tasks.life import find
 from schemas.fields import Upload
 from schemas.generate import GenerateSchema
 from tests.conftest import picture

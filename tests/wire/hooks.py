@@ -12,7 +12,7 @@ from marshmallow import Schema
 from PIL import Image
 from schemathesis.core.parameters import ParameterLocation
 
-from fooocus_flask import replays
+from fooocus_flask.tasks import idempotency
 from schemas.fields import NO_IMAGE_WORDS, Bounded, Items, Part
 from schemas.submission import SubmissionSchema
 from tests.serving import GENERATE
@@ -58,7 +58,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         name_a_file(case.path_parameters)
     if case.path == CONTROL and case.query and is_bad(case, ParameterLocation.BODY):
         case.query.clear()  # it goes before the body, which no document can say: a bad body would pass
-    if replays.HEADER in case.headers and not is_bad(case, ParameterLocation.HEADER):
+    if idempotency.HEADER in case.headers and not is_bad(case, ParameterLocation.HEADER):
         renew_key(case)
     if isinstance(case.body, dict) and case.media_type == "application/json":
         give_pictures(case.body)
@@ -83,10 +83,10 @@ def renew_key(case: Any) -> None:
 
     A good request keeps it three times in four, and is not drawn: drawing all takes twice the time.
     """
-    key = case.headers[replays.HEADER]
+    key = case.headers[idempotency.HEADER]
     USED[key] += 1
     if USED[key] > 1 and (is_bad(case, ParameterLocation.BODY) or USED[key] % 4 == 0):
-        del case.headers[replays.HEADER]
+        del case.headers[idempotency.HEADER]
 
 
 def give_pictures(members: dict[str, Any]) -> None:

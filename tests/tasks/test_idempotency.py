@@ -3,9 +3,9 @@
 import gevent
 import pytest
 
-from fooocus_flask import replays
 from fooocus_flask.database import db
 from fooocus_flask.tables import RequestKey, Task
+from fooocus_flask.tasks import idempotency
 from tests.serving import GENERATE, small
 
 KEY = {"Idempotency-Key": "first"}
@@ -43,7 +43,7 @@ def test_a_restart_forgets_no_key(make_app):
 def test_a_key_is_forgotten_after_a_day(app, client):
     first = ask(client).json["task_id"]
     with app.app_context():
-        db.session.query(RequestKey).one().made_mills -= replays.KEPT + 1000
+        db.session.query(RequestKey).one().made_mills -= idempotency.KEPT + 1000
         db.session.commit()
     assert ask(client).json["task_id"] != first
 

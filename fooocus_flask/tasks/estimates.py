@@ -9,12 +9,12 @@ from sqlalchemy import func, null, select, tuple_
 
 from engine import names
 from engine.params import GenerateParams
-from fooocus_flask import previews
 from fooocus_flask.clock import mills
 from fooocus_flask.database import db
 from fooocus_flask.model_files import transfers
 from fooocus_flask.model_files.awaited_file import from_row
 from fooocus_flask.tables import FINISHED, PENDING, RUNNING, Task
+from fooocus_flask.tasks import live
 
 LAST = 20
 """Tasks whose durations count."""
@@ -86,7 +86,7 @@ def pace() -> float | None:
 
 def _left_of(task: Task, now: float | None) -> float | None:
     """Seconds that a running task needs still: by its own progress, once there is some."""
-    percent = previews.of(task.task_id).percent
+    percent = live.of(task.task_id).percent
     if 5 <= percent <= 100 and task.start_mills is not None:
         return max(0, mills() - task.start_mills) / 1000 * (100 - percent) / percent
     return None if now is None else task.work * now

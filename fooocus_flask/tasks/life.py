@@ -15,7 +15,7 @@ from uuid import uuid4
 from flask import current_app
 from sqlalchemy import ColumnElement, delete, func, null, select, update
 
-from fooocus_flask import estimates, request_ids, signals
+from fooocus_flask import request_ids, signals
 from fooocus_flask.clock import mills
 from fooocus_flask.database import commit, db
 from fooocus_flask.errors import KeyQueueFull, QueueFull, TaskNotFound
@@ -35,6 +35,7 @@ from fooocus_flask.tables import (
     Switch,
     Task,
 )
+from fooocus_flask.tasks import estimates
 
 BEFORE = {
     RUNNING: (PENDING, RUNNING),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fooocus_flask import estimates, previews
 from fooocus_flask.model_files import transfers
 from fooocus_flask.model_files.awaited_file import from_row
 from fooocus_flask.pictures import inputs, urls
 from fooocus_flask.tables import RUNNING, Task
+from fooocus_flask.tasks import estimates, live
 
 COLUMNS = (
     *("id", "task_id", "req_params", "in_queue_mills", "start_mills", "finish_mills", "task_status", "progress"),
@@ -31,7 +31,7 @@ def stored(task: Task, base: str, place: estimates.Place = estimates.NOWHERE) ->
 
 def running(task: Task, base: str) -> dict[str, Any]:
     """The task that runs, with its last preview."""
-    now = previews.of(task.task_id)
+    now = live.of(task.task_id)
     values = told(task, base, estimates.of(task))
     return values | {"finish_mills": NOT_YET, "progress": now.percent, "preview": now.preview, "result": []}
 

@@ -1,0 +1,1 @@
+"""The queue and its record: a task's life, history, estimates, and idempotency."""
