@@ -22,11 +22,9 @@ from fooocus_flask import (
     request_ids,
     runner,
     settings,
-    streams,
-    waiters,
-    webhooks,
 )
 from fooocus_flask.access import commands, scopes
+from fooocus_flask.following import streams, waiters, webhooks
 from fooocus_flask.model_files import folders
 from fooocus_flask.pictures import retention
 from fooocus_flask.tasks import history, live

@@ -25,9 +25,9 @@ from werkzeug.wsgi import ClosingIterator
 import fooocus_flask
 from fooocus_flask.access import callers
 from fooocus_flask.environment import SettingError
+from fooocus_flask.following.webhook_secret import SecretError
 from fooocus_flask.model_files import presets
 from fooocus_flask.model_files.config_txt import ConfigError
-from fooocus_flask.webhook_secret import SecretError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -8,8 +8,9 @@ import gevent
 import pytest
 
 from engine import events
-from fooocus_flask import runner, signals, waiters
+from fooocus_flask import runner, signals
 from fooocus_flask.database import db
+from fooocus_flask.following import waiters
 from fooocus_flask.tasks import life
 from tests.serving import GUNICORN, LAUNCHER, PATIENCE, engines, gone
 

@@ -11,8 +11,8 @@ import time
 import gevent
 import pytest
 
-from fooocus_flask import webhooks
 from fooocus_flask.database import db
+from fooocus_flask.following import webhooks
 from fooocus_flask.tables import Delivery
 from fooocus_flask.tasks import life
 from tests.faults.rounds import SETTINGS, STATES, VICTIMS, play

@@ -28,10 +28,10 @@ from fooocus_flask import request_ids, signals
 from fooocus_flask.clock import mills
 from fooocus_flask.database import commit, db
 from fooocus_flask.errors import NotFound
+from fooocus_flask.following.webhook_secret import signer
 from fooocus_flask.pictures import public_hosts
 from fooocus_flask.tables import Delivery, Task
 from fooocus_flask.tasks import records
-from fooocus_flask.webhook_secret import signer
 from schemas.tasks import TaskRecordSchema
 
 log = logging.getLogger(__name__)

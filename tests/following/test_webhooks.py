@@ -10,11 +10,11 @@ import gevent
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from fooocus_flask import webhooks
 from fooocus_flask.database import db
+from fooocus_flask.following import webhooks
+from fooocus_flask.following.webhook_secret import SecretError
 from fooocus_flask.tables import Delivery
 from fooocus_flask.tasks import life
-from fooocus_flask.webhook_secret import SecretError
 from tests.serving import PATIENCE
 
 
@@ -190,7 +190,7 @@ def test_a_redirect_is_not_followed(app, add, receiver):
 
 def test_a_private_address_is_the_operator_s_business(app, add, receiver, caplog):
     app.config["ALLOW_PRIVATE_ADDRESSES"] = False
-    caplog.set_level("INFO", "fooocus_flask.webhooks")
+    caplog.set_level("INFO", "fooocus_flask.following.webhooks")
     finish(app, add, receiver)
     assert "not public" in delivery(app).answer and receiver.got.empty()
     assert f"to {receiver.url} failed at try 1: 127.0.0.1 has an address that is not public" in caplog.text

@@ -11,7 +11,7 @@ import gevent
 import pytest
 from PIL import Image
 
-from fooocus_flask import streams
+from fooocus_flask.following import streams
 from fooocus_flask.tasks import life
 from tests.serving import PATIENCE, event
 

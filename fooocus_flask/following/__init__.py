@@ -1,0 +1,1 @@
+"""Who hears of tasks: event streams, waiting clients, webhooks."""
