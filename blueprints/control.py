@@ -7,11 +7,11 @@ from typing import Any
 from flask import request
 from marshmallow import ValidationError
 
-from fooocus_flask import downloader, runner
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files import transfers
+from fooocus_flask.runner import downloader, runner
 from fooocus_flask.submission.parsing import FORM, Blueprint, json_body
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import history, life

@@ -9,12 +9,12 @@ from flask import Response, current_app, jsonify
 from sqlalchemy.exc import IntegrityError
 
 from engine.images import codecs
-from fooocus_flask import downloader, runner
 from fooocus_flask.access import callers, scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.following import streams, waiters
 from fooocus_flask.pictures import formats, inputs, outputs, urls
+from fooocus_flask.runner import downloader, runner
 from fooocus_flask.submission import forms
 from fooocus_flask.submission.parsing import Blueprint
 from fooocus_flask.submission.prepare import prepare

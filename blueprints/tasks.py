@@ -10,12 +10,12 @@ from typing import Any
 import gevent
 from flask import Response, jsonify
 
-from fooocus_flask import runner
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import ADMIN, DRAW, READ
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.following import webhooks
 from fooocus_flask.pictures import urls
+from fooocus_flask.runner import runner
 from fooocus_flask.submission.parsing import Blueprint
 from fooocus_flask.tables import Delivery, Task
 from fooocus_flask.tasks import estimates, history, life, records

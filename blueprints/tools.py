@@ -12,11 +12,11 @@ from engine import names
 from engine.events import Seen
 from engine.models import builtin_set
 from engine.needs import Need, description_needs, mask_needs
-from fooocus_flask import downloader, runner
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.model_files import addresses
 from fooocus_flask.pictures import inputs
+from fooocus_flask.runner import downloader, runner
 from fooocus_flask.submission import from_metadata
 from fooocus_flask.submission.parsing import Blueprint, json_body
 from fooocus_flask.submission.prepare import catalogue

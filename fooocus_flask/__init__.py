@@ -10,23 +10,12 @@ import flask_smorest
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from fooocus_flask import (
-    cors,
-    database,
-    downloader,
-    environment,
-    errors,
-    logs,
-    metrics,
-    openapi,
-    request_ids,
-    runner,
-    settings,
-)
+from fooocus_flask import cors, database, environment, errors, logs, metrics, openapi, request_ids, settings
 from fooocus_flask.access import commands, scopes
 from fooocus_flask.following import streams, waiters, webhooks
 from fooocus_flask.model_files import folders
 from fooocus_flask.pictures import retention
+from fooocus_flask.runner import downloader, runner
 from fooocus_flask.tasks import history, live
 
 __all__ = ["close", "create_app", "start"]

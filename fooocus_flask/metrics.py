@@ -13,9 +13,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
-from fooocus_flask import runner, signals
+from fooocus_flask import signals
 from fooocus_flask.database import db
 from fooocus_flask.following import webhooks
+from fooocus_flask.runner import runner
 from fooocus_flask.tables import ENDED, PENDING, RUNNING, Task
 
 EXTENSION = "fooocus-metrics"

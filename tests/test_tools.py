@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from engine.models import builtin_set
-from fooocus_flask import runner
+from fooocus_flask.runner import runner
 from tests.serving import GENERATE, small
 from tests.tool_models import tool_models
 

@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 
 import fooocus_flask
 from engine import names
-from fooocus_flask import downloader
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.following import waiters
 from fooocus_flask.model_files import addresses, host_backoff, transfers
+from fooocus_flask.runner import downloader
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tasks import estimates, life
 from schemas.generate import DEFAULTS, GenerateSchema

@@ -8,9 +8,10 @@ import gevent
 import pytest
 
 from engine import events
-from fooocus_flask import runner, signals
+from fooocus_flask import signals
 from fooocus_flask.database import db
 from fooocus_flask.following import waiters
+from fooocus_flask.runner import runner
 from fooocus_flask.tasks import life
 from tests.serving import GUNICORN, LAUNCHER, PATIENCE, engines, gone
 

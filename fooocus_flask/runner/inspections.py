@@ -10,8 +10,8 @@ from gevent.event import AsyncResult
 
 from engine import events
 from fooocus_flask import request_ids
-from fooocus_flask.engine_process import EngineProcess
 from fooocus_flask.errors import FooocusError
+from fooocus_flask.runner.process import EngineProcess
 
 MOST_WAITING = 16
 RETRY_AFTER = {"Retry-After": "5"}

@@ -23,10 +23,10 @@ from sqlalchemy.exc import OperationalError
 from engine import events
 from fooocus_flask import request_ids, signals
 from fooocus_flask.database import db
-from fooocus_flask.engine_process import PATIENCE, EngineProcess
-from fooocus_flask.looks import EngineAway, Looks
 from fooocus_flask.model_files import folders
 from fooocus_flask.pictures import outputs
+from fooocus_flask.runner.inspections import EngineAway, Looks
+from fooocus_flask.runner.process import PATIENCE, EngineProcess
 from fooocus_flask.tables import FAILED, FINISHED, PENDING, STOPPED, Task
 from fooocus_flask.tasks import life
 

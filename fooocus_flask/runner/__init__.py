@@ -1,0 +1,1 @@
+"""The seam to whatever draws: the engine process, its supervision, and downloads for it."""
