@@ -19,7 +19,7 @@ def post_worker_init(worker):
     An open stream would hold it for 30 seconds.
     """
     import fooocus_flask  # not before gevent has patched the worker
-    from fooocus_flask import launcher
+    from fooocus_flask.server import launcher
 
     hosts = [address[0] for address in worker.cfg.address if isinstance(address, tuple)]
     for host in launcher.open_hosts(worker.wsgi, hosts):

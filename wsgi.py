@@ -14,7 +14,7 @@ if not COMMAND:
     monkey.patch_all()
 
 import fooocus_flask
-from fooocus_flask import launcher
+from fooocus_flask.server import launcher
 
 if __name__ == "__main__":
     faulthandler.enable()  # a crash in a library of C would end the process without a word

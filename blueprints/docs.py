@@ -5,7 +5,7 @@ from __future__ import annotations
 import flask
 from flask import Response, current_app, jsonify, redirect, render_template
 
-from fooocus_flask import openapi
+from fooocus_flask.server import openapi
 from fooocus_flask.submission.parsing import Blueprint
 
 blueprint = Blueprint("docs", __name__, description="Documentation of this service.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from fooocus_flask import metrics
+from fooocus_flask.server import metrics
 from fooocus_flask.submission.parsing import Blueprint
 
 blueprint = Blueprint("metrics", __name__, description="Numbers to watch the service by.")

@@ -10,12 +10,13 @@ import flask_smorest
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from fooocus_flask import cors, database, environment, errors, logs, metrics, openapi, request_ids, settings
+from fooocus_flask import cors, database, environment, errors, logs, request_ids, settings
 from fooocus_flask.access import commands, scopes
 from fooocus_flask.following import streams, waiters, webhooks
 from fooocus_flask.model_files import folders
 from fooocus_flask.pictures import retention
 from fooocus_flask.runner import downloader, runner
+from fooocus_flask.server import metrics, openapi
 from fooocus_flask.tasks import history, live
 
 __all__ = ["close", "create_app", "start"]

@@ -5,7 +5,7 @@ from flask import Flask
 
 from fooocus_flask import settings
 from fooocus_flask.environment import NUMBERS, SWITCHES, SettingError, read
-from tests.test_launcher import started
+from tests.server.test_launcher import started
 
 
 def configured():

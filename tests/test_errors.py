@@ -7,7 +7,8 @@ import flask_smorest
 import pytest
 from flask import Flask, abort
 
-from fooocus_flask import errors, openapi
+from fooocus_flask import errors
+from fooocus_flask.server import openapi
 from fooocus_flask.submission import parsing
 from schemas.faults import LONGEST_ECHO
 from schemas.generate import GenerateSchema

@@ -10,10 +10,11 @@ import pytest
 from flask import Flask, request
 
 import fooocus_flask
-from fooocus_flask import cors, errors, openapi, settings
+from fooocus_flask import cors, errors, settings
 from fooocus_flask.access import callers, file_tokens, keys, scopes
 from fooocus_flask.errors import Forbidden
 from fooocus_flask.pictures import urls
+from fooocus_flask.server import openapi
 from fooocus_flask.submission import parsing
 from tests import postgresql
 from tests.conftest import picture

@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-from fooocus_flask import launcher
 from fooocus_flask.model_files import folders
 from fooocus_flask.model_files.config_txt import ConfigError
+from fooocus_flask.server import launcher
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from marshmallow import ValidationError
 
 from fooocus_flask import create_app
-from fooocus_flask.openapi import document
+from fooocus_flask.server.openapi import document
 from schemas.control import ControlSchema
 from schemas.fields import FALSE_WORDS, TRUE_WORDS
 from schemas.generate import EnhanceStepSchema, ImagePromptSchema, LoraSchema

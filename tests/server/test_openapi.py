@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from fooocus_flask.openapi import document
+from fooocus_flask.server.openapi import document
 
 ROUTES = {
     ("post", "/v1/engine/generate/"),

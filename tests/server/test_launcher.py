@@ -12,9 +12,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from fooocus_flask import launcher
 from fooocus_flask.access import keys
-from fooocus_flask.launcher import StartError
+from fooocus_flask.server import launcher
+from fooocus_flask.server.launcher import StartError
 from tests import postgresql
 
 REFERENCE_FLAGS = """

@@ -1,0 +1,1 @@
+"""The server around the application: the launcher, the OpenAPI document, metrics."""
