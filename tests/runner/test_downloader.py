@@ -24,11 +24,11 @@ from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tasks import estimates, life
 from schemas.generate import DEFAULTS, GenerateSchema
 from tests import postgresql
+from tests.blueprints.test_tools import PICTURE
 from tests.engine.models import onnx_files
 from tests.engine.test_pipeline_models import lora
 from tests.file_server import closed_port, serving
 from tests.serving import GENERATE, LAUNCHER, PATIENCE, small
-from tests.test_tools import PICTURE
 from tests.toy import toy_checkpoint
 
 NO_DELAYS = (0.0, 0.0)
