@@ -29,7 +29,7 @@ from PIL import Image, ImageDraw
 from benchmarks.make_checkpoint import SIZES, Size
 from benchmarks.parity_models import BASE, write_models
 from benchmarks.parity_pictures import write_pictures
-from engine.events import Draw, PictureDone
+from engine.messages import Draw, PictureDone
 from engine.models.catalogue import Folders
 from engine.pipeline import Pipeline
 

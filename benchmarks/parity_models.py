@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, GPT2Config, GPT2LMHeadModel
 
 from benchmarks.make_checkpoint import Size, layout, random_weights
-from engine import needs
+from engine import required_files
 
 BASE, SECOND = "base.safetensors", "second.safetensors"
 LORAS = ("style.safetensors", "sdxl_lcm_lora.safetensors")
@@ -260,14 +260,14 @@ def write_embedding(path: Path, size: Size, seed: int) -> None:
 FILES: dict[str, Callable[[Path, Size, int], None]] = {
     f"checkpoints/{BASE}": write_checkpoint,
     f"checkpoints/{SECOND}": write_checkpoint,
-    f"clip_vision/{needs.CLIP_VISION}": write_vision,
-    f"inpaint/{needs.INPAINT_PATCHES['v2.6']}": write_inpaint_patch,
-    f"controlnet/{needs.CANNY}": write_control,
-    f"controlnet/{needs.CPDS}": write_control,
-    f"controlnet/{needs.IMAGE_PROMPT}": write_adapter,
-    f"controlnet/{needs.IMAGE_PROMPT_NEGATIVE}": write_negative,
-    f"inpaint/{needs.INPAINT_HEAD}": write_inpaint_head,
-    f"upscale_models/{needs.UPSCALER}": write_upscaler,
+    f"clip_vision/{required_files.CLIP_VISION}": write_vision,
+    f"inpaint/{required_files.INPAINT_PATCHES['v2.6']}": write_inpaint_patch,
+    f"controlnet/{required_files.CANNY}": write_control,
+    f"controlnet/{required_files.CPDS}": write_control,
+    f"controlnet/{required_files.IMAGE_PROMPT}": write_adapter,
+    f"controlnet/{required_files.IMAGE_PROMPT_NEGATIVE}": write_negative,
+    f"inpaint/{required_files.INPAINT_HEAD}": write_inpaint_head,
+    f"upscale_models/{required_files.UPSCALER}": write_upscaler,
     "prompt_expansion/fooocus_expansion/pytorch_model.bin": write_expansion,
     f"embeddings/{EMBEDDING}": write_embedding,
 } | {f"loras/{name}": write_lora for name in LORAS}

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.names import BUILTIN_CHECKPOINT
+from engine.choices import BUILTIN_CHECKPOINT
 from tests.serving import GENERATE, Server
 
 ANSWERS = 20

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response, jsonify
 
-from engine import names
+from engine import choices
 from fooocus_flask.model_files import presets
 from fooocus_flask.submission.parsing import Blueprint
 from fooocus_flask.submission.prepare import catalogue
@@ -44,32 +44,32 @@ def preset_names() -> Response:
 @blueprint.response(200, names_of("Usual values of aspect_ratios_selection; others may be asked for."))
 def sizes() -> Response:
     """List the usual sizes."""
-    return jsonify([size.replace("×", "*") for size in names.ASPECT_RATIOS])
+    return jsonify([size.replace("×", "*") for size in choices.ASPECT_RATIOS])
 
 
 @blueprint.get("/samplers")
 @blueprint.response(200, names_of("Values of sampler_name."))
 def samplers() -> Response:
     """List the samplers."""
-    return jsonify(names.SAMPLERS)
+    return jsonify(choices.SAMPLERS)
 
 
 @blueprint.get("/schedulers")
 @blueprint.response(200, names_of("Values of scheduler_name."))
 def schedulers() -> Response:
     """List the noise schedules."""
-    return jsonify(names.SCHEDULERS)
+    return jsonify(choices.SCHEDULERS)
 
 
 @blueprint.get("/vaes")
 @blueprint.response(200, names_of("Values of vae_name."))
 def vaes() -> Response:
     """List the VAEs."""
-    return jsonify([names.VAE_OF_CHECKPOINT, *catalogue().vaes()])
+    return jsonify([choices.VAE_OF_CHECKPOINT, *catalogue().vaes()])
 
 
 @blueprint.get("/performance-modes")
 @blueprint.response(200, PerformanceModeSchema(many=True))
-def performance_modes() -> list[names.Performance]:
+def performance_modes() -> list[choices.Performance]:
     """List the performance modes."""
-    return list(names.PERFORMANCES.values())
+    return list(choices.PERFORMANCES.values())

@@ -8,10 +8,10 @@ from typing import Any
 
 from flask import Response, jsonify, request
 
-from engine import names
-from engine.events import Seen
+from engine import choices
+from engine.messages import Seen
 from engine.models import builtin_set
-from engine.needs import Need, description_needs, mask_needs
+from engine.required_files import Need, description_needs, mask_needs
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.model_files import addresses
@@ -54,7 +54,7 @@ DESCRIBE_BODIES = {
                 "image": {"type": "string", "format": "binary", "description": "The picture's file."},
                 "image_type": {
                     "type": "string",
-                    "enum": list(names.DESCRIBE_TYPES),
+                    "enum": list(choices.DESCRIBE_TYPES),
                     "description": "Photo gives a sentence, Anime a list of tags.",
                 },
             },

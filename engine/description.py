@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from engine import needs
+from engine import required_files
 from engine.images.codecs import Pixels
 from engine.models import builtin_set
 from engine.models.captioner import Captioner
@@ -38,7 +38,7 @@ def describe(store: Store, picture: Pixels, kind: str) -> Description:
     """
     if kind not in ("Photo", "Anime"):
         raise ValueError(f"pictures cannot be described as {kind!r}")
-    own = all(store.catalogue.find(need.kind, need.name) for need in needs.description_needs(kind))
+    own = all(store.catalogue.find(need.kind, need.name) for need in required_files.description_needs(kind))
     if not own and builtin_set.there(*builtin_set.DESCRIBING):
         found = _by_builtin(store, picture, kind)
     else:
@@ -49,10 +49,12 @@ def describe(store: Store, picture: Pixels, kind: str) -> Description:
 
 def _by_files(store: Store, picture: Pixels, kind: str) -> Description:
     if kind == "Photo":
-        return Description(store.kept(KIND, needs.CAPTIONER, Captioner.load).caption(picture), needs.CAPTIONER)
-    tags = store.kept(KIND, needs.TAGS, Tags.load)
-    scores = store.kept(KIND, needs.TAGGER, Tagger.load).scores(picture)
-    return Description(tags.fitting(scores), needs.TAGGER)
+        return Description(
+            store.kept(KIND, required_files.CAPTIONER, Captioner.load).caption(picture), required_files.CAPTIONER
+        )
+    tags = store.kept(KIND, required_files.TAGS, Tags.load)
+    scores = store.kept(KIND, required_files.TAGGER, Tagger.load).scores(picture)
+    return Description(tags.fitting(scores), required_files.TAGGER)
 
 
 def _by_builtin(store: Store, picture: Pixels, kind: str) -> Description:

@@ -9,9 +9,9 @@ import torch
 
 from engine.beside import Beside, Fetched
 from engine.canvas import Canvas
-from engine.events import Progressed
 from engine.images import codecs
 from engine.job import Job
+from engine.messages import Progressed
 from engine.models.text_encoders import Conditioning
 from engine.pace import Pace
 from engine.params import GenerateParams

@@ -9,6 +9,7 @@ import torch
 
 from engine.beginnings import ENLARGED, GENERATOR_SEEDS, enlarged
 from engine.canvas import Canvas
+from engine.choices import NO_MODEL
 from engine.enlarging import Enlarge
 from engine.guiding import freeu
 from engine.images.codecs import Mask, Pixels
@@ -17,7 +18,6 @@ from engine.images.resize import rgb
 from engine.images.variation import upscale_strength, vary_strength
 from engine.job import Job, Skipped, Unsampled
 from engine.masking import MaskOptions, mask_of
-from engine.names import NO_MODEL
 from engine.params import EnhanceStep, GenerateParams
 from engine.passes import Passes, Ready
 from engine.redrawing import redraw, vary

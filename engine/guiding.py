@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from engine.canvas import Canvas
-from engine.goals import Goals
 from engine.images.canny import pyra_canny
 from engine.images.codecs import Pixels
 from engine.images.cpds import cpds
@@ -16,8 +15,9 @@ from engine.job import Job, Unsampled
 from engine.models.controlnet import Control
 from engine.models.image_prompt import ImagePrompt as Prompted
 from engine.models.image_prompt import ImagePrompts
-from engine.needs import CONTROL_NETS, IMAGE_PROMPTS
+from engine.modes import Goals
 from engine.params import GenerateParams, ImagePrompt
+from engine.required_files import CONTROL_NETS, IMAGE_PROMPTS
 from engine.sampling.attachments import Attachment
 from engine.sampling.freeu import FreeU
 from engine.sampling.model_sampling import model_sampling

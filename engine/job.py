@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from engine.events import Draw, Message, Progressed
-from engine.goals import Goals
+from engine.heartbeat import Signs
 from engine.images.codecs import Pixels
 from engine.images.metadata import Row
 from engine.interruption import Interruption
+from engine.messages import Draw, Message, Progressed
+from engine.modes import Goals
 from engine.outbox import Outbox
 from engine.params import GenerateParams
 from engine.plan import Plan
 from engine.progress import Progress
-from engine.signs import Signs
 
 Emit = Callable[[Message], None]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from engine.description import describe
-from engine.events import Look, Seen
 from engine.images import codecs, reading
 from engine.images.resize import rgb
 from engine.masking import MaskOptions, mask_of
+from engine.messages import Look, Seen
 from engine.store import Store
 
 

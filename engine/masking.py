@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from engine import needs
+from engine import required_files
 from engine.images.codecs import Mask, Pixels
 from engine.images.masks import PAINTED
 from engine.models.grounding_dino import GroundingDino
@@ -60,13 +60,13 @@ def mask_of(store: Store, picture: Pixels, options: MaskOptions) -> MaskFound:
     """
     if options.model == BY_WORDS:
         return _by_words(store, picture, options)
-    segmenter = store.kept("inpaint", needs.segmenter(options.model), Segmenter.load)
+    segmenter = store.kept("inpaint", required_files.segmenter(options.model), Segmenter.load)
     return MaskFound(segmenter.mask(picture, options.cloth_category))
 
 
 def _by_words(store: Store, picture: Pixels, options: MaskOptions) -> MaskFound:
     """All that the words name, in one mask; of more than `max_detections` boxes the detector's first count."""
-    detector = store.kept("inpaint", needs.GROUNDING_DINO, GroundingDino.load)
+    detector = store.kept("inpaint", required_files.GROUNDING_DINO, GroundingDino.load)
     boxes = grown(detector.boxes(picture, options.dino_prompt, options.box_threshold), options.dino_erode_or_dilate)
     height, width = picture.shape[:2]
     if options.dino_debug:
@@ -74,7 +74,7 @@ def _by_words(store: Store, picture: Pixels, options: MaskOptions) -> MaskFound:
     mask = np.zeros((height, width), np.uint8)
     wanted = boxes[: options.max_detections or len(boxes)]
     if len(wanted):
-        sam = store.kept("sam", needs.SAM[options.sam_model], Sam.load)
+        sam = store.kept("sam", required_files.SAM[options.sam_model], Sam.load)
         for segment in sam.masks(picture, wanted):
             mask = np.maximum(mask, segment)
     return MaskFound(mask, len(boxes), len(boxes), len(wanted))

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
 
-from engine.events import Message
+from engine.messages import Message
 
 Result = TypeVar("Result")
 

@@ -6,12 +6,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from engine.canvas import Canvas, Finish, resampled
+from engine.choices import EXPANSION_STYLE, NO_MODEL
 from engine.drawing import Studio, Texts
 from engine.images import codecs
 from engine.images.metadata import Generation
 from engine.job import Job, Skipped, Unsampled
 from engine.models.text_encoders import TextEncoders
-from engine.names import EXPANSION_STYLE, NO_MODEL
 from engine.params import GenerateParams
 from engine.progress import Progress
 from engine.prompt.styles import styles_in

@@ -10,27 +10,27 @@ import torch
 
 from engine.beginnings import begin, canvas_for
 from engine.canvas import Canvas
+from engine.choices import NO_MODEL
 from engine.drawing import Studio
 from engine.enhancing import Enhancer
-from engine.events import Draw, Ended
 from engine.guiding import guided
+from engine.heartbeat import Signs
 from engine.images import codecs
 from engine.images.grid import grid
 from engine.inputs import Inputs
 from engine.interruption import Interruption
 from engine.job import Emit, Job, Stopped, Unsampled
+from engine.messages import Draw, Ended
 from engine.models import builtin_set
 from engine.models.catalogue import Catalogue, Folders
 from engine.models.fused import KERNELS
 from engine.models.hashes import HashCache
-from engine.names import NO_MODEL
 from engine.outbox import Outbox
 from engine.params import GenerateParams
 from engine.passes import Passes, Ready
 from engine.plan import plan_for
 from engine.progress import Progress
 from engine.saving import Finished, Saver
-from engine.signs import Signs
 from engine.store import Store, name_of
 
 log = logging.getLogger(__name__)

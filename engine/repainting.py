@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from engine.canvas import Canvas
+from engine.choices import NO_MODEL
 from engine.images.codecs import Mask, Pixels
 from engine.images.inpaint import InpaintRegion, inpaint_region
 from engine.images.masks import PAINTED, inpaint_mask
@@ -17,7 +18,6 @@ from engine.job import Job
 from engine.models.inpaint_head import InpaintFeature, InpaintHead
 from engine.models.inpaint_latents import inpaint_latents
 from engine.models.vae import DOWNSCALE
-from engine.names import NO_MODEL
 from engine.params import EnhanceStep, GenerateParams
 from engine.plan import Steps
 from engine.sampling.attachments import Attachment

@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine import needs
+from engine import required_files
+from engine.choices import BUILTIN_CHECKPOINT, NO_MODEL, VAE_OF_CHECKPOINT
+from engine.heartbeat import Signs
 from engine.images.metadata import AppliedLora, ModelFile
 from engine.job import Job
 from engine.models import builtin_set
@@ -33,7 +35,6 @@ from engine.models.safety_checker import SafetyChecker
 from engine.models.tag_head import TagHead
 from engine.models.upscaler import Upscaler
 from engine.models.vae import Vae
-from engine.names import BUILTIN_CHECKPOINT, NO_MODEL, VAE_OF_CHECKPOINT
 from engine.params import GenerateParams
 from engine.plan import Steps
 from engine.prompt.embeddings import Embeddings
@@ -45,7 +46,6 @@ from engine.sampling.latent_format import latent_format
 from engine.sampling.previews import NetworkPreviewer, Previewer, Sight, network_file
 from engine.sampling.request import Model, Route, route
 from engine.sampling.step import Whose
-from engine.signs import Signs
 
 
 @dataclass(frozen=True)
@@ -172,41 +172,41 @@ class Store:
 
     def upscaler(self, *, builtin: bool) -> Upscaler:
         """The upscaler; where the built-in model draws and there is no file, the built-in set's own."""
-        path = self.catalogue.find("upscale_models", needs.UPSCALER)
+        path = self.catalogue.find("upscale_models", required_files.UPSCALER)
         if path is None and builtin:
             return self._shipped(builtin_set.UPSCALER, Upscaler.load)
-        return self.kept("upscale_models", needs.UPSCALER, Upscaler.load)
+        return self.kept("upscale_models", required_files.UPSCALER, Upscaler.load)
 
     def inpaint_head(self, *, builtin: bool) -> InpaintHead:
         """What tells a patched UNet what is to be repainted."""
         if builtin:
             return self._shipped(builtin_set.INPAINT_HEAD, InpaintHead.load)
-        return self.kept("inpaint", needs.INPAINT_HEAD, InpaintHead.load)
+        return self.kept("inpaint", required_files.INPAINT_HEAD, InpaintHead.load)
 
     def control_net(self, kind: str, models: Models, *, builtin: bool) -> ControlNet:
         """The control net of a kind of control image, for the base as it is patched now; the built-in one reads all."""
         if builtin:
             return self._shipped(builtin_set.CANNY, ControlFile.load).on(models.checkpoint.unet)
-        return self.kept("controlnet", needs.CONTROL_NETS[kind], ControlFile.load).on(models.checkpoint.unet)
+        return self.kept("controlnet", required_files.CONTROL_NETS[kind], ControlFile.load).on(models.checkpoint.unet)
 
     def image_prompt_adapter(self, kind: str, *, builtin: bool) -> ImagePromptAdapter:
         """What makes pictures of a kind of image prompt into tokens; the built-in model has one for all kinds."""
         negative = builtin_set.IMAGE_PROMPT_NEGATIVE
         if not builtin:
-            negative = self._path("controlnet", needs.IMAGE_PROMPT_NEGATIVE)
+            negative = self._path("controlnet", required_files.IMAGE_PROMPT_NEGATIVE)
 
         def load(path: Path, device: torch.device) -> ImagePromptAdapter:
             return ImagePromptAdapter.load(path, negative, device)
 
         if builtin:
             return self._shipped(builtin_set.IMAGE_PROMPT, load)
-        return self.kept("controlnet", needs.IMAGE_PROMPTS[kind], load)
+        return self.kept("controlnet", required_files.IMAGE_PROMPTS[kind], load)
 
     def clip_vision(self, *, builtin: bool) -> ClipVision:
         """What sees the pictures of image prompts; the built-in set's adapter and tags know only its own."""
         if builtin:
             return self._shipped(builtin_set.IMAGE_ENCODER, ClipVision.load)
-        return self.kept("clip_vision", needs.CLIP_VISION, ClipVision.load)
+        return self.kept("clip_vision", required_files.CLIP_VISION, ClipVision.load)
 
     def tag_head(self) -> TagHead:
         """What names what the built-in set's image encoder sees."""
@@ -214,13 +214,13 @@ class Store:
 
     def safety_checker(self) -> SafetyChecker:
         """What tells pictures that are not safe for work."""
-        names = needs.SAFETY_CHECKERS
+        names = required_files.SAFETY_CHECKERS
         name = next((name for name in names if self.catalogue.find("safety_checker", name)), names[0])
         return self.kept("safety_checker", name, SafetyChecker.load)
 
     def face_detector(self) -> FaceDetector:
         """What finds faces."""
-        return self.kept("controlnet", needs.FACE_DETECTOR, FaceDetector.load)
+        return self.kept("controlnet", required_files.FACE_DETECTOR, FaceDetector.load)
 
     def expansion(self) -> Expansion | None:
         """The model that expands prompts, or None where its files are not there."""
@@ -266,7 +266,7 @@ class Store:
         return self.residency.get(("vae", identity(path)), lambda: load_vae(path, self.device), _bytes(path))
 
     def _interposer(self) -> Interposer:
-        return self.kept("vae_approx", needs.INTERPOSER, Interposer.load)
+        return self.kept("vae_approx", required_files.INTERPOSER, Interposer.load)
 
     def _inpaint_patches(
         self, base: Base, others: Sequence[Patch], engine: str, *, builtin: bool
@@ -274,7 +274,7 @@ class Store:
         """The patch of an inpaint engine over the others; the built-in model has one for every engine."""
         if engine == NO_MODEL:
             return ()
-        path = builtin_set.INPAINT_PATCH if builtin else self._path("inpaint", needs.INPAINT_PATCHES[engine])
+        path = builtin_set.INPAINT_PATCH if builtin else self._path("inpaint", required_files.INPAINT_PATCHES[engine])
         return (InpaintPatch(base.patches, others, path),)
 
     def _loras(self, job: Job, found: Sequence[NamedLora]) -> list[AppliedLora]:

@@ -13,7 +13,7 @@ from typing import Any
 from flask import current_app, has_app_context
 from marshmallow import EXCLUDE, Schema, post_load
 
-from engine import names
+from engine import choices
 from engine.params import MAX_SEED
 from engine.prompt.styles import styles_in
 from schemas.faults import fault
@@ -68,7 +68,7 @@ class Size(Text):
         match = SIZE.fullmatch(text)
         if not match or not all(is_side(int(side)) for side in match.groups()):
             rule = f"WIDTH*HEIGHT, each {LEAST_SIDE} to {MOST_SIDE} and a multiple of {SIDE_STEP}"
-            usual = ", ".join(names.ASPECT_RATIOS)
+            usual = ", ".join(choices.ASPECT_RATIOS)
             raise fault("enum", f"Input should be {rule}, such as 1152*896", text, expected=usual)
         return text
 
@@ -130,8 +130,8 @@ class LoraSchema(FilledSchema):
     enabled = Flag("Whether this LoRA is used.", default=False)
     model_name = ModelName(
         "File name as listed by GET /v1/engines/all-models; None marks an empty slot.",
-        names.NO_MODEL,
-        default=names.NO_MODEL,
+        choices.NO_MODEL,
+        default=choices.NO_MODEL,
     )
     weight = Number("Strength; negative values push away from what the LoRA was trained on.", -2, 2, default=0.5)
 
@@ -149,7 +149,7 @@ class ImagePromptSchema(FilledSchema):
     )
     cn_weight = Number("Strength; null: the kind's own value.", 0, 2, default=0.6, allow_none=True)
     cn_type = Choice(
-        "What the picture tells: its look, a face, or outlines.", names.CONTROL_TYPES, default="ImagePrompt"
+        "What the picture tells: its look, a face, or outlines.", choices.CONTROL_TYPES, default="ImagePrompt"
     )
 
     @post_load
@@ -166,14 +166,16 @@ class EnhanceStepSchema(FilledSchema):
     enhance_mask_dino_prompt = Text("What to look for, such as face, eye or hand; for the model sam.", default="")
     enhance_prompt = Text("Prompt for what was found; empty: the task's.", default="")
     enhance_negative_prompt = Text("Negative prompt for what was found; empty: the task's.", default="")
-    enhance_mask_model = Choice("The model that finds it.", names.MASK_MODELS, default="sam")
-    enhance_mask_cloth_category = Choice("Which clothes; for u2net_cloth_seg.", names.CLOTH_CATEGORIES, default="full")
-    enhance_mask_sam_model = Choice("Size of the SAM model.", names.SAM_MODELS, default="vit_b")
+    enhance_mask_model = Choice("The model that finds it.", choices.MASK_MODELS, default="sam")
+    enhance_mask_cloth_category = Choice(
+        "Which clothes; for u2net_cloth_seg.", choices.CLOTH_CATEGORIES, default="full"
+    )
+    enhance_mask_sam_model = Choice("Size of the SAM model.", choices.SAM_MODELS, default="vit_b")
     enhance_mask_text_threshold = Number("How well a word must fit what is found.", 0, 1, default=0.25)
     enhance_mask_box_threshold = Number("How sure a box must be.", 0, 1, default=0.3)
     enhance_mask_sam_max_detections = Whole("Most things to take; 0: all.", 0, 10, default=0)
     enhance_inpaint_disable_initial_latent = Flag("Start the area from noise alone.", default=False)
-    enhance_inpaint_engine = Choice("Version of the inpaint patch.", names.INPAINT_ENGINES, default="v2.6")
+    enhance_inpaint_engine = Choice("Version of the inpaint patch.", choices.INPAINT_ENGINES, default="v2.6")
     enhance_inpaint_strength = Number("How much of the area is drawn anew.", 0, 1, default=1.0)
     enhance_inpaint_respective_field = Number("How much of the surroundings the area sees.", 0, 1, default=0.618)
     enhance_inpaint_erode_or_dilate = Number("Grow or shrink the mask, in pixels.", -64, 64, default=0)
@@ -182,7 +184,7 @@ class EnhanceStepSchema(FilledSchema):
 
 def empty_lora() -> dict[str, Any]:
     """What fills a LoRA list up."""
-    return {"enabled": True, "model_name": names.NO_MODEL, "weight": 1.0}
+    return {"enabled": True, "model_name": choices.NO_MODEL, "weight": 1.0}
 
 
 class PromptMembers(Schema):
@@ -200,17 +202,17 @@ class PromptMembers(Schema):
     )
     performance_selection = Choice(
         "Number of steps: Quality 60, Speed 30; the fast ones, 8 or 4, also fix sampler, schedule and guidance.",
-        names.PERFORMANCES,
+        choices.PERFORMANCES,
         default="Speed",
     )
     aspect_ratios_selection = Size(
         f"Width and height in pixels, joined by * or ×: one of GET /v1/engines/sizes, or any pair of {LEAST_SIDE} to "
         f"{MOST_SIDE} that are multiples of {SIDE_STEP}.",
         default="1152*896",
-        metadata={"examples": [size.replace("×", "*") for size in names.ASPECT_RATIOS]},
+        metadata={"examples": [size.replace("×", "*") for size in choices.ASPECT_RATIOS]},
     )
     image_number = Whole("How many pictures; always 1 where the answer is the picture itself.", 1, 32, default=1)
-    output_format = Choice("File type of the pictures.", names.OUTPUT_FORMATS, fold=True, default="png")
+    output_format = Choice("File type of the pictures.", choices.OUTPUT_FORMATS, fold=True, default="png")
     image_seed = Whole(
         "Seed of the first picture, the next ones count up from it; -1 picks one at random.", -1, MAX_SEED, default=-1
     )
@@ -224,11 +226,11 @@ class ModelMembers(Schema):
 
     base_model_name = ModelName(
         "Checkpoint file as listed by GET /v1/engines/all-models.",
-        names.NO_MODEL,
+        choices.NO_MODEL,
         default="juggernautXL_v8Rundiffusion.safetensors",
     )
     refiner_model_name = ModelName(
-        "Checkpoint that takes over for the last steps; None: no refiner.", names.NO_MODEL, default=names.NO_MODEL
+        "Checkpoint that takes over for the last steps; None: no refiner.", choices.NO_MODEL, default=choices.NO_MODEL
     )
     refiner_switch = Number("Part of the steps after which the refiner takes over.", 0.1, 1.0, default=0.5)
     loras = Items(
@@ -240,8 +242,8 @@ class ModelMembers(Schema):
     )
     vae_name = ModelName(
         "VAE file, or Default (model) for the one inside the checkpoint.",
-        names.VAE_OF_CHECKPOINT,
-        default=names.VAE_OF_CHECKPOINT,
+        choices.VAE_OF_CHECKPOINT,
+        default=choices.VAE_OF_CHECKPOINT,
     )
 
 
@@ -251,14 +253,14 @@ class ImageMembers(Schema):
     input_image_checkbox = Flag("No effect: pictures that are given are used.", default=False)
     current_tab = Choice(
         "No effect: follows from the pictures given.",
-        names.CURRENT_TABS,
+        choices.CURRENT_TABS,
         aliases={"outpaint": "inpaint"},
         default="uov",
     )
-    uov_method = Choice("What to do with uov_input_image.", names.UPSCALE_OR_VARY_METHODS, default="Disabled")
+    uov_method = Choice("What to do with uov_input_image.", choices.UPSCALE_OR_VARY_METHODS, default="Disabled")
     uov_input_image = Image("The picture to upscale or vary.", default="None")
     outpaint_selections = Items(
-        "Sides on which inpaint_input_image grows.", Choice("A side.", names.OUTPAINT_SIDES), default=[]
+        "Sides on which inpaint_input_image grows.", Choice("A side.", choices.OUTPAINT_SIDES), default=[]
     )
     outpaint_distance = Distances(
         "By how many pixels: left, top, right, bottom. 0 or less: 30 % of the picture's width or height.",
@@ -295,7 +297,7 @@ class OutputMembers(Schema):
     save_final_enhanced_image_only = Flag("Of each enhance chain keep only the last picture.", default=False)
     save_metadata_to_images = Flag("Write the parameters into the files.", default=True)
     metadata_scheme = Choice(
-        "How they are written.", names.METADATA_SCHEMES, aliases={"a111": "a1111"}, default="fooocus"
+        "How they are written.", choices.METADATA_SCHEMES, aliases={"a111": "a1111"}, default="fooocus"
     )
     generate_image_grid = Flag("Also make one picture of all.", default=False)
     save_name = Matching(
@@ -319,8 +321,8 @@ class AdvancedMembers(Schema):
     adm_scaler_end = Number("Part of the steps during which these factors count.", 0.0, 1.0, default=0.3)
     adaptive_cfg = Number("Guidance that is imitated where guidance_scale is above it.", 1.0, 30.0, default=7.0)
     clip_skip = Whole("Which layer of the text encoder is read, counted from the last.", 1, 12, default=2)
-    sampler_name = Choice("Sampler.", names.SAMPLERS, default="dpmpp_2m_sde_gpu")
-    scheduler_name = Choice("Noise schedule.", names.SCHEDULERS, default="karras")
+    sampler_name = Choice("Sampler.", choices.SAMPLERS, default="dpmpp_2m_sde_gpu")
+    scheduler_name = Choice("Noise schedule.", choices.SCHEDULERS, default="karras")
     overwrite_step = Whole(
         "Number of steps in place of the one performance_selection sets; -1 or 0: leave it.", -1, MOST_STEPS, default=-1
     )
@@ -342,7 +344,7 @@ class AdvancedMembers(Schema):
     skipping_cn_preprocessor = Flag("Take control pictures as they are.", default=False)
     canny_low_threshold = Whole("Lower threshold of the outline finder.", 1, 255, default=64)
     canny_high_threshold = Whole("Upper threshold of the outline finder.", 1, 255, default=128)
-    refiner_swap_method = Choice("How the refiner takes over.", names.REFINER_SWAP_METHODS, default="joint")
+    refiner_swap_method = Choice("How the refiner takes over.", choices.REFINER_SWAP_METHODS, default="joint")
     controlnet_softness = Number("How loosely control pictures are followed.", 0.0, 1.0, default=0.25)
     freeu_enabled = Flag("Use FreeU.", default=False)
     freeu_b1 = Number("FreeU: backbone factor of the first stage.", default=1.01)
@@ -351,7 +353,7 @@ class AdvancedMembers(Schema):
     freeu_s2 = Number("FreeU: skip factor of the second stage.", default=0.95)
     debugging_inpaint_preprocessor = Flag("Return the inpaint picture as the model sees it.", default=False)
     inpaint_disable_initial_latent = Flag("Start the area drawn anew from noise alone.", default=False)
-    inpaint_engine = Choice("Version of the inpaint patch; None: without one.", names.INPAINT_ENGINES, default="v2.6")
+    inpaint_engine = Choice("Version of the inpaint patch; None: without one.", choices.INPAINT_ENGINES, default="v2.6")
     inpaint_strength = Number("How much of the area is drawn anew; outpainting takes 1.", 0.0, 1.0, default=1.0)
     inpaint_respective_field = Number(
         "How much of the surroundings the area sees, from 0 (none) to 1 (all); outpainting takes 1.",
@@ -370,10 +372,10 @@ class EnhanceMembers(Schema):
     enhance_input_image = Image("The picture to enhance; it goes before all other pictures.", default="None")
     enhance_checkbox = Flag("Run the enhance steps.", default=False)
     enhance_uov_method = Choice(
-        "Upscale or variation inside the chain.", names.UPSCALE_OR_VARY_METHODS, default="Disabled"
+        "Upscale or variation inside the chain.", choices.UPSCALE_OR_VARY_METHODS, default="Disabled"
     )
-    enhance_uov_processing_order = Choice("When it runs.", names.ENHANCE_ORDERS, default="Before First Enhancement")
-    enhance_uov_prompt_type = Choice("With which prompts.", names.ENHANCE_PROMPT_TYPES, default="Original Prompts")
+    enhance_uov_processing_order = Choice("When it runs.", choices.ENHANCE_ORDERS, default="Before First Enhancement")
+    enhance_uov_prompt_type = Choice("With which prompts.", choices.ENHANCE_PROMPT_TYPES, default="Original Prompts")
     enhance_ctrls = Items(
         f"The steps, at most {MOST_ENHANCE_STEPS}.",
         Part(EnhanceStepSchema),

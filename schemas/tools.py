@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import Schema, fields
 
-from engine import names
+from engine import choices
 from schemas.fields import Choice, FilledSchema, Flag, Image, Number, Text, Whole
 
 
@@ -12,10 +12,10 @@ class MaskSchema(FilledSchema):
     """What to find in a picture, and with which model."""
 
     image = Image("The picture.", required=True)
-    mask_model = Choice("The model that finds it.", names.MASK_MODELS, default="isnet-general-use")
-    cloth_category = Choice("Which clothes; for u2net_cloth_seg.", names.CLOTH_CATEGORIES, default="full")
+    mask_model = Choice("The model that finds it.", choices.MASK_MODELS, default="isnet-general-use")
+    cloth_category = Choice("Which clothes; for u2net_cloth_seg.", choices.CLOTH_CATEGORIES, default="full")
     dino_prompt_text = Text("What to look for, in the singular; for sam.", default="")
-    sam_model = Choice("Size of the SAM model; for sam.", names.SAM_MODELS, default="vit_b")
+    sam_model = Choice("Size of the SAM model; for sam.", choices.SAM_MODELS, default="vit_b")
     box_threshold = Number("How sure a box must be; for sam.", 0, 1, default=0.3)
     text_threshold = Number("How well a word must fit; for sam.", 0, 1, default=0.25)
     sam_max_detections = Whole("Most things to take, 0: all; for sam.", 0, 10, default=0)
@@ -29,7 +29,7 @@ class DescribeSchema(FilledSchema):
     image = Image("The picture.", required=True)
     image_type = Choice(
         "Photo gives a sentence, Anime a list of tags. As a query parameter it counts where the body has none.",
-        names.DESCRIBE_TYPES,
+        choices.DESCRIBE_TYPES,
         default="Photo",
     )
 
@@ -60,7 +60,7 @@ class MetadataSchema(Schema):
 class DescribeQuerySchema(FilledSchema):
     """The kind of picture, beside the body."""
 
-    image_type = Choice("Photo gives a sentence, Anime a list of tags.", names.DESCRIBE_TYPES, default="Photo")
+    image_type = Choice("Photo gives a sentence, Anime a list of tags.", choices.DESCRIBE_TYPES, default="Photo")
 
 
 class DescriptionSchema(Schema):

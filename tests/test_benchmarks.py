@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.parity import CASES, request
 from benchmarks.parity_pictures import PICTURES
-from engine.goals import goals_of
+from engine.modes import goals_of
 from engine.params import GenerateParams
 from schemas.generate import DEFAULTS
 

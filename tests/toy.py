@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.make_checkpoint import SIZES, write
-from engine.events import Draw
-from engine.goals import most_pictures
+from engine.messages import Draw
+from engine.modes import most_pictures
 from engine.params import GenerateParams
 from schemas.generate import DEFAULTS
 

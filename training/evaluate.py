@@ -62,7 +62,7 @@ def drawn(checkpoint: Path, prompts: list[str], size: tuple[int, int], folder: P
     """The engine's pictures of the prompts, uint8 [n,h,w,3]: a request's defaults in this width and height, seed n."""
     from PIL import Image
 
-    from engine.events import Draw
+    from engine.messages import Draw
     from engine.params import GenerateParams
     from engine.pipeline import Pipeline
     from schemas.generate import DEFAULTS, GenerateSchema

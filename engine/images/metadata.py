@@ -13,8 +13,8 @@ from typing import Any
 
 from PIL import Image
 
+from engine.choices import NO_MODEL
 from engine.images import a1111
-from engine.names import NO_MODEL
 from engine.params import GenerateParams
 
 VERSION = "Fooocus v2.5.5"

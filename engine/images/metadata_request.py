@@ -8,7 +8,7 @@ from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from engine import names
+from engine import choices
 from engine.images.metadata import stem
 from engine.models import builtin_set
 from engine.prompt.style_recovery import recovered
@@ -114,10 +114,10 @@ class _Reading:
         self.take("styles", "style_selections", _names)
 
     def sampling(self) -> None:
-        self.take("performance", "performance_selection", _one_of(names.PERFORMANCES))
-        self.take("sampler", "sampler_name", _one_of(names.SAMPLERS))
-        self.take("scheduler", "scheduler_name", _one_of(names.SCHEDULERS))
-        self.take("refiner_swap_method", "refiner_swap_method", _one_of(names.REFINER_SWAP_METHODS))
+        self.take("performance", "performance_selection", _one_of(choices.PERFORMANCES))
+        self.take("sampler", "sampler_name", _one_of(choices.SAMPLERS))
+        self.take("scheduler", "scheduler_name", _one_of(choices.SCHEDULERS))
+        self.take("refiner_swap_method", "refiner_swap_method", _one_of(choices.REFINER_SWAP_METHODS))
         for key in ("guidance_scale", "sharpness", "adaptive_cfg", "refiner_switch"):
             self.take(key, key, _number)
         if self.ours:
@@ -131,17 +131,17 @@ class _Reading:
         size = self.request.get("aspect_ratios_selection")
         if size:
             self.request |= {"overwrite_width": -1, "overwrite_height": -1}
-        if size and size.replace("*", "×") not in names.ASPECT_RATIOS:
+        if size and size.replace("*", "×") not in choices.ASPECT_RATIOS:
             del self.request["aspect_ratios_selection"]
             width, height = size.split("*")
             self.request |= {"overwrite_width": int(width), "overwrite_height": int(height)}
         self.request["overwrite_step"] = -1
         self.take("steps", "overwrite_step", _whole)
         steps = self.request["overwrite_step"]
-        modes = {mode.steps: mode.name for mode in reversed(names.PERFORMANCES.values())}
+        modes = {mode.steps: mode.name for mode in reversed(choices.PERFORMANCES.values())}
         if "performance_selection" not in self.request and self.value("performance") is None and steps in modes:
             self.request["performance_selection"] = modes[steps]
-        mode = names.PERFORMANCES.get(self.request.get("performance_selection", ""))
+        mode = choices.PERFORMANCES.get(self.request.get("performance_selection", ""))
         if mode and mode.steps == steps:
             self.request["overwrite_step"] = -1
 
@@ -156,18 +156,18 @@ class _Reading:
 
     def models(self, models: ModelNames) -> None:
         self.take("base_model", "base_model_name", _listed("checkpoint", models.checkpoints()))
-        self.take("refiner_model", "refiner_model_name", _listed("checkpoint", models.checkpoints(), names.NO_MODEL))
-        self.take("vae", "vae_name", _listed("VAE", models.vaes(), names.VAE_OF_CHECKPOINT))
+        self.take("refiner_model", "refiner_model_name", _listed("checkpoint", models.checkpoints(), choices.NO_MODEL))
+        self.take("vae", "vae_name", _listed("VAE", models.vaes(), choices.VAE_OF_CHECKPOINT))
 
     def loras(self, there: Sequence[str]) -> None:
-        mode = names.PERFORMANCES.get(self.request.get("performance_selection", ""))
+        mode = choices.PERFORMANCES.get(self.request.get("performance_selection", ""))
         own = {stem(mode.lora), builtin_set.FEW_STEP.stem} if mode and mode.lora else set()
         known = _listed("LoRA", there)
         self.request["loras"] = []
         for text in _lora_texts(self.found):
             try:
                 enabled, name, weight = _lora(text)
-                if stem(name) not in {*own, names.NO_MODEL}:
+                if stem(name) not in {*own, choices.NO_MODEL}:
                     self.request["loras"].append({"enabled": enabled, "model_name": known(name), "weight": weight})
             except ValueError as error:
                 self.notes.append(f"a LoRA is left out: {error}")

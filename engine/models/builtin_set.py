@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from engine.names import BUILTIN_CHECKPOINT
+from engine.choices import BUILTIN_CHECKPOINT
 
 FOLDER = Path(__file__).parents[1] / "builtin"
 CHECKPOINT = FOLDER / BUILTIN_CHECKPOINT

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 
+from engine.choices import BUILTIN_CHECKPOINT
 from engine.models import builtin_set
-from engine.names import BUILTIN_CHECKPOINT
 
 MODEL_SUFFIXES = (".pth", ".ckpt", ".bin", ".safetensors")
 AUXILIARY_SUFFIXES = (*MODEL_SUFFIXES, ".pt")

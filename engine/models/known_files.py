@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.names import PERFORMANCES
+from engine.choices import PERFORMANCES
 
 _HUB = "https://huggingface.co"
 _MISC = f"{_HUB}/lllyasviel/misc/resolve/main"

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
-from engine.signs import Signs
+from engine.heartbeat import Signs
 
 log = logging.getLogger(__name__)
 

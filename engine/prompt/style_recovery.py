@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from engine.names import EXPANSION_STYLE
+from engine.choices import EXPANSION_STYLE
 from engine.prompt.styles import SLOT, Styles
 
 JOINT = ", "

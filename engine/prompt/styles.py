@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from engine.choices import EXPANSION_STYLE, RANDOM_STYLE
 from engine.models.files import Identity, identity
-from engine.names import EXPANSION_STYLE, RANDOM_STYLE
 from engine.prompt.files import files_below
 
 log = logging.getLogger(__name__)

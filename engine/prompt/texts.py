@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from engine.names import EXPANSION_STYLE, NO_MODEL, PERFORMANCES, RANDOM_STYLE
+from engine.choices import EXPANSION_STYLE, NO_MODEL, PERFORMANCES, RANDOM_STYLE
 from engine.params import MAX_SEED, GenerateParams
 from engine.prompt.lines import prompt_lines
 from engine.prompt.lora_tags import NamedLora, take_tags

@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import current_app
 
-from engine.goals import most_pictures
+from engine.modes import most_pictures
 from engine.params import GenerateParams
 
 

@@ -22,7 +22,7 @@ from engine.job import Stopped
 from engine.models.catalogue import Catalogue
 from engine.models.downloads import DownloadError, NoSpace, Unreachable, shown
 from engine.models.known_files import KnownFile
-from engine.needs import Need
+from engine.required_files import Need
 from fooocus_flask import signals
 from fooocus_flask.database import commit, db
 from fooocus_flask.errors import FooocusError

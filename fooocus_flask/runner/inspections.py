@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from gevent.event import AsyncResult
 
-from engine import events
+from engine import messages
 from fooocus_flask import request_ids
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.runner.process import EngineProcess
@@ -49,7 +49,7 @@ class Looks:
         """How many clients wait."""
         return len(self._waiting)
 
-    def take(self, engine: EngineProcess, purpose: str, options: Mapping[str, Any], picture: bytes) -> events.Seen:
+    def take(self, engine: EngineProcess, purpose: str, options: Mapping[str, Any], picture: bytes) -> messages.Seen:
         """Have the engine look, and wait for what it sees.
 
         Raises:
@@ -57,7 +57,7 @@ class Looks:
         """
         if len(self._waiting) >= MOST_WAITING:
             raise TooManyLooks
-        look = events.Look(uuid4().hex, purpose, dict(options), picture, request_ids.current())
+        look = messages.Look(uuid4().hex, purpose, dict(options), picture, request_ids.current())
         waiting = self._waiting[look.look_id] = AsyncResult()
         try:
             try:
@@ -71,7 +71,7 @@ class Looks:
             raise FooocusError(seen.error, status=STATUSES.get(seen.cause, 500))
         return seen
 
-    def answer(self, seen: events.Seen) -> None:
+    def answer(self, seen: messages.Seen) -> None:
         """Hand on what the engine saw; its client may be gone."""
         if seen.look_id in self._waiting:
             self._waiting[seen.look_id].set(seen)

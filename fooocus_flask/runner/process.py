@@ -14,7 +14,7 @@ from gevent import socket, subprocess
 from gevent.lock import BoundedSemaphore
 
 import engine
-from engine import events, wire
+from engine import messages, wire
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class EngineProcess:
 
     def __init__(
         self,
-        hear: Callable[[events.Message | None], object],
+        hear: Callable[[messages.Message | None], object],
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         niceness: int = 0,
@@ -59,7 +59,7 @@ class EngineProcess:
         """The process's number."""
         return self.process.pid
 
-    def send(self, message: events.Message) -> None:
+    def send(self, message: messages.Message) -> None:
         """Give the engine something to do.
 
         Raises:
@@ -88,12 +88,12 @@ class EngineProcess:
             end()
         return None
 
-    def _read(self, hear: Callable[[events.Message | None], object]) -> None:
+    def _read(self, hear: Callable[[messages.Message | None], object]) -> None:
         with self._socket.makefile("rb", buffering=BUFFER) as stream:
             try:
                 with contextlib.suppress(EOFError, OSError):
                     while True:
-                        hear(events.from_wire(*wire.read(stream)))
+                        hear(messages.from_wire(*wire.read(stream)))
             finally:
                 hear(None)
 

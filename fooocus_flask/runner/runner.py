@@ -20,7 +20,7 @@ from gevent.event import Event
 from gevent.queue import Empty, Queue
 from sqlalchemy.exc import OperationalError
 
-from engine import events
+from engine import messages
 from fooocus_flask import request_ids, signals
 from fooocus_flask.database import db
 from fooocus_flask.model_files import folders
@@ -60,11 +60,11 @@ class EngineStuck(EngineGone):
     state = "stuck"
 
 
-class Wake(events.Message):
+class Wake(messages.Message):
     """Something waits in the queue."""
 
 
-Mail = events.Message | None
+Mail = messages.Message | None
 Answer = TypeVar("Answer")
 
 
@@ -109,7 +109,7 @@ class Runner:
         self._percent = 0
         self._delay = FIRST_DELAY
         self._heard = 0.0
-        self.beat: events.Beat | None = None
+        self.beat: messages.Beat | None = None
         self.looks = Looks()
         self.draining = False
         self._awaited = "starting"
@@ -163,14 +163,14 @@ class Runner:
             return True
         if not life.ask_to_stop(task.task_id):
             return False
-        self._send(events.Stop(task.task_id), task)
+        self._send(messages.Stop(task.task_id), task)
         return True
 
     def skip(self, task: Task) -> bool:
         """Drop the picture that is being drawn; whether this task is drawing one."""
-        return self._send(events.Skip(task.task_id), task)
+        return self._send(messages.Skip(task.task_id), task)
 
-    def look(self, purpose: str, options: Mapping[str, Any], picture: bytes) -> events.Seen:
+    def look(self, purpose: str, options: Mapping[str, Any], picture: bytes) -> messages.Seen:
         """Have the engine look at a picture's file, beside whatever it draws; see `events.Look`.
 
         Raises:
@@ -181,7 +181,7 @@ class Runner:
             raise EngineAway("The engine is not ready")
         return self.looks.take(self.engine, purpose, options, picture)
 
-    def _send(self, message: events.Message, task: Task) -> bool:
+    def _send(self, message: messages.Message, task: Task) -> bool:
         """Tell the engine something about the task it draws."""
         if self.engine is None or self._task is None or self._task.task_id != task.task_id:
             return False
@@ -258,7 +258,7 @@ class Runner:
                 self.engine.kill()
             raise EngineGone(f"{'silent for' if ready else 'not ready after'} {patience:.0f} s") from None
         # Before it is ready, signs of life don't count: it must get ready in time.
-        if (ready and not isinstance(message, Wake)) or isinstance(message, events.Ready):
+        if (ready and not isinstance(message, Wake)) or isinstance(message, messages.Ready):
             self._heard = monotonic()
         return message
 
@@ -282,28 +282,28 @@ class Runner:
         self._task, self._pictures, self._percent = task, {}, 0
         (self._idle.clear if task else self._idle.set)()
 
-    def _take(self, message: events.Message) -> None:
+    def _take(self, message: messages.Message) -> None:
         """Act on one message."""
-        if isinstance(message, events.Ready):
+        if isinstance(message, messages.Ready):
             log.info("The engine is ready: %s, torch %s", message.device, message.torch)
             self.ready.set()
-        elif isinstance(message, events.Beat):
+        elif isinstance(message, messages.Beat):
             self.beat = message
             self._judge(message)
-        elif isinstance(message, events.Seen):
+        elif isinstance(message, messages.Seen):
             self.looks.answer(message)
         elif self._task is None or getattr(message, "task_id", None) != self._task.task_id:
             return
-        elif isinstance(message, events.Progressed):
+        elif isinstance(message, messages.Progressed):
             self._percent = message.percent
             tell = {"percent": message.percent, "message": message.message, "preview": message.preview}
             signals.tell(signals.task_progressed, self.app, task_id=message.task_id, **tell)
-        elif isinstance(message, events.PictureDone):
+        elif isinstance(message, messages.PictureDone):
             self._keep(message)
-        elif isinstance(message, events.Ended):
+        elif isinstance(message, messages.Ended):
             self._end(self._task, message)
 
-    def _judge(self, beat: events.Beat) -> None:
+    def _judge(self, beat: messages.Beat) -> None:
         """End an engine that does not get on.
 
         Raises:
@@ -316,7 +316,7 @@ class Runner:
                 self.engine.kill()
             raise EngineStuck(f"stuck for {beat.still:.0f} s at: {', '.join(beat.stages)}")
 
-    def _keep(self, done: events.PictureDone) -> None:
+    def _keep(self, done: messages.PictureDone) -> None:
         path = outputs.below(done.path)
         self._pictures[done.index] = path
         size = {"width": done.width, "height": done.height}
@@ -324,7 +324,7 @@ class Runner:
             signals.picture_done, self.app, task_id=done.task_id, index=done.index, path=path, seed=done.seed, **size
         )
 
-    def _end(self, task: Task, ended: events.Ended) -> None:
+    def _end(self, task: Task, ended: messages.Ended) -> None:
         pictures = [self._pictures[index] for index in sorted(self._pictures)]
         life.end(
             task.task_id,
@@ -341,7 +341,7 @@ class Runner:
         self._hold(None)
         self._delay = FIRST_DELAY
 
-    def _next_draw(self) -> events.Draw | None:
+    def _next_draw(self) -> messages.Draw | None:
         """Claim the next task."""
         while (task := life.claim()) is not None:
             if task.stop_asked:
@@ -355,7 +355,7 @@ class Runner:
             return None
         paths = [str(outputs.folder() / path) for path in task.files or ()]
         config = self.app.config
-        return events.Draw(
+        return messages.Draw(
             task.task_id,
             task.req_params,
             paths,

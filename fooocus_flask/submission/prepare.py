@@ -9,10 +9,10 @@ from typing import Any
 
 from flask import current_app
 
-from engine import names
-from engine.goals import goals_of
+from engine import choices
 from engine.models import builtin_set
 from engine.models.catalogue import Catalogue
+from engine.modes import goals_of
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files import addresses, folders, presets
@@ -94,7 +94,7 @@ def no_preset(preset: str, error: presets.PresetError) -> InvalidRequest:
 def check_sampling(draft: Draft) -> None:
     """Refuse the one pair of sampler and schedule that cannot work together."""
     values = draft.values
-    mode = names.PERFORMANCES[values["performance_selection"]]
+    mode = choices.PERFORMANCES[values["performance_selection"]]
     pair = (values["sampler_name"], values["scheduler_name"])
     if pair == ("tcd", "edm_playground_v2.5") and not mode.distilled:
         member = "scheduler_name" if "scheduler_name" in draft.asked else "sampler_name"
@@ -113,13 +113,13 @@ def fit_builtin(draft: Draft) -> None:
             f"the built-in model reads {' and '.join(readable) or 'none'}"
         )
         draft.refuse("value_error", "controlnet_image", text)
-    if refiner in (names.NO_MODEL, asked.base_model_name):
+    if refiner in (choices.NO_MODEL, asked.base_model_name):
         return
     if "refiner_model_name" in draft.asked:
         text = "A refiner needs a checkpoint in base_model_name: none goes with the built-in model. Send None"
         draft.refuse("value_error", "refiner_model_name", text)
     else:
-        draft.values["refiner_model_name"] = names.NO_MODEL
+        draft.values["refiner_model_name"] = choices.NO_MODEL
         draft.notes.append(f"The refiner {refiner} is left out: none goes with the built-in model")
 
 

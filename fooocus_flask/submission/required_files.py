@@ -8,13 +8,13 @@ from typing import Any
 
 import gevent
 
-from engine import names
+from engine import choices
 from engine.models.catalogue import Catalogue
 from engine.models.downloads import shown
 from engine.models.headers import is_sd15
 from engine.models.known_files import KnownFile
-from engine.needs import INTERPOSER, Need, needs, tagged_loras
 from engine.params import GenerateParams
+from engine.required_files import INTERPOSER, Need, needs, tagged_loras
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files.addresses import Sources
 from fooocus_flask.model_files.awaited_file import Awaited
@@ -35,7 +35,7 @@ def find_checkpoint(draft: Draft, models: Catalogue, sources: Sources) -> str | 
     That one stands in where there is no checkpoint at all, and the one that is named cannot be fetched.
     """
     name = draft.values["base_model_name"]
-    if name == names.BUILTIN_CHECKPOINT:
+    if name == choices.BUILTIN_CHECKPOINT:
         return None
     path, known = models.find("checkpoints", name), sources.find("checkpoints", name)
     if path is None and known and sources.allowed:
@@ -43,14 +43,14 @@ def find_checkpoint(draft: Draft, models: Catalogue, sources: Sources) -> str | 
         path = models.target("checkpoints", name)
     if path is not None:
         return str(path)
-    there = [other for other in models.checkpoints() if other != names.BUILTIN_CHECKPOINT]
+    there = [other for other in models.checkpoints() if other != choices.BUILTIN_CHECKPOINT]
     if there:
-        legal = ", ".join([*there, names.BUILTIN_CHECKPOINT])
+        legal = ", ".join([*there, choices.BUILTIN_CHECKPOINT])
         text = f"There is no checkpoint {name!r}; there are {legal}"
         draft.refuse("enum", "base_model_name", f"{text}. {_ways(known)}" if known else text, expected=legal)
     else:
         draft.notes.append(
-            f"Drawn with the built-in model {names.BUILTIN_CHECKPOINT}: this server has no checkpoint, so not {name}"
+            f"Drawn with the built-in model {choices.BUILTIN_CHECKPOINT}: this server has no checkpoint, so not {name}"
         )
     return None
 
@@ -90,7 +90,7 @@ def check_tags(draft: Draft, models: Catalogue, sources: Sources, *, builtin: bo
     if not tags:
         return
     stems = {PurePosixPath(name).stem for name in models.loras()}
-    own = names.PERFORMANCES[params.performance_selection].lora
+    own = choices.PERFORMANCES[params.performance_selection].lora
     coming = {file.place for file in draft.downloads}
     for tag in tags:
         known = sources.lora(tag, but=own)
@@ -142,7 +142,7 @@ def leave_out(draft: Draft, need: Need, why: str = "it is not on this server") -
         for lora in draft.values["loras"]:
             lora["enabled"] = lora["enabled"] and lora["model_name"] != need.name
     else:
-        draft.values[need.member] = names.VAE_OF_CHECKPOINT if need.member == "vae_name" else names.NO_MODEL
+        draft.values[need.member] = choices.VAE_OF_CHECKPOINT if need.member == "vae_name" else choices.NO_MODEL
 
 
 def _named_by(draft: Draft, need: Need) -> str:

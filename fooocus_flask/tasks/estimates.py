@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, null, select, tuple_
 
-from engine import names
+from engine import choices
 from engine.params import GenerateParams
 from fooocus_flask.clock import mills
 from fooocus_flask.database import db
@@ -35,7 +35,7 @@ def work(params: GenerateParams) -> float:
     """How much there is to draw, in pixels times steps."""
     width, height = params.size
     steps = (
-        params.overwrite_step if params.overwrite_step > 0 else names.PERFORMANCES[params.performance_selection].steps
+        params.overwrite_step if params.overwrite_step > 0 else choices.PERFORMANCES[params.performance_selection].steps
     )
     return float(width * height * steps * params.image_number)
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from marshmallow import ValidationError
 
-from engine import names
+from engine import choices
 from schemas.generate import GenerateSchema
 
 
@@ -20,7 +20,7 @@ def client(tmp_path, make_app):
 
 def test_the_models_are_the_files_there_are_now(client, tmp_path):
     first = client.get("/v1/engines/all-models").json
-    assert [name for name in first["model_filenames"] if name != names.BUILTIN_CHECKPOINT] == [
+    assert [name for name in first["model_filenames"] if name != choices.BUILTIN_CHECKPOINT] == [
         "SDXL/b.safetensors",
         "a.ckpt",
     ]

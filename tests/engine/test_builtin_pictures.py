@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from engine import names
+from engine import choices
 from engine.models import builtin_set
 from engine.models.catalogue import Catalogue, Folders
 from engine.pipeline import Pipeline
@@ -71,7 +71,7 @@ def test_a_subtle_variation_is_nearer_than_a_strong_one(drawn):
 
 @pytest.mark.parametrize("mode", ["Extreme Speed", "Lightning", "Hyper-SD"])
 def test_a_fast_mode_draws_what_is_asked_for_in_few_steps(drawn, store, mode):
-    steps, notes = names.PERFORMANCES[mode].steps, []
+    steps, notes = choices.PERFORMANCES[mode].steps, []
     made = drawn(f"fast {mode}", prompt="a red apple on a blue background", performance_selection=mode,
                  overwrite_step=-1, notes=notes)  # fmt: skip
     assert f"{steps} steps with lcm and {builtin_set.FEW_STEP.name}" in " ".join(notes)

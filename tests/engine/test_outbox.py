@@ -4,7 +4,7 @@ from threading import Event, get_ident
 
 import pytest
 
-from engine.events import Progressed
+from engine.messages import Progressed
 from engine.outbox import MOST_WAITING, Outbox
 
 

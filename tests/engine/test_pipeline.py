@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.events import PictureDone, Progressed
+from engine.choices import PERFORMANCES, SAMPLERS, SCHEDULERS
 from engine.interruption import Interruption
 from engine.job import STAGES
+from engine.messages import PictureDone, Progressed
 from engine.models.checkpoint import read_tensors
 from engine.models.filling import CheckpointError
 from engine.models.packed import TABLE_G, TABLE_L, pack
-from engine.names import PERFORMANCES, SAMPLERS, SCHEDULERS
 from engine.pipeline import Pipeline
 from tests.toy import toy_checkpoint, toy_draw
 

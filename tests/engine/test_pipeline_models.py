@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks.make_checkpoint import SIZES, random_weights
-from engine.events import PictureDone, Progressed
+from engine.messages import PictureDone, Progressed
 from engine.models import keys
 from engine.models.catalogue import Folders
 from engine.models.filling import CheckpointError

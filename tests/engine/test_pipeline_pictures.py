@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.events import PictureDone
+from engine.messages import PictureDone
 from engine.models import builtin_set, packed
 from engine.models.catalogue import Folders
 from engine.models.checkpoint import load_checkpoint

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engine import wire
-from engine.events import Draw, Ended, PictureDone, Progressed, Ready, Skip, Stop, from_wire
+from engine.messages import Draw, Ended, PictureDone, Progressed, Ready, Skip, Stop, from_wire
 from engine.models.filling import CheckpointError
 from engine.worker import gpu_memory, reason
 from tests.toy import toy_draw
@@ -83,7 +83,7 @@ def test_it_says_what_it_draws_on(engine):
 
 def test_a_task_is_drawn_and_told_of_in_order(engine, tmp_path):
     engine.send(toy_draw(tmp_path, image_number=2))
-    heard = list(engine.events())
+    heard = list(engine.messages())
     kinds = [type(event).__name__ for event in heard]
     assert kinds[0] == "Progressed" and kinds[-1] == "Ended" and kinds.count("PictureDone") == 2
     assert heard[-1].outcome == "finished"
@@ -116,7 +116,7 @@ def test_stop_ends_a_task_within_a_step(engine, tmp_path):
     engine.send(toy_draw(tmp_path, overwrite_step=200))
     engine.until("Sampling step 1/")
     engine.send(Stop("task"))
-    heard = list(engine.events())
+    heard = list(engine.messages())
     assert heard[-1].outcome == "stopped"
     assert not any("Sampling step 200/" in event.message for event in heard if isinstance(event, Progressed))
     assert list(tmp_path.iterdir()) == []
@@ -150,7 +150,7 @@ def test_it_ends_at_once_when_the_web_process_is_gone(toy, tmp_path):
     engine = Engine(toy)
     engine.last(Ready)
     engine.send(toy_draw(tmp_path, overwrite_step=200, aspect_ratios_selection="1024×1024"))
-    next(engine.events())
+    next(engine.messages())
     engine.close()
     assert engine.process.wait(5) == 0
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from engine import names
+from engine import choices
 
 FOLDER = files("fooocus_flask") / "presets"
 PRESETS = {
@@ -61,12 +61,12 @@ def test_a_preset_is_complete_and_has_no_unknown_key(preset):
 
 @each_preset
 def test_a_preset_names_only_what_a_request_may_name(preset):
-    assert preset["default_sampler"] in names.SAMPLERS
-    assert preset["default_scheduler"] in names.SCHEDULERS
-    assert preset["default_performance"] in names.PERFORMANCES
-    assert preset["default_aspect_ratio"].replace("*", "×") in names.ASPECT_RATIOS
-    assert set(preset["default_styles"]) <= {names.EXPANSION_STYLE, *STYLE_NAMES}
-    assert preset.get("default_inpaint_engine_version", "v2.6") in names.INPAINT_ENGINES
+    assert preset["default_sampler"] in choices.SAMPLERS
+    assert preset["default_scheduler"] in choices.SCHEDULERS
+    assert preset["default_performance"] in choices.PERFORMANCES
+    assert preset["default_aspect_ratio"].replace("*", "×") in choices.ASPECT_RATIOS
+    assert set(preset["default_styles"]) <= {choices.EXPANSION_STYLE, *STYLE_NAMES}
+    assert preset.get("default_inpaint_engine_version", "v2.6") in choices.INPAINT_ENGINES
 
 
 @each_preset
@@ -74,13 +74,13 @@ def test_a_preset_has_five_lora_slots_of_switch_name_and_weight(preset):
     assert len(preset["default_loras"]) == 5
     for enabled, name, weight in preset["default_loras"]:
         assert enabled is True
-        assert name == names.NO_MODEL or name in preset["lora_downloads"]
+        assert name == choices.NO_MODEL or name in preset["lora_downloads"]
         assert -2 <= weight <= 2
 
 
 @each_preset
 def test_every_file_a_preset_draws_with_can_be_downloaded_under_its_own_name(preset):
-    checkpoints = {preset["default_model"], preset["default_refiner"]} - {names.NO_MODEL}
+    checkpoints = {preset["default_model"], preset["default_refiner"]} - {choices.NO_MODEL}
     assert checkpoints == set(preset["checkpoint_downloads"])
     assert {preset.get("default_vae")} - {None} == set(preset["vae_downloads"])
     for kind in ("checkpoint", "embeddings", "lora", "vae"):

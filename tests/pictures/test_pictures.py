@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from engine.names import BUILTIN_CHECKPOINT
+from engine.choices import BUILTIN_CHECKPOINT
 
 PAINTED = np.s_[20:44, 20:44]
 

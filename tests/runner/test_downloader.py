@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import save_file
 
 import fooocus_flask
-from engine import names
+from engine import choices
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.following import waiters
 from fooocus_flask.model_files import addresses, host_backoff, transfers
@@ -342,7 +342,7 @@ def test_what_a_request_needs_is_fetched_whoever_named_it(make_app, models):
         default, lora = DEFAULTS["base_model_name"], OFFSET
         assert awaited() == [default, lora]
         assert loaded().checkpoint == str(models / "checkpoints" / default)
-        fast = names.PERFORMANCES["Lightning"].lora
+        fast = choices.PERFORMANCES["Lightning"].lora
         assert awaited(performance_selection="Lightning", base_model_name="toy.safetensors") == [lora, fast]
         assert awaited(preset="sai")[:2] == [
             "sd_xl_base_1.0_0.9vae.safetensors",
@@ -396,7 +396,7 @@ def test_a_tags_lora_that_cannot_come_is_left_out_with_a_note(make_app, styled, 
         prepared = loaded(**TOY, prompt="<lora:nobody:1>")
         assert prepared.downloads == []
         assert prepared.notes == ["The LoRA nobody of the prompt is left out: it is not on this server"]
-        builtin = TOY | {"base_model_name": names.BUILTIN_CHECKPOINT}
+        builtin = TOY | {"base_model_name": choices.BUILTIN_CHECKPOINT}
         assert awaited(**builtin, prompt="<lora:style:1>") == []
     with make_app().app_context():
         (note,) = loaded(**TOY, prompt="<lora:style:1>").notes
@@ -438,8 +438,8 @@ def test_what_a_client_insisted_on_is_not_left_out(client, mirror, host):
 
 def test_nothing_that_nobody_insists_on_is_fetched_for_the_built_in_model(make_app):
     with make_app(**ALLOWED).app_context():
-        assert awaited(base_model_name=names.BUILTIN_CHECKPOINT) == []
-        assert awaited(base_model_name=names.BUILTIN_CHECKPOINT, black_out_nsfw=True) == [
+        assert awaited(base_model_name=choices.BUILTIN_CHECKPOINT) == []
+        assert awaited(base_model_name=choices.BUILTIN_CHECKPOINT, black_out_nsfw=True) == [
             "stable-diffusion-safety-checker.bin"
         ]
 

@@ -7,7 +7,7 @@ import signal
 import gevent
 import pytest
 
-from engine import events
+from engine import messages
 from fooocus_flask import signals
 from fooocus_flask.database import db
 from fooocus_flask.following import waiters
@@ -143,10 +143,10 @@ def test_loading_may_take_longer_than_a_step(make_app, stages, still, stuck):
     now = runner.of(make_app(ENGINE_STEP_PATIENCE=10.0, ENGINE_LOAD_PATIENCE=100.0))
     now.ready.set()
     if not stuck:
-        now._judge(events.Beat(stages, still))
+        now._judge(messages.Beat(stages, still))
         return
     with pytest.raises(runner.EngineStuck, match=stages[0]):
-        now._judge(events.Beat(stages, still))
+        now._judge(messages.Beat(stages, still))
 
 
 def test_a_stop_outlives_the_server(make_server):

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from safetensors.numpy import save_file
 
-from engine import names
+from engine import choices
 from engine.models import builtin_set
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask.errors import InvalidRequest
@@ -30,7 +30,7 @@ OTHERS = {
     "read_wildcards_in_order": True,
     "sharpness": 3.5,
     "guidance_scale": 6.0,
-    "base_model_name": names.BUILTIN_CHECKPOINT,
+    "base_model_name": choices.BUILTIN_CHECKPOINT,
     "disable_preview": True,
     "disable_intermediate_results": True,
     "disable_seed_increment": True,
@@ -160,7 +160,7 @@ def test_every_member_reaches_the_engine(app):
 def test_control_images_need_a_checkpoint_and_its_files(app, monkeypatch):
     monkeypatch.setattr(builtin_set, "CONTROL", {})
     asked = {"controlnet_image": [{"cn_img": PICTURE, "cn_type": "PyraCanny"}]}
-    pairs, messages = faults(**asked, base_model_name=names.BUILTIN_CHECKPOINT)
+    pairs, messages = faults(**asked, base_model_name=choices.BUILTIN_CHECKPOINT)
     assert pairs == [("value_error", "controlnet_image")] and "checkpoint" in messages[0]
     add(app, "checkpoints", "mine.safetensors")
     pairs, messages = faults(**asked, base_model_name="mine.safetensors", loras=[])
@@ -173,7 +173,7 @@ def test_the_built_in_model_reads_the_control_images_that_it_has_files_for(app, 
     (tmp_path / "canny.safetensors").touch()
     files = {"PyraCanny": (tmp_path / "canny.safetensors",), "ImagePrompt": (tmp_path / "none.safetensors",)}
     monkeypatch.setattr(builtin_set, "CONTROL", files)
-    wish = {"base_model_name": names.BUILTIN_CHECKPOINT, "loras": []}
+    wish = {"base_model_name": choices.BUILTIN_CHECKPOINT, "loras": []}
     edges = {"cn_img": PICTURE, "cn_type": "PyraCanny"}
     assert prepared(controlnet_image=[edges], **wish).checkpoint is None
     prompts = [{"cn_img": PICTURE, "cn_type": kind} for kind in ("CPDS", "ImagePrompt", "CPDS")]
@@ -184,7 +184,7 @@ def test_the_built_in_model_reads_the_control_images_that_it_has_files_for(app, 
 
 def test_no_refiner_goes_with_the_built_in_model(app):
     add(app, "checkpoints", "refiner.safetensors")
-    builtin = {"base_model_name": names.BUILTIN_CHECKPOINT, "loras": []}
+    builtin = {"base_model_name": choices.BUILTIN_CHECKPOINT, "loras": []}
     pairs, messages = faults(**builtin, refiner_model_name="refiner.safetensors")
     assert pairs == [("value_error", "refiner_model_name")] and "None" in messages[0]
 
@@ -241,11 +241,11 @@ def test_a_seed_of_minus_one_becomes_a_random_one(app):
 def test_without_a_checkpoint_the_built_in_model_draws_and_says_so(app):
     result = prepared()
     assert result.checkpoint is None
-    assert any(names.BUILTIN_CHECKPOINT in note and DEFAULTS["base_model_name"] in note for note in result.notes)
+    assert any(choices.BUILTIN_CHECKPOINT in note and DEFAULTS["base_model_name"] in note for note in result.notes)
 
 
 def test_the_built_in_model_can_be_asked_for_beside_checkpoints(app, checkpoint):
-    result = prepared(base_model_name=names.BUILTIN_CHECKPOINT, loras=[])
+    result = prepared(base_model_name=choices.BUILTIN_CHECKPOINT, loras=[])
     assert (result.checkpoint, result.notes) == (None, [])
 
 
@@ -256,7 +256,7 @@ def test_a_checkpoint_on_disk_draws(app, checkpoint):
 def test_a_checkpoint_that_is_not_there_is_told_with_those_that_are(app, checkpoint):
     pairs, messages = faults(base_model_name="other.safetensors")
     assert pairs == [("enum", "base_model_name")]
-    assert DEFAULTS["base_model_name"] in messages[0] and names.BUILTIN_CHECKPOINT in messages[0]
+    assert DEFAULTS["base_model_name"] in messages[0] and choices.BUILTIN_CHECKPOINT in messages[0]
 
 
 def test_the_lora_of_the_defaults_is_left_out_with_a_note(app):
@@ -310,8 +310,8 @@ def test_a_fast_mode_needs_its_lora_on_a_checkpoint(app, mode):
     add(app, "checkpoints", DEFAULTS["base_model_name"])
     pairs, messages = faults(performance_selection=mode)
     assert pairs == [("missing_file", "performance_selection")]
-    assert names.PERFORMANCES[mode].lora in messages[0] and names.PERFORMANCES[mode].lora_url in messages[0]
-    add(app, "loras", names.PERFORMANCES[mode].lora)
+    assert choices.PERFORMANCES[mode].lora in messages[0] and choices.PERFORMANCES[mode].lora_url in messages[0]
+    add(app, "loras", choices.PERFORMANCES[mode].lora)
     assert prepared(performance_selection=mode).checkpoint
 
 
@@ -321,9 +321,9 @@ def test_the_pair_that_cannot_work_together_is_refused(app):
     assert prepared(**pair, performance_selection="Lightning").params.sampler_name == "tcd"
 
 
-@pytest.mark.parametrize("sampler", names.SAMPLERS)
+@pytest.mark.parametrize("sampler", choices.SAMPLERS)
 def test_every_sampler_and_schedule_is_taken(app, sampler):
-    for scheduler in names.SCHEDULERS:
+    for scheduler in choices.SCHEDULERS:
         if (sampler, scheduler) != ("tcd", "edm_playground_v2.5"):
             params = prepared(sampler_name=sampler, scheduler_name=scheduler).params
             assert (params.sampler_name, params.scheduler_name) == (sampler, scheduler)

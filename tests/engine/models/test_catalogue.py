@@ -2,8 +2,8 @@
 
 import pytest
 
+from engine.choices import BUILTIN_CHECKPOINT
 from engine.models.catalogue import Catalogue, Folders
-from engine.names import BUILTIN_CHECKPOINT
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 from pathlib import PurePosixPath
 
+from engine.choices import PERFORMANCES
 from engine.models.catalogue import SUFFIXES, has_suffix
 from engine.models.known_files import FILES, by_name
-from engine.names import PERFORMANCES
-from engine.needs import needs
+from engine.required_files import needs
 from tests.toy import toy_params
 
 

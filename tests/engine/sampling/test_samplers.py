@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from engine import names
+from engine import choices
 from engine.sampling.model_sampling import alphas_cumprod, model_sampling
 from engine.sampling.samplers import SAMPLERS, lagrange_integrals, restart_segments
 from engine.sampling.schedules import karras, sigmas_for
@@ -75,8 +75,8 @@ REFERENCE = {
 
 
 def test_the_registry_holds_exactly_the_names_a_request_may_use():
-    assert set(SAMPLERS) == set(names.SAMPLERS)
-    assert {*REFERENCE, "tcd", "uni_pc", "uni_pc_bh2"} == set(names.SAMPLERS)
+    assert set(SAMPLERS) == set(choices.SAMPLERS)
+    assert {*REFERENCE, "tcd", "uni_pc", "uni_pc_bh2"} == set(choices.SAMPLERS)
 
 
 @pytest.mark.parametrize("name", REFERENCE)
@@ -121,7 +121,7 @@ def test_tcd_needs_a_discrete_model():
 STEP_COUNTS = {"dpm_fast": 4, "dpm_adaptive": 7}
 
 
-@pytest.mark.parametrize("name", names.SAMPLERS)
+@pytest.mark.parametrize("name", choices.SAMPLERS)
 def test_a_sampler_tells_every_step_before_it_takes_it(name):
     model = model_sampling("eps", "tcd")
     levels = sigmas_for(model, "tcd", "tcd", 10) if name == "tcd" else toy_levels(10)
@@ -132,7 +132,7 @@ def test_a_sampler_tells_every_step_before_it_takes_it(name):
     assert all(later.sigma <= earlier.sigma for earlier, later in pairwise(steps))
 
 
-@pytest.mark.parametrize("name", names.SAMPLERS)
+@pytest.mark.parametrize("name", choices.SAMPLERS)
 def test_one_step_is_enough_for_a_sampler(name):
     model = model_sampling("eps", "tcd")
     x, _, steps = toy_run(name, torch.tensor([14.614642, 0.0]), start=15.0, model=model)
@@ -166,7 +166,7 @@ def trajectory_consistent(sigmas, model):
     return denoise
 
 
-@pytest.mark.parametrize("name", names.SAMPLERS)
+@pytest.mark.parametrize("name", choices.SAMPLERS)
 def test_a_sampler_recovers_a_known_distribution(name):
     scheduler, steps = ("tcd", 40) if name == "tcd" else ("karras", 200)
     model = model_sampling("eps", scheduler)

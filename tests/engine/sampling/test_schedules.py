@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.names import SAMPLERS, SCHEDULERS
+from engine.choices import SAMPLERS, SCHEDULERS
 from engine.sampling.model_sampling import model_sampling
 from engine.sampling.schedules import brownian_range, own_sigmas, sigmas_for, stage
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.goals import goals_of, most_pictures
+from engine.modes import goals_of, most_pictures
 from tests.toy import toy_params
 
 CONTROL = {"cn_img": "/inputs/c.png", "cn_stop": 0.5, "cn_weight": 0.6, "cn_type": "PyraCanny"}

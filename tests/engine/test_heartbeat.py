@@ -2,7 +2,7 @@
 
 from threading import Event, Thread
 
-from engine.signs import Signs, Stillness
+from engine.heartbeat import Signs, Stillness
 
 
 def test_a_thread_is_at_the_innermost_stage_it_entered():

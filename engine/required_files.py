@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.goals import Goals, goals_of
-from engine.names import NO_MODEL, PERFORMANCES, VAE_OF_CHECKPOINT
+from engine.choices import NO_MODEL, PERFORMANCES, VAE_OF_CHECKPOINT
+from engine.modes import Goals, goals_of
 from engine.params import GenerateParams
 from engine.prompt.lines import prompt_lines, with_additional
 from engine.prompt.lora_tags import tag_names
