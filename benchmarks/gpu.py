@@ -21,9 +21,9 @@ import torch
 from benchmarks.make_checkpoint import SIZES
 from benchmarks.parity_models import BASE as FIRST
 from benchmarks.parity_models import LORAS, SECOND, write_models
+from engine.files.builtin_set import CHECKPOINT
+from engine.files.catalogue import Folders
 from engine.messages import Draw, Ended, Message, PictureDone, Progressed
-from engine.models.builtin_set import CHECKPOINT
-from engine.models.catalogue import Folders
 from engine.models.checkpoint import Precision
 from engine.models.fused import KERNELS
 from engine.pipeline import Pipeline

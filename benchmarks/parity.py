@@ -29,8 +29,8 @@ from PIL import Image, ImageDraw
 from benchmarks.make_checkpoint import SIZES, Size
 from benchmarks.parity_models import BASE, write_models
 from benchmarks.parity_pictures import write_pictures
+from engine.files.catalogue import Folders
 from engine.messages import Draw, PictureDone
-from engine.models.catalogue import Folders
 from engine.pipeline import Pipeline
 
 HERE = Path(__file__).parent

@@ -9,8 +9,8 @@ from typing import Any
 from flask import Response, jsonify, request
 
 from engine import choices
+from engine.files import builtin_set
 from engine.messages import Seen
-from engine.models import builtin_set
 from engine.required_files import Need, description_needs, mask_needs
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import DRAW

@@ -6,8 +6,8 @@ import logging
 from dataclasses import dataclass
 
 from engine import required_files
+from engine.files import builtin_set
 from engine.images.codecs import Pixels
-from engine.models import builtin_set
 from engine.models.captioner import Captioner
 from engine.models.tagger import Tagger, Tags
 from engine.store import Store

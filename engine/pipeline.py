@@ -13,6 +13,9 @@ from engine.canvas import Canvas
 from engine.choices import NO_MODEL
 from engine.drawing import Studio
 from engine.enhancing import Enhancer
+from engine.files import builtin_set
+from engine.files.catalogue import Catalogue, Folders
+from engine.files.hashes import HashCache
 from engine.guiding import guided
 from engine.heartbeat import Signs
 from engine.images import codecs
@@ -21,10 +24,7 @@ from engine.inputs import Inputs
 from engine.interruption import Interruption
 from engine.job import Emit, Job, Stopped, Unsampled
 from engine.messages import Draw, Ended
-from engine.models import builtin_set
-from engine.models.catalogue import Catalogue, Folders
 from engine.models.fused import KERNELS
-from engine.models.hashes import HashCache
 from engine.outbox import Outbox
 from engine.params import GenerateParams
 from engine.passes import Passes, Ready

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from engine.choices import NO_MODEL, PERFORMANCES, Performance
-from engine.models import builtin_set
+from engine.files import builtin_set
 from engine.modes import FAST, Goals, goals_of
 from engine.params import GenerateParams
 from engine.prompt.lora_tags import NamedLora

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from engine.files.hashes import HashCache
 from engine.images import codecs, log_page
 from engine.images.metadata import Generation, ModelFile, Row, encode_options, rows
 from engine.job import Job
 from engine.messages import PictureDone
-from engine.models.hashes import HashCache
 
 Model = TypeVar("Model", bound=ModelFile)
 

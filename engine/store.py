@@ -12,17 +12,17 @@ from torch import Tensor
 
 from engine import required_files
 from engine.choices import BUILTIN_CHECKPOINT, NO_MODEL, VAE_OF_CHECKPOINT
+from engine.files import builtin_set
+from engine.files.catalogue import Catalogue
+from engine.files.identity import identity
 from engine.heartbeat import Signs
 from engine.images.metadata import AppliedLora, ModelFile
 from engine.job import Job
-from engine.models import builtin_set
-from engine.models.catalogue import Catalogue
 from engine.models.checkpoint import Checkpoint, load_checkpoint, load_vae
 from engine.models.clip_vision import ClipVision
 from engine.models.control_files import ControlFile
 from engine.models.controlnet import ControlNet
 from engine.models.faces import FaceDetector
-from engine.models.files import identity
 from engine.models.filling import CheckpointError
 from engine.models.image_prompt import ImagePromptAdapter
 from engine.models.inpaint_head import InpaintHead

@@ -22,12 +22,12 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, BinaryIO
 
 from engine import wire
+from engine.files import builtin_set
+from engine.files.catalogue import Catalogue, Folders
+from engine.files.hashes import HashCache, hash_all
 from engine.heartbeat import Signs, Stillness
 from engine.interruption import Interruption
 from engine.messages import Beat, Draw, Ended, Look, Message, Ready, Seen, Skip, Stop, from_wire
-from engine.models import builtin_set
-from engine.models.catalogue import Catalogue, Folders
-from engine.models.hashes import HashCache, hash_all
 from engine.naming import Named
 
 if TYPE_CHECKING:

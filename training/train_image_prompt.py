@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engine.models import builtin_set, packed
+from engine.files import builtin_set
+from engine.models import packed
 from training import evaluate, models, pairs, plans, sampling, tags, train_tagger
 from training.clock import Clock, cosine, end_on_sigterm
 from training.compose import Sheet, compose, read_sprites, take

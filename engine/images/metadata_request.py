@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from engine import choices
+from engine.files import builtin_set
 from engine.images.metadata import stem
-from engine.models import builtin_set
 from engine.prompt.style_recovery import recovered
 from engine.prompt.styles import Styles
 

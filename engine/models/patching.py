@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.files.identity import identity
 from engine.models import lora
 from engine.models.checkpoint import read_tensors
-from engine.models.files import identity
 from engine.models.filling import CheckpointError
 from engine.models.keys import unet_names
 from engine.models.text_encoders import TextEncoders

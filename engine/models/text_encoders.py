@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from engine.models.files import identity
+from engine.files.identity import identity
 from engine.models.filling import CheckpointError, fill
 from engine.models.keys import clip_g_from_openclip
 from engine.models.unet import heads

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engine.models.catalogue import stays_inside
-from engine.models.files import Identity, identity
+from engine.files.catalogue import stays_inside
+from engine.files.identity import Identity, identity
 from engine.models.filling import CheckpointError
 
 SUFFIXES = (".safetensors", ".pt", ".bin")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.choices import EXPANSION_STYLE, RANDOM_STYLE
-from engine.models.files import Identity, identity
+from engine.files.identity import Identity, identity
 from engine.prompt.files import files_below
 
 log = logging.getLogger(__name__)

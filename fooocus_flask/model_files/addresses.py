@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from flask import current_app
 
-from engine.models.known_files import FILES, KnownFile, by_name, mirrored
+from engine.files.known_files import FILES, KnownFile, by_name, mirrored
 from fooocus_flask.model_files import presets
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from engine.models.known_files import KnownFile
+from engine.files.known_files import KnownFile
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Flask, current_app
 
-from engine.models.catalogue import MODEL_FOLDERS, Folders
+from engine.files.catalogue import MODEL_FOLDERS, Folders
 from fooocus_flask.model_files import config_txt
 from schemas.generate import STYLE_FOLDERS
 

@@ -11,9 +11,9 @@ from typing import Any
 from flask import current_app
 from marshmallow import ValidationError
 
-from engine.models import known_files
-from engine.models.catalogue import SUFFIXES, Catalogue, has_suffix, stays_inside
-from engine.models.known_files import KnownFile
+from engine.files import known_files
+from engine.files.catalogue import SUFFIXES, Catalogue, has_suffix, stays_inside
+from engine.files.known_files import KnownFile
 from fooocus_flask.model_files import config_txt, folders
 from schemas.faults import Fault, flat
 from schemas.fields import fresh

@@ -16,10 +16,10 @@ from flask import Flask, current_app
 from gevent.event import AsyncResult
 from gevent.threadpool import ThreadPool
 
+from engine.files.downloads import DownloadError, download, sentence, shown
+from engine.files.known_files import KnownFile
 from engine.interruption import Interruption
 from engine.job import Stopped
-from engine.models.downloads import DownloadError, download, sentence, shown
-from engine.models.known_files import KnownFile
 
 log = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from flask import Flask, current_app
 from gevent.event import AsyncResult, Event
 from sqlalchemy import null, select
 
+from engine.files.catalogue import Catalogue
+from engine.files.downloads import DownloadError, NoSpace, Unreachable, shown
+from engine.files.known_files import KnownFile
 from engine.job import Stopped
-from engine.models.catalogue import Catalogue
-from engine.models.downloads import DownloadError, NoSpace, Unreachable, shown
-from engine.models.known_files import KnownFile
 from engine.required_files import Need
 from fooocus_flask import signals
 from fooocus_flask.database import commit, db

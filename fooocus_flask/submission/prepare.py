@@ -10,8 +10,8 @@ from typing import Any
 from flask import current_app
 
 from engine import choices
-from engine.models import builtin_set
-from engine.models.catalogue import Catalogue
+from engine.files import builtin_set
+from engine.files.catalogue import Catalogue
 from engine.modes import goals_of
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask.errors import InvalidRequest

@@ -9,10 +9,10 @@ from typing import Any
 import gevent
 
 from engine import choices
-from engine.models.catalogue import Catalogue
-from engine.models.downloads import shown
-from engine.models.headers import is_sd15
-from engine.models.known_files import KnownFile
+from engine.files.catalogue import Catalogue
+from engine.files.detect import is_sd15
+from engine.files.downloads import shown
+from engine.files.known_files import KnownFile
 from engine.params import GenerateParams
 from engine.required_files import INTERPOSER, Need, needs, tagged_loras
 from fooocus_flask.errors import InvalidRequest

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.models import builtin_set
+from engine.files import builtin_set
 from fooocus_flask.runner import runner
 from tests.serving import GENERATE, small
 from tests.tool_models import tool_models

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from engine import required_files
-from engine.models.catalogue import SUFFIXES
+from engine.files.catalogue import SUFFIXES
 from engine.models.checkpoint import load_checkpoint
 from tests.engine.models import onnx_files
 from tests.engine.models.control_nets import low_rank

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from engine import choices
-from engine.models import builtin_set
-from engine.models.catalogue import Catalogue, Folders
+from engine.files import builtin_set
+from engine.files.catalogue import Catalogue, Folders
 from engine.pipeline import Pipeline
 from engine.store import Store
 from tests.toy import toy_draw

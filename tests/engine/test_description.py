@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from engine.description import describe
-from engine.models import builtin_set
-from engine.models.catalogue import Catalogue, Folders
+from engine.files import builtin_set
+from engine.files.catalogue import Catalogue, Folders
 from engine.models.filling import CheckpointError
 from engine.store import Store
 from tests.engine.models import caption_files, onnx_files

@@ -9,11 +9,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks.make_checkpoint import SIZES, random_weights
+from engine.files.catalogue import Folders
+from engine.files.hashes import HashCache
 from engine.messages import PictureDone, Progressed
 from engine.models import keys
-from engine.models.catalogue import Folders
 from engine.models.filling import CheckpointError
-from engine.models.hashes import HashCache
 from engine.pipeline import Pipeline
 from tests.expansion_files import expansion_files
 from tests.toy import toy_checkpoint, toy_draw

@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from engine.files import builtin_set
+from engine.files.catalogue import Folders
 from engine.messages import PictureDone
-from engine.models import builtin_set, packed
-from engine.models.catalogue import Folders
+from engine.models import packed
 from engine.models.checkpoint import load_checkpoint
 from engine.pipeline import Pipeline
 from schemas.generate import DEFAULTS

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from engine.models import known_files
+from engine.files import known_files
 from fooocus_flask.model_files import folders, presets
 from schemas.generate import DEFAULTS
 

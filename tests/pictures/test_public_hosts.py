@@ -10,9 +10,9 @@ from threading import Event, Thread
 import gevent
 import pytest
 
+from engine.files.downloads import DownloadError, download
+from engine.files.known_files import KnownFile
 from engine.interruption import Interruption
-from engine.models.downloads import DownloadError, download
-from engine.models.known_files import KnownFile
 from fooocus_flask.pictures import public_hosts
 from fooocus_flask.pictures.fetching import NotFetched, fetch
 from fooocus_flask.pictures.public_hosts import AddressRefused, guarded_request, is_public

@@ -9,7 +9,7 @@ from flask import Flask
 from safetensors.numpy import save_file
 
 from engine import choices
-from engine.models import builtin_set
+from engine.files import builtin_set
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files import folders

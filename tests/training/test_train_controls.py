@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine.models import builtin_set, packed
+from engine.files import builtin_set
+from engine.models import packed
 from engine.models.control_files import ControlFile
 from engine.models.inpaint_head import InpaintFeature, InpaintHead
 from engine.models.inpaint_latents import latent_mask

@@ -8,7 +8,7 @@ import torch
 from diffusers import ControlNetModel
 from safetensors.torch import save_file
 
-from engine.models.builtin_set import CHECKPOINT
+from engine.files.builtin_set import CHECKPOINT
 from engine.models.checkpoint import load_checkpoint
 from engine.models.control_files import ControlFile
 from engine.models.controlnet import Control, covering, skip_widths, softened

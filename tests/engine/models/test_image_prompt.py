@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.models.builtin_set import CHECKPOINT
+from engine.files.builtin_set import CHECKPOINT
 from engine.models.checkpoint import load_checkpoint
 from engine.models.clip_vision import ClipVision
 from engine.models.filling import CheckpointError

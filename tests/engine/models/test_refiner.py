@@ -6,10 +6,10 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 
 from benchmarks.make_checkpoint import SIZES, random_weights
+from engine.files.detect import is_sd15
 from engine.models import keys
 from engine.models.checkpoint import load_checkpoint
 from engine.models.filling import CheckpointError
-from engine.models.headers import is_sd15
 from engine.models.interposer import Interposer, _Network
 from engine.models.refiner import load_refiner
 from engine.models.unet import refiner_config

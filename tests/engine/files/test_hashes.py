@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from engine.models.hashes import CHUNK, HashCache, file_hash, hash_all
+from engine.files.hashes import CHUNK, HashCache, file_hash, hash_all
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from pathlib import PurePosixPath
 
 from engine.choices import PERFORMANCES
-from engine.models.catalogue import SUFFIXES, has_suffix
-from engine.models.known_files import FILES, by_name
+from engine.files.catalogue import SUFFIXES, has_suffix
+from engine.files.known_files import FILES, by_name
 from engine.required_files import needs
 from tests.toy import toy_params
 

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.choices import BUILTIN_CHECKPOINT
-from engine.models.catalogue import Catalogue, Folders
+from engine.files.catalogue import Catalogue, Folders
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
+from engine.files.known_files import KnownFile
 from engine.interruption import Interruption
 from engine.job import Stopped
-from engine.models.known_files import KnownFile
 
 CHUNK = 1 << 20
 PIECE = 1 << 16

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 
 from engine.choices import BUILTIN_CHECKPOINT
-from engine.models import builtin_set
+from engine.files import builtin_set
 
 MODEL_SUFFIXES = (".pth", ".ckpt", ".bin", ".safetensors")
 AUXILIARY_SUFFIXES = (*MODEL_SUFFIXES, ".pt")
