@@ -30,7 +30,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import conv2d, group_norm, layer_norm, linear, scaled_dot_product_attention, silu
 
 from benchmarks.make_checkpoint import SIZES, Size, random_of, unet_module, vae_module
-from engine.models.fused import KERNELS, fuse
+from engine.gpu.fused import KERNELS, fuse
 from engine.sampling.graphs import CudaGraph
 from engine.sampling.unet_call import UNetCall
 
@@ -428,7 +428,7 @@ def _rate(lab: Lab, flop: float, work: Callable[[], Tensor]) -> float:
 
 def passes(lab: Lab) -> None:
     """Our kernels beside torch's."""
-    from engine.models import kernels
+    from engine.gpu import kernels
 
     big = lab.device.type == "cuda"
     for channels, height, width in (
@@ -627,7 +627,7 @@ def main() -> None:
     name = torch.cuda.get_device_name() if device.type == "cuda" else "processor"
     lab.say("device", name=name, torch=torch.__version__)
     with lab.trying("compiling our kernels"), torch.inference_mode():
-        from engine.models import kernels
+        from engine.gpu import kernels
 
         started = time.perf_counter()
         if device.type == "cuda":

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.beside import Beside, Fetched
 from engine.canvas import Canvas
+from engine.gpu.launch_ahead import Pace
+from engine.gpu.side_stream import Beside, Fetched
 from engine.images import codecs
 from engine.job import Job
 from engine.messages import Progressed
 from engine.models.text_encoders import Conditioning
-from engine.pace import Pace
 from engine.params import GenerateParams
 from engine.sampling.denoiser import Guidance
 from engine.sampling.graphs import Graphs

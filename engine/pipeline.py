@@ -16,6 +16,7 @@ from engine.enhancing import Enhancer
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.files.hashes import HashCache
+from engine.gpu.fused import KERNELS
 from engine.guiding import guided
 from engine.heartbeat import Signs
 from engine.images import codecs
@@ -24,7 +25,6 @@ from engine.inputs import Inputs
 from engine.interruption import Interruption
 from engine.job import Emit, Job, Stopped, Unsampled
 from engine.messages import Draw, Ended
-from engine.models.fused import KERNELS
 from engine.outbox import Outbox
 from engine.params import GenerateParams
 from engine.passes import Passes, Ready

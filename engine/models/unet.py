@@ -11,8 +11,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from engine.gpu.fused import fuse
 from engine.models.filling import CheckpointError, fill
-from engine.models.fused import fuse
 from engine.models.keys import UNetLayout, unet_from_ldm
 
 HEAD_WIDTH = 64

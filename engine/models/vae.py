@@ -12,9 +12,9 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from engine.beside import Fetched
+from engine.gpu.fused import fuse
+from engine.gpu.side_stream import Fetched
 from engine.models.filling import CheckpointError, fill, weights_size
-from engine.models.fused import fuse
 from engine.models.keys import vae_from_ldm
 from engine.models.tiling import EachTile, averaged
 from engine.models.unet import norm_groups

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from engine.models.fused import KERNELS
+from engine.gpu.fused import KERNELS
 from engine.sampling.unet_call import UNetCall
 
 MOST_GRAPHS = 8

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.make_checkpoint import SIZES, random_of, unet_module, vae_module
-from engine.models.fused import PARTS, fuse
+from engine.gpu.fused import PARTS, fuse
 from engine.sampling.unet_call import UNetCall
 
 SIZE = SIZES["tiny"]

@@ -1,7 +1,7 @@
 """A GPU's UNet and VAE with less between their matrix products: the library's modules, computing in fewer passes.
 
 Pictures stay channels-last throughout, as convolutions want them; norms, sums and gates take one pass each
-(`engine.models.kernels`); an attention's projections of one input are one product. Weights keep their names and may
+(`engine.gpu.kernels`); an attention's projections of one input are one product. Weights keep their names and may
 be changed in place.
 """
 
@@ -63,7 +63,7 @@ class Kernels:
 
     def _compile(self, device: torch.device, mark: Path | None) -> None:
         try:
-            from engine.models import kernels
+            from engine.gpu import kernels
 
             with torch.inference_mode(), torch.cuda.stream(torch.cuda.Stream(device)):
                 for dtype in (torch.float16, torch.bfloat16):

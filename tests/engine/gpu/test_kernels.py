@@ -3,7 +3,7 @@
 Triton must be there:
 
     pip install --no-deps --target build/triton triton
-    PYTHONPATH=build/triton TRITON_INTERPRET=1 python -m pytest tests/engine/models/test_kernels.py
+    PYTHONPATH=build/triton TRITON_INTERPRET=1 python -m pytest tests/engine/gpu/test_kernels.py
 """
 
 import os
@@ -17,7 +17,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 if not INTERPRETED:
     pytest.skip("Triton's interpreter is off; the module tells how to run it", allow_module_level=True)
 
-from engine.models import kernels  # noqa: E402
+from engine.gpu import kernels  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
