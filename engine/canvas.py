@@ -11,8 +11,8 @@ from engine.images.codecs import Pixels
 from engine.models.vae import DOWNSCALE
 from engine.plan import Steps
 from engine.sampling.attachments import Attachment
-from engine.sampling.blending import Blend
-from engine.sampling.native import Size, enlarged, sampled_size
+from engine.sampling.latent_mask import Blend
+from engine.sampling.native_size import Size, enlarged, sampled_size
 
 Finish = Callable[[Pixels], Pixels]
 """What is done with a decoded picture."""

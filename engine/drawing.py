@@ -17,8 +17,8 @@ from engine.models.text_encoders import Conditioning
 from engine.params import GenerateParams
 from engine.sampling.denoiser import Guidance
 from engine.sampling.graphs import Graphs
-from engine.sampling.request import Sampled, SamplingRun
-from engine.sampling.run import sample
+from engine.sampling.sample import sample
+from engine.sampling.sampling_run import Sampled, SamplingRun
 from engine.sampling.step import Step
 from engine.store import Models
 

@@ -21,7 +21,7 @@ from engine.required_files import CONTROL_NETS, IMAGE_PROMPTS
 from engine.sampling.attachments import Attachment
 from engine.sampling.freeu import FreeU
 from engine.sampling.model_sampling import model_sampling
-from engine.sampling.native import Size
+from engine.sampling.native_size import Size
 from engine.store import Models, Store
 
 HINTS = tuple(CONTROL_NETS)

@@ -11,8 +11,8 @@ from engine.images.variation import varied
 from engine.job import Job
 from engine.models.vae import DOWNSCALE
 from engine.plan import Steps
-from engine.sampling.native import sampled_size
-from engine.sampling.request import starts_on
+from engine.sampling.native_size import sampled_size
+from engine.sampling.sampling_run import starts_on
 from engine.store import Models
 
 

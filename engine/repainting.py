@@ -21,10 +21,10 @@ from engine.models.vae import DOWNSCALE
 from engine.params import EnhanceStep, GenerateParams
 from engine.plan import Steps
 from engine.sampling.attachments import Attachment
-from engine.sampling.blending import Blend
 from engine.sampling.latent_format import latent_format
-from engine.sampling.native import sampled_size
-from engine.sampling.request import starts_on
+from engine.sampling.latent_mask import Blend
+from engine.sampling.native_size import sampled_size
+from engine.sampling.sampling_run import starts_on
 from engine.store import Models
 
 

@@ -44,7 +44,7 @@ from engine.prompt.lora_tags import NamedLora, all_loras
 from engine.sampling.conditioning import Kind
 from engine.sampling.latent_format import latent_format
 from engine.sampling.previews import NetworkPreviewer, Previewer, Sight, network_file
-from engine.sampling.request import Model, Route, route
+from engine.sampling.sampling_run import Model, Route, route
 from engine.sampling.step import Whose
 
 

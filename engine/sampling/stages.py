@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from engine.sampling.attachments import Attachment
-from engine.sampling.blending import Blended
 from engine.sampling.conditioning import for_kind
 from engine.sampling.denoiser import Denoiser
 from engine.sampling.graphs import Graphs
 from engine.sampling.latent_format import LatentFormat, latent_format
+from engine.sampling.latent_mask import Blended
 from engine.sampling.model_sampling import ModelSampling, model_sampling
 from engine.sampling.noise import brownian_noise, drawn_noise, is_brownian, start_state, starting_noise
-from engine.sampling.request import Model, SamplingRun
 from engine.sampling.samplers import SAMPLERS
+from engine.sampling.sampling_run import Model, SamplingRun
 from engine.sampling.schedules import brownian_range, whole_schedule
 from engine.sampling.step import Denoise, Noise, Run, Step, Whose
 

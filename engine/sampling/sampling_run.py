@@ -10,9 +10,9 @@ from torch import Tensor
 
 from engine.models.text_encoders import Conditioning
 from engine.sampling.attachments import Attachment
-from engine.sampling.blending import Blend
 from engine.sampling.conditioning import FinalNorm, Kind
 from engine.sampling.denoiser import Guidance
+from engine.sampling.latent_mask import Blend
 from engine.sampling.model_sampling import Prediction
 from engine.sampling.step import Whose
 

@@ -9,16 +9,16 @@ from diffusers import UNet2DConditionModel
 
 from engine.models.checkpoint import load_checkpoint
 from engine.models.text_encoders import Conditioning
-from engine.sampling.blending import Blend
 from engine.sampling.denoiser import Denoiser, Guidance
 from engine.sampling.freeu import FreeU
 from engine.sampling.graphs import Graphs
 from engine.sampling.latent_format import SD15, SDXL
+from engine.sampling.latent_mask import Blend
 from engine.sampling.model_sampling import model_sampling
 from engine.sampling.noise import noise_for, start_state, starting_noise
-from engine.sampling.request import Model, SamplingRun, route, starts_on
-from engine.sampling.run import sample
+from engine.sampling.sample import sample
 from engine.sampling.samplers import SAMPLERS
+from engine.sampling.sampling_run import Model, SamplingRun, route, starts_on
 from engine.sampling.schedules import brownian_range, own_sigmas, sigmas_for
 from engine.sampling.stages import driven
 from tests.toy import toy_checkpoint

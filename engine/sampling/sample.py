@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.sampling.attachments import Attachment
 from engine.sampling.graphs import Graphs
-from engine.sampling.request import Model, Route, Sampled, SamplingRun, starts_on
+from engine.sampling.sampling_run import Model, Route, Sampled, SamplingRun, starts_on
 from engine.sampling.schedules import own_sigmas, stage
 from engine.sampling.stages import OnStep, Stage, Stages
 from engine.sampling.step import Denoise, Step, Whose

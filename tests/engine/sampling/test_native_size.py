@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.sampling.native import enlarged, sampled_size
+from engine.sampling.native_size import enlarged, sampled_size
 
 
 @pytest.mark.parametrize("size", [(512, 512), (576, 448), (64, 64)])

@@ -2,7 +2,7 @@
 
 import torch
 
-from engine.sampling.blending import Blended
+from engine.sampling.latent_mask import Blended
 
 SIGMA = torch.tensor(3.0)
 
