@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from engine.models import keys
+from engine.models import weight_names
 from engine.models.unet import heads, norm_groups
 
 VOCABULARY = 49408
@@ -106,7 +106,7 @@ def layout(size: Size) -> dict[str, Tensor]:
             CLIPTextModel(clip_settings(*size.clip_l, "quick_gelu")),
             CLIPTextModelWithProjection(clip_settings(*size.clip_g, "gelu")),
         )
-        return keys.checkpoint_of(*(part.state_dict() for part in parts))
+        return weight_names.checkpoint_of(*(part.state_dict() for part in parts))
 
 
 def random_weights(size: Size, seed: int = 0, device: str = "cpu") -> Iterator[tuple[str, Tensor]]:

@@ -22,15 +22,18 @@ from engine.models.checkpoint import Checkpoint, load_checkpoint, load_vae
 from engine.models.clip_vision import ClipVision
 from engine.models.control_files import ControlFile
 from engine.models.controlnet import ControlNet
+from engine.models.expansion import MODEL as EXPANSION_MODEL
+from engine.models.expansion import Expansion
 from engine.models.faces import FaceDetector
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.models.image_prompt import ImagePromptAdapter
 from engine.models.inpaint_head import InpaintHead
 from engine.models.inpaint_patch import InpaintPatch
 from engine.models.interposer import Interposer
+from engine.models.model_cache import Part, Residency
 from engine.models.patching import Patch, PatchedModel
+from engine.models.previews import NetworkPreviewer, Previewer, Sight, network_file
 from engine.models.refiner import Refiner, load_refiner
-from engine.models.residency import Part, Residency
 from engine.models.safety_checker import SafetyChecker
 from engine.models.tag_head import TagHead
 from engine.models.upscaler import Upscaler
@@ -38,12 +41,9 @@ from engine.models.vae import Vae
 from engine.params import GenerateParams
 from engine.plan import Steps
 from engine.prompt.embeddings import Embeddings
-from engine.prompt.expansion import MODEL as EXPANSION_MODEL
-from engine.prompt.expansion import Expansion
 from engine.prompt.lora_tags import NamedLora, all_loras
 from engine.sampling.conditioning import Kind
 from engine.sampling.latent_format import latent_format
-from engine.sampling.previews import NetworkPreviewer, Previewer, Sight, network_file
 from engine.sampling.sampling_run import Model, Route, route
 from engine.sampling.step import Whose
 

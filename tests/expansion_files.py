@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from engine.prompt.expansion import CONFIG, END, MERGES, MODEL, VOCABULARY, WORDS
+from engine.models.expansion import CONFIG, END, MERGES, MODEL, VOCABULARY, WORDS
 from engine.prompt.tokens import _byte_characters
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

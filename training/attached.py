@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
-from engine.models import keys, packed
+from engine.models import eight_bit, weight_names
 from engine.models.unet import load_unet, unet_config
 from training import models, plans, tokens
 from training.clock import Clock, cosine, end_on_sigterm
@@ -127,7 +127,9 @@ def engines_unet(path: Path, device: torch.device) -> UNet2DConditionModel:
 
     It is built on the CPU: on a GPU the engine rewrites its layers for drawing, and those can't be trained.
     """
-    tensors = {name: tensor.float() for name, tensor in keys.part_of(packed.unpack(path), keys.UNET).items()}
+    tensors = {
+        name: tensor.float() for name, tensor in weight_names.part_of(eight_bit.unpack(path), weight_names.UNET).items()
+    }
     unet = load_unet(tensors, unet_config(tensors, models.WIDTH_G), torch.device("cpu"), torch.float32)
     return unet.to(device, memory_format=torch.channels_last)
 

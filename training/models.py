@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
-from engine.models import keys, packed
+from engine.models import eight_bit, weight_names
 from engine.models.unet import norm_groups
 from training.tokens import END
 
@@ -164,21 +164,24 @@ def fold_latent_scale(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
 def single_file(unet: UNet2DConditionModel, vae: AutoencoderKL, conditioner: Conditioner) -> dict[str, Tensor]:
     """All weights under the names of an SDXL checkpoint, fp32 on the CPU."""
     on_cpu = [{k: v.detach().float().cpu() for k, v in net.state_dict().items()} for net in (unet, vae)]
-    return keys.checkpoint_of(*on_cpu, conditioner.clip_l.exported(), conditioner.clip_g.exported())
+    return weight_names.checkpoint_of(*on_cpu, conditioner.clip_l.exported(), conditioner.clip_g.exported())
 
 
 def resumed(path, table: Tensor) -> tuple[UNet2DConditionModel, AutoencoderKL, Conditioner]:
     """The nets of a packed checkpoint written by a former run, fp32 on the CPU; the token table is given."""
-    tensors = {name: tensor.float() for name, tensor in packed.unpack(path).items()}
+    tensors = {name: tensor.float() for name, tensor in eight_bit.unpack(path).items()}
     parts = {
         prefix: {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-        for prefix in (keys.UNET, keys.VAE, keys.CLIP_L, keys.CLIP_G)
+        for prefix in (weight_names.UNET, weight_names.VAE, weight_names.CLIP_L, weight_names.CLIP_G)
     }
     unet, vae, conditioner = new_unet(), new_vae(), Conditioner(table.cpu())
-    unet.load_state_dict(keys.unet_from_ldm(parts[keys.UNET]))
-    vae.load_state_dict(keys.vae_from_ldm(parts[keys.VAE]))
-    clip_g = {n.removeprefix("text_model."): t for n, t in keys.clip_g_from_openclip(parts[keys.CLIP_G]).items()}
-    for encoder, part in ((conditioner.clip_l, parts[keys.CLIP_L]), (conditioner.clip_g, clip_g)):
+    unet.load_state_dict(weight_names.unet_from_ldm(parts[weight_names.UNET]))
+    vae.load_state_dict(weight_names.vae_from_ldm(parts[weight_names.VAE]))
+    clip_g = {
+        n.removeprefix("text_model."): t
+        for n, t in weight_names.clip_g_from_openclip(parts[weight_names.CLIP_G]).items()
+    }
+    for encoder, part in ((conditioner.clip_l, parts[weight_names.CLIP_L]), (conditioner.clip_g, clip_g)):
         named = {n.removeprefix("encoder."): t for n, t in part.items() if "token_embedding" not in n}
         named["position_embedding"] = named.pop("embeddings.position_embedding.weight")
         encoder.load_state_dict(named)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.models import packed
+from engine.models import eight_bit
 from training import models, plans, train_unet
 from training.bank import encode_bank
 from training.clock import Clock, cosine, end_on_sigterm
@@ -141,7 +141,7 @@ class Run:
             return
         began, path = time.monotonic(), self.options.work / "fooocus_mini.safetensors"
         unet, conditioner = self.trainer.average
-        packed.pack(
+        eight_bit.pack(
             models.single_file(unet, self.vae, conditioner),
             path,
             about_sizes(all_sizes(self.stages), self.course.most_pixels),

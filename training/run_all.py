@@ -192,14 +192,14 @@ class Run:
         """The packed checkpoint and the fp16 one (without token tables)."""
         from safetensors.torch import save_file
 
-        from engine.models import packed
+        from engine.models import eight_bit
         from training import models
 
         weights = models.single_file(unet, vae, conditioner)
-        packed.pack(weights, self.out / "fooocus_mini.safetensors", about(self.size))
-        slim = {k: v.half().contiguous() for k, v in weights.items() if k not in (packed.TABLE_L, packed.TABLE_G)}
+        eight_bit.pack(weights, self.out / "fooocus_mini.safetensors", about(self.size))
+        slim = {k: v.half().contiguous() for k, v in weights.items() if k not in (eight_bit.TABLE_L, eight_bit.TABLE_G)}
         save_file(slim, self.out / "fooocus_mini_fp16.safetensors")
-        back, worst = packed.unpack(self.out / "fooocus_mini.safetensors"), 0.0
+        back, worst = eight_bit.unpack(self.out / "fooocus_mini.safetensors"), 0.0
         for name, weight in weights.items():
             worst = max(worst, float((back[name].float() - weight).norm() / weight.norm().clamp_min(1e-9)))
         log.info(

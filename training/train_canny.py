@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.models import packed
+from engine.models import eight_bit
 from engine.models.control_files import ControlFile
 from engine.models.controlnet import ControlNet, softened
 from training import attached, hints, sampling
@@ -217,7 +217,7 @@ def train(base: attached.Base, options: argparse.Namespace) -> None:
 
     def hand_out() -> None:
         net = trainer.average[0].net
-        packed.pack(net.state_dict(), options.out / f"{FILE}.part", attached.about("canny_mini", options.base))
+        eight_bit.pack(net.state_dict(), options.out / f"{FILE}.part", attached.about("canny_mini", options.base))
         (options.out / f"{FILE}.part").rename(options.out / FILE)
 
     attached.trained(trainer, base, options, bank_of, 0.0 if options.tiny else TAIL_SECONDS, hand_out)

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.func import functional_call
 
-from engine.models import keys
+from engine.models import weight_names
 from training import models, plans, sampling
 from training.bank import encode_bank
 from training.captured import Graphs
@@ -286,7 +286,7 @@ def hand_out(run: FewStep, vae, options: argparse.Namespace) -> None:
     """The LoRA's file, and a sheet of eight and four steps."""
     from training.sheets import contact_sheet
 
-    names = keys.unet_names(run.base)
+    names = weight_names.unet_names(run.base)
     path = options.out / "few_step_mini.safetensors"
     save_file(run.lora.exported(run.average, names), path, {"licence": LICENCE, "training": "training/README.md"})
     log.info("%s: %.2f MB", path.name, path.stat().st_size / 1e6)

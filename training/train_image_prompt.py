@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.files import builtin_set
-from engine.models import packed
+from engine.models import eight_bit
 from training import evaluate, models, pairs, plans, sampling, tags, train_tagger
 from training.clock import Clock, cosine, end_on_sigterm
 from training.compose import Sheet, compose, read_sprites, take
@@ -108,9 +108,9 @@ class Run:
     def hand_out_tagger(self, tagger: Tagger) -> None:
         """The encoder and the head, packed."""
         out = self.options.out
-        packed.pack(tagger.tower.exported(), out / builtin_set.IMAGE_ENCODER.name, about("image encoder"))
+        eight_bit.pack(tagger.tower.exported(), out / builtin_set.IMAGE_ENCODER.name, about("image encoder"))
         head = {name: weight.detach().float().cpu() for name, weight in tagger.head.state_dict().items()}
-        packed.pack(
+        eight_bit.pack(
             head,
             out / builtin_set.TAG_HEAD.name,
             about("tag head") | {"groups": self.groups, "coloured": self.options.coloured},
@@ -119,8 +119,8 @@ class Run:
     def read_tagger(self, sizes: list[int], folder: Path) -> Tagger:
         """The tagger as its files have it."""
         tagger = Tagger(sizes)
-        tagger.tower.take(packed.unpack(folder / builtin_set.IMAGE_ENCODER.name))
-        head = packed.unpack(folder / builtin_set.TAG_HEAD.name)
+        tagger.tower.take(eight_bit.unpack(folder / builtin_set.IMAGE_ENCODER.name))
+        head = eight_bit.unpack(folder / builtin_set.TAG_HEAD.name)
         tagger.head.load_state_dict({name: weight.float() for name, weight in head.items()})
         return tagger.to(self.device).eval().requires_grad_(False)
 
@@ -182,7 +182,7 @@ class Run:
         """The averaged adapter, packed, and the tokens of no picture."""
         weights, negative = trainer.average[0].adapter.exported()
         out = self.options.out
-        packed.pack(weights, out / builtin_set.IMAGE_PROMPT.name, about("image prompt adapter"))
+        eight_bit.pack(weights, out / builtin_set.IMAGE_PROMPT.name, about("image prompt adapter"))
         save_file({"data": negative}, out / builtin_set.IMAGE_PROMPT_NEGATIVE.name)
         log.info("handed out after %d steps", trainer.steps)
 
@@ -200,7 +200,7 @@ class Run:
         shots = {"without": None, "full": (0.6, 0.6)}
         for name, how in shots.items():
             drawn[name] = self.drawn(prompted, vae, conditioner, features, how)
-        stored = packed.unpack(self.options.out / builtin_set.IMAGE_PROMPT.name)
+        stored = eight_bit.unpack(self.options.out / builtin_set.IMAGE_PROMPT.name)
         prompted.adapter.take({n: t.float().to(self.device) for n, t in stored.items()}, prompted.adapter.negative)
         for name, how in {"default": (0.6, 0.6), "longer": (0.6, 1.0), "strong": (1.0, 0.9)}.items():
             drawn[name] = self.drawn(prompted, vae, conditioner, features, how)

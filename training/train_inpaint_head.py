@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine.models import packed
+from engine.models import eight_bit
 from engine.models.inpaint_head import InpaintFeature, InpaintHead
 from engine.models.patching import Patch, PatchedModel
 from engine.plan import PATCHED_PART
@@ -325,7 +325,7 @@ def train(base: attached.Base, options: argparse.Namespace) -> None:
         net = trainer.average[0]
         save_file({"head": net.head.detach().float().cpu().contiguous()}, options.out / HEAD)
         changes = {name: tensor.float().cpu().contiguous() for name, tensor in net.changes().items()}
-        packed.pack(changes, options.out / PATCH, attached.about("inpaint_patch_mini", options.base))
+        eight_bit.pack(changes, options.out / PATCH, attached.about("inpaint_patch_mini", options.base))
 
     attached.trained(trainer, base, options, bank_of, 0.0 if options.tiny else TAIL_SECONDS, hand_out)
     log.info("%d steps", trainer.steps)

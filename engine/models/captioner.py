@@ -17,7 +17,7 @@ from transformers import BlipConfig, BlipForConditionalGeneration
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
 from engine.models.clip_vision import DEVIATION, MEAN
-from engine.models.filling import CheckpointError, fill, weights_size
+from engine.models.fill import CheckpointError, fill, weights_size
 from engine.models.renaming import layers_below, renamed
 from engine.prompt.word_pieces import END, tokenizer
 

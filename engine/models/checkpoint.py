@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engine.models import keys
-from engine.models.filling import CheckpointError, weights_size
-from engine.models.packed import is_packed, manifest, unpack
+from engine.models import weight_names
+from engine.models.eight_bit import is_packed, manifest, unpack
+from engine.models.fill import CheckpointError, weights_size
 from engine.models.text_encoders import TextEncoders
 from engine.models.unet import load_unet, unet_config
 from engine.models.vae import Vae
@@ -102,18 +102,24 @@ def load_checkpoint(path: Path, device: torch.device) -> Checkpoint:
     started = time.perf_counter()
     tensors = read_tensors(path)
     precision = Precision.of(device)
-    parts = {prefix: keys.part_of(tensors, prefix) for prefix in (keys.UNET, keys.VAE, keys.CLIP_L, keys.CLIP_G)}
+    parts = {
+        prefix: weight_names.part_of(tensors, prefix)
+        for prefix in (weight_names.UNET, weight_names.VAE, weight_names.CLIP_L, weight_names.CLIP_G)
+    }
     try:
-        text_encoders = TextEncoders.load(parts[keys.CLIP_L], parts[keys.CLIP_G], device)
+        text_encoders = TextEncoders.load(parts[weight_names.CLIP_L], parts[weight_names.CLIP_G], device)
         unet = load_unet(
-            parts[keys.UNET], unet_config(parts[keys.UNET], text_encoders.pooled_width), device, precision.unet
+            parts[weight_names.UNET],
+            unet_config(parts[weight_names.UNET], text_encoders.pooled_width),
+            device,
+            precision.unet,
         )
         _check_context(unet, text_encoders)
-        vae = Vae.load(parts[keys.VAE], device, precision.vae)
+        vae = Vae.load(parts[weight_names.VAE], device, precision.vae)
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be drawn with: {error.args[0]}") from error
     log.info("loaded %s on %s in %.1f s", path.name, device, time.perf_counter() - started)
-    prediction: Prediction = "v" if keys.V_PREDICTION in tensors else "eps"
+    prediction: Prediction = "v" if weight_names.V_PREDICTION in tensors else "eps"
     return Checkpoint(path, unet, vae, text_encoders, prediction, _most_pixels(path))
 
 
@@ -124,7 +130,7 @@ def load_vae(path: Path, device: torch.device) -> Vae:
         CheckpointError: the file holds no usable VAE.
     """
     tensors = read_tensors(path)
-    tensors = keys.part_of(tensors, keys.VAE) or tensors
+    tensors = weight_names.part_of(tensors, weight_names.VAE) or tensors
     try:
         return Vae.load(tensors, device, Precision.of(device).vae)
     except (CheckpointError, KeyError) as error:

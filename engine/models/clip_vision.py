@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from engine.models.checkpoint import Precision, read_tensors
-from engine.models.filling import CheckpointError, fill, weights_size
+from engine.models.fill import CheckpointError, fill, weights_size
 from engine.models.unet import heads
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)

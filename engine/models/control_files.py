@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.models import keys
+from engine.models import weight_names
 from engine.models.checkpoint import Precision, read_tensors
 from engine.models.controlnet import ControlNet
-from engine.models.filling import CheckpointError, fill
+from engine.models.fill import CheckpointError, fill
 
 LOW_RANK_MARK = "lora_controlnet"
 """A name whose presence says that the file holds differences."""
@@ -41,7 +41,7 @@ class ControlFile:
             CheckpointError: the file is not there or holds no control net that reads RGB pictures.
         """
         tensors = read_tensors(path)
-        tensors = keys.part_of(tensors, LDM_PREFIX) or tensors
+        tensors = weight_names.part_of(tensors, LDM_PREFIX) or tensors
         low_rank = LOW_RANK_MARK in tensors
         tensors.pop(LOW_RANK_MARK, None)
         control = _control_parts(tensors)
@@ -81,7 +81,7 @@ class ControlFile:
     def _changed(self, unet: Any, wanted: Iterable[str]) -> dict[str, Tensor]:
         """The UNet's weights that are `wanted`, under diffusers names, each changed as the file says."""
         weights = unet.state_dict()
-        theirs = keys.unet_names(weights)
+        theirs = weight_names.unet_names(weights)
         left = {name for name in self.tensors if not name.startswith(CONTROL_PARTS)}
         changed = {}
         for name in wanted:
@@ -140,7 +140,7 @@ def _encoder_parts(tensors: Mapping[str, Tensor], file: str) -> dict[str, Tensor
     if not any(name.startswith("input_blocks.") for name in names):
         raise CheckpointError(f"{file}: not a control net (it has no copy of a UNet's way down)")
     try:
-        return keys.unet_from_ldm({name: tensors[name] for name in names})
+        return weight_names.unet_from_ldm({name: tensors[name] for name in names})
     except KeyError as error:
         raise CheckpointError(f"{file}: not a control net of a known kind: {error.args[0]}") from error
 

@@ -13,7 +13,7 @@ from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedd
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from engine.models.filling import CheckpointError, weights_size
+from engine.models.fill import CheckpointError, weights_size
 from engine.sampling.attachments import Evaluation, Residuals
 from engine.sampling.model_sampling import ModelSampling
 

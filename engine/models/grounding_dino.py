@@ -16,7 +16,7 @@ from transformers.initialization import no_init_weights
 
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
-from engine.models.filling import CheckpointError, fill, weights_size
+from engine.models.fill import CheckpointError, fill, weights_size
 from engine.models.renaming import layers_below, renamed
 from engine.prompt.word_pieces import tokenizer
 

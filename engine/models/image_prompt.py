@@ -19,9 +19,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from engine.models.checkpoint import SAFETENSORS, Precision, read_tensors
 from engine.models.clip_vision import ImageFeatures
-from engine.models.filling import CheckpointError, weights_size
-from engine.models.keys import part_of
+from engine.models.fill import CheckpointError, weights_size
 from engine.models.resampler import load_projection
+from engine.models.weight_names import part_of
 from engine.sampling.attachments import Evaluation, Residuals
 
 PARTS = ("image_proj", "ip_adapter")

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from engine.models.checkpoint import read_tensors
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.sampling.attachments import Evaluation, Residuals
 
 KERNEL = (3, 3)

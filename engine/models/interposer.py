@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.models.checkpoint import read_tensors
-from engine.models.filling import CheckpointError, fill, weights_size
+from engine.models.fill import CheckpointError, fill, weights_size
 
 CHANNELS, WIDTH, BLOCKS = 4, 64, 12
 

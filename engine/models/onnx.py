@@ -9,7 +9,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 
 ERRORS_ONLY = 3
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from engine.files.identity import identity
 from engine.models import lora
 from engine.models.checkpoint import read_tensors
-from engine.models.filling import CheckpointError
-from engine.models.keys import unet_names
+from engine.models.fill import CheckpointError
 from engine.models.text_encoders import TextEncoders
+from engine.models.weight_names import unet_names
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.models import keys
+from engine.models import weight_names
 from engine.models.checkpoint import Precision, read_tensors
-from engine.models.filling import CheckpointError, weights_size
+from engine.models.fill import CheckpointError, weights_size
 from engine.models.patching import PatchedModel
 from engine.models.text_encoders import TextEncoders
 from engine.models.unet import context_width, load_unet, refiner_config, unet_config
@@ -51,19 +51,19 @@ def load_refiner(path: Path, device: torch.device, encoders: TextEncoders) -> Re
     """
     started = time.perf_counter()
     tensors = read_tensors(path)
-    parts = {prefix: keys.part_of(tensors, prefix) for prefix in (keys.UNET, keys.VAE)}
+    parts = {prefix: weight_names.part_of(tensors, prefix) for prefix in (weight_names.UNET, weight_names.VAE)}
     precision, vae = Precision.of(device), None
     try:
-        kind = kind_of(parts[keys.UNET], encoders)
+        kind = kind_of(parts[weight_names.UNET], encoders)
         settings = unet_config if kind == "sdxl" else refiner_config
-        config = settings(parts[keys.UNET], encoders.pooled_width)
-        unet = load_unet(parts[keys.UNET], config, device, precision.unet)
+        config = settings(parts[weight_names.UNET], encoders.pooled_width)
+        unet = load_unet(parts[weight_names.UNET], config, device, precision.unet)
         if kind == "sd15":
-            vae = Vae.load(parts[keys.VAE], device, precision.vae)
+            vae = Vae.load(parts[weight_names.VAE], device, precision.vae)
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be used as a refiner: {error.args[0]}") from error
     log.info("loaded the refiner %s (%s) on %s in %.1f s", path.name, kind, device, time.perf_counter() - started)
-    prediction: Prediction = "v" if keys.V_PREDICTION in tensors else "eps"
+    prediction: Prediction = "v" if weight_names.V_PREDICTION in tensors else "eps"
     # SDXL's LoRAs name text encoders too, which a refiner has no use for.
     patches = PatchedModel(unet, encoders if kind == "sdxl" else None, texts=False)
     return Refiner(path, kind, unet, vae, prediction, patches)

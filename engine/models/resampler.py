@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from engine.models.clip_vision import ImageFeatures
-from engine.models.filling import CheckpointError, fill
+from engine.models.fill import CheckpointError, fill
 from engine.models.unet import heads
 
 

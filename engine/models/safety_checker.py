@@ -17,7 +17,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
 from engine.models.clip_vision import DEVIATION, MEAN, POSITIONS, tower_config
-from engine.models.filling import CheckpointError, fill, weights_size
+from engine.models.fill import CheckpointError, fill, weights_size
 
 TOWER = "vision_model."
 STRICTER = 0.01

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from engine.models.checkpoint import read_tensors
-from engine.models.filling import CheckpointError
-from engine.models.packed import is_packed, manifest
+from engine.models.eight_bit import is_packed, manifest
+from engine.models.fill import CheckpointError
 
 
 @dataclass(frozen=True)

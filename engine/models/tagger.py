@@ -13,7 +13,7 @@ from PIL import Image
 
 from engine.images.codecs import Pixels
 from engine.images.resize import resample
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.models.onnx import OnnxModel
 
 GENERAL, CHARACTER = 0, 4

@@ -15,9 +15,9 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from engine.files.identity import identity
-from engine.models.filling import CheckpointError, fill
-from engine.models.keys import clip_g_from_openclip
+from engine.models.fill import CheckpointError, fill
 from engine.models.unet import heads
+from engine.models.weight_names import clip_g_from_openclip
 from engine.prompt.embeddings import Embeddings
 from engine.prompt.tokens import (
     EMBEDDING,

@@ -12,8 +12,8 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from engine.gpu.fused import fuse
-from engine.models.filling import CheckpointError, fill
-from engine.models.keys import UNetLayout, unet_from_ldm
+from engine.models.fill import CheckpointError, fill
+from engine.models.weight_names import UNetLayout, unet_from_ldm
 
 HEAD_WIDTH = 64
 MOST_NORM_GROUPS = 32

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from engine.gpu.fused import fuse
 from engine.gpu.side_stream import Fetched
-from engine.models.filling import CheckpointError, fill, weights_size
-from engine.models.keys import vae_from_ldm
+from engine.models.fill import CheckpointError, fill, weights_size
 from engine.models.tiling import EachTile, averaged
 from engine.models.unet import norm_groups
+from engine.models.weight_names import vae_from_ldm
 
 log = logging.getLogger(__name__)
 

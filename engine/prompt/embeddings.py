@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine.files.catalogue import stays_inside
 from engine.files.identity import Identity, identity
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 
 SUFFIXES = (".safetensors", ".pt", ".bin")
 MOST_KEPT_FILES = 64

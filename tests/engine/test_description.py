@@ -7,7 +7,7 @@ import torch
 from engine.description import describe
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.store import Store
 from tests.engine.models import caption_files, onnx_files
 from tests.engine.models.tag_heads import tag_head

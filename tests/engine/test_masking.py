@@ -7,7 +7,7 @@ import torch
 from engine.files.catalogue import Catalogue, Folders
 from engine.masking import MaskFound, MaskOptions, filled, grown, mask_of
 from engine.models import grounding_dino
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.store import Store
 from tests.engine.models import mask_files
 

@@ -13,8 +13,8 @@ from engine.interruption import Interruption
 from engine.job import STAGES
 from engine.messages import PictureDone, Progressed
 from engine.models.checkpoint import read_tensors
-from engine.models.filling import CheckpointError
-from engine.models.packed import TABLE_G, TABLE_L, pack
+from engine.models.eight_bit import TABLE_G, TABLE_L, pack
+from engine.models.fill import CheckpointError
 from engine.pipeline import Pipeline
 from tests.toy import toy_checkpoint, toy_draw
 

@@ -12,8 +12,8 @@ from benchmarks.make_checkpoint import SIZES, random_weights
 from engine.files.catalogue import Folders
 from engine.files.hashes import HashCache
 from engine.messages import PictureDone, Progressed
-from engine.models import keys
-from engine.models.filling import CheckpointError
+from engine.models import weight_names
+from engine.models.fill import CheckpointError
 from engine.pipeline import Pipeline
 from tests.expansion_files import expansion_files
 from tests.toy import toy_checkpoint, toy_draw
@@ -32,7 +32,7 @@ def models(tmp_path_factory):
     save_file(lora(1), folder / "loras" / "style.safetensors")
     save_file(lora(2), folder / "loras" / "sub" / "other.safetensors")
     save_file(lora(3), folder / "loras" / "sdxl_lightning_4step_lora.safetensors")
-    vae = {name: tensor for name, tensor in random_weights(SIZES["tiny"], seed=9) if name.startswith(keys.VAE)}
+    vae = {name: tensor for name, tensor in random_weights(SIZES["tiny"], seed=9) if name.startswith(weight_names.VAE)}
     save_file(vae, folder / "vae" / "other.safetensors")
     width = {"clip_l": SIZES["tiny"].clip_l[0], "clip_g": SIZES["tiny"].clip_g[0]}
     save_file({part: torch.ones(2, wide) for part, wide in width.items()}, folder / "embeddings" / "bright.safetensors")

@@ -11,7 +11,7 @@ from PIL import Image
 from engine.files import builtin_set
 from engine.files.catalogue import Folders
 from engine.messages import PictureDone
-from engine.models import packed
+from engine.models import eight_bit
 from engine.models.checkpoint import load_checkpoint
 from engine.pipeline import Pipeline
 from schemas.generate import DEFAULTS
@@ -290,7 +290,7 @@ def own_controls(toy, tmp_path, monkeypatch):
     }
     for name, tensors in files.items():
         path = tmp_path / f"{name.lower()}.safetensors"
-        packed.pack(tensors, path, {"name": name})
+        eight_bit.pack(tensors, path, {"name": name})
         monkeypatch.setattr(builtin_set, name, path)
 
 

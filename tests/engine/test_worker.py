@@ -13,7 +13,7 @@ import torch
 
 from engine import wire
 from engine.messages import Draw, Ended, PictureDone, Progressed, Ready, Skip, Stop, from_wire
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.worker import gpu_memory, reason
 from tests.toy import toy_draw
 

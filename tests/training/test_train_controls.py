@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from engine.files import builtin_set
-from engine.models import packed
+from engine.models import eight_bit
 from engine.models.control_files import ControlFile
 from engine.models.inpaint_head import InpaintFeature, InpaintHead
 from engine.models.inpaint_latents import latent_mask
@@ -52,7 +52,7 @@ def test_a_new_branch_adds_nothing_and_a_changed_one_comes_back_from_its_file(un
     made = guided(*call, hint, full)
     assert (made - plain(unet, *call)).abs().mean() > 0.05
     path = tmp_path / "branch.safetensors"
-    packed.pack(net.state_dict(), path, {})
+    eight_bit.pack(net.state_dict(), path, {})
     assert path.stat().st_size < 4.5e6
     read = ControlFile.load(path, CPU).on(unet)
     again = train_canny.Guided(unet, read)(*call, hint, full)
@@ -72,7 +72,7 @@ def test_head_and_patch_come_back_from_their_files(unet, call, tmp_path):
             torch.nn.init.normal_(weight, std=0.02)
     made = net(*call, mask, grey)
     save_file({"head": net.head.detach()}, tmp_path / "head.safetensors")
-    packed.pack(net.changes(), tmp_path / "patch.safetensors", {})
+    eight_bit.pack(net.changes(), tmp_path / "patch.safetensors", {})
     head, model = InpaintHead.load(tmp_path / "head.safetensors", CPU), PatchedModel(unet)
     before = plain(unet, *call)
     assert model.apply([Patch(tmp_path / "patch.safetensors", 1.0, unet_only=True)]) == []

@@ -3,7 +3,7 @@
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 
-from engine.models import keys
+from engine.models import weight_names
 from engine.models.controlnet import skip_widths
 
 HINT_WIDTHS = (4, 8, 8, 12)
@@ -12,7 +12,7 @@ ENCODER = ("input_blocks.", "middle_block.", "time_embed.", "label_emb.")
 
 def encoder(unet):
     """The UNet's way down and middle under checkpoint names."""
-    tensors = keys.unet_to_ldm(unet.state_dict())
+    tensors = weight_names.unet_to_ldm(unet.state_dict())
     return {name: tensor.clone() for name, tensor in tensors.items() if name.startswith(ENCODER)}
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from engine.models import packed
+from engine.models import eight_bit
 from tests.engine.models.vision_towers import PROJECTED
 
 GROUPS = {
@@ -18,5 +18,5 @@ def tag_head(path, groups=None, width=PROJECTED, **changes):
     groups = GROUPS if groups is None else groups
     weight = 10 * torch.eye(sum(len(tags) for tags in groups.values()), width)
     tensors = {"weight": weight, "bias": torch.zeros(len(weight))} | changes
-    packed.pack(tensors, path, {"groups": groups, "coloured": ["apple", "cat"]})
+    eight_bit.pack(tensors, path, {"groups": groups, "coloured": ["apple", "cat"]})
     return path

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engine.models.captioner import Captioner, drawn, pixel_values
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.prompt.word_pieces import END, tokenizer
 from tests.engine.models.caption_files import SIDE, small_captioner, write_captioner
 

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.make_checkpoint import SIZES, layout, random_weights, unet_module, vae_module
-from engine.models import keys
+from engine.models import weight_names
 from engine.models.checkpoint import Precision, load_checkpoint, load_vae, read_tensors
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.models.unet import unet_config
 from engine.models.vae import vae_config
 
@@ -46,20 +46,22 @@ def test_sizes_come_from_the_tensors(tmp_path, shape):
             assert found == wanted or set(found) == {wanted}
     assert checkpoint.unet.config.cross_attention_dim == size.clip_l[0] + size.clip_g[0]
     assert (checkpoint.text_encoders.clip_l.layers, checkpoint.text_encoders.clip_g.layers) == (3, 2)
-    ours = keys.unet_to_ldm(checkpoint.unet.state_dict())
-    assert all(torch.equal(tensor, weights[keys.UNET + name].float()) for name, tensor in ours.items())
+    ours = weight_names.unet_to_ldm(checkpoint.unet.state_dict())
+    assert all(torch.equal(tensor, weights[weight_names.UNET + name].float()) for name, tensor in ours.items())
 
 
 def test_a_full_size_sdxl_layout_gives_sdxls_settings():
     tensors = layout(SIZES["sdxl"])
-    unet = {name: tensors[keys.UNET + name] for name in keys.part_of(tensors, keys.UNET)}
+    unet = {name: tensors[weight_names.UNET + name] for name in weight_names.part_of(tensors, weight_names.UNET)}
     config = unet_config(unet, 1280)
     assert config["block_out_channels"] == (320, 640, 1280)
     assert config["transformer_layers_per_block"] == (1, (2, 2), (10, 10))
     assert config["attention_head_dim"] == (5, 10, 20)
     assert (config["cross_attention_dim"], config["projection_class_embeddings_input_dim"]) == (2048, 2816)
     assert (config["addition_time_embed_dim"], config["norm_num_groups"]) == (256, 32)
-    vae = keys.vae_from_ldm({name: tensors[keys.VAE + name] for name in keys.part_of(tensors, keys.VAE)})
+    vae = weight_names.vae_from_ldm(
+        {name: tensors[weight_names.VAE + name] for name in weight_names.part_of(tensors, weight_names.VAE)}
+    )
     assert vae_config(vae)["block_out_channels"] == (128, 256, 512, 512)
     assert vae_config(vae)["mid_block_add_attention"]
 
@@ -69,7 +71,9 @@ def test_a_lighter_unet_with_uneven_depths_and_a_plain_middle_loads(tmp_path):
     weights = dict(random_weights(replace(TINY, widths=(32, 64), depths=(0, 2))))
     gone = ("middle_block.1.", "middle_block.2.", "output_blocks.1.1.transformer_blocks.1.")
     weights = {
-        name: tensor for name, tensor in weights.items() if not name.startswith(tuple(keys.UNET + g for g in gone))
+        name: tensor
+        for name, tensor in weights.items()
+        if not name.startswith(tuple(weight_names.UNET + g for g in gone))
     }
     unet = load_checkpoint(saved(tmp_path / "a.safetensors", weights), CPU).unet
     assert [len(part.transformer_blocks) for part in unet.up_blocks[0].attentions] == [2, 1]
@@ -99,21 +103,21 @@ def test_a_torch_file_that_runs_code_is_refused(tmp_path):
 
 
 def with_inputs(tensors, channels):
-    return {**tensors, keys.UNET + "input_blocks.0.0.weight": torch.zeros(32, channels, 3, 3)}
+    return {**tensors, weight_names.UNET + "input_blocks.0.0.weight": torch.zeros(32, channels, 3, 3)}
 
 
 REFUSED = {
     "inpainting UNet with 9": lambda tensors: with_inputs(tensors, 9),
     "takes 8 channels": lambda tensors: with_inputs(tensors, 8),
     "SD 1.x or 2.x": lambda tensors: {n: t for n, t in tensors.items() if "label_emb" not in n},
-    "no UNet": lambda tensors: {n: t for n, t in tensors.items() if not n.startswith(keys.UNET)},
-    "no VAE": lambda tensors: {n: t for n, t in tensors.items() if not n.startswith(keys.VAE)},
-    "two text encoders": lambda tensors: {n: t for n, t in tensors.items() if not n.startswith(keys.CLIP_L)},
-    "lacks 1 tensor": lambda tensors: {n: t for n, t in tensors.items() if n != keys.UNET + "out.2.bias"},
-    "no known part": lambda tensors: {**tensors, keys.UNET + "extra.weight": torch.ones(1)},
+    "no UNet": lambda tensors: {n: t for n, t in tensors.items() if not n.startswith(weight_names.UNET)},
+    "no VAE": lambda tensors: {n: t for n, t in tensors.items() if not n.startswith(weight_names.VAE)},
+    "two text encoders": lambda tensors: {n: t for n, t in tensors.items() if not n.startswith(weight_names.CLIP_L)},
+    "lacks 1 tensor": lambda tensors: {n: t for n, t in tensors.items() if n != weight_names.UNET + "out.2.bias"},
+    "no known part": lambda tensors: {**tensors, weight_names.UNET + "extra.weight": torch.ones(1)},
     "size embedding does not fit": lambda tensors: {
         **tensors,
-        keys.UNET + "label_emb.0.0.weight": torch.zeros(128, 31),
+        weight_names.UNET + "label_emb.0.0.weight": torch.zeros(128, 31),
     },
 }
 
@@ -127,9 +131,9 @@ def test_an_unfit_checkpoint_is_refused_by_name_and_reason(tensors, tmp_path, re
 
 
 def test_a_vae_file_is_read_in_every_layout(tmp_path):
-    other = {name: tensor for name, tensor in random_weights(TINY, seed=5) if name.startswith(keys.VAE)}
-    bare = {name.removeprefix(keys.VAE): tensor for name, tensor in other.items()}
-    for name, tensors in (("prefixed", other), ("bare", bare), ("diffusers", keys.vae_from_ldm(bare))):
+    other = {name: tensor for name, tensor in random_weights(TINY, seed=5) if name.startswith(weight_names.VAE)}
+    bare = {name.removeprefix(weight_names.VAE): tensor for name, tensor in other.items()}
+    for name, tensors in (("prefixed", other), ("bare", bare), ("diffusers", weight_names.vae_from_ldm(bare))):
         path = saved(tmp_path / f"{name}.safetensors", tensors)
         vae = load_vae(path, CPU)
         assert torch.equal(vae.module.decoder.conv_in.weight, bare["decoder.conv_in.weight"].float())

@@ -12,7 +12,7 @@ from engine.files.builtin_set import CHECKPOINT
 from engine.models.checkpoint import load_checkpoint
 from engine.models.control_files import ControlFile
 from engine.models.controlnet import Control, covering, skip_widths, softened
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.sampling.model_sampling import ModelSampling
 from tests.engine.models.control_nets import HINT_WIDTHS, control_parts, encoder, low_rank, summed
 from tests.engine.models.unet_calls import evaluation, output_of

@@ -14,7 +14,7 @@ from engine.models.faces import (
     box_at,
     landmarks_at,
 )
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 
 CPU = torch.device("cpu")
 WIDTH = 8

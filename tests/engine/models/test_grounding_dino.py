@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engine.models import grounding_dino
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.models.grounding_dino import GroundingDino, caption, corners, pixel_values, scaled_size
 from engine.prompt.word_pieces import tokenizer
 from tests.engine.models.mask_files import write_grounding_dino

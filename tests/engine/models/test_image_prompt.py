@@ -9,7 +9,7 @@ import torch
 from engine.files.builtin_set import CHECKPOINT
 from engine.models.checkpoint import load_checkpoint
 from engine.models.clip_vision import ClipVision
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.models.image_prompt import ImagePrompt, ImagePromptAdapter, ImagePrompts, cross_attentions, weighed
 from tests.engine.models.image_adapters import TOKENS, adapter, adapter_files, plain_projection, resampler
 from tests.engine.models.unet_calls import evaluation, output_of

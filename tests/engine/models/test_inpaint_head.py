@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from engine.models.checkpoint import load_checkpoint
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.models.inpaint_head import InpaintFeature, InpaintHead
 from tests.engine.models.unet_calls import evaluation, output_of
 

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.models.checkpoint import load_checkpoint
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.models.patching import Patch, PatchedModel
 
 UNET_BASE = "lora_unet_middle_block_1_transformer_blocks_0_attn1_to_q"

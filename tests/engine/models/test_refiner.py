@@ -7,9 +7,9 @@ from safetensors.torch import save_file
 
 from benchmarks.make_checkpoint import SIZES, random_weights
 from engine.files.detect import is_sd15
-from engine.models import keys
+from engine.models import weight_names
 from engine.models.checkpoint import load_checkpoint
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.models.interposer import Interposer, _Network
 from engine.models.refiner import load_refiner
 from engine.models.unet import refiner_config
@@ -26,9 +26,9 @@ def encoders(toy):
 
 def saved(path, module, vae=None):
     """A single file with this UNet, and this VAE, in the original layout."""
-    parts = {keys.UNET: keys.unet_to_ldm(module.state_dict())}
+    parts = {weight_names.UNET: weight_names.unet_to_ldm(module.state_dict())}
     if vae is not None:
-        parts[keys.VAE] = keys.vae_to_ldm(vae.state_dict())
+        parts[weight_names.VAE] = weight_names.vae_to_ldm(vae.state_dict())
     tensors = {prefix + name: tensor.contiguous() for prefix, part in parts.items() for name, tensor in part.items()}
     save_file(tensors, path)
     return path
@@ -138,7 +138,7 @@ def test_the_public_refiners_settings_are_read_off_their_layout(name):
     down, up = [level[0] for level in levels], [level[1] for level in reversed(levels)]
     with torch.device("meta"):
         theirs = UNet2DConditionModel(down_block_types=tuple(down), up_block_types=tuple(up), **settings)
-        tensors = keys.unet_to_ldm(theirs.state_dict())
+        tensors = weight_names.unet_to_ldm(theirs.state_dict())
         # The lowest level has no attention, so its upsampler comes first behind the resnet.
         assert {"output_blocks.2.1.conv.weight", "output_blocks.5.2.conv.weight", "input_blocks.9.0.op.bias"} <= set(
             tensors
@@ -158,7 +158,7 @@ def test_the_public_refiners_settings_are_read_off_their_layout(name):
 def test_a_unet_that_reads_other_texts_is_refused_with_what_would_fit(tmp_path, encoders):
     stranger = sd15()
     path = saved(tmp_path / "wide.safetensors", stranger, tiny_vae())
-    tensors = {name: tensor for name, tensor in random_weights(SIZES["mini"]) if name.startswith(keys.UNET)}
+    tensors = {name: tensor for name, tensor in random_weights(SIZES["mini"]) if name.startswith(weight_names.UNET)}
     save_file(tensors, path)
     with pytest.raises(CheckpointError, match=rf"wide\.safetensors.*192 wide.*{LEFT + RIGHT} \(SDXL\)"):
         load_refiner(path, CPU, encoders)

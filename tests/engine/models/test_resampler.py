@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import gelu, layer_norm
 
 from engine.models.clip_vision import ImageFeatures
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.models.resampler import load_projection
 from tests.engine.models.image_adapters import DIM, LAYERS, TOKENS, plain_projection, resampler
 from tests.engine.models.vision_towers import PROJECTED, WIDTH

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.models.safety_checker import SafetyChecker, is_shown, pixel_values
 from tests.engine.models.vision_towers import PROJECTED, vision_tensors
 

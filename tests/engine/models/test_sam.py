@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.models.sam import Sam, full_size, pixel_values, scaled_to, without_holes
 from tests.engine.models.mask_files import write_sam
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.models.segmentation import SIGHTS, Segmenter, network_input, stretched
 from tests.engine.models import onnx_files
 

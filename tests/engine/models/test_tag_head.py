@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.models.tag_head import TagHead
 from tests.engine.models.tag_heads import GROUPS, tag_head
 from tests.engine.models.vision_towers import PROJECTED

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.models.tagger import Tagger, Tags, network_input
 from tests.engine.models import onnx_files
 

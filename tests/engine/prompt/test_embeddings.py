@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from engine.models.checkpoint import load_checkpoint
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
 from engine.prompt.embeddings import Embeddings, vectors_in
 from engine.prompt.tokens import END, PAD_L, START
 

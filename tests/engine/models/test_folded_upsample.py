@@ -5,7 +5,7 @@ import torch
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
-from engine.models.upsampling import FoldedUpsample, fold_upsampling
+from engine.models.folded_upsample import FoldedUpsample, fold_upsampling
 
 
 @pytest.fixture

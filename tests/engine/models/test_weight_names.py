@@ -6,7 +6,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders import single_file_utils
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from engine.models import keys
+from engine.models import weight_names
 
 
 def unet(levels, layers, attention_from):
@@ -55,12 +55,12 @@ SHAPES = pytest.mark.parametrize(("levels", "layers", "attention_from"), [(3, 2,
 @SHAPES
 def test_a_unet_of_any_shape_comes_back_from_a_checkpoint(levels, layers, attention_from):
     weights = unet(levels, layers, attention_from)
-    assert same(keys.unet_from_ldm(keys.unet_to_ldm(weights)), weights)
+    assert same(weight_names.unet_from_ldm(weight_names.unet_to_ldm(weights)), weights)
 
 
 def test_unet_names_are_those_the_library_reads():
     weights = unet(3, 2, 1)
-    checkpoint = {keys.UNET + name: tensor for name, tensor in keys.unet_to_ldm(weights).items()}
+    checkpoint = {weight_names.UNET + name: tensor for name, tensor in weight_names.unet_to_ldm(weights).items()}
     config = {"layers_per_block": 2, "addition_embed_type": "text_time", "class_embed_type": None}
     assert same(single_file_utils.convert_ldm_unet_checkpoint(checkpoint, config), weights)
 
@@ -70,9 +70,9 @@ def test_unet_names_are_those_the_library_reads():
 )
 def test_a_vae_of_any_shape_comes_back_and_is_what_the_library_reads(widths, layers, attention):
     weights = vae(widths, layers, attention)
-    ldm = keys.vae_to_ldm(weights)
-    assert same(keys.vae_from_ldm(ldm), weights)
-    checkpoint = {keys.VAE + name: tensor for name, tensor in ldm.items()}
+    ldm = weight_names.vae_to_ldm(weights)
+    assert same(weight_names.vae_from_ldm(ldm), weights)
+    checkpoint = {weight_names.VAE + name: tensor for name, tensor in ldm.items()}
     config = {
         "down_block_types": ("DownEncoderBlock2D",) * len(widths),
         "up_block_types": ("UpDecoderBlock2D",) * len(widths),
@@ -84,20 +84,20 @@ def test_a_vae_of_any_shape_comes_back_and_is_what_the_library_reads(widths, lay
 
 def test_a_vae_in_diffusers_names_passes_as_it_is():
     weights = vae((8, 16), 1, True)
-    assert same(keys.vae_from_ldm(weights), weights)
+    assert same(weight_names.vae_from_ldm(weights), weights)
 
 
 def test_clip_g_is_fused_and_transposed_on_the_way_out_and_comes_back():
     weights = CLIPTextModelWithProjection(clip_config()).state_dict()
-    openclip = keys.clip_g_to_openclip(weights)
+    openclip = weight_names.clip_g_to_openclip(weights)
     assert openclip["transformer.resblocks.1.attn.in_proj_weight"].shape == (48, 16)
     assert torch.equal(openclip["text_projection"], weights["text_projection.weight"].t())
-    assert same(keys.clip_g_from_openclip(openclip), weights)
-    assert same(keys.clip_g_from_openclip({**openclip, "logit_scale": torch.ones(())}), weights)
+    assert same(weight_names.clip_g_from_openclip(openclip), weights)
+    assert same(weight_names.clip_g_from_openclip({**openclip, "logit_scale": torch.ones(())}), weights)
 
 
 def test_a_checkpoint_has_the_names_of_the_original_layout():
-    whole = keys.checkpoint_of(
+    whole = weight_names.checkpoint_of(
         unet(3, 2, 1),
         vae((8, 16), 1, True),
         CLIPTextModel(clip_config()).state_dict(),
@@ -117,4 +117,4 @@ def test_a_checkpoint_has_the_names_of_the_original_layout():
 
 def test_a_name_of_no_known_part_is_an_error():
     with pytest.raises(KeyError, match="strange"):
-        keys.unet_to_ldm({**unet(2, 1, 0), "strange.weight": torch.ones(1)})
+        weight_names.unet_to_ldm({**unet(2, 1, 0), "strange.weight": torch.ones(1)})

@@ -18,8 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engine.models.filling import CheckpointError
-from engine.models.keys import CLIP_G, CLIP_L, VAE
+from engine.models.fill import CheckpointError
+from engine.models.weight_names import CLIP_G, CLIP_L, VAE
 
 VERSION = "1"
 SCALE = "::scale"

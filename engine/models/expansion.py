@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from engine.models.checkpoint import Precision, read_tensors
-from engine.models.filling import CheckpointError, fill, weights_size
+from engine.models.fill import CheckpointError, fill, weights_size
 from engine.prompt.lines import cleaned
 
 MODEL, CONFIG, VOCABULARY, MERGES, WORDS = (

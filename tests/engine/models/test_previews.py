@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from engine.models.filling import CheckpointError
+from engine.models.fill import CheckpointError
+from engine.models.previews import ApproximateDecoder, NetworkPreviewer, Previewer, fitted_map, network_file
 from engine.models.vae import Vae
 from engine.sampling.latent_format import PLAYGROUND, SD15, SDXL, LatentFormat
-from engine.sampling.previews import ApproximateDecoder, NetworkPreviewer, Previewer, fitted_map, network_file
 
 UNSCALED = LatentFormat(1.0)
 

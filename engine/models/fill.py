@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.models.upsampling import fold_upsampling
+from engine.models.folded_upsample import fold_upsampling
 
 
 class CheckpointError(ValueError):

@@ -5,7 +5,7 @@ import weakref
 import pytest
 import torch
 
-from engine.models.residency import Residency, default_budget
+from engine.models.model_cache import Residency, default_budget
 
 CPU = torch.device("cpu")
 

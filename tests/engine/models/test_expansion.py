@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import LogitsProcessor
 
-from engine.models.filling import CheckpointError
-from engine.prompt.expansion import CONFIG, MERGES, MODEL, NEVER, VOCABULARY, WORDS, Expansion
+from engine.models.expansion import CONFIG, MERGES, MODEL, NEVER, VOCABULARY, WORDS, Expansion
+from engine.models.fill import CheckpointError
 from engine.prompt.lines import cleaned
 from tests.expansion_files import LISTED, expansion_files
 
@@ -99,7 +99,7 @@ def test_spaces_before_marks_are_closed_up_as_decoding_does(expansion):
 
 
 def test_logits_that_equal_the_hundredth_stay(expansion):
-    from engine.prompt.expansion import _largest
+    from engine.models.expansion import _largest
 
     scores = torch.tensor([3.0, 1.0, 1.0, 0.0])
     assert _largest(scores, 2).tolist() == [3, 1, 1, -math.inf]
