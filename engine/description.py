@@ -6,10 +6,10 @@ import logging
 from dataclasses import dataclass
 
 from engine import required_files
+from engine.detectors.captioner import Captioner
+from engine.detectors.tagger import Tagger, Tags
 from engine.files import builtin_set
 from engine.images.codecs import Pixels
-from engine.models.captioner import Captioner
-from engine.models.tagger import Tagger, Tags
 from engine.store import Store
 from engine.tag_words import sentence, tag_list
 

@@ -9,11 +9,11 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from engine import required_files
+from engine.detectors.grounding_dino import GroundingDino
+from engine.detectors.sam import Sam
+from engine.detectors.segmentation import Segmenter
 from engine.images.codecs import Mask, Pixels
 from engine.images.masks import PAINTED
-from engine.models.grounding_dino import GroundingDino
-from engine.models.sam import Sam
-from engine.models.segmentation import Segmenter
 from engine.store import Store
 
 BY_WORDS = "sam"

@@ -12,6 +12,10 @@ from torch import Tensor
 
 from engine import required_files
 from engine.choices import BUILTIN_CHECKPOINT, NO_MODEL, VAE_OF_CHECKPOINT
+from engine.detectors.clip_vision import ClipVision
+from engine.detectors.faces import FaceDetector
+from engine.detectors.safety_checker import SafetyChecker
+from engine.detectors.tag_head import TagHead
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue
 from engine.files.identity import identity
@@ -19,12 +23,10 @@ from engine.heartbeat import Signs
 from engine.images.metadata import AppliedLora, ModelFile
 from engine.job import Job
 from engine.models.checkpoint import Checkpoint, load_checkpoint, load_vae
-from engine.models.clip_vision import ClipVision
 from engine.models.control_files import ControlFile
 from engine.models.controlnet import ControlNet
 from engine.models.expansion import MODEL as EXPANSION_MODEL
 from engine.models.expansion import Expansion
-from engine.models.faces import FaceDetector
 from engine.models.fill import CheckpointError
 from engine.models.image_prompt import ImagePromptAdapter
 from engine.models.inpaint_head import InpaintHead
@@ -34,8 +36,6 @@ from engine.models.model_cache import Part, Residency
 from engine.models.patching import Patch, PatchedModel
 from engine.models.previews import NetworkPreviewer, Previewer, Sight, network_file
 from engine.models.refiner import Refiner, load_refiner
-from engine.models.safety_checker import SafetyChecker
-from engine.models.tag_head import TagHead
 from engine.models.upscaler import Upscaler
 from engine.models.vae import Vae
 from engine.params import GenerateParams

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.engine.models import caption_files, mask_files, onnx_files
+from tests.engine.detectors import caption_files, mask_files, onnx_files
 from tests.toy import toy_checkpoint
 
 TAGS = "tag_id,name,category,count\n1,blue_sky,0,1\n2,green_(colour),0,1\n3,red_hair,0,1\n"

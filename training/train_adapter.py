@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from engine.models.clip_vision import ImageFeatures
+from engine.detectors.clip_vision import ImageFeatures
 from engine.models.image_prompt import cross_attentions, weighed
 from engine.models.resampler import Resampler
 from training import pairs

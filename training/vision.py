@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.models.clip_vision import DEVIATION, MEAN
+from engine.detectors.clip_vision import DEVIATION, MEAN
 from training.models import Attention, Layer
 
 WIDTH, LAYERS, PATCH, SIDE = 192, 6, 16, 224

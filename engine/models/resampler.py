@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from engine.models.clip_vision import ImageFeatures
+from engine.detectors.clip_vision import ImageFeatures
 from engine.models.fill import CheckpointError, fill
 from engine.models.unet import heads
 

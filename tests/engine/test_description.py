@@ -9,9 +9,9 @@ from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.models.fill import CheckpointError
 from engine.store import Store
-from tests.engine.models import caption_files, onnx_files
-from tests.engine.models.tag_heads import tag_head
-from tests.engine.models.vision_towers import vision_file
+from tests.engine.detectors import caption_files, onnx_files
+from tests.engine.detectors.tag_heads import tag_head
+from tests.engine.detectors.vision_towers import vision_file
 
 PICTURE = np.full((40, 60, 3), (255, 50, 50), np.uint8)
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from engine.detectors import grounding_dino
 from engine.files.catalogue import Catalogue, Folders
 from engine.masking import MaskFound, MaskOptions, filled, grown, mask_of
-from engine.models import grounding_dino
 from engine.models.fill import CheckpointError
 from engine.store import Store
-from tests.engine.models import mask_files
+from tests.engine.detectors import mask_files
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import torch
 from safetensors.torch import save_file
 
 from engine.models.image_prompt import cross_attentions
-from tests.engine.models.vision_towers import PROJECTED, WIDTH
+from tests.engine.detectors.vision_towers import PROJECTED, WIDTH
 
 TOKENS, DIM, LAYERS, MLP = 3, 128, 2, 40
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from engine.detectors.clip_vision import ClipVision
 from engine.models.checkpoint import load_checkpoint
-from engine.models.clip_vision import ClipVision
 from engine.models.control_files import ControlFile
 from engine.models.controlnet import Control
 from engine.models.image_prompt import ImagePrompt, ImagePromptAdapter, ImagePrompts
@@ -18,10 +18,10 @@ from engine.sampling.attachments import summed
 from engine.sampling.graphs import CudaGraph
 from engine.sampling.model_sampling import ModelSampling
 from engine.sampling.unet_call import UNetCall
+from tests.engine.detectors.vision_towers import vision_file
 from tests.engine.models.control_nets import low_rank
 from tests.engine.models.image_adapters import adapter, adapter_files
 from tests.engine.models.unet_calls import evaluation
-from tests.engine.models.vision_towers import vision_file
 
 SIZE = (8, 12)
 

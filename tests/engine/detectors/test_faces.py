@@ -5,15 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import batch_norm, conv2d, interpolate, leaky_relu, max_pool2d, relu, softmax
 
-from engine.models.faces import (
-    OUTSIDE,
-    TEMPLATE,
-    FaceDetector,
-    aligned,
-    anchors,
-    box_at,
-    landmarks_at,
-)
+from engine.detectors.faces import OUTSIDE, TEMPLATE, FaceDetector, aligned, anchors, box_at, landmarks_at
 from engine.models.fill import CheckpointError
 
 CPU = torch.device("cpu")

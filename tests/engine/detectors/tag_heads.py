@@ -3,7 +3,7 @@
 import torch
 
 from engine.models import eight_bit
-from tests.engine.models.vision_towers import PROJECTED
+from tests.engine.detectors.vision_towers import PROJECTED
 
 GROUPS = {
     "object": ["apple", "cat", "glasses"],

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from engine.detectors.clip_vision import DEVIATION, MEAN, POSITIONS, tower_config
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
-from engine.models.clip_vision import DEVIATION, MEAN, POSITIONS, tower_config
 from engine.models.fill import CheckpointError, fill, weights_size
 
 TOWER = "vision_model."

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from engine.detectors.segmentation import SIGHTS, Segmenter, network_input, stretched
 from engine.models.fill import CheckpointError
-from engine.models.segmentation import SIGHTS, Segmenter, network_input, stretched
-from tests.engine.models import onnx_files
+from tests.engine.detectors import onnx_files
 
 CPU = torch.device("cpu")
 RED = np.array([[1.0, 0, 0]])

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.models.captioner import Captioner, drawn, pixel_values
+from engine.detectors.captioner import Captioner, drawn, pixel_values
+from engine.detectors.word_pieces import END, tokenizer
 from engine.models.fill import CheckpointError
-from engine.prompt.word_pieces import END, tokenizer
-from tests.engine.models.caption_files import SIDE, small_captioner, write_captioner
+from tests.engine.detectors.caption_files import SIDE, small_captioner, write_captioner
 
 CPU = torch.device("cpu")
 

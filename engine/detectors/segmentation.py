@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine.detectors.onnx import OnnxModel
 from engine.images.codecs import Mask, Pixels
 from engine.images.resize import resample
-from engine.models.onnx import OnnxModel
 
 MEAN = (0.485, 0.456, 0.406)
 DARK = 1e-6

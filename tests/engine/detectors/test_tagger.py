@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from engine.detectors.tagger import Tagger, Tags, network_input
 from engine.models.fill import CheckpointError
-from engine.models.tagger import Tagger, Tags, network_input
-from tests.engine.models import onnx_files
+from tests.engine.detectors import onnx_files
 
 CPU = torch.device("cpu")
 LIST = """tag_id,name,category,count

@@ -5,9 +5,9 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from engine.detectors.safety_checker import SafetyChecker, is_shown, pixel_values
 from engine.models.fill import CheckpointError
-from engine.models.safety_checker import SafetyChecker, is_shown, pixel_values
-from tests.engine.models.vision_towers import PROJECTED, vision_tensors
+from tests.engine.detectors.vision_towers import PROJECTED, vision_tensors
 
 CPU = torch.device("cpu")
 

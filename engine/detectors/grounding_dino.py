@@ -14,11 +14,11 @@ from torch import Tensor
 from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection
 from transformers.initialization import no_init_weights
 
+from engine.detectors.word_pieces import tokenizer
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
 from engine.models.fill import CheckpointError, fill, weights_size
 from engine.models.renaming import layers_below, renamed
-from engine.prompt.word_pieces import tokenizer
 
 SHORTER, LONGER = 800, 1333
 """Sides that pictures are scaled to: the shorter one's, unless the longer one would be too long."""

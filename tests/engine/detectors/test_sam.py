@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from engine.detectors.sam import Sam, full_size, pixel_values, scaled_to, without_holes
 from engine.models.fill import CheckpointError
-from engine.models.sam import Sam, full_size, pixel_values, scaled_to, without_holes
-from tests.engine.models.mask_files import write_sam
+from tests.engine.detectors.mask_files import write_sam
 
 CPU = torch.device("cpu")
 BOXES = torch.tensor([[5.0, 6.0, 40.0, 50.0], [20.0, 3.0, 80.0, 58.0]])

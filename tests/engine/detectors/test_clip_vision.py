@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from torch.nn.functional import conv2d, gelu, layer_norm
 
-from engine.models.clip_vision import DEVIATION, MEAN, ClipVision, pixel_values, tower_config
+from engine.detectors.clip_vision import DEVIATION, MEAN, ClipVision, pixel_values, tower_config
 from engine.models.fill import CheckpointError
-from tests.engine.models.vision_towers import PATCHES, PROJECTED, WIDTH, vision_file, vision_tensors
+from tests.engine.detectors.vision_towers import PATCHES, PROJECTED, WIDTH, vision_file, vision_tensors
 
 CPU = torch.device("cpu")
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from engine.detectors.tag_head import TagHead
 from engine.models.fill import CheckpointError
-from engine.models.tag_head import TagHead
-from tests.engine.models.tag_heads import GROUPS, tag_head
-from tests.engine.models.vision_towers import PROJECTED
+from tests.engine.detectors.tag_heads import GROUPS, tag_head
+from tests.engine.detectors.vision_towers import PROJECTED
 
 CPU = torch.device("cpu")
 

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import BlipConfig, BlipForConditionalGeneration
 
+from engine.detectors.clip_vision import DEVIATION, MEAN
+from engine.detectors.word_pieces import END, tokenizer
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
-from engine.models.clip_vision import DEVIATION, MEAN
 from engine.models.fill import CheckpointError, fill, weights_size
 from engine.models.renaming import layers_below, renamed
-from engine.prompt.word_pieces import END, tokenizer
 
 PROMPT = "a picture of "
 START_OF_CAPTION = 30522

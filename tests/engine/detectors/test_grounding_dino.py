@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from engine.models import grounding_dino
+from engine.detectors import grounding_dino
+from engine.detectors.grounding_dino import GroundingDino, caption, corners, pixel_values, scaled_size
+from engine.detectors.word_pieces import tokenizer
 from engine.models.fill import CheckpointError
-from engine.models.grounding_dino import GroundingDino, caption, corners, pixel_values, scaled_size
-from engine.prompt.word_pieces import tokenizer
-from tests.engine.models.mask_files import write_grounding_dino
+from tests.engine.detectors.mask_files import write_grounding_dino
 
 CPU = torch.device("cpu")
 

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine.detectors.onnx import OnnxModel
 from engine.images.codecs import Pixels
 from engine.images.resize import resample
 from engine.models.fill import CheckpointError
-from engine.models.onnx import OnnxModel
 
 GENERAL, CHARACTER = 0, 4
 """Categories of tags; the others are the picture's rating."""

@@ -1,0 +1,1 @@
+"""Networks that see: captioner and tagger, segmentation, faces, the safety checker, CLIP's vision tower."""
