@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from engine.adapters.controlnet import Control
+from engine.adapters.image_prompt import ImagePrompt as Prompted
+from engine.adapters.image_prompt import ImagePrompts
 from engine.canvas import Canvas
 from engine.images.canny import pyra_canny
 from engine.images.codecs import Pixels
@@ -12,9 +15,6 @@ from engine.images.cpds import cpds
 from engine.images.resize import cover
 from engine.inputs import Inputs
 from engine.job import Job, Unsampled
-from engine.models.controlnet import Control
-from engine.models.image_prompt import ImagePrompt as Prompted
-from engine.models.image_prompt import ImagePrompts
 from engine.modes import Goals
 from engine.params import GenerateParams, ImagePrompt
 from engine.required_files import CONTROL_NETS, IMAGE_PROMPTS

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from engine.adapters.inpaint_head import InpaintFeature, InpaintHead
+from engine.adapters.inpaint_latents import inpaint_latents
 from engine.canvas import Canvas
 from engine.choices import NO_MODEL
 from engine.images.codecs import Mask, Pixels
@@ -15,8 +17,6 @@ from engine.images.masks import PAINTED, inpaint_mask
 from engine.images.outpaint import outpainted
 from engine.inputs import Inputs
 from engine.job import Job
-from engine.models.inpaint_head import InpaintFeature, InpaintHead
-from engine.models.inpaint_latents import inpaint_latents
 from engine.models.vae import DOWNSCALE
 from engine.params import EnhanceStep, GenerateParams
 from engine.plan import Steps

@@ -11,6 +11,13 @@ import torch
 from torch import Tensor
 
 from engine import required_files
+from engine.adapters.controlnet import ControlNet
+from engine.adapters.controlnet_files import ControlFile
+from engine.adapters.image_prompt import ImagePromptAdapter
+from engine.adapters.inpaint_head import InpaintHead
+from engine.adapters.inpaint_patch import InpaintPatch
+from engine.adapters.interposer import Interposer
+from engine.adapters.lora_merge import Patch, PatchedModel
 from engine.choices import BUILTIN_CHECKPOINT, NO_MODEL, VAE_OF_CHECKPOINT
 from engine.detectors.clip_vision import ClipVision
 from engine.detectors.faces import FaceDetector
@@ -23,17 +30,10 @@ from engine.heartbeat import Signs
 from engine.images.metadata import AppliedLora, ModelFile
 from engine.job import Job
 from engine.models.checkpoint import Checkpoint, load_checkpoint, load_vae
-from engine.models.control_files import ControlFile
-from engine.models.controlnet import ControlNet
 from engine.models.expansion import MODEL as EXPANSION_MODEL
 from engine.models.expansion import Expansion
 from engine.models.fill import CheckpointError
-from engine.models.image_prompt import ImagePromptAdapter
-from engine.models.inpaint_head import InpaintHead
-from engine.models.inpaint_patch import InpaintPatch
-from engine.models.interposer import Interposer
 from engine.models.model_cache import Part, Residency
-from engine.models.patching import Patch, PatchedModel
 from engine.models.previews import NetworkPreviewer, Previewer, Sight, network_file
 from engine.models.refiner import Refiner, load_refiner
 from engine.models.upscaler import Upscaler

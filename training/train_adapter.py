@@ -11,9 +11,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from engine.adapters.image_prompt import cross_attentions, weighed
+from engine.adapters.resampler import Resampler
 from engine.detectors.clip_vision import ImageFeatures
-from engine.models.image_prompt import cross_attentions, weighed
-from engine.models.resampler import Resampler
 from training import pairs
 from training.bank import encode_bank
 from training.compose import Sheet, compose, take

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.adapters.controlnet import ControlNet, softened
+from engine.adapters.controlnet_files import ControlFile
 from engine.models import eight_bit
-from engine.models.control_files import ControlFile
-from engine.models.controlnet import ControlNet, softened
 from training import attached, hints, sampling
 from training.bank import Bank, composed, encoded, rows_of
 from training.compose import compose, take

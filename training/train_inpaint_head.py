@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from engine.adapters.inpaint_head import InpaintFeature, InpaintHead
+from engine.adapters.lora_merge import Patch, PatchedModel
 from engine.models import eight_bit
-from engine.models.inpaint_head import InpaintFeature, InpaintHead
-from engine.models.patching import Patch, PatchedModel
 from engine.plan import PATCHED_PART
 from training import attached, sampling
 from training.bank import Bank, composed, encoded, rows_of

@@ -7,12 +7,12 @@ from safetensors.torch import save_file
 from engine import required_files
 from engine.files.catalogue import SUFFIXES
 from engine.models.checkpoint import load_checkpoint
+from tests.engine.adapters.control_nets import low_rank
+from tests.engine.adapters.image_adapters import adapter, adapter_files
 from tests.engine.detectors import onnx_files
 from tests.engine.detectors.test_faces import detector_tensors
 from tests.engine.detectors.test_safety_checker import checker_tensors
 from tests.engine.detectors.vision_towers import PROJECTED, vision_file
-from tests.engine.models.control_nets import low_rank
-from tests.engine.models.image_adapters import adapter, adapter_files
 from tests.engine.models.test_upscaler import numbers, words
 from tests.toy import toy_checkpoint
 

@@ -15,9 +15,9 @@ from engine.models import eight_bit
 from engine.models.checkpoint import load_checkpoint
 from engine.pipeline import Pipeline
 from schemas.generate import DEFAULTS
+from tests.engine.adapters.control_nets import control_parts, encoder, low_rank_patch
+from tests.engine.adapters.image_adapters import adapter, adapter_files
 from tests.engine.detectors.vision_towers import vision_file
-from tests.engine.models.control_nets import control_parts, encoder, low_rank_patch
-from tests.engine.models.image_adapters import adapter, adapter_files
 from tests.engine.picture_models import picture_models
 from tests.toy import toy_draw
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from engine.adapters.controlnet_files import ControlFile
+from engine.adapters.inpaint_head import InpaintFeature, InpaintHead
+from engine.adapters.inpaint_latents import latent_mask
+from engine.adapters.lora_merge import Patch, PatchedModel
 from engine.files import builtin_set
 from engine.models import eight_bit
-from engine.models.control_files import ControlFile
-from engine.models.inpaint_head import InpaintFeature, InpaintHead
-from engine.models.inpaint_latents import latent_mask
-from engine.models.patching import Patch, PatchedModel
 from training import attached, train_canny, train_inpaint_head
 
 CPU = torch.device("cpu")

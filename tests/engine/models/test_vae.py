@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from engine.adapters.inpaint_latents import inpaint_latents, latent_mask
 from engine.images.inpaint import InpaintRegion
 from engine.images.region import Box
 from engine.models.checkpoint import load_checkpoint
-from engine.models.inpaint_latents import inpaint_latents, latent_mask
 from engine.models.vae import Vae
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.adapters import lora_formats
 from engine.files.identity import identity
-from engine.models import lora
 from engine.models.checkpoint import read_tensors
 from engine.models.fill import CheckpointError
 from engine.models.text_encoders import TextEncoders
@@ -38,7 +38,7 @@ class Patch:
 class _Matched:
     """What a file changes, by weight name; `notes` say what of it fits nothing, `size` is what it holds in bytes."""
 
-    deltas: Mapping[str, lora.Delta]
+    deltas: Mapping[str, lora_formats.Delta]
     notes: tuple[str, ...]
     changes_texts: bool = False
     size: int = 0
@@ -58,11 +58,11 @@ class PatchedModel:
     def __init__(self, unet: Any, encoders: TextEncoders | None = None, *, texts: bool = True) -> None:
         self.encoders = encoders if texts else None
         self._weights: dict[str, Tensor] = dict(unet.named_parameters())
-        self._unet_bases = lora.unet_bases(unet_names(unet.state_dict()))
+        self._unet_bases = lora_formats.unet_bases(unet_names(unet.state_dict()))
         self._text_bases: dict[str, str] = {}
         if encoders is not None:
             parts = {"clip_l": encoders.clip_l, "clip_g": encoders.clip_g}
-            self._text_bases = lora.text_bases({name: part.layers for name, part in parts.items()})
+            self._text_bases = lora_formats.text_bases({name: part.layers for name, part in parts.items()})
             for name, part in parts.items() if texts else ():
                 self._weights |= {f"{name}.{inner}": weight for inner, weight in _bare_parameters(part.module)}
         self._originals: dict[str, Tensor] = {}
@@ -91,7 +91,7 @@ class PatchedModel:
             notes += matched.notes
             in_force.append(((file, patch.strength), matched))
         self._files = {key[0]: matched for key, matched in in_force}
-        stacks: dict[str, list[tuple[_Key, lora.Delta]]] = {}
+        stacks: dict[str, list[tuple[_Key, lora_formats.Delta]]] = {}
         for key, matched in in_force:
             for name, delta in matched.deltas.items():
                 stacks.setdefault(name, []).append((key, delta))
@@ -107,17 +107,19 @@ class PatchedModel:
 
     def _matched(self, patch: Patch) -> _Matched:
         tensors = {key: _moved(value, self._device) for key, value in read_patch(patch.path).items()}
-        unet = lora.match(tensors, self._unet_bases)
-        text = lora.match({key: tensors[key] for key in unet.unmatched}, {} if patch.unet_only else self._text_bases)
+        unet = lora_formats.match(tensors, self._unet_bases)
+        text = lora_formats.match(
+            {key: tensors[key] for key in unet.unmatched}, {} if patch.unet_only else self._text_bases
+        )
         left = len(text.unmatched)
-        if left > lora.MOST_UNMATCHED:
+        if left > lora_formats.MOST_UNMATCHED:
             made_for = f"{patch.path.name} is left out: {left} of its {len(tensors)} tensors fit nothing in this model"
             return _Matched({}, (f"The LoRA {made_for}; it was made for another kind",))
         notes = (f"{left} tensors of {patch.path.name} fit nothing in this model",) if left else ()
         deltas = {**unet.deltas, **(text.deltas if self.encoders is not None else {})}
         return _Matched(deltas, notes, bool(text.deltas), _size_of(tensors.values()))
 
-    def _merge(self, name: str, stack: Sequence[tuple[_Key, lora.Delta]]) -> list[str]:
+    def _merge(self, name: str, stack: Sequence[tuple[_Key, lora_formats.Delta]]) -> list[str]:
         """Put a weight under its deltas, unless it is already."""
         keys = tuple(key for key, _ in stack)
         if self._stacks.get(name) == keys:
@@ -129,7 +131,7 @@ class PatchedModel:
             self._originals[name] = self._kept(weight)
         original = self._originals[name].to(weight.device)
         try:
-            merged = lora.patched(original, [(key[1], delta) for key, delta in stack])
+            merged = lora_formats.patched(original, [(key[1], delta) for key, delta in stack])
         except torch.OutOfMemoryError:
             raise
         except (ValueError, RuntimeError) as error:

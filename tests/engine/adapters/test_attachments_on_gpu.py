@@ -8,20 +8,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from engine.adapters.controlnet import Control
+from engine.adapters.controlnet_files import ControlFile
+from engine.adapters.image_prompt import ImagePrompt, ImagePromptAdapter, ImagePrompts
+from engine.adapters.inpaint_head import InpaintFeature, InpaintHead
 from engine.detectors.clip_vision import ClipVision
 from engine.models.checkpoint import load_checkpoint
-from engine.models.control_files import ControlFile
-from engine.models.controlnet import Control
-from engine.models.image_prompt import ImagePrompt, ImagePromptAdapter, ImagePrompts
-from engine.models.inpaint_head import InpaintFeature, InpaintHead
 from engine.sampling.attachments import summed
 from engine.sampling.graphs import CudaGraph
 from engine.sampling.model_sampling import ModelSampling
 from engine.sampling.unet_call import UNetCall
+from tests.engine.adapters.control_nets import low_rank
+from tests.engine.adapters.image_adapters import adapter, adapter_files
+from tests.engine.adapters.unet_calls import evaluation
 from tests.engine.detectors.vision_towers import vision_file
-from tests.engine.models.control_nets import low_rank
-from tests.engine.models.image_adapters import adapter, adapter_files
-from tests.engine.models.unet_calls import evaluation
 
 SIZE = (8, 12)
 

@@ -3,7 +3,7 @@
 import torch
 from safetensors.torch import save_file
 
-from engine.models.image_prompt import cross_attentions
+from engine.adapters.image_prompt import cross_attentions
 from tests.engine.detectors.vision_towers import PROJECTED, WIDTH
 
 TOKENS, DIM, LAYERS, MLP = 3, 128, 2, 40

@@ -3,8 +3,8 @@
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 
+from engine.adapters.controlnet import skip_widths
 from engine.models import weight_names
-from engine.models.controlnet import skip_widths
 
 HINT_WIDTHS = (4, 8, 8, 12)
 ENCODER = ("input_blocks.", "middle_block.", "time_embed.", "label_emb.")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from engine.models.patching import Patch, PatchedModel
+from engine.adapters.lora_merge import Patch, PatchedModel
 from engine.sampling.attachments import Evaluation, Residuals
 
 

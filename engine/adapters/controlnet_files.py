@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.adapters.controlnet import ControlNet
 from engine.models import weight_names
 from engine.models.checkpoint import Precision, read_tensors
-from engine.models.controlnet import ControlNet
 from engine.models.fill import CheckpointError, fill
 
 LOW_RANK_MARK = "lora_controlnet"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.models.lora import match, patched, text_bases, unet_bases
+from engine.adapters.lora_formats import match, patched, text_bases, unet_bases
 
 NAMES = {
     "down_blocks.0.attentions.0.to_q.weight": "input_blocks.1.1.to_q.weight",

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from engine.adapters.inpaint_head import InpaintFeature, InpaintHead
 from engine.models.checkpoint import load_checkpoint
 from engine.models.fill import CheckpointError
-from engine.models.inpaint_head import InpaintFeature, InpaintHead
-from tests.engine.models.unet_calls import evaluation, output_of
+from tests.engine.adapters.unet_calls import evaluation, output_of
 
 CPU = torch.device("cpu")
 
