@@ -14,9 +14,9 @@ from engine.images.resize import rgb
 from engine.images.variation import Upscaled, upscale_strength, upscaled, vary_strength
 from engine.inputs import Inputs
 from engine.job import Job, Unsampled
+from engine.model_store import Models, Store
 from engine.redrawing import redraw, vary
 from engine.repainting import Wish, area, repaint, to_repaint
-from engine.store import Models, Store
 
 GENERATOR_SEEDS = 2**32
 

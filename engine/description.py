@@ -10,7 +10,7 @@ from engine.detectors.captioner import Captioner
 from engine.detectors.tagger import Tagger, Tags
 from engine.files import builtin_set
 from engine.images.codecs import Pixels
-from engine.store import Store
+from engine.model_store import Store
 from engine.tag_words import sentence, tag_list
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from engine.gpu.side_stream import Beside, Fetched
 from engine.images import codecs
 from engine.job import Job
 from engine.messages import Progressed
+from engine.model_store import Models
 from engine.models.text_encoders import Conditioning
 from engine.params import GenerateParams
 from engine.sampling.denoiser import Guidance
@@ -20,7 +21,6 @@ from engine.sampling.graphs import Graphs
 from engine.sampling.sample import sample
 from engine.sampling.sampling_run import Sampled, SamplingRun
 from engine.sampling.step import Step
-from engine.store import Models
 
 Texts = tuple[Conditioning, Conditioning | None]
 """A picture's positive and negative conditioning; None where guidance does not use it."""

@@ -15,6 +15,7 @@ from engine.images.cpds import cpds
 from engine.images.resize import cover
 from engine.inputs import Inputs
 from engine.job import Job, Unsampled
+from engine.model_store import Models, Store
 from engine.modes import Goals
 from engine.params import GenerateParams, ImagePrompt
 from engine.required_files import CONTROL_NETS, IMAGE_PROMPTS
@@ -22,7 +23,6 @@ from engine.sampling.attachments import Attachment
 from engine.sampling.freeu import FreeU
 from engine.sampling.model_sampling import model_sampling
 from engine.sampling.native_size import Size
-from engine.store import Models, Store
 
 HINTS = tuple(CONTROL_NETS)
 ORDER = (*CONTROL_NETS, *IMAGE_PROMPTS)

@@ -9,7 +9,7 @@ from engine.images import codecs, reading
 from engine.images.resize import rgb
 from engine.masking import MaskOptions, mask_of
 from engine.messages import Look, Seen
-from engine.store import Store
+from engine.model_store import Store
 
 
 def look_at(store: Store, look: Look) -> Seen:

@@ -14,7 +14,7 @@ from engine.detectors.sam import Sam
 from engine.detectors.segmentation import Segmenter
 from engine.images.codecs import Mask, Pixels
 from engine.images.masks import PAINTED
-from engine.store import Store
+from engine.model_store import Store
 
 BY_WORDS = "sam"
 

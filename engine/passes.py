@@ -11,6 +11,7 @@ from engine.drawing import Studio, Texts
 from engine.images import codecs
 from engine.images.metadata import Generation
 from engine.job import Job, Skipped, Unsampled
+from engine.model_store import Models, Store
 from engine.models.text_encoders import TextEncoders
 from engine.params import GenerateParams
 from engine.progress import Progress
@@ -19,7 +20,6 @@ from engine.prompt.texts import PictureTexts, picture_texts
 from engine.prompt.wildcards import Wildcards
 from engine.sampling.guidance import unguided
 from engine.saving import Finished, Saver
-from engine.store import Models, Store
 
 
 @dataclass(frozen=True)

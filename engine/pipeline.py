@@ -25,13 +25,13 @@ from engine.inputs import Inputs
 from engine.interruption import Interruption
 from engine.job import Emit, Job, Stopped, Unsampled
 from engine.messages import Draw, Ended
+from engine.model_store import Store, name_of
 from engine.outbox import Outbox
 from engine.params import GenerateParams
 from engine.passes import Passes, Ready
 from engine.plan import plan_for
 from engine.progress import Progress
 from engine.saving import Finished, Saver
-from engine.store import Store, name_of
 
 log = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from engine.images.masks import PAINTED, inpaint_mask
 from engine.images.outpaint import outpainted
 from engine.inputs import Inputs
 from engine.job import Job
+from engine.model_store import Models
 from engine.models.vae import DOWNSCALE
 from engine.params import EnhanceStep, GenerateParams
 from engine.plan import Steps
@@ -25,7 +26,6 @@ from engine.sampling.latent_format import latent_format
 from engine.sampling.latent_mask import Blend
 from engine.sampling.native_size import sampled_size
 from engine.sampling.sampling_run import starts_on
-from engine.store import Models
 
 
 @dataclass(frozen=True)

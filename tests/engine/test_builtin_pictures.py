@@ -8,8 +8,8 @@ from PIL import Image
 from engine import choices
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
+from engine.model_store import Store
 from engine.pipeline import Pipeline
-from engine.store import Store
 from tests.toy import toy_draw
 
 SIDE = 512

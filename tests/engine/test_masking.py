@@ -7,8 +7,8 @@ import torch
 from engine.detectors import grounding_dino
 from engine.files.catalogue import Catalogue, Folders
 from engine.masking import MaskFound, MaskOptions, filled, grown, mask_of
+from engine.model_store import Store
 from engine.models.fill import CheckpointError
-from engine.store import Store
 from tests.engine.detectors import mask_files
 
 
