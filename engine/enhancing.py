@@ -17,11 +17,11 @@ from engine.images.masks import PAINTED, inpaint_mask
 from engine.images.resize import rgb
 from engine.images.variation import upscale_strength, vary_strength
 from engine.job import Job, Skipped, Unsampled
-from engine.masking import MaskOptions, mask_of
 from engine.params import EnhanceStep, GenerateParams
 from engine.passes import Passes, Ready
 from engine.redrawing import redraw, vary
 from engine.repainting import Wish, area, repaint
+from engine.vision.find_mask import MaskOptions, mask_of
 
 BEFORE, AFTER = "Before First Enhancement", "After Last Enhancement"
 ORIGINAL = "Original Prompts"

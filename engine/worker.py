@@ -124,7 +124,7 @@ class GpuThread(Thread):
 
     def seen(self, look: Look) -> Seen:
         """What there is to see, or why that failed."""
-        from engine.looking import look_at
+        from engine.vision.inspect import look_at
 
         try:
             with self.signs.at("look"):

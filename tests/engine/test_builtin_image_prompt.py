@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.description import describe
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.model_store import Store
 from engine.pipeline import Pipeline
+from engine.vision.describe import describe
 from tests.toy import toy_draw
 
 SIDE = 512

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from engine.description import describe
 from engine.images import codecs, reading
 from engine.images.resize import rgb
-from engine.masking import MaskOptions, mask_of
 from engine.messages import Look, Seen
 from engine.model_store import Store
+from engine.vision.describe import describe
+from engine.vision.find_mask import MaskOptions, mask_of
 
 
 def look_at(store: Store, look: Look) -> Seen:

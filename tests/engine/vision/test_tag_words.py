@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from engine.tag_words import plural, sentence, tag_list
+from engine.vision.tag_words import plural, sentence, tag_list
 
 COLOURED = {"apple", "car", "orange", "bus"}
 SURE = {"count": "one thing", "place": "plain background", "ground": "blue", "effect": "no effect"}

@@ -6,9 +6,9 @@ import torch
 
 from engine.detectors import grounding_dino
 from engine.files.catalogue import Catalogue, Folders
-from engine.masking import MaskFound, MaskOptions, filled, grown, mask_of
 from engine.model_store import Store
 from engine.models.fill import CheckpointError
+from engine.vision.find_mask import MaskFound, MaskOptions, filled, grown, mask_of
 from tests.engine.detectors import mask_files
 
 

@@ -11,7 +11,7 @@ from engine.detectors.tagger import Tagger, Tags
 from engine.files import builtin_set
 from engine.images.codecs import Pixels
 from engine.model_store import Store
-from engine.tag_words import sentence, tag_list
+from engine.vision.tag_words import sentence, tag_list
 
 log = logging.getLogger(__name__)
 

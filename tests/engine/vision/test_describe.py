@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from engine.description import describe
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.model_store import Store
 from engine.models.fill import CheckpointError
+from engine.vision.describe import describe
 from tests.engine.detectors import caption_files, onnx_files
 from tests.engine.detectors.tag_heads import tag_head
 from tests.engine.detectors.vision_towers import vision_file

@@ -1,0 +1,1 @@
+"""Looking at pictures that are no task: masks and descriptions."""
