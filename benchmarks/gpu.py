@@ -26,7 +26,7 @@ from engine.files.catalogue import Folders
 from engine.gpu.fused import KERNELS
 from engine.messages import Draw, Ended, Message, PictureDone, Progressed
 from engine.models.checkpoint import Precision
-from engine.pipeline import Pipeline
+from engine.pipeline.pipeline import Pipeline
 
 DEFAULTS = json.loads((Path(__file__).parent / "default_params.json").read_text())
 PLACES = [f"checkpoints/{name}" for name in (FIRST, SECOND)] + [f"loras/{name}" for name in LORAS]

@@ -31,7 +31,7 @@ from benchmarks.parity_models import BASE, write_models
 from benchmarks.parity_pictures import write_pictures
 from engine.files.catalogue import Folders
 from engine.messages import Draw, PictureDone
-from engine.pipeline import Pipeline
+from engine.pipeline.pipeline import Pipeline
 
 HERE = Path(__file__).parent
 CASES: list[dict[str, Any]] = json.loads((HERE / "parity_cases.json").read_text("utf-8"))

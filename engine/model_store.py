@@ -28,7 +28,6 @@ from engine.files.catalogue import Catalogue
 from engine.files.identity import identity
 from engine.heartbeat import Signs
 from engine.images.metadata import AppliedLora, ModelFile
-from engine.job import Job
 from engine.models.checkpoint import Checkpoint, load_checkpoint, load_vae
 from engine.models.expansion import MODEL as EXPANSION_MODEL
 from engine.models.expansion import Expansion
@@ -39,6 +38,7 @@ from engine.models.refiner import Refiner, load_refiner
 from engine.models.upscaler import Upscaler
 from engine.models.vae import Vae
 from engine.params import GenerateParams
+from engine.pipeline.job import Job
 from engine.plan import Steps
 from engine.prompt.embeddings import Embeddings
 from engine.prompt.lora_tags import NamedLora, all_loras

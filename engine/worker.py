@@ -31,7 +31,7 @@ from engine.messages import Beat, Draw, Ended, Look, Message, Ready, Seen, Skip,
 from engine.naming import Named
 
 if TYPE_CHECKING:
-    from engine.pipeline import Pipeline
+    from engine.pipeline.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -262,7 +262,7 @@ def pipeline_maker(arguments: argparse.Namespace, signs: Signs) -> Callable[[], 
         tune_process(arguments.kernels)
         import torch
 
-        from engine.pipeline import Pipeline
+        from engine.pipeline.pipeline import Pipeline
 
         torch.set_num_threads(arguments.threads)
         device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -64,7 +64,7 @@ def drawn(checkpoint: Path, prompts: list[str], size: tuple[int, int], folder: P
 
     from engine.messages import Draw
     from engine.params import GenerateParams
-    from engine.pipeline import Pipeline
+    from engine.pipeline.pipeline import Pipeline
     from schemas.generate import DEFAULTS, GenerateSchema
 
     pipeline, found = Pipeline(device, builtin=checkpoint), []

@@ -22,7 +22,7 @@ import requests
 
 from engine.files.known_files import KnownFile
 from engine.interruption import Interruption
-from engine.job import Stopped
+from engine.pipeline.job import Stopped
 
 CHUNK = 1 << 20
 PIECE = 1 << 16

@@ -19,7 +19,7 @@ from gevent.threadpool import ThreadPool
 from engine.files.downloads import DownloadError, download, sentence, shown
 from engine.files.known_files import KnownFile
 from engine.interruption import Interruption
-from engine.job import Stopped
+from engine.pipeline.job import Stopped
 
 log = logging.getLogger(__name__)
 

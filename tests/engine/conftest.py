@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.pipeline import Pipeline
+from engine.pipeline.pipeline import Pipeline
 from tests.toy import toy_checkpoint
 
 

@@ -26,7 +26,7 @@ from schemas.generate import DEFAULTS, GenerateSchema
 from tests import postgresql
 from tests.blueprints.test_tools import PICTURE
 from tests.engine.detectors import onnx_files
-from tests.engine.test_pipeline_models import lora
+from tests.engine.pipeline.test_pipeline_models import lora
 from tests.file_server import closed_port, serving
 from tests.serving import GENERATE, LAUNCHER, PATIENCE, small
 from tests.toy import toy_checkpoint

@@ -11,8 +11,8 @@ from typing import TypeVar
 from engine.files.hashes import HashCache
 from engine.images import codecs, log_page
 from engine.images.metadata import Generation, ModelFile, Row, encode_options, rows
-from engine.job import Job
 from engine.messages import PictureDone
+from engine.pipeline.job import Job
 
 Model = TypeVar("Model", bound=ModelFile)
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from engine.images.canny import pyra_canny
-from engine.pipeline import Pipeline
+from engine.pipeline.pipeline import Pipeline
 from tests.toy import toy_draw
 
 SIDE = 512

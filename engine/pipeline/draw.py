@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.canvas import Canvas
 from engine.gpu.launch_ahead import Pace
 from engine.gpu.side_stream import Beside, Fetched
 from engine.images import codecs
-from engine.job import Job
 from engine.messages import Progressed
 from engine.model_store import Models
 from engine.models.text_encoders import Conditioning
 from engine.params import GenerateParams
+from engine.pipeline.canvas import Canvas
+from engine.pipeline.job import Job
 from engine.sampling.denoiser import Guidance
 from engine.sampling.graphs import Graphs
 from engine.sampling.sample import sample

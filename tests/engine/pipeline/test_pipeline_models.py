@@ -14,7 +14,7 @@ from engine.files.hashes import HashCache
 from engine.messages import PictureDone, Progressed
 from engine.models import weight_names
 from engine.models.fill import CheckpointError
-from engine.pipeline import Pipeline
+from engine.pipeline.pipeline import Pipeline
 from tests.expansion_files import expansion_files
 from tests.toy import toy_checkpoint, toy_draw
 

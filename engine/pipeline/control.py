@@ -8,16 +8,16 @@ from dataclasses import replace
 from engine.adapters.controlnet import Control
 from engine.adapters.image_prompt import ImagePrompt as Prompted
 from engine.adapters.image_prompt import ImagePrompts
-from engine.canvas import Canvas
 from engine.images.canny import pyra_canny
 from engine.images.codecs import Pixels
 from engine.images.cpds import cpds
 from engine.images.resize import cover
-from engine.inputs import Inputs
-from engine.job import Job, Unsampled
 from engine.model_store import Models, Store
 from engine.modes import Goals
 from engine.params import GenerateParams, ImagePrompt
+from engine.pipeline.canvas import Canvas
+from engine.pipeline.inputs import Inputs
+from engine.pipeline.job import Job, Unsampled
 from engine.required_files import CONTROL_NETS, IMAGE_PROMPTS
 from engine.sampling.attachments import Attachment
 from engine.sampling.freeu import FreeU

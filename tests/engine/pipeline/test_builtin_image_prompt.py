@@ -8,7 +8,7 @@ from PIL import Image
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.model_store import Store
-from engine.pipeline import Pipeline
+from engine.pipeline.pipeline import Pipeline
 from engine.vision.describe import describe
 from tests.toy import toy_draw
 

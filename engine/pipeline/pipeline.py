@@ -8,30 +8,30 @@ from pathlib import Path
 
 import torch
 
-from engine.beginnings import begin, canvas_for
-from engine.canvas import Canvas
 from engine.choices import NO_MODEL
-from engine.drawing import Studio
-from engine.enhancing import Enhancer
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.files.hashes import HashCache
 from engine.gpu.fused import KERNELS
-from engine.guiding import guided
 from engine.heartbeat import Signs
 from engine.images import codecs
 from engine.images.grid import grid
-from engine.inputs import Inputs
 from engine.interruption import Interruption
-from engine.job import Emit, Job, Stopped, Unsampled
 from engine.messages import Draw, Ended
 from engine.model_store import Store, name_of
-from engine.outbox import Outbox
 from engine.params import GenerateParams
-from engine.passes import Passes, Ready
+from engine.pipeline.canvas import Canvas
+from engine.pipeline.control import guided
+from engine.pipeline.draw import Studio
+from engine.pipeline.enhance import Enhancer
+from engine.pipeline.init_image import begin, canvas_for
+from engine.pipeline.inputs import Inputs
+from engine.pipeline.job import Emit, Job, Stopped, Unsampled
+from engine.pipeline.outbox import Outbox
+from engine.pipeline.passes import Passes, Ready
+from engine.pipeline.save import Finished, Saver
 from engine.plan import plan_for
 from engine.progress import Progress
-from engine.saving import Finished, Saver
 
 log = logging.getLogger(__name__)
 

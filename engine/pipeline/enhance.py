@@ -7,20 +7,20 @@ from dataclasses import replace
 
 import torch
 
-from engine.beginnings import ENLARGED, GENERATOR_SEEDS, enlarged
-from engine.canvas import Canvas
 from engine.choices import NO_MODEL
-from engine.enlarging import Enlarge
-from engine.guiding import freeu
 from engine.images.codecs import Mask, Pixels
 from engine.images.masks import PAINTED, inpaint_mask
 from engine.images.resize import rgb
 from engine.images.variation import upscale_strength, vary_strength
-from engine.job import Job, Skipped, Unsampled
 from engine.params import EnhanceStep, GenerateParams
-from engine.passes import Passes, Ready
-from engine.redrawing import redraw, vary
-from engine.repainting import Wish, area, repaint
+from engine.pipeline.canvas import Canvas
+from engine.pipeline.control import freeu
+from engine.pipeline.img2img import redraw, vary
+from engine.pipeline.init_image import ENLARGED, GENERATOR_SEEDS, enlarged
+from engine.pipeline.inpaint import Wish, area, repaint
+from engine.pipeline.job import Job, Skipped, Unsampled
+from engine.pipeline.passes import Passes, Ready
+from engine.pipeline.upscale import Enlarge
 from engine.vision.find_mask import MaskOptions, mask_of
 
 BEFORE, AFTER = "Before First Enhancement", "After Last Enhancement"

@@ -13,7 +13,7 @@ from engine.files.catalogue import Folders
 from engine.messages import PictureDone
 from engine.models import eight_bit
 from engine.models.checkpoint import load_checkpoint
-from engine.pipeline import Pipeline
+from engine.pipeline.pipeline import Pipeline
 from schemas.generate import DEFAULTS
 from tests.engine.adapters.control_nets import control_parts, encoder, low_rank_patch
 from tests.engine.adapters.image_adapters import adapter, adapter_files

@@ -5,21 +5,21 @@ from __future__ import annotations
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
-from engine.canvas import Canvas, Finish, resampled
 from engine.choices import EXPANSION_STYLE, NO_MODEL
-from engine.drawing import Studio, Texts
 from engine.images import codecs
 from engine.images.metadata import Generation
-from engine.job import Job, Skipped, Unsampled
 from engine.model_store import Models, Store
 from engine.models.text_encoders import TextEncoders
 from engine.params import GenerateParams
+from engine.pipeline.canvas import Canvas, Finish, resampled
+from engine.pipeline.draw import Studio, Texts
+from engine.pipeline.job import Job, Skipped, Unsampled
+from engine.pipeline.save import Finished, Saver
 from engine.progress import Progress
 from engine.prompt.styles import styles_in
 from engine.prompt.texts import PictureTexts, picture_texts
 from engine.prompt.wildcards import Wildcards
 from engine.sampling.guidance import unguided
-from engine.saving import Finished, Saver
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from threading import Event, get_ident
 import pytest
 
 from engine.messages import Progressed
-from engine.outbox import MOST_WAITING, Outbox
+from engine.pipeline.outbox import MOST_WAITING, Outbox
 
 
 def message(number):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.images.codecs import Pixels
-from engine.job import Job
 from engine.models.upscaler import Upscaler
+from engine.pipeline.job import Job
 
 
 @dataclass(frozen=True)

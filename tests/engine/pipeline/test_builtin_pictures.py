@@ -9,7 +9,7 @@ from engine import choices
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.model_store import Store
-from engine.pipeline import Pipeline
+from engine.pipeline.pipeline import Pipeline
 from tests.toy import toy_draw
 
 SIDE = 512

@@ -9,17 +9,17 @@ import torch
 
 from engine.adapters.inpaint_head import InpaintFeature, InpaintHead
 from engine.adapters.inpaint_latents import inpaint_latents
-from engine.canvas import Canvas
 from engine.choices import NO_MODEL
 from engine.images.codecs import Mask, Pixels
 from engine.images.inpaint import InpaintRegion, inpaint_region
 from engine.images.masks import PAINTED, inpaint_mask
 from engine.images.outpaint import outpainted
-from engine.inputs import Inputs
-from engine.job import Job
 from engine.model_store import Models
 from engine.models.vae import DOWNSCALE
 from engine.params import EnhanceStep, GenerateParams
+from engine.pipeline.canvas import Canvas
+from engine.pipeline.inputs import Inputs
+from engine.pipeline.job import Job
 from engine.plan import Steps
 from engine.sampling.attachments import Attachment
 from engine.sampling.latent_format import latent_format

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from engine.canvas import Canvas
 from engine.images.codecs import Pixels
 from engine.images.resize import resample
 from engine.images.variation import varied
-from engine.job import Job
 from engine.model_store import Models
 from engine.models.vae import DOWNSCALE
+from engine.pipeline.canvas import Canvas
+from engine.pipeline.job import Job
 from engine.plan import Steps
 from engine.sampling.native_size import sampled_size
 from engine.sampling.sampling_run import starts_on

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.canvas import Canvas, blank
-from engine.enlarging import Enlarge
 from engine.images.codecs import Mask, Pixels
 from engine.images.metadata import Row
 from engine.images.resize import rgb
 from engine.images.variation import Upscaled, upscale_strength, upscaled, vary_strength
-from engine.inputs import Inputs
-from engine.job import Job, Unsampled
 from engine.model_store import Models, Store
-from engine.redrawing import redraw, vary
-from engine.repainting import Wish, area, repaint, to_repaint
+from engine.pipeline.canvas import Canvas, blank
+from engine.pipeline.img2img import redraw, vary
+from engine.pipeline.inpaint import Wish, area, repaint, to_repaint
+from engine.pipeline.inputs import Inputs
+from engine.pipeline.job import Job, Unsampled
+from engine.pipeline.upscale import Enlarge
 
 GENERATOR_SEEDS = 2**32
 

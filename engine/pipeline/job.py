@@ -14,8 +14,8 @@ from engine.images.metadata import Row
 from engine.interruption import Interruption
 from engine.messages import Draw, Message, Progressed
 from engine.modes import Goals
-from engine.outbox import Outbox
 from engine.params import GenerateParams
+from engine.pipeline.outbox import Outbox
 from engine.plan import Plan
 from engine.progress import Progress
 
