@@ -11,10 +11,10 @@ from types import ModuleType
 import pytest
 import torch
 
-from engine import wire
 from engine.messages import Draw, Ended, PictureDone, Progressed, Ready, Skip, Stop, from_wire
 from engine.models.fill import CheckpointError
-from engine.worker import gpu_memory, reason
+from engine.process import wire
+from engine.process.__main__ import gpu_memory, reason
 from tests.toy import toy_draw
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ class Engine:
         self.socket, far = socket.socketpair()
         self.socket.settimeout(PATIENCE)
         options = ["--threads", "1", "--device", "cpu", "--builtin", str(builtin)]
-        command = [sys.executable, "-m", "engine.worker", str(far.fileno()), *options]
+        command = [sys.executable, "-m", "engine.process.__main__", str(far.fileno()), *options]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
         self.process = subprocess.Popen(command, pass_fds=[far.fileno()], cwd=ROOT, env=environment)
         far.close()

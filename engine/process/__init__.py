@@ -1,0 +1,1 @@
+"""The engine process: `python -m engine.process FD`."""
