@@ -66,8 +66,8 @@ setup(
     py_modules=["wsgi"],
     include_package_data=True,
     package_data={
-        "engine": ["builtin/*", "prompt/data/*", "prompt/data/**/*"],
-        "fooocus_flask": ["migrations/*", "migrations/**/*", "presets/*", "templates/*"],
+        "engine": ["builtin/*", "detectors/data/*", "prompt/data/*", "prompt/data/**/*"],
+        "fooocus_flask": ["migrations/*", "migrations/**/*", "model_files/presets/*", "templates/*"],
     },
     install_requires=RUNTIME,
     extras_require={"postgres": POSTGRES, "test": TEST, "training": TRAINING},

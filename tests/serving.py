@@ -230,7 +230,7 @@ def engines(of: int) -> list[int]:
     found = []
     for child in children(of):
         found += engines(child)
-        if b"engine.process.__main__" in Path(f"/proc/{child}/cmdline").read_bytes():
+        if b"engine.process" in Path(f"/proc/{child}/cmdline").read_bytes():
             found.append(child)
     return found
 

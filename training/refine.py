@@ -66,7 +66,7 @@ THIRD = Course(
     train_unet.NoiseMix(0.25, 0.2, 25.0),
     450_000,
 )
-"""Its larger sizes are those the engine samples Fooocus's own sizes at (`engine.sampling.native_size`, 450,000 pixels)."""
+"""Its larger sizes: those at which the engine samples Fooocus's own (`engine.sampling.native_size`, 450,000 pixels)."""
 TINY = (Stage({(32, 32): 24}, 0.4, 0.0), Stage({(16, 24): 8}, 0.7, 0.2), Stage({(32, 40): 6, (40, 32): 4}, 1.0, 0.4))
 COURSES = {"second": SECOND, "third": THIRD}
 

@@ -1,1 +1,1 @@
-"""What changes or steers a model for one task: LoRA, control nets, image prompts, the inpaint engine, the interposer."""
+"""What changes or steers a model for one task: LoRA, control nets, image prompts, inpaint engines, the interposer."""

@@ -1,1 +1,1 @@
-"""Model files: the catalogue, loaders and the networks they make."""
+"""Checkpoints and the networks in them: UNet, VAE, text encoders, refiner, upscaler; loaded, kept, freed."""

@@ -1,7 +1,7 @@
-"""The engine process: `python -m engine.process.__main__ FD`. Its main thread reads commands, its GPU thread draws.
+"""The engine process: `python -m engine.process FD`. Its main thread reads commands, its GPU thread draws.
 
-It speaks frames of `engine.process.wire` on the inherited socket FD and ends at once when the other side is gone. Standard
-output and error are logs. gevent never enters this process.
+It speaks frames of `engine.process.wire` on the inherited socket FD and ends at once when the other side is gone.
+Standard output and error are logs. gevent never enters this process.
 """
 
 from __future__ import annotations
@@ -285,7 +285,7 @@ def files_to_hash(catalogue: Catalogue) -> list[Path]:
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parser = argparse.ArgumentParser(prog="engine.process.__main__", description="The engine process of fooocus-flask.")
+    parser = argparse.ArgumentParser(prog="engine.process", description="The engine process of fooocus-flask.")
     parser.add_argument("fd", type=int, help="the inherited socket to the web process")
     parser.add_argument("--threads", type=int, default=cores, help="CPU threads that draw; all cores")
     parser.add_argument("--beat", type=float, default=5.0, help="seconds between signs of life")

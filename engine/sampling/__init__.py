@@ -1,1 +1,1 @@
-"""From noise to latents: schedules, samplers, noise, guidance, previews."""
+"""From noise to latents: schedules, samplers, noise, guidance."""

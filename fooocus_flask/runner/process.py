@@ -28,7 +28,7 @@ SILENT = {"HF_HUB_OFFLINE": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 
 class EngineProcess:
-    """A running `python -m engine.process.__main__` with these arguments.
+    """A running `python -m engine.process` with these arguments.
 
     `hear` gets every message it sends, and None once when it is gone; it must not wait for anything. The socket is
     its own, so whatever libraries print goes where the server's output goes.
@@ -102,7 +102,7 @@ class EngineProcess:
 def started(far: socket.socket, arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen:
     """The process, holding its end of the socket pair."""
     return subprocess.Popen(
-        [sys.executable, "-m", "engine.process.__main__", str(far.fileno()), *arguments],
+        [sys.executable, "-m", "engine.process", str(far.fileno()), *arguments],
         pass_fds=[far.fileno()],
         stdin=subprocess.DEVNULL,
         env=os.environ | SILENT | dict(environment),

@@ -11,8 +11,8 @@ import pytest
 
 import blueprints
 from tests import postgresql
+from tests.serving import ROOT
 
-ROOT = Path(__file__).parents[1]
 EXAMPLE = Path(__file__).with_name("example_blueprint")
 PROGRAM = """
 from fooocus_flask import create_app
@@ -28,7 +28,7 @@ def test_every_module_adds_its_endpoints(app):
 
 def test_every_group_of_endpoints_has_its_tests():
     names = {module.name for module in iter_modules(blueprints.__path__)}
-    there = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
+    there = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
     assert names - {"docs"} <= there
 
 

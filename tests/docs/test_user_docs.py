@@ -1,13 +1,12 @@
 """What users read names what there is, in both languages."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from fooocus_flask import settings
+from tests.serving import ROOT
 
-ROOT = Path(__file__).parent.parent
 PAIRS = [("README.md", "README.zh-CN.md")] + [
     (f"docs/{page}.md", f"docs/{page}.zh-CN.md") for page in ("api", "configuration", "builtin-model")
 ]

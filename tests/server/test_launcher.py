@@ -7,7 +7,6 @@ import signal
 import socket as plain_socket
 import subprocess
 import sys
-from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -16,6 +15,7 @@ from fooocus_flask.access import keys
 from fooocus_flask.server import launcher
 from fooocus_flask.server.launcher import StartError
 from tests import postgresql
+from tests.serving import ROOT
 
 REFERENCE_FLAGS = """
 --nowebui --base-url x --apikey k --webhook-url http://h/ --listen --port 1 --preset anime --output-path o --temp-path t
@@ -32,7 +32,7 @@ REFERENCE_FLAGS = """
 """
 
 
-WSGI = Path(__file__).parents[1] / "wsgi.py"
+WSGI = ROOT / "wsgi.py"
 
 
 def started(tmp_path, *argv, **environ):

@@ -15,9 +15,9 @@ from engine.messages import Draw, Ended, PictureDone, Progressed, Ready, Skip, S
 from engine.models.fill import CheckpointError
 from engine.process import wire
 from engine.process.__main__ import gpu_memory, reason
+from tests.serving import ROOT
 from tests.toy import toy_draw
 
-ROOT = Path(__file__).parents[2]
 PATIENCE = 60
 
 
@@ -28,7 +28,7 @@ class Engine:
         self.socket, far = socket.socketpair()
         self.socket.settimeout(PATIENCE)
         options = ["--threads", "1", "--device", "cpu", "--builtin", str(builtin)]
-        command = [sys.executable, "-m", "engine.process.__main__", str(far.fileno()), *options]
+        command = [sys.executable, "-m", "engine.process", str(far.fileno()), *options]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
         self.process = subprocess.Popen(command, pass_fds=[far.fileno()], cwd=ROOT, env=environment)
         far.close()
