@@ -1,0 +1,99 @@
+"""Imports point one way: blueprints to schemas and the application, these to the engine; packages in their order."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.serving import ROOT
+
+TOPS = ("engine", "schemas", "fooocus_flask", "blueprints")
+"""Each imports only those before it; the application's factory, `fooocus_flask/__init__.py`, finds the blueprints."""
+ENGINE = (
+    *("files", "prompt", "images", "gpu", "sampling", "models", "detectors", "adapters", "model_store"),
+    *("vision", "pipeline", "process"),
+)
+APPLICATION = ("access", "model_files", "pictures", "tasks", "submission", "following", "runner", "server")
+"""Packages whose modules import their own package, the modules beside the packages, and packages before."""
+FACTORY = "fooocus_flask"
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the project's own packages, by dotted name."""
+    found = {}
+    for top in TOPS:
+        for path in (ROOT / top).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name: str) -> Iterator[str]:
+    """The project's modules that a module names in import statements, inside functions too."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                if whole in MODULES:
+                    yield whole
+                elif node.module in MODULES:
+                    yield node.module
+
+
+GRAPH = {name: set(imports(name)) - {name} for name in MODULES}
+
+
+def room(name: str, packages: tuple[str, ...]) -> int:
+    """Where a module stands in the order of packages; 0 for those beside the packages."""
+    parts = name.split(".")
+    return packages.index(parts[1]) + 1 if len(parts) > 1 and parts[1] in packages else 0
+
+
+def upward(top: str, packages: tuple[str, ...]) -> list[str]:
+    """The imports inside `top` that lead to a later package."""
+    inside = [name for name in GRAPH if name.split(".")[0] == top and name != FACTORY]
+    return [
+        f"{name} imports {other}"
+        for name in sorted(inside)
+        for other in sorted(GRAPH[name])
+        if other.split(".")[0] == top and room(other, packages) > room(name, packages)
+    ]
+
+
+def test_the_four_tops_import_one_way():
+    places = {top: place for place, top in enumerate(TOPS)}
+    wrong = [
+        f"{name} imports {other}"
+        for name, others in GRAPH.items()
+        for other in others
+        if name != FACTORY and places[other.split(".")[0]] > places[name.split(".")[0]]
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("top", "packages"), [("engine", ENGINE), ("fooocus_flask", APPLICATION)])
+def test_no_package_imports_a_later_one(top, packages):
+    assert upward(top, packages) == []
+
+
+@pytest.mark.parametrize(("top", "packages"), [("engine", ENGINE), ("fooocus_flask", APPLICATION)])
+def test_the_order_names_every_package(top, packages):
+    there = {path.parent.name for path in (ROOT / top).glob("*/__init__.py")} - {"builtin"}
+    there |= {path.stem for path in (ROOT / top).glob("*.py")} & set(packages)
+    assert there == set(packages)
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    try:
+        tuple(TopologicalSorter(GRAPH).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
