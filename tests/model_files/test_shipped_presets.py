@@ -8,7 +8,7 @@ import pytest
 
 from engine import choices
 
-FOLDER = files("fooocus_flask") / "presets"
+FOLDER = files("fooocus_flask.model_files") / "presets"
 PRESETS = {
     path.name.removesuffix(".json"): json.loads(path.read_text("utf-8"))
     for path in sorted(FOLDER.iterdir(), key=lambda path: path.name)
