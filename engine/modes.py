@@ -72,7 +72,7 @@ def most_pictures(params: GenerateParams) -> int:
 
 
 def _tab(params: GenerateParams, control: tuple[ImagePrompt, ...]) -> str:
-    """The kind of the first picture given."""
+    """The kind of the first picture given; empty where there is none."""
     if params.enhance_input_image:
         return "enhance"
     if control:
@@ -81,7 +81,7 @@ def _tab(params: GenerateParams, control: tuple[ImagePrompt, ...]) -> str:
         return "uov"
     if params.inpaint_input_image:
         return "inpaint"
-    return params.current_tab
+    return ""
 
 
 def _unused(params: GenerateParams, *, uov: bool, inpaint: bool, guided: bool, control: bool) -> tuple[str, ...]:

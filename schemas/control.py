@@ -13,7 +13,7 @@ class ControlSchema(FilledSchema):
 
     action = Text(
         "stop ends the running task after its current step, skip drops the picture being drawn. "
-        "Any other word changes nothing and is told so.",
+        "Any other word changes nothing, and the message says so.",
         required=True,
         metadata={"examples": ["stop", "skip"]},
     )

@@ -154,13 +154,13 @@ class ImagePromptSchema(FilledSchema):
 
     @post_load
     def own_values(self, part: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Null takes the value that suits the kind (api.md D56)."""
+        """Null takes the value that suits the kind (the task failed in FooocusAPI)."""
         own = CONTROL_DEFAULTS[part.get("cn_type", "ImagePrompt")]
         return part | {name: value for name, value in own.items() if name in part and part[name] is None}
 
 
 class EnhanceStepSchema(FilledSchema):
-    """One step of the enhance chain: find something in the picture and draw it anew."""
+    """One step of the enhance chain: find something in the picture and redraw it."""
 
     enhance_enabled = Flag("Whether this step runs.", default=False)
     enhance_mask_dino_prompt = Text("What to look for, such as face, eye or hand; for the model sam.", default="")
@@ -171,12 +171,14 @@ class EnhanceStepSchema(FilledSchema):
         "Which clothes; for u2net_cloth_seg.", choices.CLOTH_CATEGORIES, default="full"
     )
     enhance_mask_sam_model = Choice("Size of the SAM model.", choices.SAM_MODELS, default="vit_b")
-    enhance_mask_text_threshold = Number("How well a word must fit what is found.", 0, 1, default=0.25)
+    enhance_mask_text_threshold = Number(
+        "No effect: it chooses the words for what is found, and those change no mask.", 0, 1, default=0.25
+    )
     enhance_mask_box_threshold = Number("How sure a box must be.", 0, 1, default=0.3)
     enhance_mask_sam_max_detections = Whole("Most things to take; 0: all.", 0, 10, default=0)
     enhance_inpaint_disable_initial_latent = Flag("Start the area from noise alone.", default=False)
     enhance_inpaint_engine = Choice("Version of the inpaint patch.", choices.INPAINT_ENGINES, default="v2.6")
-    enhance_inpaint_strength = Number("How much of the area is drawn anew.", 0, 1, default=1.0)
+    enhance_inpaint_strength = Number("How much of the area is redrawn.", 0, 1, default=1.0)
     enhance_inpaint_respective_field = Number("How much of the surroundings the area sees.", 0, 1, default=0.618)
     enhance_inpaint_erode_or_dilate = Number("Grow or shrink the mask, in pixels.", -64, 64, default=0)
     enhance_mask_invert = Flag("Draw everything but what was found.", default=False)
@@ -268,12 +270,14 @@ class ImageMembers(Schema):
         longest=4,
         default=[0, 0, 0, 0],
     )
-    inpaint_input_image = Image("The picture to draw anew in part, or to extend.", default="None")
-    inpaint_additional_prompt = Text("Prompt for the area drawn anew; stands before prompt.", default="")
-    inpaint_mask_image_upload = Image("The mask: what is light is drawn anew.", default="None")
+    inpaint_input_image = Image("The picture to redraw in part, or to extend.", default="None")
+    inpaint_additional_prompt = Text("Prompt for the area that is redrawn; stands before prompt.", default="")
+    inpaint_mask_image_upload = Image("The mask: what is light is redrawn.", default="None")
     inpaint_mask_upload_checkbox = Flag("No effect: an older name of the next member.", default=False, load_only=True)
     inpaint_advanced_masking_checkbox = Flag("No effect: true exactly when a mask is given.", default=False)
-    invert_mask_checkbox = Flag("No effect: masks are taken as they are.", default=False)
+    invert_mask_checkbox = Flag(
+        "Invert the mask, after it was grown or shrunk: what is dark is redrawn.", default=False
+    )
     inpaint_erode_or_dilate = Whole("Grow (above 0) or shrink the mask, in pixels.", -64, 64, default=0)
     controlnet_image = Items(
         f"Pictures that guide the drawing, at most {MOST_CONTROL_IMAGES}.",
@@ -288,10 +292,12 @@ class ImageMembers(Schema):
 
 
 class OutputMembers(Schema):
-    """What is told while drawing, and what is kept."""
+    """What is sent while drawing, and what is kept."""
 
     disable_preview = Flag("Send no previews.", default=False)
-    disable_intermediate_results = Flag("Announce no picture before all are done.", default=False)
+    disable_intermediate_results = Flag(
+        "No effect: an answer names the pictures when all are done, never before.", default=False
+    )
     disable_seed_increment = Flag("The same seed for every picture.", default=False)
     black_out_nsfw = Flag("Replace what the safety checker finds unsafe by black.", default=False)
     save_final_enhanced_image_only = Flag("Of each enhance chain keep only the last picture.", default=False)
@@ -352,9 +358,9 @@ class AdvancedMembers(Schema):
     freeu_s1 = Number("FreeU: skip factor of the first stage.", default=0.99)
     freeu_s2 = Number("FreeU: skip factor of the second stage.", default=0.95)
     debugging_inpaint_preprocessor = Flag("Return the inpaint picture as the model sees it.", default=False)
-    inpaint_disable_initial_latent = Flag("Start the area drawn anew from noise alone.", default=False)
+    inpaint_disable_initial_latent = Flag("Start the redrawn area from noise alone.", default=False)
     inpaint_engine = Choice("Version of the inpaint patch; None: without one.", choices.INPAINT_ENGINES, default="v2.6")
-    inpaint_strength = Number("How much of the area is drawn anew; outpainting takes 1.", 0.0, 1.0, default=1.0)
+    inpaint_strength = Number("How much of the area is redrawn; outpainting takes 1.", 0.0, 1.0, default=1.0)
     inpaint_respective_field = Number(
         "How much of the surroundings the area sees, from 0 (none) to 1 (all); outpainting takes 1.",
         0.0,
@@ -364,7 +370,7 @@ class AdvancedMembers(Schema):
 
 
 class EnhanceMembers(Schema):
-    """Finding parts of a picture and drawing them anew."""
+    """Finding parts of a picture and redrawing them."""
 
     debugging_dino = Flag("Return the boxes that were found.", default=False)
     dino_erode_or_dilate = Whole("Grow or shrink the boxes, in pixels.", -64, 64, default=0)

@@ -23,7 +23,7 @@ class QueueMembers(Schema):
     )
     cancel_on_disconnect = Flag("With stream_output: stop the task when the client goes away.", default=False)
     webhook_events = Items(
-        "What the webhook is told: that drawing began, progress (at most twice a second), the end.",
+        "What the webhook is sent: that drawing began, progress (at most twice a second), the end.",
         Choice("An event.", EVENTS),
         default=["ended"],
     )

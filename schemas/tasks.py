@@ -165,7 +165,7 @@ def read(task: Any, member: str) -> Any:
 
 
 def record_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters as a record shows them: an empty text where there is no picture (api.md section 7.1)."""
+    """The parameters as a record shows them, with an empty text where there is no picture, as FooocusAPI had it."""
     shown = dict(params)
     for member in IMAGE_MEMBERS:
         shown[member] = shown.get(member) or ""

@@ -17,7 +17,9 @@ class MaskSchema(FilledSchema):
     dino_prompt_text = Text("What to look for, in the singular; for sam.", default="")
     sam_model = Choice("Size of the SAM model; for sam.", choices.SAM_MODELS, default="vit_b")
     box_threshold = Number("How sure a box must be; for sam.", 0, 1, default=0.3)
-    text_threshold = Number("How well a word must fit; for sam.", 0, 1, default=0.25)
+    text_threshold = Number(
+        "No effect: it chooses the words for what is found, and those change no mask.", 0, 1, default=0.25
+    )
     sam_max_detections = Whole("Most things to take, 0: all; for sam.", 0, 10, default=0)
     dino_erode_or_dilate = Number("Grow or shrink the boxes, in pixels.", -64, 64, default=0)
     dino_debug = Flag("Return the boxes in place of the mask.", default=False)

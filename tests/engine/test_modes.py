@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.choices import CURRENT_TABS
 from engine.modes import goals_of, most_pictures
 from tests.toy import toy_params
 
@@ -76,3 +77,9 @@ def test_a_picture_to_enhance_goes_before_all_others():
 )
 def test_the_most_pictures_a_request_gives(changes, count):
     assert most_pictures(toy_params(**changes)) == count
+
+
+@pytest.mark.parametrize("tab", CURRENT_TABS)
+@pytest.mark.parametrize("pictures", [{}, UOV, INPAINT], ids=["none", "uov", "inpaint"])
+def test_the_tab_follows_from_the_pictures_whatever_is_sent(tab, pictures):
+    assert goals(current_tab=tab, **pictures) == goals(**pictures)

@@ -24,7 +24,7 @@ SCHEMAS = {
 MEMBERS = [(shape, name) for shape, members in CONTRACT.items() for name in members]
 each_member = pytest.mark.parametrize(("shape", "name"), MEMBERS, ids=[f"{shape}.{name}" for shape, name in MEMBERS])
 
-STRICTER = {  # bounds and lists this project adds to the contract (api.md D60, D64)
+STRICTER = {  # the bounds that this project adds to the contract
     "image_seed": (-1, MAX_SEED),
     "overwrite_step": (-1, 200),
     "overwrite_switch": (-1, 200),

@@ -1,4 +1,4 @@
-"""The synthetic pictures that image-inputs.md section 16 gives its reference values for."""
+"""Synthetic pictures; the reference values in the tests of this folder were computed for them."""
 
 import numpy as np
 
