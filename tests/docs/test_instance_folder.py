@@ -48,7 +48,7 @@ def from_code() -> Iterator[str]:
 
 
 def test_the_readme_lists_what_the_code_uses_and_nothing_else():
-    assert LISTED == {*from_settings(), *from_code()}
+    assert {*from_settings(), *from_code()} == LISTED
 
 
 def test_a_server_that_draws_leaves_only_what_the_readme_lists(server):
