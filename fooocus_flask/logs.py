@@ -43,11 +43,11 @@ def write(app: Flask, task: Task, seconds: Mapping[str, float], **_: Any) -> Non
 
 def line(task: Task, seconds: Mapping[str, float]) -> str:
     """`task=85c1… status=finished pictures=1 attempt=1 queue=0.004 load=… … total=3.201`, in seconds."""
-    params, begun, over = task.req_params, task.start_mills, task.finish_mills or task.in_queue_mills
+    begun, over = task.start_mills, task.finish_mills or task.in_queue_mills
     values: dict[str, Any] = {
         "task": task.task_id,
         "status": task.task_status,
-        "pictures": f"{task.pictures_done}/{params['image_number']}",
+        "pictures": f"{task.pictures_done}/{task.params.image_number}",
         "attempt": task.attempts,
         "queue": thousandths((begun or over) - task.in_queue_mills),
     }

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, String, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from engine.params import GenerateParams
 from fooocus_flask.database import db
 
 PENDING, RUNNING, FINISHED, FAILED, STOPPED = "pending", "running", "finished", "failed", "stop"
@@ -58,6 +59,15 @@ class Task(db.Model):  # type: ignore[name-defined]
     key_name: Mapped[str | None] = mapped_column(String(64))
     downloads: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
     request_id: Mapped[str | None] = mapped_column(String(128))
+
+    @property
+    def params(self) -> GenerateParams:
+        """What is drawn; `req_params` holds the same as JSON.
+
+        Raises:
+            KeyError: the row is older than one of the parameters.
+        """
+        return GenerateParams.from_dict(self.req_params)
 
     @property
     def seed(self) -> str:

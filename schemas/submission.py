@@ -6,9 +6,15 @@ from marshmallow import Schema
 
 from schemas.fields import Choice, Flag, Items, Whole
 from schemas.generate import GenerateSchema
+from schemas.tasks import IMAGE_MEMBERS
 
 HIGHEST = 10
 EVENTS = ("started", "progress", "ended")
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+LONGEST_IDEMPOTENCY_KEY = 255
+MULTIPART = "multipart/form-data"
+JSON_PART = "json"
+"""The part of a form that holds any number of members at once."""
 
 
 class QueueMembers(Schema):
@@ -32,3 +38,36 @@ class QueueMembers(Schema):
 # marshmallow lists the members of the last base first.
 class SubmissionSchema(QueueMembers, GenerateSchema):
     """What a client asks for; every member may be left out."""
+
+
+IDEMPOTENCY_KEY = {
+    "in": "header",
+    "name": IDEMPOTENCY_HEADER,
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_IDEMPOTENCY_KEY},
+    "description": "A word of the client's choice: the same request with the same word again, within 24 hours, is "
+    "answered with the same task; another request with it is refused.",
+}
+"""The header as a parameter, for the OpenAPI document."""
+
+FORM = {
+    MULTIPART: {
+        "schema": {
+            "type": "object",
+            "description": "Any member as a part of its name; pictures may be files. A list is sent as JSON, or as its "
+            "name several times.",
+            "properties": {
+                JSON_PART: {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "description": "Any number of members as a JSON object; other parts go before it.",
+                },
+                **{
+                    name: {"type": "string", "format": "binary", "description": "The picture's file."}
+                    for name in (*IMAGE_MEMBERS, "controlnet_image.0.cn_img")
+                },
+            },
+            "additionalProperties": {"type": "string"},
+        }
+    }
+}
+"""A request as a form, for the OpenAPI document."""

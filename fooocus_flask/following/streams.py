@@ -62,8 +62,8 @@ def ping() -> bytes:
 class Follower:
     """One client's stream of a task; iterate it, and close it whatever happens.
 
-    It follows from the moment it is made, so nothing that happens before the first write is missed. `left` is called
-    if the client goes away before the end; that shows when something cannot be written to it.
+    It follows from the moment it is made, so nothing that happens before the first write is missed. `left` is called,
+    in the application's context, if the client goes away before the end; that shows when a write to it fails.
     """
 
     def __init__(self, app: Flask, task_id: str, base: str, left: Callable[[], object] | None = None) -> None:
@@ -118,7 +118,8 @@ class Follower:
             return
         self.dismiss()
         if self._end is None and self._left is not None:
-            self._left()
+            with self._app.app_context():
+                self._left()
 
     def dismiss(self) -> None:
         """Follow no longer, by the server's own will."""

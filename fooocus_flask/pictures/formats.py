@@ -5,7 +5,9 @@ from __future__ import annotations
 from flask import request
 from werkzeug.datastructures import MIMEAccept
 
-FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
+from schemas.answers import PICTURE_TYPES
+
+FORMATS = {kind: kind.removeprefix("image/") for kind in PICTURE_TYPES}
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from flask import current_app
 
@@ -19,10 +18,9 @@ def folder() -> Path:
     return Path(current_app.config["OUTPUT_PATH"])
 
 
-def names(params: Mapping[str, Any], now: dt.datetime) -> list[str]:
+def names(params: GenerateParams, now: dt.datetime) -> list[str]:
     """A path below the outputs folder for each picture a task may give; nothing lies there yet."""
-    saved, ending = params["save_name"], params["output_format"]
-    number = most_pictures(GenerateParams.from_dict(params))
+    saved, ending, number = params.save_name, params.output_format, most_pictures(params)
     return named(saved, number, ending, now) if saved else numbered(number, ending, now)
 
 

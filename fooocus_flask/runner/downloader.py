@@ -32,7 +32,7 @@ from fooocus_flask.model_files.host_backoff import Hosts
 from fooocus_flask.submission.draft import Draft
 from fooocus_flask.submission.required_files import leave_out
 from fooocus_flask.tables import FAILED, PENDING, Task
-from fooocus_flask.tasks import life
+from fooocus_flask.tasks import failures, life
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,6 @@ RETRY = 1.0
 """Seconds before the database is asked again that could not be."""
 MOST_LOOKS = 16
 """Clients without a task that may wait."""
-STATUSES = {"download": 502, "space": 507}
-"""The answers' statuses by what kept a file from coming."""
 WAITING = (Task.task_status == PENDING, Task.downloads.is_not(null()))
 NOT_ALLOWED = "which was started without --allow-downloads; it can be had from"
 STOPPING = "The server is stopping; what came of the model file is kept"
@@ -177,7 +175,7 @@ class Downloader:
         rows = waiting_for(file)
         for task, _ in rows:
             go_on(task, file)
-            if file.place == ("checkpoints", task.req_params["base_model_name"].replace("\\", "/")):
+            if file.place == ("checkpoints", task.params.base_model_name.replace("\\", "/")):
                 task.checkpoint = str(path)  # somebody may have put it into another of several folders
         if rows:
             self._let_go_on()
@@ -186,7 +184,7 @@ class Downloader:
 
     def _failed(self, file: KnownFile, error: Exception) -> None:
         """Give up those who wait for this file; those who can spare it go on without."""
-        failure = "space" if isinstance(error, NoSpace) else "download"
+        failure = failures.SPACE if isinstance(error, NoSpace) else failures.DOWNLOAD
         known = isinstance(error, DownloadError)
         text = str(error) if known else f"{file.name} cannot be fetched from {shown(file.url)}: {type(error).__name__}"
         log.warning("Not downloaded: %s", text, exc_info=None if known else error)
@@ -199,7 +197,7 @@ class Downloader:
         for task_id in [task.task_id for task, wanted in rows if not wanted.spare]:
             life.end(task_id, FAILED, only=PENDING, error=text, failure=failure)
         for waiting in self._looking_for(file):
-            waiting.set_exception(FooocusError(text, status=STATUSES[failure]))
+            waiting.set_exception(FooocusError(text, status=failures.status_of(failure)))
 
     def _let_go_on(self) -> None:
         """Keep what changed in the rows, and say that some of them may be drawn now."""

@@ -18,15 +18,14 @@ from engine.images.reading import MOST_BYTES
 from fooocus_flask.errors import InvalidRequest
 from schemas.faults import Fault
 from schemas.fields import Upload
+from schemas.submission import JSON_PART, MULTIPART
 
-FORM = "multipart/form-data"
-JSON_PART = "json"
 LONGEST_LIST = 64
 
 
 def is_form(request: Request) -> bool:
     """Whether the request's body is a form with parts."""
-    return request.mimetype == FORM
+    return request.mimetype == MULTIPART
 
 
 def form_body(request: Request, schema: Schema) -> dict[str, Any]:
@@ -59,8 +58,8 @@ def whole(request: Request) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InvalidRequest([Fault("json_invalid", "JSON decode error", text, loc=("body", JSON_PART))]) from error
     if not isinstance(members, dict):
-        told = Fault("model_attributes_type", "Input should be a JSON object", members, loc=("body", JSON_PART))
-        raise InvalidRequest([told])
+        fault = Fault("model_attributes_type", "Input should be a JSON object", members, loc=("body", JSON_PART))
+        raise InvalidRequest([fault])
     return members
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from flask import current_app
@@ -16,27 +15,14 @@ from engine.modes import goals_of
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files import addresses, folders, presets
-from fooocus_flask.model_files.awaited_file import Awaited
 from fooocus_flask.pictures import public_hosts
 from fooocus_flask.submission.draft import Draft
 from fooocus_flask.submission.required_files import check_files, find_checkpoint
+from fooocus_flask.tasks.new_task import NewTask
 from schemas.faults import Fault
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A request as the engine gets it; `checkpoint` is a path, or None for the built-in model.
-
-    `downloads` are the model files that must come first.
-    """
-
-    params: GenerateParams
-    checkpoint: str | None
-    notes: list[str]
-    downloads: list[Awaited] = field(default_factory=list)
-
-
-def prepare(sent: Mapping[str, Any]) -> Prepared:
+def prepare(sent: Mapping[str, Any]) -> NewTask:
     """What to draw for the members that `GenerateSchema` loaded.
 
     Raises:
@@ -54,7 +40,7 @@ def prepare(sent: Mapping[str, Any]) -> Prepared:
     if draft.faults:
         raise InvalidRequest(draft.faults)
     settle(draft.values)
-    return Prepared(GenerateParams.from_dict(draft.values), checkpoint, draft.notes, draft.downloads)
+    return NewTask(GenerateParams.from_dict(draft.values), checkpoint, draft.notes, draft.downloads)
 
 
 def catalogue() -> Catalogue:

@@ -16,17 +16,8 @@ from fooocus_flask.database import commit, db
 from fooocus_flask.errors import FooocusError, InvalidRequest
 from fooocus_flask.tables import RequestKey, Task
 from schemas.faults import Fault
+from schemas.submission import IDEMPOTENCY_HEADER, LONGEST_IDEMPOTENCY_KEY
 
-HEADER = "Idempotency-Key"
-REPLAYED = "Idempotency-Replayed"
-LONGEST_KEY = 255
-PARAMETER = {
-    "in": "header",
-    "name": HEADER,
-    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
-    "description": "A word of the client's choice: the same request with the same word again, within 24 hours, is "
-    "answered with the same task; another request with it is refused.",
-}
 KEPT = 24 * 3600 * 1000
 """Milliseconds for which a key is kept."""
 
@@ -37,12 +28,12 @@ def key() -> str | None:
     Raises:
         InvalidRequest: it is empty, too long or not printable.
     """
-    sent = request.headers.get(HEADER)
+    sent = request.headers.get(IDEMPOTENCY_HEADER)
     if sent is None:
         return None
-    if not 1 <= len(sent) <= LONGEST_KEY or not sent.isprintable():
-        text = f"Input should be 1 to {LONGEST_KEY} printable characters"
-        raise InvalidRequest([Fault("string_pattern_mismatch", text, sent, loc=("header", HEADER))])
+    if not 1 <= len(sent) <= LONGEST_IDEMPOTENCY_KEY or not sent.isprintable():
+        text = f"Input should be 1 to {LONGEST_IDEMPOTENCY_KEY} printable characters"
+        raise InvalidRequest([Fault("string_pattern_mismatch", text, sent, loc=("header", IDEMPOTENCY_HEADER))])
     caller = callers.current()
     if caller is None or caller.name is None:
         return sent
@@ -51,8 +42,8 @@ def key() -> str | None:
 
 def fingerprint(sent: Mapping[str, Any], kind: str | None) -> str:
     """What a request asks for: its members and the kind of its answer, in 64 hexadecimal digits."""
-    told = json.dumps([dict(sent), kind], sort_keys=True, default=str)
-    return hashlib.sha256(told.encode()).hexdigest()
+    text = json.dumps([dict(sent), kind], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def earlier(key: str, asked: str) -> Task | None:
@@ -67,7 +58,6 @@ def earlier(key: str, asked: str) -> Task | None:
     if found is None:
         return None
     if found.fingerprint != asked:
-        raise FooocusError(
-            f"The {HEADER} {request.headers[HEADER]!r} was used for another request; take a new one", status=422
-        )
+        used = f"The {IDEMPOTENCY_HEADER} {request.headers[IDEMPOTENCY_HEADER]!r} was used for another request"
+        raise FooocusError(f"{used}; take a new one", status=422)
     return db.session.scalar(select(Task).where(Task.id == found.record_id))

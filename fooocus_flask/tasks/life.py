@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +20,6 @@ from fooocus_flask.database import commit, db
 from fooocus_flask.errors import KeyQueueFull, QueueFull, TaskNotFound
 from fooocus_flask.model_files.awaited_file import to_row
 from fooocus_flask.pictures import outputs
-from fooocus_flask.submission.prepare import Prepared
 from fooocus_flask.tables import (
     FAILED,
     FINISHED,
@@ -36,6 +34,7 @@ from fooocus_flask.tables import (
     Task,
 )
 from fooocus_flask.tasks import estimates
+from fooocus_flask.tasks.new_task import ENDED_ONLY, NewTask, QueueOptions
 
 BEFORE = {
     RUNNING: (PENDING, RUNNING),
@@ -49,26 +48,9 @@ SECONDS_A_TASK = 10
 """A guess for clients that are told to come back."""
 
 PAUSED = "queue-paused"
-ENDED_ONLY = ("ended",)
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What a client wants of the queue and of its webhook, besides pictures.
-
-    `key` is the request's Idempotency-Key, `fingerprint` what that request asked for; `key_name` is what the client's
-    own key is called, and `most_waiting` how many tasks may wait that it submitted, 0: any number.
-    """
-
-    priority: int = 0
-    webhook_events: tuple[str, ...] = ENDED_ONLY
-    key: str | None = None
-    fingerprint: str = ""
-    key_name: str | None = None
-    most_waiting: int = 0
-
-
-def submit(prepared: Prepared, base_url: str, wishes: Wishes | None = None) -> Task:
+def enqueue(new: NewTask, base_url: str, options: QueueOptions | None = None) -> Task:
     """Put a task into the queue; `base_url` is where its webhook says its pictures are.
 
     Raises:
@@ -76,32 +58,32 @@ def submit(prepared: Prepared, base_url: str, wishes: Wishes | None = None) -> T
         KeyQueueFull: as many of the client's wait as may.
         IntegrityError: another request with the same key was quicker.
     """
-    params, wishes, now = prepared.params, wishes or Wishes(), mills()
+    params, options, now = new.params, options or QueueOptions(), mills()
     task = Task(
         task_id=uuid4().hex,
         req_params=params.to_dict(),
         in_queue_mills=now,
         task_status=PENDING,
         webhook_url=params.webhook_url or "",
-        checkpoint=prepared.checkpoint,
-        notes=prepared.notes,
+        checkpoint=new.checkpoint,
+        notes=new.notes,
         base_url=base_url,
-        priority=wishes.priority,
-        rank=now - int(wishes.priority * current_app.config["PRIORITY_SECONDS"] * 1000),
+        priority=options.priority,
+        rank=now - int(options.priority * current_app.config["PRIORITY_SECONDS"] * 1000),
         work=estimates.work(params),
-        webhook_events=list(wishes.webhook_events),
-        key_name=wishes.key_name,
-        downloads=to_row(prepared.downloads),
+        webhook_events=list(options.webhook_events),
+        key_name=options.key_name,
+        downloads=to_row(new.downloads),
         request_id=request_ids.current(),
     )
     try:
-        _check_room(wishes)
+        _check_room(options)
         db.session.add(task)
         db.session.flush()
         db.session.add(Prompt(record_id=task.id, prompt=params.prompt.lower()))
-        if wishes.key:
-            key = RequestKey(key=wishes.key, fingerprint=wishes.fingerprint, record_id=task.id, made_mills=now)
-            db.session.add(key)
+        if options.idempotency_key:
+            sent = {"key": options.idempotency_key, "fingerprint": options.fingerprint}
+            db.session.add(RequestKey(**sent, record_id=task.id, made_mills=now))
     except Exception:
         db.session.rollback()
         raise
@@ -142,7 +124,7 @@ def claim() -> Task | None:
         progress=0,
     )
     if task is not None and task.files is None:
-        task.files, task.result = outputs.names(task.req_params, dt.datetime.now()), []
+        task.files, task.result = outputs.names(task.params, dt.datetime.now()), []
         _owe(task, "started")
     commit()
     if task is not None:
@@ -227,17 +209,17 @@ def _move(which: ColumnElement[bool], status: str, **values: Any) -> Task | None
     return db.session.scalar(_fresh(change.returning(Task)))
 
 
-def _check_room(wishes: Wishes) -> None:
-    limit, most = current_app.config["QUEUE_LIMIT"], wishes.most_waiting
+def _check_room(options: QueueOptions) -> None:
+    limit, most = current_app.config["QUEUE_LIMIT"], options.most_waiting
     if limit and (count := waiting()) >= limit:
         raise QueueFull(count, SECONDS_A_TASK)
     if not most:
         return
     # Until the commit nobody else counts for this key; SQLite needs no lock, for it gives nobody a turn in between.
-    db.session.execute(select(Key.id).where(Key.name == wishes.key_name).with_for_update())
-    mine = (Task.task_status == PENDING) & (Task.key_name == wishes.key_name)
+    db.session.execute(select(Key.id).where(Key.name == options.key_name).with_for_update())
+    mine = (Task.task_status == PENDING) & (Task.key_name == options.key_name)
     if (db.session.scalar(select(func.count()).select_from(Task).where(mine)) or 0) >= most:
-        raise KeyQueueFull(str(wishes.key_name), most, SECONDS_A_TASK)
+        raise KeyQueueFull(str(options.key_name), most, SECONDS_A_TASK)
 
 
 def _fresh(statement: Any) -> Any:

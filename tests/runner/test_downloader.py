@@ -520,7 +520,7 @@ def test_places_and_guesses_leave_out_those_who_wait(client, host):
     halted(host)
     with app.app_context():
         life.pause()
-        first, second = (life.submit(loaded(**drawable()), "http://h") for _ in range(2))
+        first, second = (life.enqueue(loaded(**drawable()), "http://h") for _ in range(2))
         assert [estimates.of(task).position for task in (first, second)] == [1, 2]
         page = {task["task_id"]: task["queue_position"] for task in client.get("/tasks?query=pending").json["pending"]}
         assert page == {waiting: 1, first.task_id: 1, second.task_id: 2}
@@ -531,7 +531,7 @@ def test_places_and_guesses_leave_out_those_who_wait(client, host):
 def test_a_task_left_by_a_server_that_was_allowed_fails_on_one_that_is_not(make_app, preset, host):
     app = make_app(**ALLOWED)
     with app.app_context():
-        task_id = life.submit(loaded(**new()), "http://h").task_id
+        task_id = life.enqueue(loaded(**new()), "http://h").task_id
     other = make_app()
     downloader.of(app).close()
     downloader.of(other).look()

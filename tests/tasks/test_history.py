@@ -14,6 +14,7 @@ from fooocus_flask.pictures import outputs
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Delivery, Task
 from fooocus_flask.tasks import history, life
+from fooocus_flask.tasks.new_task import QueueOptions
 from schemas.generate import GenerateSchema
 from tests import postgresql
 from tests.serving import small
@@ -22,8 +23,8 @@ TWO = {"image_number": 2}
 
 
 def whole(**members):
-    """All parameters, as rows hold them."""
-    return prepare(GenerateSchema().load(small(**members))).params.to_dict()
+    """All parameters."""
+    return prepare(GenerateSchema().load(small(**members))).params
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_a_database_whose_encoding_is_none_takes_all_writing(make_app, database,
     with app.app_context():
         assert db.session.execute(db.text("SHOW server_encoding")).scalar() == "SQL_ASCII"
         prepared = prepare(GenerateSchema().load(small(prompt="ein Kätzchen 猫")))
-        task_id = life.submit(prepared, "http://h").task_id
+        task_id = life.enqueue(prepared, "http://h").task_id
         assert life.find(task_id).req_params["prompt"] == "ein Kätzchen 猫"
 
 
@@ -108,7 +109,7 @@ def test_priority_goes_first_until_others_have_waited_long_enough(context, add):
 def test_a_task_s_rank_is_its_moment_less_its_priority(context):
     context.config["PRIORITY_SECONDS"] = 60
     prepared = prepare(GenerateSchema().load(small()))
-    task = life.submit(prepared, "", life.Wishes(priority=-3))
+    task = life.enqueue(prepared, "", QueueOptions(priority=-3))
     assert task.rank == task.in_queue_mills + 3 * 60_000
     assert life.end(task.task_id, "stop", only="pending") is not None
 

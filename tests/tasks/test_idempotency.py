@@ -4,6 +4,7 @@ import gevent
 import pytest
 
 from fooocus_flask.database import db
+from fooocus_flask.submission import submit
 from fooocus_flask.tables import RequestKey, Task
 from fooocus_flask.tasks import idempotency
 from tests.serving import GENERATE, small
@@ -56,15 +57,13 @@ def test_a_key_goes_with_its_task(app, client):
 
 
 def test_requests_at_the_same_time_become_one_task(app, client, monkeypatch):
-    from blueprints import generate
-
-    real = generate.prepare
+    real = submit.prepare
 
     def slow(sent):
         gevent.sleep(0.05)  # as fetching a picture would
         return real(sent)
 
-    monkeypatch.setattr(generate, "prepare", slow)
+    monkeypatch.setattr(submit, "prepare", slow)
     replies = [gevent.spawn(ask, app.test_client()) for _ in range(5)]
     gevent.joinall(replies, raise_error=True)
     assert len({reply.value.json["task_id"] for reply in replies}) == 1

@@ -12,9 +12,8 @@ from marshmallow import Schema
 from PIL import Image
 from schemathesis.core.parameters import ParameterLocation
 
-from fooocus_flask.tasks import idempotency
 from schemas.fields import NO_IMAGE_WORDS, Bounded, Items, Part
-from schemas.submission import SubmissionSchema
+from schemas.submission import IDEMPOTENCY_HEADER, SubmissionSchema
 from tests.serving import GENERATE
 
 TINY = {
@@ -58,7 +57,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         name_a_file(case.path_parameters)
     if case.path == CONTROL and case.query and is_bad(case, ParameterLocation.BODY):
         case.query.clear()  # it goes before the body, which no document can say: a bad body would pass
-    if idempotency.HEADER in case.headers and not is_bad(case, ParameterLocation.HEADER):
+    if IDEMPOTENCY_HEADER in case.headers and not is_bad(case, ParameterLocation.HEADER):
         renew_key(case)
     if isinstance(case.body, dict) and case.media_type == "application/json":
         give_pictures(case.body)
@@ -83,10 +82,10 @@ def renew_key(case: Any) -> None:
 
     A good request keeps it three times in four, and is not drawn: drawing all takes twice the time.
     """
-    key = case.headers[idempotency.HEADER]
+    key = case.headers[IDEMPOTENCY_HEADER]
     USED[key] += 1
     if USED[key] > 1 and (is_bad(case, ParameterLocation.BODY) or USED[key] % 4 == 0):
-        del case.headers[idempotency.HEADER]
+        del case.headers[IDEMPOTENCY_HEADER]
 
 
 def give_pictures(members: dict[str, Any]) -> None:

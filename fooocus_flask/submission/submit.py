@@ -1,0 +1,63 @@
+"""From a request's members to a task in the queue: the one way in, whatever API the request came by.
+
+An API of another shape translates its requests into members of `SubmissionSchema`, submits them here, waits for the
+end with `following.waiters` and writes its answers from the task's record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+
+from fooocus_flask.access import callers
+from fooocus_flask.pictures import inputs, urls
+from fooocus_flask.submission.prepare import prepare
+from fooocus_flask.tables import Task
+from fooocus_flask.tasks import idempotency, life
+from fooocus_flask.tasks.new_task import ENDED_ONLY, QueueOptions
+from schemas.submission import QueueMembers
+
+QUEUE_MEMBERS = frozenset(QueueMembers().fields)
+"""Members that change no picture."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The task of a request; `replayed` where an earlier request with the same Idempotency-Key had begun it."""
+
+    task: Task
+    replayed: bool = False
+
+
+def submit(sent: Mapping[str, Any], answer: str | None = None, settled: Mapping[str, Any] | None = None) -> Submission:
+    """Queue what the request at hand asks for; `sent` are its members, as `SubmissionSchema` loads them.
+
+    `answer` names the kind of answer, by which requests with the same Idempotency-Key are told apart as well;
+    `settled` are members that this kind decides, whatever was sent.
+
+    Raises:
+        InvalidRequest: something asked for is not there or cannot be; all such faults at once.
+        FooocusError: the queue is full, or the Idempotency-Key was used for another request.
+    """
+    key, asked = idempotency.key(), idempotency.fingerprint(sent, answer)
+    if key and (task := idempotency.earlier(key, asked)):
+        return Submission(task, replayed=True)
+    members = {name: value for name, value in sent.items() if name not in QUEUE_MEMBERS}
+    new = prepare(inputs.resolve(members | dict(settled or {})))
+    try:
+        return Submission(life.enqueue(new, urls.base(), queue_options(sent, key, asked)))
+    except IntegrityError:  # the same request came twice at once
+        task = idempotency.earlier(key, asked) if key else None
+        if task is None:
+            raise
+        return Submission(task, replayed=True)
+
+
+def queue_options(sent: Mapping[str, Any], key: str | None, asked: str) -> QueueOptions:
+    """How the task is queued: as the request says, and within the limits of its caller's key."""
+    caller = callers.current() or callers.ANYONE
+    events = tuple(sent.get("webhook_events", ENDED_ONLY))
+    return QueueOptions(sent.get("priority", 0), events, key, asked, caller.name, caller.queued)

@@ -1,0 +1,70 @@
+"""The answers of a generation request, as the OpenAPI document shows them."""
+
+from __future__ import annotations
+
+from schemas.tasks import TaskRecordSchema
+
+REPLAYED_HEADER = "Idempotency-Replayed"
+PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp")
+"""The media types in which pictures are answered."""
+
+PICTURE = {"schema": {"type": "string", "format": "binary"}}
+EVENT = {
+    "type": "object",
+    "description": "An event of the stream. The last one's message is Finished.",
+    "required": ["data"],
+    "properties": {
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {
+                "type": "object",
+                "required": ["progress", "preview", "message", "images"],
+                "properties": {
+                    "progress": {"type": "integer", "minimum": 0, "maximum": 100, "description": "Percent done."},
+                    "preview": {"type": ["string", "null"], "description": "A PNG as a data URL, if there is one."},
+                    "message": {"type": "string", "description": "What is done now, for people."},
+                    "images": {
+                        "type": "array",
+                        "items": {"type": "string"},
+                        "description": "URLs of the pictures; empty before the last event.",
+                    },
+                    "error": {"type": "string", "description": "Why the task failed; only in the last event."},
+                },
+            },
+        }
+    },
+}
+GENERATE = {
+    "200": {
+        "description": (
+            "A picture, if the best type in Accept is an image; events, with stream_output; a pending record at once, "
+            "with async_process; otherwise the record of the drawn task."
+        ),
+        "content": {
+            "application/json": {"schema": TaskRecordSchema},
+            "text/event-stream": {"schema": EVENT},
+            **dict.fromkeys(PICTURE_TYPES, PICTURE),
+        },
+        "headers": {
+            "X-Task-Id": {"description": "Identifies the task.", "schema": {"type": "string"}},
+            "X-Seed": {"description": "Seed of the first picture.", "schema": {"type": "string"}},
+            REPLAYED_HEADER: {
+                "description": "true, where an Idempotency-Key named a task that was there already.",
+                "schema": {"type": "string"},
+            },
+        },
+    },
+    "204": {"description": "A picture was asked for, and the task was stopped before it was drawn."},
+    "500": {"description": "The task failed: the record with a member detail, or only that member."},
+    "502": {"description": "The same, because a model file could not be fetched."},
+    "507": {
+        "description": "The same, because there was too little memory; a smaller picture may do. Or because a model "
+        "file did not fit on the disk."
+    },
+    "429": {
+        "description": "The queue is full, or a limit of the key is reached; `Retry-After` says when to come back."
+    },
+    "503": {"description": "The server is stopping."},
+}
+"""What `POST /v1/engine/generate/` answers, by status."""
