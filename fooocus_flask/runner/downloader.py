@@ -6,7 +6,6 @@ mask or a description has no row; if it goes away, the file comes all the same.
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
 import logging
 from collections.abc import Mapping, Sequence
@@ -278,7 +277,7 @@ def go_on(task: Task, file: KnownFile) -> None:
 
 def go_on_without(task: Task, file: Awaited, why: str) -> None:
     """Draw without a file that cannot be had and that nobody insisted on; the caller commits."""
-    draft = Draft(copy.deepcopy(task.req_params), set(), set())
+    draft = Draft(task.params)
     leave_out(draft, Need(file.kind, file.name, file.spare or ""), why)
-    task.req_params, task.notes = draft.values, [*task.notes, *draft.notes]
+    task.req_params, task.notes = draft.params.to_dict(), [*task.notes, *draft.notes]
     go_on(task, file)

@@ -11,7 +11,6 @@ from flask import current_app
 from engine import choices
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue
-from engine.modes import goals_of
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files import addresses, folders, presets
@@ -23,24 +22,23 @@ from schemas.faults import Fault
 
 
 def prepare(sent: Mapping[str, Any]) -> NewTask:
-    """What to draw for the members that `GenerateSchema` loaded.
+    """The task for the members that `GenerateSchema` loaded.
 
     Raises:
         InvalidRequest: something asked for is not there or cannot be; all such faults at once.
     """
     draft = merged(sent)
-    models, where = catalogue(), sources_of(draft.values["preset"])
-    checkpoint = find_checkpoint(draft, models, where)
+    models, sources = catalogue(), sources_of(draft.params.preset)
+    checkpoint = find_checkpoint(draft, models, sources)
     if checkpoint is None:
         fit_builtin(draft)
-    check_files(draft, models, where, builtin=checkpoint is None)
+    check_files(draft, models, sources, builtin=checkpoint is None)
     check_sampling(draft)
     check_pictures(draft)
     check_webhook(draft)
     if draft.faults:
         raise InvalidRequest(draft.faults)
-    settle(draft.values)
-    return NewTask(GenerateParams.from_dict(draft.values), checkpoint, draft.notes, draft.downloads)
+    return NewTask(draft.params, checkpoint, draft.notes, draft.downloads)
 
 
 def catalogue() -> Catalogue:
@@ -49,19 +47,36 @@ def catalogue() -> Catalogue:
 
 
 def merged(sent: Mapping[str, Any]) -> Draft:
-    """The request over the preset over the server's defaults.
+    """The request over the preset over the server's defaults, with what the server decides.
 
-    A value equal to the server's default gives way to the preset's, whether it was sent or not (api.md section 8).
+    A value equal to the server's default gives way to the preset's, whether it was sent or not.
     """
     standing = presets.global_defaults()
     values = standing | dict(sent)
-    asked = {name for name in sent if values[name] != standing[name]}
+    asked = frozenset(name for name in sent if values[name] != standing[name])
     try:
         chosen = presets.values(values["preset"])
     except presets.PresetError as error:
         raise no_preset(values["preset"], error) from error
-    from_preset = {name for name in chosen if name not in asked}
-    return Draft(values | {name: chosen[name] for name in from_preset}, asked, from_preset)
+    from_preset = frozenset(chosen) - asked
+    values = settled(values | {name: chosen[name] for name in from_preset})
+    return Draft(GenerateParams.from_dict(values), asked, from_preset)
+
+
+def settled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with what the server decides: the seed, the size's spelling, the webhook, members without effect."""
+    config = current_app.config
+    seed = values["image_seed"]
+    return {
+        **values,
+        "image_seed": seed if seed >= 0 else secrets.randbelow(MAX_SEED + 1),
+        "aspect_ratios_selection": values["aspect_ratios_selection"].replace("*", "×"),
+        "webhook_url": values["webhook_url"] or config.get("WEBHOOK_URL") or "",
+        "save_name": values["save_name"] or None,
+        "save_metadata_to_images": values["save_metadata_to_images"] and not config.get("DISABLE_METADATA"),
+        "input_image_checkbox": True,
+        "inpaint_advanced_masking_checkbox": values["inpaint_mask_image_upload"] is not None,
+    }
 
 
 def sources_of(preset: str) -> addresses.Sources:
@@ -79,9 +94,8 @@ def no_preset(preset: str, error: presets.PresetError) -> InvalidRequest:
 
 def check_sampling(draft: Draft) -> None:
     """Refuse the one pair of sampler and schedule that cannot work together."""
-    values = draft.values
-    mode = choices.PERFORMANCES[values["performance_selection"]]
-    pair = (values["sampler_name"], values["scheduler_name"])
+    mode = choices.PERFORMANCES[draft.params.performance_selection]
+    pair = (draft.params.sampler_name, draft.params.scheduler_name)
     if pair == ("tcd", "edm_playground_v2.5") and not mode.distilled:
         member = "scheduler_name" if "scheduler_name" in draft.asked else "sampler_name"
         text = "The sampler tcd needs a discrete schedule, which edm_playground_v2.5 is not; choose another of the two"
@@ -90,29 +104,27 @@ def check_sampling(draft: Draft) -> None:
 
 def fit_builtin(draft: Draft) -> None:
     """Refuse what no model file does for the built-in model; a refiner that nobody insisted on is left out."""
-    asked, refiner = GenerateParams.from_dict(draft.values), draft.values["refiner_model_name"]
-    readable = builtin_set.control_kinds()
-    others = [prompt.cn_type for prompt in goals_of(asked).control if prompt.cn_type not in readable]
+    refiner, readable = draft.params.refiner_model_name, builtin_set.control_kinds()
+    others = [prompt.cn_type for prompt in draft.modes.control if prompt.cn_type not in readable]
     if others:
         text = (
             f"Control images of the kind {' and '.join(dict.fromkeys(others))} need a checkpoint in base_model_name: "
             f"the built-in model reads {' and '.join(readable) or 'none'}"
         )
         draft.refuse("value_error", "controlnet_image", text)
-    if refiner in (choices.NO_MODEL, asked.base_model_name):
+    if refiner in (choices.NO_MODEL, draft.params.base_model_name):
         return
     if "refiner_model_name" in draft.asked:
         text = "A refiner needs a checkpoint in base_model_name: none goes with the built-in model. Send None"
         draft.refuse("value_error", "refiner_model_name", text)
     else:
-        draft.values["refiner_model_name"] = choices.NO_MODEL
-        draft.notes.append(f"The refiner {refiner} is left out: none goes with the built-in model")
+        note = f"The refiner {refiner} is left out: none goes with the built-in model"
+        draft.leave_out(note, refiner_model_name=choices.NO_MODEL)
 
 
 def check_pictures(draft: Draft) -> None:
     """Refuse a picture that nothing would be done with."""
-    goals = goals_of(GenerateParams.from_dict(draft.values))
-    if goals.enhance_given and not goals.enhance:
+    if draft.modes.enhance_given and not draft.modes.enhance:
         text = (
             "enhance_input_image needs enhance_checkbox true, and an enhance_uov_method other than Disabled or a step "
             "in enhance_ctrls with enhance_enabled true"
@@ -122,7 +134,7 @@ def check_pictures(draft: Draft) -> None:
 
 def check_webhook(draft: Draft) -> None:
     """Refuse a webhook that is never sent to, as far as its text tells; where a name leads is seen at delivery."""
-    url, config = draft.values["webhook_url"], current_app.config
+    url, config = draft.params.webhook_url, current_app.config
     if not url or url == config.get("WEBHOOK_URL"):
         return
     try:
@@ -130,16 +142,3 @@ def check_webhook(draft: Draft) -> None:
     except public_hosts.AddressRefused as error:
         text = f"No webhook is sent there: {error}. It takes an http:// or https:// URL of a public host"
         draft.refuse("value_error", "webhook_url", text)
-
-
-def settle(values: dict[str, Any]) -> None:
-    """Put in place what the server decides: the seed, the size's spelling, the webhook, members without effect."""
-    if values["image_seed"] < 0:
-        values["image_seed"] = secrets.randbelow(MAX_SEED + 1)
-    values["aspect_ratios_selection"] = values["aspect_ratios_selection"].replace("*", "×")
-    values["webhook_url"] = values["webhook_url"] or current_app.config.get("WEBHOOK_URL") or ""
-    values["save_name"] = values["save_name"] or None
-    values["input_image_checkbox"] = True
-    values["inpaint_advanced_masking_checkbox"] = values["inpaint_mask_image_upload"] is not None
-    if current_app.config.get("DISABLE_METADATA"):
-        values["save_metadata_to_images"] = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,12 +14,13 @@ from engine.files.catalogue import Catalogue
 from engine.files.detect import is_sd15
 from engine.files.downloads import shown
 from engine.files.known_files import KnownFile
-from engine.params import GenerateParams
+from engine.params import GenerateParams, Lora
 from engine.required_files import INTERPOSER, Need, needs, tagged_loras
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files.addresses import Sources
 from fooocus_flask.model_files.awaited_file import Awaited
 from fooocus_flask.submission.draft import Draft
+from schemas.faults import Fault
 
 OPTIONAL = {
     "loras": "LoRA",
@@ -27,6 +29,7 @@ OPTIONAL = {
     "prompt": "LoRA",
 }
 """Members whose file can be left out of a picture, and what such a file is called."""
+NOT_HERE = "it is not on this server"
 
 
 def find_checkpoint(draft: Draft, models: Catalogue, sources: Sources) -> str | None:
@@ -34,7 +37,7 @@ def find_checkpoint(draft: Draft, models: Catalogue, sources: Sources) -> str | 
 
     That one stands in where there is no checkpoint at all, and the one that is named cannot be fetched.
     """
-    name = draft.values["base_model_name"]
+    name = draft.params.base_model_name
     if name == choices.BUILTIN_CHECKPOINT:
         return None
     path, known = models.find("checkpoints", name), sources.find("checkpoints", name)
@@ -62,7 +65,7 @@ def check_files(draft: Draft, models: Catalogue, sources: Sources, *, builtin: b
     fetched for the built-in model that nobody insists on: it would not fit.
     """
     refused = {fault.loc[1] for fault in draft.faults}
-    wanted = needs(GenerateParams.from_dict(draft.values), builtin=builtin)
+    wanted = needs(draft.params, builtin=builtin)
     for need in (*wanted, *refiner_needs(draft, models)):
         if need.member in refused or any(models.find(need.kind, name) for name in need.names):
             continue
@@ -85,12 +88,11 @@ def check_tags(draft: Draft, models: Catalogue, sources: Sources, *, builtin: bo
 
     Nothing is fetched for the built-in model, which it would not fit.
     """
-    params = GenerateParams.from_dict(draft.values)
-    tags = tagged_loras(params)
+    tags = tagged_loras(draft.params)
     if not tags:
         return
     stems = {PurePosixPath(name).stem for name in models.loras()}
-    own = choices.PERFORMANCES[params.performance_selection].lora
+    own = choices.PERFORMANCES[draft.params.performance_selection].lora
     coming = {file.place for file in draft.downloads}
     for tag in tags:
         known = sources.lora(tag, but=own)
@@ -100,12 +102,12 @@ def check_tags(draft: Draft, models: Catalogue, sources: Sources, *, builtin: bo
             draft.downloads.append(Awaited.of(known, "prompt"))
         else:
             ways = f". {_ways(known)}" if known and not sources.allowed else ""
-            leave_out(draft, Need("loras", known.name if known else tag, "prompt"), f"it is not on this server{ways}")
+            leave_out(draft, Need("loras", known.name if known else tag, "prompt"), f"{NOT_HERE}{ways}")
 
 
 def refiner_needs(draft: Draft, models: Catalogue) -> list[Need]:
     """What a refiner of Stable Diffusion 1.5 needs besides itself; only its file tells whether it is one."""
-    path = models.find("checkpoints", draft.values["refiner_model_name"])
+    path = models.find("checkpoints", draft.params.refiner_model_name)
     if path is None or not gevent.get_hub().threadpool.apply(is_sd15, (path,)):
         return []
     return [Need("vae_approx", INTERPOSER, "refiner_model_name")]
@@ -114,53 +116,65 @@ def refiner_needs(draft: Draft, models: Catalogue) -> list[Need]:
 def require_files(
     values: Mapping[str, Any], wanted: Iterable[Need], models: Catalogue, sources: Sources
 ) -> list[Awaited]:
-    """See that every file is there, or can be fetched; those that are to be.
+    """The files to download of those that a request with these values needs; the others are there.
 
     Raises:
-        InvalidRequest: some are not; all of them at once.
+        InvalidRequest: some are missing and cannot be downloaded; all of them at once.
     """
-    draft = Draft(dict(values), set(values), set())
+    downloads, faults = [], []
     for need in wanted:
         if models.find(need.kind, need.name) is not None:
             continue
         known = sources.find(need.kind, need.name)
         if known and sources.allowed:
-            draft.downloads.append(Awaited.of(known))
+            downloads.append(Awaited.of(known))
         else:
-            refuse(draft, need, models, known)
-    if draft.faults:
-        raise InvalidRequest(draft.faults)
-    return draft.downloads
+            type, text, ctx = missing(need, models, known)
+            faults.append(Fault(type, text, values[need.member], ctx, ("body", need.member)))
+    if faults:
+        raise InvalidRequest(faults)
+    return downloads
 
 
-def leave_out(draft: Draft, need: Need, why: str = "it is not on this server") -> None:
-    """Go on without a file that nobody insisted on."""
-    draft.notes.append(f"The {OPTIONAL[need.member]} {need.name} of {_named_by(draft, need)} is left out: {why}")
+def leave_out(draft: Draft, need: Need, why: str = NOT_HERE) -> None:
+    """Go on without a file that nobody insists on."""
+    note = f"The {OPTIONAL[need.member]} {need.name} of {_named_by(draft, need)} is left out: {why}"
+    draft.leave_out(note, **without(draft.params, need))
+
+
+def without(params: GenerateParams, need: Need) -> dict[str, Any]:
+    """The parameters to change so that this file is not used; none for a prompt's tag, which is skipped by itself."""
     if need.member == "prompt":
-        return  # the engine passes over a tag whose file is not there
+        return {}
     if need.member == "loras":
-        for lora in draft.values["loras"]:
-            lora["enabled"] = lora["enabled"] and lora["model_name"] != need.name
-    else:
-        draft.values[need.member] = choices.VAE_OF_CHECKPOINT if need.member == "vae_name" else choices.NO_MODEL
+        return {"loras": tuple(_switched_off(lora, need.name) for lora in params.loras)}
+    return {need.member: choices.VAE_OF_CHECKPOINT if need.member == "vae_name" else choices.NO_MODEL}
+
+
+def _switched_off(lora: Lora, name: str) -> Lora:
+    return replace(lora, enabled=False) if lora.model_name == name else lora
 
 
 def _named_by(draft: Draft, need: Need) -> str:
     if need.member == "prompt":
         return "the prompt"
-    return f"the preset {draft.values['preset']}" if need.member in draft.from_preset else "the defaults"
+    return f"the preset {draft.params.preset}" if need.member in draft.from_preset else "the defaults"
 
 
 def refuse(draft: Draft, need: Need, models: Catalogue, known: KnownFile | None) -> None:
-    """Tell that a file is missing and how to get by."""
+    """Record that a file is missing."""
+    type, text, ctx = missing(need, models, known)
+    draft.refuse(type, need.member, text, **ctx)
+
+
+def missing(need: Need, models: Catalogue, known: KnownFile | None) -> tuple[str, str, dict[str, Any]]:
+    """The fault of a missing file: its type, a text that says how to get by, and its context."""
     if known:
         text = f"{need.member} needs the model file {need.name}, which is not on this server. {_ways(known)}"
-        told = {"file": f"{known.kind}/{known.name}", "url": shown(known.url)}
-        draft.refuse("missing_file", need.member, text, **told)
-        return
+        return "missing_file", text, {"file": f"{known.kind}/{known.name}", "url": shown(known.url)}
     there = ", ".join(models.names(need.kind)) or "none on this server"
     text = f"There is no {OPTIONAL.get(need.member, 'file')} {need.name!r}; there are: {there}"
-    draft.refuse("enum", need.member, text, expected=there)
+    return "enum", text, {"expected": there}
 
 
 def _ways(known: KnownFile) -> str:
