@@ -10,8 +10,9 @@ from marshmallow import ValidationError
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.errors import InvalidRequest
-from fooocus_flask.model_files import transfers
-from fooocus_flask.runner import downloader, runner
+from fooocus_flask.model_files.transfers import transfers
+from fooocus_flask.runner.downloader import downloader
+from fooocus_flask.runner.runner import runner
 from fooocus_flask.submission.parsing import FORM, Blueprint, json_body
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import history, life
@@ -81,12 +82,12 @@ def resume_queue() -> dict[str, Any]:
 
 def queue() -> dict[str, Any]:
     """The queue as it is now."""
-    task = history.running()
+    task, under_way = history.running(), transfers.current()
     return {
         "paused": life.paused(),
         "pending": life.waiting(),
         "running": task and task.task_id,
-        "downloads": [transfers.told(transfer.file) for transfer in transfers.current()],
+        "downloads": [under_way.serialise(transfer.file) for transfer in under_way],
     }
 
 

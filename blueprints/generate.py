@@ -10,8 +10,9 @@ from flask import Response
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.following import responses
+from fooocus_flask.model_files.folders import style_names
 from fooocus_flask.pictures import formats
-from fooocus_flask.runner import runner
+from fooocus_flask.runner.runner import runner
 from fooocus_flask.submission.parsing import Blueprint
 from fooocus_flask.submission.submit import submit
 from schemas import answers
@@ -21,7 +22,7 @@ blueprint = Blueprint("generate", __name__, url_prefix="/v1/engine", description
 
 
 @blueprint.post("/generate/")
-@blueprint.arguments(SubmissionSchema)
+@blueprint.arguments(SubmissionSchema(style_names=style_names))
 @blueprint.doc(requestBody={"content": FORM}, responses=answers.GENERATE, parameters=[IDEMPOTENCY_KEY])
 @scopes.needs(DRAW)
 def generate(sent: dict[str, Any]) -> Response:

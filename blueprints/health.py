@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, jsonify
 from marshmallow import Schema, fields
 
-from fooocus_flask.runner import runner
+from fooocus_flask.runner.runner import runner
 from fooocus_flask.submission.parsing import Blueprint
 
 blueprint = Blueprint("health", __name__, description="Whether the service is well.")

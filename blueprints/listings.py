@@ -8,9 +8,9 @@ from flask import Response, jsonify
 
 from engine import choices
 from fooocus_flask.model_files import presets
+from fooocus_flask.model_files.folders import style_names
 from fooocus_flask.submission.parsing import Blueprint
 from fooocus_flask.submission.prepare import catalogue
-from schemas.generate import style_names
 from schemas.listings import AllModelsSchema, PerformanceModeSchema, names_of
 
 blueprint = Blueprint(

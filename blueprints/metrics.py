@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response, current_app
+from flask import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from fooocus_flask.server import metrics
@@ -15,4 +15,4 @@ blueprint = Blueprint("metrics", __name__, description="Numbers to watch the ser
 @blueprint.response(200, {"type": "string"}, content_type="text/plain")
 def show() -> Response:
     """Get counters and measurements in Prometheus's text format; with a key it goes in `Authorization: Bearer` too."""
-    return Response(metrics.of(current_app).text(), content_type=CONTENT_TYPE_LATEST)  # type: ignore[arg-type]
+    return Response(metrics.counters.current().text(), content_type=CONTENT_TYPE_LATEST)

@@ -15,7 +15,7 @@ from fooocus_flask.access.keys import ADMIN, DRAW, READ
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.following import webhooks
 from fooocus_flask.pictures import urls
-from fooocus_flask.runner import runner
+from fooocus_flask.runner.runner import runner
 from fooocus_flask.submission.parsing import Blueprint
 from fooocus_flask.tables import Delivery, Task
 from fooocus_flask.tasks import estimates, history, life, records
@@ -45,8 +45,8 @@ def tasks_list(query: dict[str, Any]) -> Response:
     if query["action"]:
         scopes.require(ADMIN)
         return deleted(history.clear(query["start_at"], query["end_at"]))
-    told, total = lists(query)
-    response = jsonify(told)
+    found, total = lists(query)
+    response = jsonify(found)
     response.headers["X-Total-Count"] = str(total)
     return response
 
@@ -121,30 +121,30 @@ def lists(query: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """The three lists, those not asked for empty, and the length of the one paged through (of all: the history)."""
     base, asked, page = urls.base(), query["query"], (query["page"], query["page_size"])
     wanted = history.Filter(query["start_at"], query["end_at"], query["status"], query["prompt"])
-    told: dict[str, Any] = {"history": [], "current": [], "pending": []}
+    found: dict[str, Any] = {"history": [], "current": [], "pending": []}
     total = 0
     if asked in ("all", "pending"):
         rows, total = history.pending(*page, replace(wanted, start=None, end=None))
         gaps = bool(wanted.words)  # between those on the page others may wait
-        places = [*map(estimates.of, rows)] if gaps else estimates.of_page(rows)
-        told["pending"] = shown(rows, base, places)
+        places = [*map(estimates.place_of, rows)] if gaps else estimates.places_of(rows)
+        found["pending"] = shown(rows, base, places)
     if asked in ("all", "current") and (task := history.running(wanted)):
-        told["current"] = [RECORD.dump(records.running(task, base))]
+        found["current"] = [RECORD.dump(records.running(task, base))]
         total = 1
     if asked in ("all", "history"):
         rows, total = history.ended(*page, wanted)
-        told["history"] = shown(rows, base)
-    return told, total
+        found["history"] = shown(rows, base)
+    return found, total
 
 
 def shown(rows: Sequence[Task], base: str, places: Sequence[estimates.Place] = ()) -> list[dict[str, Any]]:
     """The records as they leave; others get their turn in between, for a page may be long."""
-    told = []
+    dumped = []
     for number, (task, place) in enumerate(zip(rows, chain(places, repeat(estimates.NOWHERE)), strict=False), 1):
-        told.append(RECORD.dump(records.stored(task, base, place)))
+        dumped.append(RECORD.dump(records.stored(task, base, place)))
         if number % AT_A_TIME == 0:
             gevent.sleep(0)
-    return told
+    return dumped
 
 
 def deleted(counts: tuple[int, int]) -> Response:

@@ -15,8 +15,10 @@ from engine.required_files import Need, description_needs, mask_needs
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.model_files import addresses
+from fooocus_flask.model_files.folders import style_names
 from fooocus_flask.pictures import inputs
-from fooocus_flask.runner import downloader, runner
+from fooocus_flask.runner.downloader import downloader
+from fooocus_flask.runner.runner import runner
 from fooocus_flask.submission import from_metadata
 from fooocus_flask.submission.parsing import Blueprint, json_body
 from fooocus_flask.submission.prepare import catalogue
@@ -85,7 +87,7 @@ def generate_mask(arguments: dict[str, Any]) -> Response:
     """Find something in a picture: a mask, white where it is."""
     needs = mask_needs(arguments["mask_model"], arguments["sam_model"])
     options = {option: arguments[member] for member, option in MASK_OPTIONS.items()}
-    seen = look("mask", options, arguments, needs)
+    seen = inspect("mask", options, arguments, needs)
     return jsonify(base64.b64encode(seen.picture).decode())
 
 
@@ -101,8 +103,8 @@ def describe_image(query: dict[str, Any]) -> tuple[dict[str, str], dict[str, str
     """
     arguments = DescribeSchema().load(query | picture())
     kind = arguments["image_type"]
-    stands_in = builtin_set.there(*builtin_set.DESCRIBING) and not addresses.of().allowed
-    seen = look("describe", {"kind": kind}, arguments, () if stands_in else description_needs(kind))
+    stands_in = builtin_set.there(*builtin_set.DESCRIBING) and not addresses.sources_for().allowed
+    seen = inspect("describe", {"kind": kind}, arguments, () if stands_in else description_needs(kind))
     return {"describe": seen.text}, {"X-Described-By": seen.model}
 
 
@@ -114,7 +116,7 @@ def describe_image(query: dict[str, Any]) -> tuple[dict[str, str], dict[str, str
 def read_metadata(arguments: dict[str, Any]) -> dict[str, Any]:
     """Read the parameters out of a picture: a PNG, JPEG or WebP that Fooocus or a web UI wrote."""
     data = inputs.given(arguments["image"], "image")
-    return inputs.in_thread(from_metadata.of_picture, data, catalogue())
+    return inputs.in_thread(from_metadata.from_picture, data, catalogue(), style_names())
 
 
 def picture() -> dict[str, Any]:
@@ -126,9 +128,9 @@ def picture() -> dict[str, Any]:
     return request.form.to_dict() | parts
 
 
-def look(purpose: str, options: Mapping[str, Any], arguments: Mapping[str, Any], needs: Iterable[Need]) -> Seen:
+def inspect(purpose: str, options: Mapping[str, Any], arguments: Mapping[str, Any], needs: Iterable[Need]) -> Seen:
     """What the engine sees in the request's picture, once the model files are here."""
-    awaited = require_files(arguments, needs, catalogue(), addresses.of())
+    awaited = require_files(arguments, needs, catalogue(), addresses.sources_for())
     picture = inputs.given(arguments["image"], "image")
     downloader.current().have(awaited)
-    return runner.current().look(purpose, options, picture)
+    return runner.current().inspect(purpose, options, picture)

@@ -13,9 +13,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from fooocus_flask import cors, database, environment, errors, logs, request_ids, settings
 from fooocus_flask.access import commands, scopes
 from fooocus_flask.following import streams, waiters, webhooks
-from fooocus_flask.model_files import folders
+from fooocus_flask.model_files.folders import folders
 from fooocus_flask.pictures import retention
-from fooocus_flask.runner import downloader, runner
+from fooocus_flask.runner.downloader import downloader
+from fooocus_flask.runner.runner import runner
 from fooocus_flask.server import metrics, openapi
 from fooocus_flask.tasks import history, live
 
@@ -23,9 +24,9 @@ __all__ = ["close", "create_app", "start"]
 
 PARTS = (
     *(request_ids, metrics, logs, errors, folders, cors, scopes, database, commands),
-    *(live, streams, waiters, webhooks, retention, downloader, runner),
+    *(webhooks.sender, retention.sweeper, downloader, runner),
 )
-RECEIVERS = (history,)
+RECEIVERS = (history, live)
 """Modules that only listen to signals: importing them is what connects them."""
 FOLDERS = ("OUTPUT_PATH", "INPUT_PATH", "MODELS_PATH")
 
@@ -68,10 +69,10 @@ def start(app: Flask) -> None:
     """Begin to serve: start the engine process, go on with the queue, its downloads and the webhooks still owed."""
     runner.of(app).start()
     with app.app_context():
-        webhooks.of(app).look()
-    downloader.of(app).look()
-    retention.of(app).start()
-    metrics.of(app).start()
+        webhooks.sender.of(app).wake()
+    downloader.of(app).wake()
+    retention.sweeper.of(app).start()
+    metrics.counters.of(app).start()
 
 
 def close(app: Flask) -> None:
@@ -82,9 +83,9 @@ def close(app: Flask) -> None:
     runner.of(app).drain(app.config["SHUTDOWN_DEADLINE"])
     streams.close(app)
     waiters.close(app)
-    webhooks.of(app).close()
+    webhooks.sender.of(app).close()
     downloader.of(app).close()
-    retention.of(app).close()
-    metrics.of(app).close()
+    retention.sweeper.of(app).close()
+    metrics.counters.of(app).close()
     runner.of(app).close()
     database.close(app)

@@ -99,10 +99,10 @@ class InvalidRequest(FooocusError):
 
 def init_app(app: Flask) -> None:
     """Answer every failure of this application as JSON."""
-    app.register_error_handler(FooocusError, tell)
-    app.register_error_handler(ValidationError, tell_validation)
-    app.register_error_handler(HTTPException, tell_http)
-    app.register_error_handler(OperationalError, tell_database)
+    app.register_error_handler(FooocusError, send_error)
+    app.register_error_handler(ValidationError, send_validation_error)
+    app.register_error_handler(HTTPException, send_http_error)
+    app.register_error_handler(OperationalError, send_database_error)
 
 
 def reply(status: int, detail: Any, headers: Mapping[str, str] | None = None) -> Response:
@@ -113,27 +113,29 @@ def reply(status: int, detail: Any, headers: Mapping[str, str] | None = None) ->
     return response
 
 
-def tell(error: FooocusError) -> Response:
+def send_error(error: FooocusError) -> Response:
+    """The answer of one of our own failures."""
     return reply(error.status, error.detail, error.headers)
 
 
-def tell_validation(error: ValidationError) -> Response:
-    return tell(InvalidRequest.from_messages(error.normalized_messages()))
+def send_validation_error(error: ValidationError) -> Response:
+    """The answer of a body that a view itself found not to fit."""
+    return send_error(InvalidRequest.from_messages(error.normalized_messages()))
 
 
-def tell_database(error: OperationalError) -> Response:
+def send_database_error(error: OperationalError) -> Response:
     """The database is locked, full or away: nothing was kept of the request, which may come again."""
     log.error("The database does not serve a request: %s", error.orig)
     return reply(503, "The database cannot be used now; try again in a few seconds", {"Retry-After": "5"})
 
 
-def tell_http(error: HTTPException) -> Response:
+def send_http_error(error: HTTPException) -> Response:
     """Werkzeug's own errors; their names, unless whoever raised them said more."""
     if isinstance(error, WrongPath) and (methods := other_slash_form_allows()):
         error = MethodNotAllowed(methods)
     cause = getattr(error, "exc", None)
     if isinstance(cause, ValidationError):
-        return tell(InvalidRequest.from_webargs(cause.normalized_messages()))
+        return send_error(InvalidRequest.from_webargs(cause.normalized_messages()))
     plain = error.description == type(error).description
     detail = error.name if plain else error.description
     if isinstance(error, RequestEntityTooLarge):

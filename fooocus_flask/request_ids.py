@@ -23,7 +23,7 @@ _later: ContextVar[str | None] = ContextVar("later", default=None)
 def init_app(app: Flask) -> None:
     """Name requests before anything else is done with them."""
     app.before_request(name)
-    app.after_request(tell)
+    app.after_request(add_header)
 
 
 def name() -> None:
@@ -49,7 +49,7 @@ def after(name: str | None) -> Iterator[None]:
         _later.reset(token)
 
 
-def tell(response: Response) -> Response:
+def add_header(response: Response) -> Response:
     """Put the name into the answer."""
     response.headers[HEADER] = current()
     return response

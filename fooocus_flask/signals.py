@@ -1,7 +1,7 @@
 """What happens to tasks, said in the past tense; the sender is the application, and knows nobody who listens.
 
-Receivers are module-level functions that end in `**_`. They run in the greenlet that tells them: they put things
-down quickly and do not wait. By then the database says the same as the signal.
+Receivers are module-level functions that end in `**_`. They run in the sender's greenlet: they record
+things quickly and do not wait. By then the database says the same as the signal.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ delivery_tried = _signals.signal(
 )
 
 
-def tell(signal: Signal, app: Flask, **values: Any) -> None:
+def send(signal: Signal, app: Flask, **values: Any) -> None:
     """Call every receiver; one that fails is logged and keeps nobody else from hearing."""
     for receiver in signal.receivers_for(app):
         try:

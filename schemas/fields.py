@@ -287,7 +287,7 @@ class Items(Described, fields.List):
         return items + [self.filler() for _ in range(self.longest - len(items))]
 
 
-class Part(fields.Nested):
+class Object(fields.Nested):
     """An object inside a list; absent members take their defaults."""
 
     def _validate_missing(self, value: Any) -> None:

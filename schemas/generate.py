@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
-from flask import current_app, has_app_context
 from marshmallow import EXCLUDE, Schema, post_load
 
 from engine import choices
 from engine.params import MAX_SEED
 from engine.prompt.styles import styles_in
 from schemas.faults import fault
-from schemas.fields import Choice, FilledSchema, Flag, Image, Items, Number, Part, Text, Whole, defaults
+from schemas.fields import Choice, FilledSchema, Flag, Image, Items, Number, Object, Text, Whole, defaults
 
 MOST_LORAS = 5
 MOST_CONTROL_IMAGES = 4
@@ -38,21 +38,17 @@ CONTROL_DEFAULTS = {
 DEFAULT_LORA = {"enabled": True, "model_name": "sd_xl_offset_example-lora_1.0.safetensors", "weight": 0.1}
 
 
-STYLE_FOLDERS = "fooocus-style-folders"
-"""The application's extension that lists the folders of the user's own styles."""
+def shipped_styles() -> Sequence[str]:
+    """The names of the styles that come with the engine."""
+    return styles_in(()).names()
 
 
-def style_names() -> list[str]:
-    """Every style a request may name: the shipped ones, and those of the application at hand."""
-    return styles_in(current_app.extensions.get(STYLE_FOLDERS, ()) if has_app_context() else ()).names()
-
-
-class Style(Text):
-    """The name of a prompt style."""
+class StyleName(Text):
+    """The name of a prompt style; its schema knows which there are."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str:
         name = super()._deserialize(value, attr, data, **kwargs)
-        known = style_names()
+        known = cast("GenerateSchema", self.root).style_names()
         if name not in known:
             near = difflib.get_close_matches(name, known, 3)
             text = "No style has this name; GET /v1/engines/styles lists them all"
@@ -199,7 +195,7 @@ class PromptMembers(Schema):
     style_selections = Items(
         "Prompt styles, applied in this order. Fooocus V2 expands the prompt, Random Style picks one for each picture; "
         "an empty list applies none. GET /v1/engines/styles lists the names.",
-        Style("The name of a style."),
+        StyleName("The name of a style."),
         default=["Fooocus V2", "Fooocus Enhance", "Fooocus Sharp"],
     )
     performance_selection = Choice(
@@ -237,7 +233,7 @@ class ModelMembers(Schema):
     refiner_switch = Number("Part of the steps after which the refiner takes over.", 0.1, 1.0, default=0.5)
     loras = Items(
         f"LoRA files to add to the model, at most {MOST_LORAS}.",
-        Part(LoraSchema),
+        Object(LoraSchema),
         longest=MOST_LORAS,
         filler=empty_lora,
         default=[DEFAULT_LORA, *(empty_lora() for _ in range(MOST_LORAS - 1))],
@@ -281,7 +277,7 @@ class ImageMembers(Schema):
     inpaint_erode_or_dilate = Whole("Grow (above 0) or shrink the mask, in pixels.", -64, 64, default=0)
     controlnet_image = Items(
         f"Pictures that guide the drawing, at most {MOST_CONTROL_IMAGES}.",
-        Part(ImagePromptSchema),
+        Object(ImagePromptSchema),
         longest=MOST_CONTROL_IMAGES,
         filler=lambda: defaults(ImagePromptSchema()),
         default=[{"cn_img": None, "cn_stop": 0.6, "cn_weight": 0.6, "cn_type": "ImagePrompt"}],
@@ -384,7 +380,7 @@ class EnhanceMembers(Schema):
     enhance_uov_prompt_type = Choice("With which prompts.", choices.ENHANCE_PROMPT_TYPES, default="Original Prompts")
     enhance_ctrls = Items(
         f"The steps, at most {MOST_ENHANCE_STEPS}.",
-        Part(EnhanceStepSchema),
+        Object(EnhanceStepSchema),
         longest=MOST_ENHANCE_STEPS,
         filler=lambda: defaults(EnhanceStepSchema()),
         default=[],
@@ -393,10 +389,17 @@ class EnhanceMembers(Schema):
 
 # marshmallow lists the members of the last base first.
 class GenerateSchema(EnhanceMembers, AdvancedMembers, OutputMembers, ImageMembers, ModelMembers, PromptMembers):
-    """What a client asks for; every member may be left out."""
+    """What a client asks for; every member may be left out.
+
+    `style_names` lists the styles that a request may name.
+    """
 
     class Meta:
         unknown = EXCLUDE
+
+    def __init__(self, *, style_names: Callable[[], Sequence[str]] = shipped_styles, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.style_names = style_names
 
     preset = Text(
         "A preset from GET /v1/engines/presets: its values replace every parameter that has the server's default; "

@@ -20,6 +20,7 @@ ENGINE = (
 APPLICATION = ("access", "model_files", "pictures", "tasks", "submission", "following", "runner", "server")
 """Packages whose modules import their own package, the modules beside the packages, and packages before."""
 FACTORY = "fooocus_flask"
+WEB = frozenset({"flask", "flask_limiter", "flask_smorest", "flask_sqlalchemy", "gevent", "webargs", "werkzeug"})
 
 
 def modules() -> dict[str, Path]:
@@ -47,6 +48,15 @@ def imports(name: str) -> Iterator[str]:
                     yield whole
                 elif node.module in MODULES:
                     yield node.module
+
+
+def outside(path: Path) -> Iterator[str]:
+    """Every module that a file names in import statements."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
 
 
 GRAPH = {name: set(imports(name)) - {name} for name in MODULES}
@@ -90,6 +100,17 @@ def test_the_order_names_every_package(top, packages):
     there = {path.parent.name for path in (ROOT / top).glob("*/__init__.py")} - {"builtin"}
     there |= {path.stem for path in (ROOT / top).glob("*.py")} & set(packages)
     assert there == set(packages)
+
+
+def test_the_schemas_know_no_web_framework():
+    """Shapes are checked wherever they are used; what only a server knows is handed to them."""
+    wrong = [
+        f"{name} imports {imported}"
+        for name, path in MODULES.items()
+        for imported in outside(path)
+        if name.split(".")[0] == "schemas" and imported.split(".")[0] in WEB
+    ]
+    assert wrong == []
 
 
 def test_no_module_imports_itself_by_way_of_others():

@@ -61,7 +61,7 @@ def who(sent: bytes) -> Caller | None:
         if sent and (key := keys.holder(connection, sent)):
             g.keys_on = True
             return Caller(key.name, frozenset(key.scopes), key.per_minute, key.queued)
-        g.keys_on = bool(configured) or keys.some(connection)
+        g.keys_on = bool(configured) or keys.any_exist(connection)
     return None if g.keys_on else ANYONE
 
 
@@ -75,7 +75,7 @@ def sent() -> bytes:
 def keys_on() -> bool:
     """Whether a key is needed: one is configured, or there are keys in the database."""
     if "keys_on" not in g:
-        g.keys_on = bool(configured_key()) or keys.some(db.session)
+        g.keys_on = bool(configured_key()) or keys.any_exist(db.session)
     return g.keys_on
 
 

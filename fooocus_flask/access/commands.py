@@ -31,7 +31,7 @@ def init_app(app: Flask) -> None:
     app.cli.add_command(group)
 
 
-def told(command: Callable[..., None]) -> Callable[..., None]:
+def reports_faults(command: Callable[..., None]) -> Callable[..., None]:
     """The command, whose faults end it with a sentence."""
 
     @wraps(command)
@@ -57,7 +57,7 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--per-minute", type=LIMIT, default=0, show_default=True, help="Requests a minute; 0: no limit.")
 @click.option("--queued", type=LIMIT, default=0, show_default=True, help="Tasks that may wait; 0: no limit.")
-@told
+@reports_faults
 def add(name: str, scopes: Sequence[str], per_minute: int, queued: int) -> None:
     """Make a key and show it, this once."""
     was_open = not callers.keys_on()
@@ -69,13 +69,13 @@ def add(name: str, scopes: Sequence[str], per_minute: int, queued: int) -> None:
 @group.command("list")
 def listing() -> None:
     """List the keys: what they may do, and when they were used."""
-    for line in table([HEADINGS, *map(row, keys.every())]):
+    for line in table([HEADINGS, *map(row, keys.all_keys())]):
         click.echo(line)
 
 
 @group.command("revoke")
 @click.argument("name")
-@told
+@reports_faults
 def revoke(name: str) -> None:
     """Take a key back; it opens nothing any more."""
     keys.revoke(name)
@@ -84,7 +84,7 @@ def revoke(name: str) -> None:
 
 @group.command("rotate")
 @click.argument("name")
-@told
+@reports_faults
 def rotate(name: str) -> None:
     """Give a key another secret and show it, this once; the one it had opens nothing any more."""
     show(name, keys.rotate(name))
@@ -92,7 +92,7 @@ def rotate(name: str) -> None:
 
 @group.command("remove")
 @click.argument("name")
-@told
+@reports_faults
 def remove(name: str) -> None:
     """Forget a revoked key, so that its name is free again."""
     keys.remove(name)

@@ -17,10 +17,10 @@ from flask import current_app
 from fooocus_flask.access import callers
 from fooocus_flask.access.keys import READ
 from fooocus_flask.errors import Forbidden
+from fooocus_flask.extension import Extension
 from fooocus_flask.kept_secrets import kept
 
 FILE = "file_secret"
-EXTENSION = "fooocus-file-secret"
 STEPS = 10
 """A moment of expiry is rounded up to a tenth of the time a URL has: until then a picture's URL stays the same, and
 what is cached stays good."""
@@ -32,7 +32,7 @@ def sign(path: str) -> str:
         return ""
     seconds = int(current_app.config["FILE_URL_TTL"])
     until = f"{expiry(seconds)}." if seconds else ""
-    return until + digest(secret(), until + path)
+    return until + digest(secret.current(), until + path)
 
 
 def expiry(seconds: int) -> int:
@@ -62,7 +62,7 @@ def check(path: str, token: str | None) -> None:
 
 def right(path: str, token: str, until: str) -> bool:
     """Whether this server made the token for this path."""
-    made = [until + digest(secret(), until + path)]
+    made = [until + digest(secret.current(), until + path)]
     if (key := callers.configured_key()) and not until:
         made.append(digest(hashlib.sha256(b"file token:" + key).digest(), path))  # as they were signed before
     return any(hmac.compare_digest(token.encode(), one.encode()) for one in made)
@@ -73,9 +73,5 @@ def digest(secret: bytes, text: str) -> str:
     return base64.urlsafe_b64encode(hmac.digest(secret, text.encode(), "sha256")[:18]).decode()
 
 
-def secret() -> bytes:
-    """What this installation signs with; made when it is first needed."""
-    extensions = current_app.extensions
-    if EXTENSION not in extensions:
-        extensions[EXTENSION] = kept(Path(current_app.instance_path) / FILE).encode()
-    return extensions[EXTENSION]
+secret = Extension("fooocus-file-secret", lambda app: kept(Path(app.instance_path) / FILE).encode())
+"""What this installation signs with; made when it is first needed."""

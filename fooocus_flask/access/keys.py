@@ -119,12 +119,12 @@ def remove(name: str) -> None:
     commit()
 
 
-def every() -> Sequence[Key]:
+def all_keys() -> Sequence[Key]:
     """All keys, by name."""
     return db.session.scalars(select(Key).order_by(Key.name)).all()
 
 
-def some(database: Database) -> bool:
+def any_exist(database: Database) -> bool:
     """Whether there are keys. Revoked ones count: taking back the last one must not open the server."""
     return database.execute(ANY).first() is not None
 
@@ -168,6 +168,6 @@ def _find(name: str) -> Key | None:
 def _there(name: str) -> Key:
     key = _find(name)
     if key is None:
-        known = ", ".join(row.name for row in every()) or "none at all"
+        known = ", ".join(row.name for row in all_keys()) or "none at all"
         raise KeyFault(f"There is no key {name!r}; there are: {known}")
     return key

@@ -14,16 +14,13 @@ from flask_limiter import Limiter, RateLimitExceeded
 
 from fooocus_flask import errors
 from fooocus_flask.access import callers
-
-EXTENSION = "fooocus-limits"
+from fooocus_flask.extension import Extension
 
 
 def init_app(app: Flask) -> None:
     """Count requests, once it is known who sends them."""
-    limiter = Limiter(whose, application_limits=[rate], storage_uri="memory://", strategy="fixed-window")
     limiter.init_app(app)
-    app.extensions[EXTENSION] = limiter
-    app.register_error_handler(RateLimitExceeded, tell)
+    app.register_error_handler(RateLimitExceeded, send_rate_limit_error)
 
 
 def rate() -> str:
@@ -53,10 +50,20 @@ def place(address: str) -> str:
     return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else address
 
 
-def tell(error: RateLimitExceeded) -> Response:
+def send_rate_limit_error(error: RateLimitExceeded) -> Response:
     """The answer to one request too many."""
-    most, limiter = error.limit.limit.amount, current_app.extensions[EXTENSION]
-    seconds = max(1, math.ceil(limiter.current_limit.window.reset_time - time()))
+    most, current = error.limit.limit.amount, limiter.current().current_limit
+    seconds = max(1, math.ceil(current.window.reset_time - time())) if current else 1
     times = "once" if most == 1 else f"{most} times"
     text = f"The {whose()} may ask {times} a minute, and did; try again in {seconds} s"
     return errors.reply(429, text, {"Retry-After": str(seconds)})
+
+
+def new_limiter(app: Flask) -> Limiter:
+    """What counts the application's requests."""
+    made = Limiter(whose, application_limits=[rate], storage_uri="memory://", strategy="fixed-window")
+    made.init_app(app)
+    return made
+
+
+limiter = Extension("fooocus-limits", new_limiter)

@@ -1,6 +1,6 @@
 """A task's progress as server-sent events: each client has room for one piece of news, the newest, and for the end.
 
-The wire format is what known clients cut apart by hand (api.md section 4.3): an event is two `data` lines and an
+The wire format is what known clients cut apart by hand: an event is two `data` lines and an
 empty one, ends of line CR LF, one write each, and never two of them close enough to arrive together.
 """
 
@@ -20,11 +20,11 @@ from gevent.event import Event
 
 from fooocus_flask import signals
 from fooocus_flask.database import db
+from fooocus_flask.extension import Extension
 from fooocus_flask.pictures import urls
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import life
 
-EXTENSION = "fooocus-streams"
 PING_EVERY = 15.0
 GAP, LAST_GAP = 0.2, 0.03
 """Least seconds between two writes, and before the last one."""
@@ -37,15 +37,10 @@ HEADERS = {
 }
 
 
-def init_app(app: Flask) -> None:
-    """Nobody follows yet."""
-    app.extensions[EXTENSION] = defaultdict(set)
-
-
 def event(progress: int, preview: str | None, message: str, images: list[str], **more: Any) -> bytes:
     """One event as it goes over the wire."""
-    told = {"progress": progress, "preview": preview, "message": message, "images": images, **more}
-    return f"data: {json.dumps(told)}\r\ndata: \r\n\r\n".encode()
+    members = {"progress": progress, "preview": preview, "message": message, "images": images, **more}
+    return f"data: {json.dumps(members)}\r\ndata: \r\n\r\n".encode()
 
 
 def last_event(task: Task, base: str) -> bytes:
@@ -72,7 +67,7 @@ class Follower:
         self._news: bytes | None = None
         self._end: bytes | None = None
         self._closed = False
-        app.extensions[EXTENSION][task_id].add(self)
+        followers.of(app)[task_id].add(self)
         with app.app_context():
             task = life.find(task_id)
             if task.ended:
@@ -102,8 +97,8 @@ class Follower:
                 continue
             last = monotonic()
 
-    def tell(self, news: bytes) -> None:
-        """Take the newest progress in place of what was not sent yet."""
+    def update(self, news: bytes) -> None:
+        """Send the newest progress in place of what was not sent yet."""
         self._news = news
         self._changed.set()
 
@@ -125,10 +120,18 @@ class Follower:
         """Follow no longer, by the server's own will."""
         self._closed = True
         self._changed.set()
-        followers = self._app.extensions[EXTENSION]
-        followers[self._task_id].discard(self)
-        if not followers[self._task_id]:
-            del followers[self._task_id]
+        by_task = followers.of(self._app)
+        by_task[self._task_id].discard(self)
+        if not by_task[self._task_id]:
+            del by_task[self._task_id]
+
+
+def _nobody(app: Flask) -> defaultdict[str, set[Follower]]:
+    return defaultdict(set)
+
+
+followers = Extension("fooocus-streams", _nobody)
+"""Who follows each task, by task id."""
 
 
 class StreamResponse(Response):
@@ -144,23 +147,23 @@ class StreamResponse(Response):
 @signals.task_progressed.connect
 def progressed(app: Flask, task_id: str, percent: int, message: str, preview: bytes, **_: Any) -> None:
     """Pass progress on; it is written out once, however many follow."""
-    followers = app.extensions[EXTENSION].get(task_id)
-    if followers:
+    group = followers.of(app).get(task_id)
+    if group:
         picture = f"data:image/png;base64,{base64.b64encode(preview).decode()}" if preview else None
         news = event(percent, picture, message, [])
-        for follower in followers:
-            follower.tell(news)
+        for follower in group:
+            follower.update(news)
 
 
 @signals.task_ended.connect
 def ended(app: Flask, task: Task, **_: Any) -> None:
     """Pass the end on."""
-    for follower in app.extensions[EXTENSION].get(task.task_id, ()):
+    for follower in followers.of(app).get(task.task_id, ()):
         follower.finish(task)
 
 
 def close(app: Flask, sparing: str | None = None) -> None:
     """End every stream without its last event, but those of one task; the tasks go on when the server starts again."""
-    for task_id, group in list(app.extensions[EXTENSION].items()):
+    for task_id, group in list(followers.of(app).items()):
         for follower in list(group) if task_id != sparing else ():
             follower.dismiss()

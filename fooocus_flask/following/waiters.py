@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from flask import Flask, current_app
+from flask import Flask
 from gevent.event import Event
 
 from fooocus_flask import signals
 from fooocus_flask.database import db
 from fooocus_flask.errors import FooocusError
+from fooocus_flask.extension import Extension
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import life
 
-EXTENSION = "fooocus-waiters"
 STOPPING = "The server is stopping; the task is kept and goes on when it starts again"
 
 
-def init_app(app: Flask) -> None:
-    """Nobody waits yet."""
-    app.extensions[EXTENSION] = defaultdict(set)
+def _nobody(app: Flask) -> defaultdict[str, set[Event]]:
+    return defaultdict(set)
+
+
+waiting = Extension("fooocus-waiters", _nobody)
+"""Who waits for each task, by task id."""
 
 
 def wait(task_id: str) -> Task:
@@ -30,17 +33,17 @@ def wait(task_id: str) -> Task:
         TaskNotFound: there is no such task.
         FooocusError: the server stops before the task ends.
     """
-    waiting, came = current_app.extensions[EXTENSION], Event()
-    waiting[task_id].add(came)
+    events, came = waiting.current(), Event()
+    events[task_id].add(came)
     try:
         if not (task := life.find(task_id)).ended:
             db.session.remove()
             came.wait()
             task = life.find(task_id)
     finally:
-        waiting[task_id].discard(came)
-        if not waiting[task_id]:
-            del waiting[task_id]
+        events[task_id].discard(came)
+        if not events[task_id]:
+            del events[task_id]
     if not task.ended:
         raise FooocusError(STOPPING, status=503)
     return task
@@ -49,12 +52,12 @@ def wait(task_id: str) -> Task:
 @signals.task_ended.connect
 def wake(app: Flask, task: Task, **_: Any) -> None:
     """Tell those who wait for this task."""
-    for came in app.extensions[EXTENSION].get(task.task_id, ()):
+    for came in waiting.of(app).get(task.task_id, ()):
         came.set()
 
 
 def close(app: Flask, sparing: str | None = None) -> None:
     """Send everybody away, but those who wait for one task."""
-    for task_id, events in app.extensions[EXTENSION].items():
-        for came in events if task_id != sparing else ():
+    for task_id, group in waiting.of(app).items():
+        for came in group if task_id != sparing else ():
             came.set()

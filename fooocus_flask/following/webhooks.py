@@ -28,6 +28,7 @@ from fooocus_flask import request_ids, signals
 from fooocus_flask.clock import mills
 from fooocus_flask.database import commit, db
 from fooocus_flask.errors import NotFound
+from fooocus_flask.extension import Extension
 from fooocus_flask.following.webhook_secret import signer
 from fooocus_flask.pictures import public_hosts
 from fooocus_flask.tables import Delivery, Task
@@ -36,7 +37,6 @@ from schemas.tasks import TaskRecordSchema
 
 log = logging.getLogger(__name__)
 
-EXTENSION = "fooocus-webhooks"
 AT_ONCE = 16
 """Deliveries under way at the same time."""
 LOOK_EVERY = 60.0
@@ -53,7 +53,7 @@ GONE = 410
 
 
 @dataclass(frozen=True)
-class Message:
+class WebhookMessage:
     """Something to be sent; `id` tells a receiver what it has seen already, `request` is for the log."""
 
     url: str
@@ -64,7 +64,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ReceiverAnswer:
     """What a receiver said: whether it took the message, in words, its status, and the seconds it wants to be left."""
 
     good: bool
@@ -73,18 +73,19 @@ class Answer:
     wait: float = 0.0
 
 
-class Courier:
-    """Delivers what one application owes."""
+class WebhookSender:
+    """Delivers what one application owes; `progress` are those who hear how far running tasks are, by task id."""
 
     def __init__(self, app: Flask) -> None:
-        self.app = app
+        self.app, self.signer = app, signer(app)
+        self.progress: dict[str, ProgressSender] = {}
         self._pool = Pool(AT_ONCE)
         self._under_way: set[int] = set()
         self._news = Event()
         self._greenlet: gevent.Greenlet | None = None
 
-    def look(self) -> None:
-        """Set out with what is owed now, and go on with what is due later."""
+    def wake(self) -> None:
+        """Send what is owed now, and go on with what is due later."""
         self._news.set()
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._work)
@@ -100,13 +101,13 @@ class Courier:
         while True:
             self._news.clear()
             try:
-                wait = self._set_out()
+                wait = self._send_due()
             except Exception:  # a locked database, a full disk: this loop must outlive them
                 log.exception("The webhooks are looked at again in %.0f s", LOOK_EVERY)
                 wait = LOOK_EVERY
             self._news.wait(min(wait, LOOK_EVERY))
 
-    def _set_out(self) -> float:
+    def _send_due(self) -> float:
         """Send what is due, as far as there is room; seconds until the next one is."""
         with self.app.app_context():
             now, room = mills(), self._pool.free_count()
@@ -132,22 +133,22 @@ class Courier:
             self._under_way.discard(number)
             self._news.set()
 
-    def _send(self, number: int, message: Message) -> None:
+    def _send(self, number: int, message: WebhookMessage) -> None:
         with self.app.app_context():
             answer = post(message)
         with self.app.app_context():
-            note(number, answer)
+            record_outcome(number, answer)
 
 
-class Telling:
-    """Progress on its way to one task's receiver: never two at once, and so many a second."""
+class ProgressSender:
+    """Sends one task's progress to its receiver: never two at once, and so many a second."""
 
     def __init__(self, app: Flask, task: Task) -> None:
         self.app, self.task = app, task
         self._next = 0.0
         self._greenlet: gevent.Greenlet | None = None
 
-    def tell(self, percent: int) -> None:
+    def send(self, percent: int) -> None:
         """Send this percentage, unless the last one is still on its way or was sent just now."""
         if monotonic() >= self._next and (self._greenlet is None or self._greenlet.ready()):
             self._next = monotonic() + PROGRESS_EVERY
@@ -156,44 +157,34 @@ class Telling:
     def _send(self, percent: int) -> None:
         with self.app.app_context():
             data = body(self.task, progress=percent)
-            post(Message(self.task.webhook_url, f"msg_{uuid4().hex}", "progress", data))
+            post(WebhookMessage(self.task.webhook_url, f"msg_{uuid4().hex}", "progress", data))
 
 
-def init_app(app: Flask) -> None:
-    """Give the application its courier, and the secret it signs with."""
-    app.extensions[EXTENSION] = Courier(app)
-    app.extensions[f"{EXTENSION}-signer"] = signer(app)
-    app.extensions[f"{EXTENSION}-progress"] = {}
-
-
-def of(app: Flask) -> Courier:
-    """The application's courier."""
-    return app.extensions[EXTENSION]
+sender = Extension("fooocus-webhooks", WebhookSender)
 
 
 @signals.task_started.connect
 def begin(app: Flask, task: Task, **_: Any) -> None:
-    """Tell that drawing began, and get ready to tell progress."""
+    """Send that drawing began, and get ready to send progress."""
     if task.webhook_url and "progress" in (task.webhook_events or ()):
-        app.extensions[f"{EXTENSION}-progress"][task.task_id] = Telling(app, task)
+        sender.of(app).progress[task.task_id] = ProgressSender(app, task)
     send(app, task)
 
 
 @signals.task_progressed.connect
 def progressed(app: Flask, task_id: str, percent: int, **_: Any) -> None:
-    """Tell progress, where somebody wants to hear it."""
-    telling = app.extensions[f"{EXTENSION}-progress"].get(task_id)
-    if telling:
-        telling.tell(percent)
+    """Send progress, where somebody wants to hear it."""
+    if receiver := sender.of(app).progress.get(task_id):
+        receiver.send(percent)
 
 
 @signals.task_ended.connect
 def send(app: Flask, task: Task, **_: Any) -> None:
     """Have what this task owes delivered."""
     if task.ended:
-        app.extensions[f"{EXTENSION}-progress"].pop(task.task_id, None)
+        sender.of(app).progress.pop(task.task_id, None)
     if task.webhook_url:
-        of(app).look()
+        sender.of(app).wake()
 
 
 def is_due(now: int) -> ColumnElement[bool]:
@@ -203,14 +194,14 @@ def is_due(now: int) -> ColumnElement[bool]:
     return Delivery.due_mills.is_not(None) & ((Delivery.due_mills <= now) | (last > now + CLOCK_SLACK))
 
 
-def message_of(number: int) -> Message | None:
+def message_of(number: int) -> WebhookMessage | None:
     """What this delivery sends; None if it owes nothing any more."""
     delivery = db.session.get(Delivery, number)
     task = delivery and db.session.get(Task, delivery.record_id)
     if delivery is None or delivery.due_mills is None or task is None:
         return None
     message_id = delivery.message_id or f"msg_{task.task_id}"
-    return Message(delivery.url, message_id, delivery.event, body(task), task.request_id)
+    return WebhookMessage(delivery.url, message_id, delivery.event, body(task), task.request_id)
 
 
 def body(task: Task, **changes: Any) -> bytes:
@@ -221,7 +212,7 @@ def body(task: Task, **changes: Any) -> bytes:
     return text.encode()
 
 
-def post(message: Message) -> Answer:
+def post(message: WebhookMessage) -> ReceiverAnswer:
     """What the receiver made of it; any 2xx is good, and nothing else, for the next address was never checked."""
     config = current_app.config
     allowed = config["ALLOW_PRIVATE_ADDRESSES"] or message.url == config["WEBHOOK_URL"]
@@ -233,15 +224,15 @@ def post(message: Message) -> Answer:
             allow_private=allowed,
         )
     except (OSError, ValueError) as error:
-        return Answer(False, str(error))
+        return ReceiverAnswer(False, str(error))
     good = 200 <= answer.status < 300
-    return Answer(good, str(answer.status), answer.status, retry_after(answer.headers.get("retry-after")))
+    return ReceiverAnswer(good, str(answer.status), answer.status, retry_after(answer.headers.get("retry-after")))
 
 
-def headers(message: Message) -> dict[str, str]:
+def headers(message: WebhookMessage) -> dict[str, str]:
     """The headers of Standard Webhooks 1.0, and the event's name."""
     now = dt.datetime.now(dt.UTC)
-    sign = current_app.extensions[f"{EXTENSION}-signer"].sign
+    sign = sender.current().signer.sign
     return {
         "Content-Type": "application/json",
         "User-Agent": f"fooocus-flask/{version('fooocus-flask')}",
@@ -262,8 +253,8 @@ def retry_after(header: str | None) -> float:
     return min(max(0.0, seconds), LONGEST_WAIT)
 
 
-def note(number: int, answer: Answer) -> None:
-    """Keep what became of a try: delivered, due again later, or given up."""
+def record_outcome(number: int, answer: ReceiverAnswer) -> None:
+    """Record what became of a try: delivered, due again later, or given up."""
     delivery = db.session.get(Delivery, number)
     if delivery is None:
         return
@@ -278,14 +269,14 @@ def note(number: int, answer: Answer) -> None:
         owed = (Delivery.url == delivery.url) & Delivery.due_mills.is_not(None)
         db.session.execute(update(Delivery).where(owed).values(due_mills=None, answer=answer.text))
     elif delivery.attempts <= len(delays):
-        told = (delivery.message_id, delivery.url, delivery.attempts, answer.text)
-        log.info("Webhook %s to %s failed at try %d: %s", *told)
+        failure = (delivery.message_id, delivery.url, delivery.attempts, answer.text)
+        log.info("Webhook %s to %s failed at try %d: %s", *failure)
         delay = delays[delivery.attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)
         delivery.due_mills = now + int(max(delay, answer.wait) * 1000)
     else:
         log.warning("Webhook %s given up after %d tries: %s", delivery.url, delivery.attempts, answer.text)
     commit()
-    signals.tell(signals.delivery_tried, of_now().app, delivery=delivery, good=answer.good)
+    signals.send(signals.delivery_tried, sender.current().app, delivery=delivery, good=answer.good)
 
 
 def deliveries(task: Task) -> Sequence[Delivery]:
@@ -309,15 +300,10 @@ def replay(task: Task, number: int) -> Delivery:
     commit()
     if found is None:
         raise missing
-    of_now().look()
+    sender.current().wake()
     return found
 
 
 def owed() -> int:
     """How many deliveries are not done."""
     return db.session.scalar(select(func.count()).select_from(Delivery).where(Delivery.due_mills.is_not(None))) or 0
-
-
-def of_now() -> Courier:
-    """The courier of the application at hand."""
-    return of(current_app._get_current_object())  # type: ignore[attr-defined]

@@ -43,7 +43,7 @@ class Sources:
         return replace(file, url=mirrored(file.url, self.mirror))
 
 
-def of(preset: str = presets.INITIAL) -> Sources:
+def sources_for(preset: str = presets.INITIAL) -> Sources:
     """The addresses for a request with this preset.
 
     Raises:

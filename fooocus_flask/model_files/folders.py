@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, current_app
+from flask import Flask
 
 from engine.files.catalogue import MODEL_FOLDERS, Folders
+from engine.prompt.styles import styles_in
+from fooocus_flask.extension import Extension
 from fooocus_flask.model_files import config_txt
-from schemas.generate import STYLE_FOLDERS
 
 log = logging.getLogger(__name__)
 
-EXTENSION = "fooocus-folders"
 KEYS = {
     "checkpoints": "path_checkpoints",
     "loras": "path_loras",
@@ -37,28 +37,12 @@ KEYS = {
 """Which key of Fooocus's `config.txt` names the folder, or the folders, of each kind."""
 
 
-def init_app(app: Flask) -> None:
-    """Settle the folders.
+def configured(app: Flask) -> Folders:
+    """The folders of each kind: as the environment or `config.txt` says, else below the models folder.
 
     Raises:
         ConfigError: `config.txt` is there and no JSON object.
     """
-    app.extensions[EXTENSION] = found = settled(app)
-    app.extensions[STYLE_FOLDERS] = found["styles"]
-
-
-def of(app: Flask) -> Folders:
-    """The application's folders."""
-    return app.extensions[EXTENSION]
-
-
-def current() -> Folders:
-    """The folders of the application at hand."""
-    return of(current_app._get_current_object())  # type: ignore[attr-defined]
-
-
-def settled(app: Flask) -> Folders:
-    """The folders of each kind: as the environment or `config.txt` says, else below the models folder."""
     models, instance = Path(app.config["MODELS_PATH"]), Path(app.instance_path)
     config = config_txt.path_of(app)
     named = dict(_named(config_txt.read(config), config.parent))
@@ -67,16 +51,24 @@ def settled(app: Flask) -> Folders:
     return Folders(usual | named)
 
 
+folders = Extension("fooocus-folders", configured)
+
+
+def style_names() -> list[str]:
+    """Every style that a request may name: the shipped ones, and the user's own."""
+    return styles_in(folders.current()["styles"]).names()
+
+
 def _named(config: Mapping[str, Any], start: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
     """The kinds whose folders somebody named, with those that exist."""
     config = {**config, **config_txt.from_environment(KEYS.values())}
     for kind, key in KEYS.items():
         named = config.get(key) or []
-        folders = [named] if isinstance(named, str) else named
-        if not (isinstance(folders, list) and all(isinstance(folder, str) for folder in folders)):
+        listed = [named] if isinstance(named, str) else named
+        if not (isinstance(listed, list) and all(isinstance(folder, str) for folder in listed)):
             log.warning("%s is %r: it should be a folder, or a list of folders", key, named)
             continue
-        places = [start / Path(folder).expanduser() for folder in folders]
+        places = [start / Path(folder).expanduser() for folder in listed]
         there = tuple(place for place in places if place.is_dir())
         for place in places:
             if place not in there:

@@ -48,7 +48,7 @@ class Hosts:
         left = hold.until - self._now() if hold else 0.0
         return left if left > 0 else None
 
-    def told(self, url: str, now: dt.datetime) -> str:
+    def sentence(self, url: str, now: dt.datetime) -> str:
         """When an address's host is asked again, for people."""
         moment = now + dt.timedelta(seconds=self.held(url) or 0.0)
         return f"its host, {_host(url)}, is asked again from {moment:%Y-%m-%dT%H:%M:%SZ} on"

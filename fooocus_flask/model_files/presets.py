@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from flask import current_app
+from flask import Flask, current_app
 from marshmallow import ValidationError
 
 from engine.files import known_files
 from engine.files.catalogue import SUFFIXES, Catalogue, has_suffix, stays_inside
 from engine.files.known_files import KnownFile
-from fooocus_flask.model_files import config_txt, folders
+from fooocus_flask.extension import Extension
+from fooocus_flask.model_files import config_txt
+from fooocus_flask.model_files.folders import folders, style_names
 from schemas.faults import Fault, flat
 from schemas.fields import fresh
 from schemas.generate import DEFAULTS, GenerateSchema
@@ -55,7 +57,7 @@ FIELDS = {
     "default_image_number": "image_number",
     "default_save_metadata_to_images": "save_metadata_to_images",
 }
-"""Which parameter each key of a preset file sets (api.md section 8, last column)."""
+"""Which parameter each key of a preset file sets."""
 
 NOT_AT_START = frozenset({"performance_selection", "image_number", "save_metadata_to_images"})
 """Parameters whose default stays fixed even when the server is started with a preset."""
@@ -121,10 +123,7 @@ def standing_downloads() -> list[KnownFile]:
         PresetError: the configured PRESET is unusable.
         ConfigError: `config.txt` is there and no JSON object.
     """
-    kept = current_app.extensions.setdefault("fooocus-standing-downloads", [])
-    if not kept:
-        kept.append(_standing_downloads())
-    return kept[0]
+    return _downloads_kept.current()
 
 
 def global_defaults() -> dict[str, Any]:
@@ -137,10 +136,7 @@ def global_defaults() -> dict[str, Any]:
         PresetError: the configured PRESET is unknown or unusable.
         ConfigError: `config.txt` is there and no JSON object.
     """
-    kept = current_app.extensions.setdefault("fooocus-global-defaults", {})
-    if not kept:
-        kept.update(_standing())
-    return {field: fresh(value) for field, value in kept.items()}
+    return {field: fresh(value) for field, value in _defaults_kept.current().items()}
 
 
 def installed_model(model: str, previous: Sequence[str], models: Catalogue) -> str:
@@ -150,8 +146,7 @@ def installed_model(model: str, previous: Sequence[str], models: Catalogue) -> s
     return next((name for name in previous if models.find("checkpoints", name)), model)
 
 
-def _standing() -> dict[str, Any]:
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
+def _standing(app: Flask) -> dict[str, Any]:
     path, started_with = config_txt.path_of(app), app.config.get("PRESET") or INITIAL
     config, environment = config_txt.read(path), config_txt.from_environment(AT_START)
     values = DEFAULTS | _fitting(config, path) | _loaded(started_with, AT_START)
@@ -163,14 +158,18 @@ def _standing() -> dict[str, Any]:
     return values | {"base_model_name": model}
 
 
-def _standing_downloads() -> list[KnownFile]:
-    path = config_txt.path_of(current_app._get_current_object())  # type: ignore[attr-defined]
-    found = downloads(current_app.config.get("PRESET") or INITIAL)
+def _standing_downloads(app: Flask) -> list[KnownFile]:
+    path = config_txt.path_of(app)
+    found = downloads(app.config.get("PRESET") or INITIAL)
     try:
         return [*_downloads(config_txt.read(path), str(path)), *found]
     except PresetError as error:
         log.warning("Nothing is fetched from the addresses there: %s", error)
         return found
+
+
+_defaults_kept = Extension("fooocus-global-defaults", _standing)
+_downloads_kept = Extension("fooocus-standing-downloads", _standing_downloads)
 
 
 def _downloads(found: Mapping[str, Any], source: str) -> list[KnownFile]:
@@ -223,7 +222,7 @@ def _fitting(found: Mapping[str, Any], source: Path | str) -> dict[str, Any]:
 def _parameters(found: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
     """The values of these keys, checked like a request's."""
     sent = {field: _as_sent(field, found[key]) for key, field in fields.items() if found.get(key) is not None}
-    return GenerateSchema().load(sent)
+    return GenerateSchema(style_names=style_names).load(sent)
 
 
 def _reasons(error: ValidationError) -> str:
@@ -232,8 +231,8 @@ def _reasons(error: ValidationError) -> str:
 
 def _files() -> dict[str, Path]:
     """Every preset's file; the operator's stand in for shipped ones of the same name."""
-    folders = (SHIPPED, Path(current_app.instance_path) / "presets")
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.json"))}
+    places = (SHIPPED, Path(current_app.instance_path) / "presets")
+    return {path.stem: path for folder in places for path in sorted(folder.glob("*.json"))}
 
 
 def _as_sent(field: str, value: Any) -> Any:

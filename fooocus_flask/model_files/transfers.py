@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 import gevent
-from flask import Flask, current_app
+from flask import Flask
 from gevent.event import AsyncResult
 from gevent.threadpool import ThreadPool
 
@@ -20,10 +20,10 @@ from engine.files.downloads import DownloadError, download, sentence, shown
 from engine.files.known_files import KnownFile
 from engine.interruption import Interruption
 from engine.pipeline.job import Stopped
+from fooocus_flask.extension import Extension
 
 log = logging.getLogger(__name__)
 
-EXTENSION = "fooocus-transfers"
 AT_ONCE = 3
 """Files under way at the same time."""
 
@@ -72,7 +72,7 @@ class Transfer:
         came, took = self.done - before, monotonic() - since
         return (self.size - self.done) * took / came if came > 0 else None
 
-    def told(self) -> str:
+    def sentence(self) -> str:
         """How far it is, for people."""
         return sentence(self.file.name, self.done, self.size)
 
@@ -106,7 +106,7 @@ class Transfers:
     def __len__(self) -> int:
         return len(self._by_place)
 
-    def of(self, place: Place) -> Transfer | None:
+    def find(self, place: Place) -> Transfer | None:
         """The transfer that goes there."""
         return self._by_place.get(place)
 
@@ -123,6 +123,22 @@ class Transfers:
         """It is over, and everybody knows."""
         del self._by_place[transfer.file.place]
 
+    def serialise(self, file: KnownFile) -> dict[str, Any]:
+        """A file that is waited for and how far it is, for `DownloadSchema`."""
+        transfer = self.find(file.place)
+        return {
+            "file": "/".join(file.place),
+            "url": shown(file.url),
+            "bytes_done": transfer.done if transfer else 0,
+            "bytes_total": transfer.size if transfer else file.size,
+        }
+
+    def seconds_left(self, files: Iterable[KnownFile]) -> float | None:
+        """A guess of when all of these are here; None where one of them gives none."""
+        under_way = [self.find(file.place) for file in files]
+        left = [transfer.seconds_left if transfer else None for transfer in under_way]
+        return max((seconds for seconds in left if seconds is not None), default=0.0) if None not in left else None
+
     def close(self) -> None:
         """End them; what came is kept. A host that is silent just now is not waited for."""
         for transfer in self:
@@ -136,34 +152,4 @@ class Transfers:
         self._by_place.clear()
 
 
-def init_app(app: Flask) -> None:
-    """Nothing is on its way yet."""
-    app.extensions[EXTENSION] = Transfers(app)
-
-
-def of(app: Flask) -> Transfers:
-    """The application's transfers."""
-    return app.extensions[EXTENSION]
-
-
-def current() -> Transfers:
-    """The transfers of the application at hand."""
-    return of(current_app._get_current_object())  # type: ignore[attr-defined]
-
-
-def told(file: KnownFile) -> dict[str, Any]:
-    """A file that is waited for, as answers tell it."""
-    transfer = current().of(file.place)
-    return {
-        "file": "/".join(file.place),
-        "url": shown(file.url),
-        "bytes_done": transfer.done if transfer else 0,
-        "bytes_total": transfer.size if transfer else file.size,
-    }
-
-
-def seconds_left(files: Iterable[KnownFile]) -> float | None:
-    """A guess of when all of these are here; None where one of them gives none."""
-    transfers = [current().of(file.place) for file in files]
-    left = [transfer.seconds_left if transfer else None for transfer in transfers]
-    return max((seconds for seconds in left if seconds is not None), default=0.0) if None not in left else None
+transfers = Extension("fooocus-transfers", Transfers)

@@ -208,7 +208,7 @@ def pictures(params: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
             yield (CONTROL_IMAGES, number, CONTROL_IMAGE), part[CONTROL_IMAGE]
 
 
-def told(params: Mapping[str, Any], base: str) -> dict[str, Any]:
+def with_urls(params: Mapping[str, Any], base: str) -> dict[str, Any]:
     """A task's parameters with the full URLs of its pictures, as records hand them out."""
     shown = dict(params)
     for place, path in pictures(params):

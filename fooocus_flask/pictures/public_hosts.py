@@ -39,7 +39,7 @@ class AddressRefused(ValueError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class HostAnswer:
     """What a host answered; header names are in lower case."""
 
     status: int
@@ -207,7 +207,7 @@ def guarded_request(
     timeout: float,
     allow_private: bool = False,
     most_bytes: int = 64 * 1024,
-) -> Answer:
+) -> HostAnswer:
     """One request and its answer, of whose body at most so many bytes are read.
 
     Raises:
@@ -217,8 +217,8 @@ def guarded_request(
     limit = gevent.Timeout(timeout)
     try:
         with limit, exchange(method, url, headers, body, allow_private=allow_private) as answer:
-            told = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, told, answer.read(most_bytes))
+            received = {name.lower(): value for name, value in answer.getheaders()}
+            return HostAnswer(answer.status, received, answer.read(most_bytes))
     except gevent.Timeout as passed:
         if passed is not limit:
             raise

@@ -11,47 +11,40 @@ from flask import Flask, current_app
 from sqlalchemy import select
 
 from fooocus_flask.database import db
+from fooocus_flask.extension import Extension
 from fooocus_flask.pictures.inputs import in_thread, pictures
 from fooocus_flask.tables import PENDING, RUNNING, Task
 
-EXTENSION = "fooocus-retention"
 DAY = 24 * 3600.0
 EVERY = 3600.0
-"""Seconds from one look to the next."""
+"""Seconds from one sweep to the next."""
 
 
-class Keeper:
-    """Looks through one application's input pictures now and then."""
+class RetentionSweeper:
+    """Deletes one application's old input pictures, once an hour."""
 
     def __init__(self, app: Flask) -> None:
         self.app = app
-        self._looking: gevent.Greenlet | None = None
+        self._greenlet: gevent.Greenlet | None = None
 
     def start(self) -> None:
-        """Begin to look, if there is a limit."""
-        if self.app.config["INPUT_RETENTION_DAYS"] > 0 and self._looking is None:
-            self._looking = gevent.spawn(self._look)
+        """Begin to sweep, if there is a limit."""
+        if self.app.config["INPUT_RETENTION_DAYS"] > 0 and self._greenlet is None:
+            self._greenlet = gevent.spawn(self._sweep)
 
     def close(self) -> None:
-        """Look no more."""
-        gevent.kill(self._looking) if self._looking else None
-        self._looking = None
+        """Sweep no more."""
+        gevent.kill(self._greenlet) if self._greenlet else None
+        self._greenlet = None
 
-    def _look(self) -> None:
+    def _sweep(self) -> None:
         while True:
             with self.app.app_context():
                 clean()
             gevent.sleep(EVERY)
 
 
-def init_app(app: Flask) -> None:
-    """Give the application its keeper."""
-    app.extensions[EXTENSION] = Keeper(app)
-
-
-def of(app: Flask) -> Keeper:
-    """The application's keeper."""
-    return app.extensions[EXTENSION]
+sweeper = Extension("fooocus-retention", RetentionSweeper)
 
 
 def clean() -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-from flask import Flask, current_app
+from flask import Flask
 from gevent.event import AsyncResult, Event
 from sqlalchemy import null, select
 
@@ -25,9 +25,11 @@ from engine.required_files import Need
 from fooocus_flask import signals
 from fooocus_flask.database import commit, db
 from fooocus_flask.errors import FooocusError
-from fooocus_flask.model_files import folders, transfers
+from fooocus_flask.extension import Extension
 from fooocus_flask.model_files.awaited_file import Awaited, from_row, to_row
+from fooocus_flask.model_files.folders import folders
 from fooocus_flask.model_files.host_backoff import Hosts
+from fooocus_flask.model_files.transfers import transfers
 from fooocus_flask.submission.draft import Draft
 from fooocus_flask.submission.required_files import leave_out
 from fooocus_flask.tables import FAILED, PENDING, Task
@@ -35,12 +37,11 @@ from fooocus_flask.tasks import failures, life
 
 log = logging.getLogger(__name__)
 
-EXTENSION = "fooocus-downloader"
 TELL_EVERY = 0.5
 """Seconds between two looks at how far the files are."""
 RETRY = 1.0
 """Seconds before the database is asked again that could not be."""
-MOST_LOOKS = 16
+MOST_CLIENTS = 16
 """Clients without a task that may wait."""
 WAITING = (Task.task_status == PENDING, Task.downloads.is_not(null()))
 NOT_ALLOWED = "which was started without --allow-downloads; it can be had from"
@@ -57,7 +58,7 @@ class Downloader:
     def __init__(self, app: Flask) -> None:
         self.app, self.hosts = app, Hosts()
         self._transfers = transfers.of(app)
-        self._looks: dict[AsyncResult, Awaited] = {}
+        self._clients: dict[AsyncResult, Awaited] = {}
         self._waiting: dict[str, list[Awaited]] = {}
         self._said: dict[str, str] = {}
         self._news = Event()
@@ -67,9 +68,9 @@ class Downloader:
     @property
     def idle(self) -> bool:
         """Whether nobody waits for anything, and nothing is on its way."""
-        return not (self._waiting or self._looks or len(self._transfers))
+        return not (self._waiting or self._clients or len(self._transfers))
 
-    def look(self) -> None:
+    def wake(self) -> None:
         """See who waits for what, now."""
         self._news.set()
         if self._greenlet is None and not self._closed:
@@ -82,7 +83,7 @@ class Downloader:
         if greenlet is not None:
             greenlet.kill()
         self._transfers.close()
-        for waiting in list(self._looks):
+        for waiting in list(self._clients):
             waiting.set_exception(FooocusError(STOPPING, status=503))
 
     def have(self, files: Sequence[Awaited]) -> None:
@@ -92,17 +93,17 @@ class Downloader:
             FooocusError: one of them cannot be had, too many clients wait, or the server stops.
         """
         for file in files:
-            if len(self._looks) >= MOST_LOOKS:
-                text = f"{MOST_LOOKS} clients are waiting for model files, which is the limit; try again later"
+            if len(self._clients) >= MOST_CLIENTS:
+                text = f"{MOST_CLIENTS} clients are waiting for model files, which is the limit; try again later"
                 raise FooocusError(text, status=429, headers={"Retry-After": "30"})
             waiting = AsyncResult()
-            self._looks[waiting] = file
-            self.look()
+            self._clients[waiting] = file
+            self.wake()
             db.session.remove()  # nothing may be held while a file takes its time
             try:
                 waiting.get()
             finally:
-                self._looks.pop(waiting, None)
+                self._clients.pop(waiting, None)
 
     def _work(self) -> None:
         while True:
@@ -112,7 +113,7 @@ class Downloader:
                         self._news.clear()
                         self._settle()
                         self._attend()
-                    self._tell()
+                    self._send_progress()
             except Exception:  # a locked database, a full disk: this loop must outlive them
                 log.exception("The downloads are looked at again in %.0f s", RETRY)
                 self._news.set()
@@ -142,7 +143,7 @@ class Downloader:
         return self._unreachable(file, str(error))
 
     def _unreachable(self, file: KnownFile, text: str) -> Unreachable:
-        return Unreachable(f"{text}; {self.hosts.told(file.url, dt.datetime.now(dt.UTC))}")
+        return Unreachable(f"{text}; {self.hosts.sentence(file.url, dt.datetime.now(dt.UTC))}")
 
     def _attend(self) -> None:
         """Fetch what is waited for, the first task's first; end what nobody waits for any more."""
@@ -152,7 +153,7 @@ class Downloader:
                 self._arrived(file, path)
             elif not self.app.config["ALLOW_DOWNLOADS"]:  # left by a server that was allowed to
                 self._failed(file, NotAllowed(f"{file.name} is not on this server, {NOT_ALLOWED} {shown(file.url)}"))
-            elif self.hosts.held(file.url) and self._transfers.of(file.place) is None:
+            elif self.hosts.held(file.url) and self._transfers.find(file.place) is None:
                 text = f"{file.name} cannot be fetched from {shown(file.url)}: it could not be reached a while ago"
                 self._failed(file, self._unreachable(file, text))
         self._waiting = awaited()
@@ -162,11 +163,11 @@ class Downloader:
             if transfer.file.place not in places:
                 transfer.stop()
         for file in wanted:
-            self._transfers.begin(file, catalogue.target(*file.place), self.look)
+            self._transfers.begin(file, catalogue.target(*file.place), self.wake)
 
     def _wanted(self, waiting: Mapping[str, list[Awaited]]) -> list[Awaited]:
         """The files waited for, each once; first those of clients who hold a connection open for nothing else."""
-        files = [*self._looks.values(), *(file for files in waiting.values() for file in files)]
+        files = [*self._clients.values(), *(file for files in waiting.values() for file in files)]
         return list({file.place: file for file in reversed(files)}.values())[::-1]
 
     def _arrived(self, file: KnownFile, path: Path) -> None:
@@ -201,60 +202,48 @@ class Downloader:
     def _let_go_on(self) -> None:
         """Keep what changed in the rows, and say that some of them may be drawn now."""
         commit()
-        signals.tell(signals.files_arrived, self.app)
+        signals.send(signals.files_arrived, self.app)
 
     def _looking_for(self, file: KnownFile) -> list[AsyncResult]:
         """The clients that wait for this file; they wait no longer."""
-        found = [waiting for waiting, other in self._looks.items() if other.place == file.place]
+        found = [waiting for waiting, other in self._clients.items() if other.place == file.place]
         for waiting in found:
-            del self._looks[waiting]
+            del self._clients[waiting]
         return found
 
-    def _tell(self) -> None:
+    def _send_progress(self) -> None:
         """Say of each task how far its files are, if that has changed."""
         said, self._said = self._said, {}
         for task_id, files in self._waiting.items():
             text = self._said[task_id] = self._sentence(files)
             if text != said.get(task_id):
-                told = {"percent": 0, "message": text, "preview": b""}
-                signals.tell(signals.task_progressed, self.app, task_id=task_id, **told)
+                progress = {"percent": 0, "message": text, "preview": b""}
+                signals.send(signals.task_progressed, self.app, task_id=task_id, **progress)
 
     def _sentence(self, files: Sequence[Awaited]) -> str:
         """How far a task's files are, for people."""
-        under_way = (transfer for file in files if (transfer := self._transfers.of(file.place)))
+        under_way = (transfer for file in files if (transfer := self._transfers.find(file.place)))
         transfer = next(under_way, None)
-        text = transfer.told() if transfer else f"Waiting to download {files[0].name}"
+        text = transfer.sentence() if transfer else f"Waiting to download {files[0].name}"
         return f"{text}; {len(files) - 1} more to come" if len(files) > 1 else text
 
 
-def init_app(app: Flask) -> None:
-    """Give the application its downloader; it starts when serving begins, or with the first that waits."""
-    transfers.init_app(app)
-    app.extensions[EXTENSION] = Downloader(app)
-
-
-def of(app: Flask) -> Downloader:
-    """The application's downloader."""
-    return app.extensions[EXTENSION]
-
-
-def current() -> Downloader:
-    """The downloader of the application at hand."""
-    return of(current_app._get_current_object())  # type: ignore[attr-defined]
+downloader = Extension("fooocus-downloader", Downloader)
+"""It starts when serving begins, or with the first who waits."""
 
 
 @signals.task_submitted.connect
 def begin(app: Flask, task: Task, **_: Any) -> None:
     """Fetch what a new task waits for."""
     if task.downloads:
-        of(app).look()
+        downloader.of(app).wake()
 
 
 @signals.task_ended.connect
 def end(app: Flask, **_: Any) -> None:
     """See whether anybody still waits for what this task may have waited for."""
-    if not of(app).idle:
-        of(app).look()
+    if not downloader.of(app).idle:
+        downloader.of(app).wake()
 
 
 def awaited() -> dict[str, list[Awaited]]:

@@ -1,4 +1,4 @@
-"""Looks at pictures that clients wait for: sent to the engine process, answered by it, or given up with it."""
+"""Inspections of pictures that clients wait for: sent to the engine process, answered by it, or given up with it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class EngineAway(FooocusError):
         super().__init__(f"{reason}; try again in a few seconds", headers=RETRY_AFTER)
 
 
-class TooManyLooks(FooocusError):
+class TooManyInspections(FooocusError):
     """More clients wait for a mask or a description than are let wait."""
 
     status = 429
@@ -38,8 +38,8 @@ class TooManyLooks(FooocusError):
         super().__init__(text, headers=RETRY_AFTER)
 
 
-class Looks:
-    """The looks under way in one engine process after another."""
+class Inspections:
+    """The inspections under way in one engine process after another."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, AsyncResult] = {}
@@ -56,7 +56,7 @@ class Looks:
             FooocusError: it failed, is gone, or has too much to look at.
         """
         if len(self._waiting) >= MOST_WAITING:
-            raise TooManyLooks
+            raise TooManyInspections
         look = messages.Look(uuid4().hex, purpose, dict(options), picture, request_ids.current())
         waiting = self._waiting[look.look_id] = AsyncResult()
         try:

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 import gevent
-from flask import Flask, current_app
+from flask import Flask
 from gevent.event import Event
 from gevent.queue import Empty, Queue
 from sqlalchemy.exc import OperationalError
@@ -23,16 +23,16 @@ from sqlalchemy.exc import OperationalError
 from engine import messages
 from fooocus_flask import request_ids, signals
 from fooocus_flask.database import db
-from fooocus_flask.model_files import folders
+from fooocus_flask.extension import Extension
+from fooocus_flask.model_files.folders import folders
 from fooocus_flask.pictures import outputs
-from fooocus_flask.runner.inspections import EngineAway, Looks
+from fooocus_flask.runner.inspections import EngineAway, Inspections
 from fooocus_flask.runner.process import PATIENCE, EngineProcess
 from fooocus_flask.tables import FAILED, FINISHED, PENDING, STOPPED, Task
 from fooocus_flask.tasks import life
 
 log = logging.getLogger(__name__)
 
-EXTENSION = "fooocus-runner"
 HASHES = "hash_cache.txt"
 """Where, in the instance folder, hashes of model files are kept."""
 KERNELS = "kernels"
@@ -65,35 +65,7 @@ class Wake(messages.Message):
 
 
 Mail = messages.Message | None
-Answer = TypeVar("Answer")
-
-
-def init_app(app: Flask) -> None:
-    """Give the application its runner; it starts when serving begins, or with the first task."""
-    app.extensions[EXTENSION] = Runner(app)
-
-
-def of(app: Flask) -> Runner:
-    """The application's runner."""
-    return app.extensions[EXTENSION]
-
-
-def current() -> Runner:
-    """The runner of the application at hand."""
-    return of(current_app._get_current_object())  # type: ignore[attr-defined]
-
-
-@signals.task_submitted.connect
-def wake(app: Flask, **_: Any) -> None:
-    """Have the runner look into the queue."""
-    of(app).wake()
-
-
-@signals.queue_resumed.connect
-@signals.files_arrived.connect
-def go_on(app: Flask, **_: Any) -> None:
-    """Have the runner look into the queue."""
-    of(app).wake()
+Result = TypeVar("Result")
 
 
 class Runner:
@@ -110,7 +82,7 @@ class Runner:
         self._delay = FIRST_DELAY
         self._heard = 0.0
         self.beat: messages.Beat | None = None
-        self.looks = Looks()
+        self.inspections = Inspections()
         self.draining = False
         self._awaited = "starting"
         self._idle = Event()
@@ -170,8 +142,8 @@ class Runner:
         """Drop the picture that is being drawn; whether this task is drawing one."""
         return self._send(messages.Skip(task.task_id), task)
 
-    def look(self, purpose: str, options: Mapping[str, Any], picture: bytes) -> messages.Seen:
-        """Have the engine look at a picture's file, beside whatever it draws; see `events.Look`.
+    def inspect(self, purpose: str, options: Mapping[str, Any], picture: bytes) -> messages.Seen:
+        """Have the engine look at a picture's file, beside whatever it draws; see `messages.Look`.
 
         Raises:
             FooocusError: nothing came of it; the status tells why.
@@ -179,7 +151,7 @@ class Runner:
         self.start()
         if not self.ready.wait(self.app.config["ENGINE_START_TIMEOUT"]) or self.engine is None:
             raise EngineAway("The engine is not ready")
-        return self.looks.take(self.engine, purpose, options, picture)
+        return self.inspections.take(self.engine, purpose, options, picture)
 
     def _send(self, message: messages.Message, task: Task) -> bool:
         """Tell the engine something about the task it draws."""
@@ -213,7 +185,7 @@ class Runner:
                 self.beat = None
                 engine, self.engine = self.engine, None
                 engine.close()
-                self.looks.give_up()
+                self.inspections.give_up()
             self._let_go(reason)
             gevent.sleep(self._delay)
             self._delay = min(2 * self._delay, LONGEST_DELAY)
@@ -262,7 +234,7 @@ class Runner:
             self._heard = monotonic()
         return message
 
-    def _store(self, work: Callable[..., Answer], *args: Any) -> Answer:
+    def _store(self, work: Callable[..., Result], *args: Any) -> Result:
         """Do this in the application, again and again while the database cannot take it."""
         while True:
             with self.app.app_context():
@@ -291,13 +263,13 @@ class Runner:
             self.beat = message
             self._judge(message)
         elif isinstance(message, messages.Seen):
-            self.looks.answer(message)
+            self.inspections.answer(message)
         elif self._task is None or getattr(message, "task_id", None) != self._task.task_id:
             return
         elif isinstance(message, messages.Progressed):
             self._percent = message.percent
-            tell = {"percent": message.percent, "message": message.message, "preview": message.preview}
-            signals.tell(signals.task_progressed, self.app, task_id=message.task_id, **tell)
+            progress = {"percent": message.percent, "message": message.message, "preview": message.preview}
+            signals.send(signals.task_progressed, self.app, task_id=message.task_id, **progress)
         elif isinstance(message, messages.PictureDone):
             self._keep(message)
         elif isinstance(message, messages.Ended):
@@ -320,7 +292,7 @@ class Runner:
         path = outputs.below(done.path)
         self._pictures[done.index] = path
         size = {"width": done.width, "height": done.height}
-        signals.tell(
+        signals.send(
             signals.picture_done, self.app, task_id=done.task_id, index=done.index, path=path, seed=done.seed, **size
         )
 
@@ -365,6 +337,23 @@ class Runner:
             inputs=str(config["INPUT_PATH"]),
             request_id=task.request_id or request_ids.NONE,
         )
+
+
+runner = Extension("fooocus-runner", Runner)
+"""It starts when serving begins, or with the first task."""
+
+
+@signals.task_submitted.connect
+def wake(app: Flask, **_: Any) -> None:
+    """Have the runner look into the queue."""
+    runner.of(app).wake()
+
+
+@signals.queue_resumed.connect
+@signals.files_arrived.connect
+def go_on(app: Flask, **_: Any) -> None:
+    """Have the runner look into the queue."""
+    runner.of(app).wake()
 
 
 def too_often(reason: str) -> str:

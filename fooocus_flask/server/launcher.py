@@ -221,7 +221,7 @@ def is_public(host: str) -> bool:
         return host != "localhost"
 
 
-def greeting(host: str, port: int, *, key: bool) -> str:
+def greeting_text(host: str, port: int, *, key: bool) -> str:
     """What the terminal shows: the addresses, and a command that draws."""
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     url = f"http://[{near}]:{port}" if ":" in near else f"http://{near}:{port}"
@@ -281,8 +281,8 @@ class Answers:
         (self.written.clear if self._open else self.written.set)()
 
 
-def serve(app: Flask, sock: socket.socket, told: str = "") -> None:
-    """Draw and answer requests until SIGTERM or SIGINT; `told` is printed once both would be heard."""
+def serve(app: Flask, sock: socket.socket, greeting: str = "") -> None:
+    """Draw and answer requests until SIGTERM or SIGINT; the greeting is printed once both would be heard."""
     answers, stopped = Answers(app), Event()
     server = WSGIServer(sock, answers, log=None, error_log=logging.getLogger("gevent.pywsgi"))
 
@@ -297,7 +297,7 @@ def serve(app: Flask, sock: socket.socket, told: str = "") -> None:
     handlers = [gevent.signal_handler(number, stop) for number in (signal.SIGTERM, signal.SIGINT)]
     server.start()
     fooocus_flask.start(app)
-    print(told, flush=True)
+    print(greeting, flush=True)
     try:
         stopped.wait()
         server.stop()
@@ -320,7 +320,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(warning(host), file=sys.stderr, flush=True)
     with app.app_context():
         key = callers.keys_on()
-    serve(app, sock, greeting(args.listen, sock.getsockname()[1], key=key))
+    serve(app, sock, greeting_text(args.listen, sock.getsockname()[1], key=key))
 
 
 def checked(app: Flask) -> Flask:

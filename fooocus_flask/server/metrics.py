@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 import gevent
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -15,11 +15,11 @@ from sqlalchemy import func, select
 
 from fooocus_flask import signals
 from fooocus_flask.database import db
+from fooocus_flask.extension import Extension
 from fooocus_flask.following import webhooks
-from fooocus_flask.runner import runner
+from fooocus_flask.runner.runner import runner
 from fooocus_flask.tables import ENDED, PENDING, RUNNING, Task
 
-EXTENSION = "fooocus-metrics"
 LAG_EVERY = 1.0
 """Seconds between two looks at how late the hub is."""
 STAGE_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
@@ -117,16 +117,14 @@ class Now(Collector):
         yield still
 
 
+counters = Extension("fooocus-metrics", Metrics)
+
+
 def init_app(app: Flask) -> None:
     """Give the application its metrics, and time its requests."""
-    app.extensions[EXTENSION] = Metrics(app)
+    counters.init_app(app)
     app.before_request(begin)
     app.after_request(observe)
-
-
-def of(app: Flask) -> Metrics:
-    """The application's metrics."""
-    return app.extensions[EXTENSION]
 
 
 def begin() -> None:
@@ -140,14 +138,14 @@ def observe(response: Response) -> Response:
     method = request.method if request.method in METHODS else "other"
     labels = (method, route, str(response.status_code))
     if "begun" in g:
-        of(current_app).requests.labels(*labels).observe(perf_counter() - g.begun)
+        counters.current().requests.labels(*labels).observe(perf_counter() - g.begun)
     return response
 
 
 @signals.task_ended.connect
 def count(app: Flask, task: Task, seconds: Mapping[str, float], **_: Any) -> None:
     """Count a task's end and what its stages took."""
-    metrics = of(app)
+    metrics = counters.of(app)
     metrics.ended.labels(task.task_status).inc()
     for stage, took in seconds.items():
         metrics.stages.labels(stage).observe(took)
@@ -156,4 +154,4 @@ def count(app: Flask, task: Task, seconds: Mapping[str, float], **_: Any) -> Non
 @signals.delivery_tried.connect
 def count_delivery(app: Flask, good: bool, **_: Any) -> None:
     """Count a webhook's try."""
-    of(app).deliveries.labels("delivered" if good else "failed").inc()
+    counters.of(app).deliveries.labels("delivered" if good else "failed").inc()

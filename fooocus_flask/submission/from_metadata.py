@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.images import metadata_reading
@@ -14,10 +14,11 @@ from schemas.generate import GenerateSchema
 NOTHING: dict[str, Any] = {"metadata_scheme": None, "parameters": {}, "raw": None}
 
 
-def of_picture(data: bytes, models: ModelNames) -> dict[str, Any]:
+def from_picture(data: bytes, models: ModelNames, styles: Sequence[str]) -> dict[str, Any]:
     """The scheme, the request, the metadata as read, and notes, for a picture's bytes; takes its time.
 
-    A picture without metadata is no fault: its scheme is None and its request empty.
+    `styles` are those that a request may name. A picture without metadata is no fault: its scheme is None and its
+    request empty.
     """
     try:
         found = metadata_reading.read(data)
@@ -28,12 +29,12 @@ def of_picture(data: bytes, models: ModelNames) -> dict[str, Any]:
         return NOTHING | {"notes": ["The picture carries no parameters"]}
     parameters, notes = to_request(raw, models)
     scheme = "a1111" if raw.get("metadata_scheme") == "a1111" else "fooocus"
-    return {"metadata_scheme": scheme, "parameters": fitting(parameters, notes), "raw": raw, "notes": notes}
+    return {"metadata_scheme": scheme, "parameters": fitting(parameters, notes, styles), "raw": raw, "notes": notes}
 
 
-def fitting(parameters: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+def fitting(parameters: dict[str, Any], notes: list[str], styles: Sequence[str]) -> dict[str, Any]:
     """The members that a generation request may have; notes tell of the others."""
-    faults = list(flat(GenerateSchema().validate(parameters), ()))
+    faults = list(flat(GenerateSchema(style_names=lambda: styles).validate(parameters), ()))
     notes += [f"{fault.loc[0]} is left out: {fault.msg}" for fault in faults]
     wrong = {fault.loc[0] for fault in faults}
     return {name: value for name, value in parameters.items() if name not in wrong}

@@ -13,7 +13,8 @@ from engine.files import builtin_set
 from engine.files.catalogue import Catalogue
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask.errors import InvalidRequest
-from fooocus_flask.model_files import addresses, folders, presets
+from fooocus_flask.model_files import addresses, presets
+from fooocus_flask.model_files.folders import folders
 from fooocus_flask.pictures import public_hosts
 from fooocus_flask.submission.draft import Draft
 from fooocus_flask.submission.required_files import check_files, find_checkpoint
@@ -82,7 +83,7 @@ def settled(values: Mapping[str, Any]) -> dict[str, Any]:
 def sources_of(preset: str) -> addresses.Sources:
     """Where model files can be had for a request with this preset."""
     try:
-        return addresses.of(preset)
+        return addresses.sources_for(preset)
     except presets.PresetError as error:
         raise no_preset(preset, error) from error
 

@@ -11,8 +11,8 @@ from engine import choices
 from engine.params import GenerateParams
 from fooocus_flask.clock import mills
 from fooocus_flask.database import db
-from fooocus_flask.model_files import transfers
 from fooocus_flask.model_files.awaited_file import from_row
+from fooocus_flask.model_files.transfers import transfers
 from fooocus_flask.tables import FINISHED, PENDING, RUNNING, Task
 from fooocus_flask.tasks import live
 
@@ -40,14 +40,14 @@ def work(params: GenerateParams) -> float:
     return float(width * height * steps * params.image_number)
 
 
-def of(task: Task) -> Place:
+def place_of(task: Task) -> Place:
     """Where this task stands."""
     if task.task_status == RUNNING:
         return Place(0, _whole(_left_of(task, pace())))
-    return of_page([task])[0] if task.task_status == PENDING else NOWHERE
+    return places_of([task])[0] if task.task_status == PENDING else NOWHERE
 
 
-def of_page(rows: Sequence[Task]) -> list[Place]:
+def places_of(rows: Sequence[Task]) -> list[Place]:
     """Where these waiting tasks stand, which follow one another.
 
     One that waits for model files has the place it would have if they were here, and keeps nobody up.
@@ -63,7 +63,7 @@ def of_page(rows: Sequence[Task]) -> list[Place]:
     for task in rows:
         begins = None if now is None else seconds + before * now
         if task.downloads:
-            here = transfers.seconds_left(from_row(task.downloads))
+            here = transfers.current().seconds_left(from_row(task.downloads))
             begins = None if here is None or begins is None else max(here, begins)
         found.append(Place(count + 1, None if now is None or begins is None else _whole(begins + task.work * now)))
         if not task.downloads:
@@ -86,7 +86,7 @@ def pace() -> float | None:
 
 def _left_of(task: Task, now: float | None) -> float | None:
     """Seconds that a running task needs still: by its own progress, once there is some."""
-    percent = live.of(task.task_id).percent
+    percent = live.progress_of(task.task_id).percent
     if 5 <= percent <= 100 and task.start_mills is not None:
         return max(0, mills() - task.start_mills) / 1000 * (100 - percent) / percent
     return None if now is None else task.work * now

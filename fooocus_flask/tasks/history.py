@@ -24,7 +24,7 @@ VARIABLES = 500
 
 
 @signals.picture_done.connect
-def note_picture(app: Flask, task_id: str, path: str, **_: Any) -> None:
+def record_picture(app: Flask, task_id: str, path: str, **_: Any) -> None:
     """Keep a picture in its task's row as soon as it lies there."""
     task = db.session.scalar(select(Task).where(Task.task_id == task_id, Task.task_status == RUNNING))
     if task is not None and path not in (task.result or ()):

@@ -88,7 +88,7 @@ def enqueue(new: NewTask, base_url: str, options: QueueOptions | None = None) ->
         db.session.rollback()
         raise
     commit()
-    signals.tell(signals.task_submitted, _app(), task=task)
+    signals.send(signals.task_submitted, _app(), task=task)
     return task
 
 
@@ -128,7 +128,7 @@ def claim() -> Task | None:
         _owe(task, "started")
     commit()
     if task is not None:
-        signals.tell(signals.task_started, _app(), task=task)
+        signals.send(signals.task_started, _app(), task=task)
     return task
 
 
@@ -160,7 +160,7 @@ def resume() -> None:
     """Go on with the queue."""
     db.session.execute(delete(Switch).where(Switch.name == PAUSED))
     commit()
-    signals.tell(signals.queue_resumed, _app())
+    signals.send(signals.queue_resumed, _app())
 
 
 def give_back(task_id: str) -> None:
@@ -188,7 +188,7 @@ def end(
         _owe(task, "ended")
     commit()
     if task is not None:
-        signals.tell(signals.task_ended, _app(), task=task, seconds=dict(seconds or {}))
+        signals.send(signals.task_ended, _app(), task=task, seconds=dict(seconds or {}))
     return task
 
 

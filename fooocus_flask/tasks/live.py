@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from flask import Flask, current_app
+from flask import Flask
 
 from fooocus_flask import signals
+from fooocus_flask.extension import Extension
 from fooocus_flask.tables import Task
-
-EXTENSION = "fooocus-previews"
 
 
 @dataclass
@@ -29,30 +28,33 @@ class Live:
         return base64.b64encode(self.png).decode()
 
 
-def init_app(app: Flask) -> None:
-    """Remember running tasks."""
-    app.extensions[EXTENSION] = {}
+def _none(app: Flask) -> dict[str, Live]:
+    return {}
 
 
-def of(task_id: str) -> Live:
+running = Extension("fooocus-live", _none)
+"""What is known of each running task, by task id."""
+
+
+def progress_of(task_id: str) -> Live:
     """What is known of this task."""
-    return current_app.extensions[EXTENSION].get(task_id) or Live()
+    return running.current().get(task_id) or Live()
 
 
 @signals.task_started.connect
 def begin(app: Flask, task: Task, **_: Any) -> None:
     """Start from nothing."""
-    app.extensions[EXTENSION][task.task_id] = Live()
+    running.of(app)[task.task_id] = Live()
 
 
 @signals.task_progressed.connect
-def note(app: Flask, task_id: str, percent: int, message: str, preview: bytes, **_: Any) -> None:
+def record_progress(app: Flask, task_id: str, percent: int, message: str, preview: bytes, **_: Any) -> None:
     """Keep the newest; a step without a preview leaves the last one."""
-    before = app.extensions[EXTENSION].get(task_id, Live())
-    app.extensions[EXTENSION][task_id] = Live(percent, message, preview or before.png)
+    before = running.of(app).get(task_id, Live())
+    running.of(app)[task_id] = Live(percent, message, preview or before.png)
 
 
 @signals.task_ended.connect
 def forget(app: Flask, task: Task, **_: Any) -> None:
     """The row knows the rest."""
-    app.extensions[EXTENSION].pop(task.task_id, None)
+    running.of(app).pop(task.task_id, None)

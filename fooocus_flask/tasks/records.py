@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fooocus_flask.model_files import transfers
 from fooocus_flask.model_files.awaited_file import from_row
+from fooocus_flask.model_files.transfers import transfers
 from fooocus_flask.pictures import inputs, urls
 from fooocus_flask.tables import RUNNING, Task
 from fooocus_flask.tasks import estimates, live
@@ -20,31 +20,31 @@ NOT_YET = -1
 
 def record(task: Task, base: str) -> dict[str, Any]:
     """The task as it is now, for `TaskRecordSchema`."""
-    return running(task, base) if task.task_status == RUNNING else stored(task, base, estimates.of(task))
+    return running(task, base) if task.task_status == RUNNING else stored(task, base, estimates.place_of(task))
 
 
 def stored(task: Task, base: str, place: estimates.Place = estimates.NOWHERE) -> dict[str, Any]:
     """A task that waits at this place or has ended."""
     pictures = None if task.result is None else urls.pictures(task.result, base)
-    return told(task, base, place) | {"result": pictures}
+    return serialise(task, base, place) | {"result": pictures}
 
 
 def running(task: Task, base: str) -> dict[str, Any]:
     """The task that runs, with its last preview."""
-    now = live.of(task.task_id)
-    values = told(task, base, estimates.of(task))
+    now = live.progress_of(task.task_id)
+    values = serialise(task, base, estimates.place_of(task))
     return values | {"finish_mills": NOT_YET, "progress": now.percent, "preview": now.preview, "result": []}
 
 
 def accepted(task: Task, base: str) -> dict[str, Any]:
     """A task that was just submitted: what is still open has the reference's placeholders."""
-    values = told(task, base, estimates.of(task))
+    values = serialise(task, base, estimates.place_of(task))
     return values | {"start_mills": NOT_YET, "finish_mills": NOT_YET, "progress": NOT_YET, "preview": "", "result": []}
 
 
-def told(task: Task, base: str, place: estimates.Place) -> dict[str, Any]:
+def serialise(task: Task, base: str, place: estimates.Place) -> dict[str, Any]:
     """The row's columns and the task's place, under the names a record uses."""
     values = {name: getattr(task, name) for name in COLUMNS}
-    values["req_params"] = inputs.told(task.req_params, base)
-    awaited = [transfers.told(file) for file in from_row(task.downloads)] or None
+    values["req_params"] = inputs.with_urls(task.req_params, base)
+    awaited = [transfers.current().serialise(file) for file in from_row(task.downloads)] or None
     return values | {"downloads": awaited, "queue_position": place.position, "eta_seconds": place.seconds}

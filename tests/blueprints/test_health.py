@@ -2,7 +2,7 @@
 
 import pytest
 
-from fooocus_flask.runner import runner
+from fooocus_flask.runner.runner import runner
 
 
 @pytest.mark.parametrize("path", ["/ping", "/ping/"])

@@ -6,6 +6,7 @@ import pytest
 from marshmallow import ValidationError
 
 from engine import choices
+from fooocus_flask.model_files.folders import style_names
 from schemas.generate import GenerateSchema
 
 
@@ -36,15 +37,15 @@ def test_there_are_279_styles(client):
 
 
 def test_a_users_styles_are_listed_and_taken_as_they_are_now(client, tmp_path):
-    folder = tmp_path / "sdxl_styles"
+    folder, schema = tmp_path / "sdxl_styles", GenerateSchema(style_names=style_names)
     folder.mkdir()
     for name in ("Watercolour", "Charcoal"):
         (folder / "mine.json").write_text(json.dumps([{"name": name, "prompt": "{prompt} as " + name}]), "utf-8")
         assert client.get("/v1/engines/styles").json[:3] == ["Fooocus V2", "Random Style", name]
         with client.application.app_context():
-            assert GenerateSchema().load({"style_selections": [name]}) == {"style_selections": [name]}
+            assert schema.load({"style_selections": [name]}) == {"style_selections": [name]}
     with client.application.app_context(), pytest.raises(ValidationError):
-        GenerateSchema().load({"style_selections": ["Watercolour"]})
+        schema.load({"style_selections": ["Watercolour"]})
 
 
 def test_the_vaes_start_with_the_checkpoints_own(client):

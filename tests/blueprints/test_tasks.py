@@ -138,7 +138,7 @@ def test_the_last_preview_stays_while_events_have_none(app, client, add):
     task_id = add("running")
     for percent, preview in ((10, b"png"), (20, b"")):
         news = {"percent": percent, "message": "…", "preview": preview}
-        signals.tell(signals.task_progressed, app, task_id=task_id, **news)
+        signals.send(signals.task_progressed, app, task_id=task_id, **news)
     told = client.get(f"/tasks/{task_id}").json
     assert (told["progress"], base64.b64decode(told["preview"])) == (20, b"png")
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from engine.files import builtin_set
-from fooocus_flask.runner import runner
+from fooocus_flask.runner.runner import runner
 from tests.serving import GENERATE, small
 from tests.tool_models import tool_models
 
@@ -177,7 +177,7 @@ def test_an_engine_that_dies_is_told_and_the_next_one_answers(app, client):
     pid = held.engine.pid
     os.kill(pid, signal.SIGSTOP)
     answer = gevent.spawn(client.post, MASK, json={"image": PICTURE})
-    while not held.looks.waiting:
+    while not held.inspections.waiting:
         gevent.sleep(0.01)
     os.kill(pid, signal.SIGKILL)
     reply = answer.get()

@@ -109,7 +109,7 @@ def test_a_clock_set_back_delays_no_webhook(make_app, add, receiver, monkeypatch
         db.session.commit()
     monkeypatch.setattr(time, "time_ns", lambda: now() - 7 * 24 * 3600 * 10**9)
     with app.app_context():
-        webhooks.of(app).look()
+        webhooks.sender.of(app).wake()
     with gevent.Timeout(PATIENCE):
         while True:
             with app.app_context():

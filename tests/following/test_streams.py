@@ -109,10 +109,10 @@ def test_a_comment_comes_while_nothing_happens(follower, monkeypatch):
 def test_of_waiting_progress_only_the_newest_is_sent(follower):
     pieces = iter(follower)
     for percent in (1, 2, 3):
-        follower.tell(streams.event(percent, None, "…", []))
+        follower.update(streams.event(percent, None, "…", []))
     assert event(next(pieces))["progress"] == 3
-    follower.tell(streams.event(4, None, "…", []))
-    follower.tell(streams.event(5, None, "…", []))
+    follower.update(streams.event(4, None, "…", []))
+    follower.update(streams.event(5, None, "…", []))
     assert event(next(pieces))["progress"] == 5
 
 
@@ -123,7 +123,7 @@ def test_other_characters_are_escaped():
 def test_a_follower_that_closes_is_forgotten(app, follower):
     gevent.spawn(follower.close)
     assert list(follower) == []
-    assert not app.extensions[streams.EXTENSION]
+    assert not streams.followers.of(app)
 
 
 def test_a_stream_of_an_ended_task_tells_the_end(app, add):
@@ -136,9 +136,9 @@ def test_a_stream_of_an_ended_task_tells_the_end(app, add):
 def test_the_end_waits_for_no_distance_between_events(app, add, follower, monkeypatch):
     monkeypatch.setattr(streams, "GAP", 1000.0)
     pieces = iter(follower)
-    follower.tell(streams.event(1, None, "…", []))
+    follower.update(streams.event(1, None, "…", []))
     assert event(next(pieces))["progress"] == 1
-    follower.tell(streams.event(2, None, "…", []))
+    follower.update(streams.event(2, None, "…", []))
     with app.app_context():
         follower.finish(life.find(add("finished", pictures=1)))
     with gevent.Timeout(PATIENCE):

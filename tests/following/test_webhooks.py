@@ -222,7 +222,7 @@ def test_what_is_owed_is_delivered_by_the_next_server(make_app, app, add, receiv
         db.session.commit()
     later = make_app(ALLOW_PRIVATE_ADDRESSES=True)
     with later.app_context():
-        webhooks.of(later).look()
+        webhooks.sender.of(later).wake()
     settle(later)
     assert receiver.take()[2]["task_id"] == record.task_id
     assert delivery(later).attempts == 2

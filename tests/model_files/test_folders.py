@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from fooocus_flask.model_files import folders
 from fooocus_flask.model_files.config_txt import ConfigError
+from fooocus_flask.model_files.folders import folders
 from fooocus_flask.server import launcher
 
 

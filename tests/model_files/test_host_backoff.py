@@ -67,5 +67,5 @@ def test_an_answer_or_the_operator_ends_it(hosts, clock, end):
 
 def test_the_moment_is_told(hosts):
     hosts.failed(URL)
-    told = hosts.told(URL, dt.datetime(2026, 3, 4, 5, 58, 59, tzinfo=dt.UTC))
+    told = hosts.sentence(URL, dt.datetime(2026, 3, 4, 5, 58, 59, tzinfo=dt.UTC))
     assert told == "its host, hub.example, is asked again from 2026-03-04T06:03:59Z on"

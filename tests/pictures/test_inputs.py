@@ -313,10 +313,10 @@ def test_a_picture_that_is_brought_again_counts_from_then(app):
         assert retention.clean() == 0 and path.exists()
 
 
-def test_the_keeper_looks_as_soon_as_it_starts(make_app):
+def test_the_sweeper_sweeps_as_soon_as_it_starts(make_app):
     app = make_app(INPUT_RETENTION_DAYS=2)
     path = aged(app, RED, 9)
-    retention.of(app).start()
+    retention.sweeper.of(app).start()
     with gevent.Timeout(60):
         while path.exists():
             gevent.sleep(0)
@@ -359,6 +359,15 @@ def test_a_pictures_parameters_come_back_as_a_request(app, client, how):
     assert (parameters["prompt"], parameters["image_seed"]) == ("a cat", 123456789012345678)
     assert (parameters["base_model_name"], parameters["guidance_scale"]) == ("toy.safetensors", 4.5)
     assert client.post(GENERATE, json=parameters | {"async_process": True}).status_code == 200
+
+
+def test_a_users_own_style_comes_back(app, client):
+    folder = Path(app.instance_path) / "sdxl_styles"
+    folder.mkdir()
+    (folder / "mine.json").write_text(json.dumps([{"name": "Watercolour", "prompt": "{prompt} as watercolour"}]))
+    data = carrying(PARAMETERS | {"styles": "['Watercolour']"})
+    read = client.post(READ, json={"image": base64.b64encode(data).decode()}).json
+    assert (read["parameters"]["style_selections"], read["notes"]) == (["Watercolour"], [])
 
 
 def test_text_of_the_web_uis_is_read(client):

@@ -18,8 +18,9 @@ import fooocus_flask
 from engine import choices
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.following import waiters
-from fooocus_flask.model_files import addresses, host_backoff, transfers
-from fooocus_flask.runner import downloader
+from fooocus_flask.model_files import addresses, host_backoff
+from fooocus_flask.model_files.transfers import transfers
+from fooocus_flask.runner.downloader import downloader
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tasks import estimates, life
 from schemas.generate import DEFAULTS, GenerateSchema
@@ -286,7 +287,7 @@ def test_a_file_put_there_by_hand_counts(client, host, models, checkpoint_bytes,
     waiting = submitted(client)
     until(lambda: host.asked, "nobody asked the host")
     (models / "checkpoints" / NEW).write_bytes(checkpoint_bytes)
-    downloader.of(client.application).look()
+    downloader.of(client.application).wake()
     assert ended(client, waiting)["task_status"] == "finished"
 
 
@@ -454,7 +455,7 @@ def test_a_mirror_stands_in_for_the_hub(make_app):
     hub, mirror = "https://huggingface.co/", "https://hub.example.org/"
     with make_app(HF_MIRROR=mirror).app_context():
         for name in ("sai", "initial"):
-            found = addresses.of(name).find("loras", OFFSET)
+            found = addresses.sources_for(name).find("loras", OFFSET)
             assert found.url.startswith(mirror + "stabilityai/")
         with pytest.raises(InvalidRequest) as caught:
             loaded(performance_selection="Lightning", base_model_name="toy.safetensors")
@@ -466,7 +467,7 @@ def test_config_txt_and_the_servers_preset_say_where_files_are(make_app, preset,
     preset(lora_downloads={"b.safetensors": "http://preset/b"})
     (tmp_path / "instance" / "config.txt").write_text(json.dumps(listed))
     with make_app(PRESET="mine", **ALLOWED).app_context():
-        found = [addresses.of().find("loras", f"{name}.safetensors").url for name in "ab"]
+        found = [addresses.sources_for().find("loras", f"{name}.safetensors").url for name in "ab"]
         assert found == ["http://config/a", "http://preset/b"]
         assert awaited()[0] == NEW
 
@@ -476,7 +477,7 @@ def test_a_bad_address_in_config_txt_is_left_out(make_app, tmp_path):
     listed = {"lora_downloads": {"a.safetensors": "ftp://config/a"}}
     (tmp_path / "instance" / "config.txt").write_text(json.dumps(listed))
     with make_app(**ALLOWED).app_context():
-        assert addresses.of().find("loras", "a.safetensors") is None
+        assert addresses.sources_for().find("loras", "a.safetensors") is None
 
 
 def test_a_mask_or_a_description_waits_for_its_files(client, mirror, host, models):
@@ -496,7 +497,7 @@ def test_clients_that_wait_for_a_description_are_limited_and_sent_away_at_a_stop
     app = make_app(HF_MIRROR=host.base, **ALLOWED)
     host.files["wd-v1-4-moat-tagger-v2.csv"], host.halt_at = b"x" * 1000, 10
     with app.app_context():
-        file = addresses.of().find("clip_vision", "wd-v1-4-moat-tagger-v2.csv")
+        file = addresses.sources_for().find("clip_vision", "wd-v1-4-moat-tagger-v2.csv")
 
         def wait():
             with app.app_context():
@@ -521,10 +522,10 @@ def test_places_and_guesses_leave_out_those_who_wait(client, host):
     with app.app_context():
         life.pause()
         first, second = (life.enqueue(loaded(**drawable()), "http://h") for _ in range(2))
-        assert [estimates.of(task).position for task in (first, second)] == [1, 2]
+        assert [estimates.place_of(task).position for task in (first, second)] == [1, 2]
         page = {task["task_id"]: task["queue_position"] for task in client.get("/tasks?query=pending").json["pending"]}
         assert page == {waiting: 1, first.task_id: 1, second.task_id: 2}
-        assert estimates.of(life.find(waiting)).seconds is None
+        assert estimates.place_of(life.find(waiting)).seconds is None
         life.resume()
 
 
@@ -534,7 +535,7 @@ def test_a_task_left_by_a_server_that_was_allowed_fails_on_one_that_is_not(make_
         task_id = life.enqueue(loaded(**new()), "http://h").task_id
     other = make_app()
     downloader.of(app).close()
-    downloader.of(other).look()
+    downloader.of(other).wake()
     told = ended(other.test_client(), task_id)
     assert told["task_status"] == "failed" and "without --allow-downloads" in told["error"]
 

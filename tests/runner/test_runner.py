@@ -50,10 +50,10 @@ def test_a_task_that_kills_every_engine_fails_and_the_next_one_is_drawn(make_app
 
     def kill(app, task, **_):
         if task.task_id == deadly:
-            os.kill(runner.of(app).engine.pid, signal.SIGKILL)
+            os.kill(runner.runner.of(app).engine.pid, signal.SIGKILL)
 
     with signals.task_started.connected_to(kill), app.app_context():
-        runner.of(app).start()
+        runner.runner.of(app).start()
         after = [waiters.wait(task_id) for task_id in (deadly, harmless)]
     assert [(task.task_status, task.pictures_done) for task in after] == [("failed", 0), ("finished", 1)]
     assert after[0].error.startswith("The engine process was lost 3 times while it drew this task, the last time: exit")
@@ -140,7 +140,7 @@ def test_an_engine_whose_drawing_hangs_is_replaced_and_its_task_fails_in_the_end
     ],
 )
 def test_loading_may_take_longer_than_a_step(make_app, stages, still, stuck):
-    now = runner.of(make_app(ENGINE_STEP_PATIENCE=10.0, ENGINE_LOAD_PATIENCE=100.0))
+    now = runner.runner.of(make_app(ENGINE_STEP_PATIENCE=10.0, ENGINE_LOAD_PATIENCE=100.0))
     now.ready.set()
     if not stuck:
         now._judge(messages.Beat(stages, still))
@@ -170,7 +170,7 @@ def test_a_server_that_stops_counts_no_attempt(app, add):
         attempts.append(task.attempts)
 
     with signals.task_started.connected_to(look), app.app_context():
-        now = runner.of(app)
+        now = runner.runner.of(app)
         now.start()
         with gevent.Timeout(PATIENCE):
             now.ready.wait()
@@ -195,7 +195,7 @@ def test_an_engine_that_never_gets_ready_is_given_up_again_and_again(make_app, m
 def test_a_stopped_task_is_not_drawn_again(app, add):
     task_id = add("running", files=["2024-07-05/cat.png"], result=["2024-07-05/cat.png"])
     with app.app_context():
-        now = runner.of(app)
+        now = runner.runner.of(app)
         assert now.stop(life.find(task_id))
         assert now._next_draw() is None
         task = life.find(task_id)
@@ -220,7 +220,7 @@ def test_the_engines_libraries_tell_nobody(make_server, tmp_path):
 
 
 def test_closing_twice_is_closing_once(app):
-    now = runner.of(app)
+    now = runner.runner.of(app)
     now.start()
     now.start()
     now.close()

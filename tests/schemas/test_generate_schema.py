@@ -9,7 +9,7 @@ from marshmallow import ValidationError
 
 from engine.params import MAX_SEED, GenerateParams
 from schemas.faults import flat
-from schemas.generate import DEFAULTS, EnhanceStepSchema, GenerateSchema, ImagePromptSchema, LoraSchema, style_names
+from schemas.generate import DEFAULTS, EnhanceStepSchema, GenerateSchema, ImagePromptSchema, LoraSchema, shipped_styles
 from schemas.tools import DescribeSchema, MaskSchema
 
 CONTRACT = json.loads(Path(__file__).with_name("contract.json").read_text("utf-8"))
@@ -233,7 +233,7 @@ def test_other_spellings_are_taken():
 
 
 def test_every_style_is_taken_and_an_unknown_one_is_told_with_its_neighbours():
-    assert load("CommonRequest", style_selections=list(style_names()))
+    assert load("CommonRequest", style_selections=list(shipped_styles()))
     with pytest.raises(ValidationError) as caught:
         load("CommonRequest", style_selections=["Fooocus V2", "Fooocus Enhanse"])
     (fault,) = flat(caught.value.messages, ())

@@ -258,7 +258,7 @@ def test_a_server_with_keys_of_the_table_greets_with_a_key_and_does_not_warn(tmp
 
 
 def test_the_greeting_has_both_addresses_and_a_command():
-    told = launcher.greeting("0.0.0.0", 7866, key=False)
+    told = launcher.greeting_text("0.0.0.0", 7866, key=False)
     assert "http://127.0.0.1:7866\n" in told and "http://127.0.0.1:7866/docs\n" in told
     command = shlex.split(next(line for line in told.splitlines() if "curl" in line).partition(":")[2])
     assert command[0] == "curl" and command[-1] == "http://127.0.0.1:7866/v1/engine/generate/"

@@ -59,7 +59,7 @@ def test_the_engines_memory_is_told_with_its_signs_of_life(make_server):
 
 def test_there_is_no_number_for_memory_that_is_not_known(app):
     from engine.messages import Beat, from_wire
-    from fooocus_flask.runner import runner
+    from fooocus_flask.runner.runner import runner
 
     def told(**members):
         runner.of(app).beat = from_wire(*Beat(**members).to_wire())

@@ -17,7 +17,7 @@ def place(app, add):
 
     def place(task_id):
         with app.app_context():
-            found = estimates.of(life.find(task_id))
+            found = estimates.place_of(life.find(task_id))
             return found.position, found.seconds
 
     return place

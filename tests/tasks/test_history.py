@@ -153,7 +153,7 @@ def test_another_attempt_writes_the_same_files(context, add):
 def test_pictures_are_kept_as_they_come_and_only_once(context, add):
     task_id = add("running", result=[])
     for path in ("a.png", "b.png", "a.png"):
-        signals.tell(signals.picture_done, context, task_id=task_id, path=path, index=0, seed=1, width=8, height=8)
+        signals.send(signals.picture_done, context, task_id=task_id, path=path, index=0, seed=1, width=8, height=8)
     task = life.find(task_id)
     assert (task.result, task.pictures_done) == (["a.png", "b.png"], 2)
 
@@ -168,7 +168,7 @@ def test_a_failing_receiver_keeps_nobody_from_hearing(context, caplog):
         heard.append(app)
 
     with signals.task_started.connected_to(fail), signals.task_started.connected_to(hear):
-        signals.tell(signals.task_started, context, task=Task(task_id="1"))
+        signals.send(signals.task_started, context, task=Task(task_id="1"))
     assert heard == [context]
     assert "no" in caplog.text
 
