@@ -22,12 +22,12 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "foreign_keys=ON")
 
 
-class Base(DeclarativeBase):
+class TableBase(DeclarativeBase):
     """Every table's base."""
 
 
 # Rows stay readable after their commit: they travel in signals and answers as plain values.
-db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
+db = SQLAlchemy(model_class=TableBase, session_options={"expire_on_commit": False})
 migrate = Migrate(directory=str(MIGRATIONS), render_as_batch=True)
 
 

@@ -25,7 +25,7 @@ def init_app(app: Flask) -> None:
     if not logging.getLogger().handlers and not package.handlers:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s [%(request)s]: %(message)s"))
-        handler.addFilter(request_ids.Named())
+        handler.addFilter(request_ids.RequestIdFilter())
         package.addHandler(handler)
 
 

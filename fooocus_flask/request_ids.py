@@ -55,7 +55,7 @@ def add_header(response: Response) -> Response:
     return response
 
 
-class Named(logging.Filter):
+class RequestIdFilter(logging.Filter):
     """Gives log records the name of their request, as `request`."""
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -108,7 +108,7 @@ def show(name: str, secret: str) -> None:
 
 
 def row(key: Key) -> tuple[str, ...]:
-    """What is told of a key."""
+    """The columns of a key's line."""
     limits = [str(limit or "-") for limit in (key.per_minute, key.queued)]
     state = f"revoked {moment(key.revoked_mills)}" if key.revoked_mills else "in force"
     return (key.name, ",".join(key.scopes), *limits, moment(key.made_mills), moment(key.used_mills), state)

@@ -1,6 +1,6 @@
 """The keys in the database: made, shown once, looked up by their hash, taken back.
 
-A key is 32 bytes by chance, so a plain hash of it tells nobody anything; a slow one is for words that people choose.
+A key is 32 random bytes, so a plain hash of it tells nobody anything; a slow one is for words that people choose.
 Every function needs an application context and is one transaction.
 """
 
@@ -34,7 +34,7 @@ PREFIX = "fk_"
 BYTES = 32
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 USED_EVERY = 60_000
-"""Milliseconds for which a key's last use is not noted anew: not every request has to write."""
+"""Milliseconds for which a key's last use is not recorded again: not every request has to write."""
 
 
 TABLE = Key.__table__

@@ -1,6 +1,6 @@
 """How often one may ask: so many requests a minute for each key, and for each address that comes without one.
 
-They are counted in this process's memory: there is one worker, and a restart begins anew.
+They are counted in this process's memory: there is one worker, and a restart forgets them.
 """
 
 from __future__ import annotations

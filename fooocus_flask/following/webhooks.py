@@ -1,7 +1,7 @@
-"""Telling receivers what becomes of tasks, signed as Standard Webhooks 1.0 has it.
+"""Sends receivers what becomes of tasks, signed as Standard Webhooks 1.0 has it.
 
 What is owed are rows, written in the transaction that made them owed: a restart forgets none, and one that fails is
-tried again under the same id. Progress alone is no row: it is told at once or not at all.
+tried again under the same id. Progress alone is no row: it is sent at once or not at all.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ AT_ONCE = 16
 LOOK_EVERY = 60.0
 """Seconds after which the outbox is looked at, whatever the clock said was due."""
 JITTER = 0.2
-"""Part by which a delay is longer or shorter by chance, so that receivers are not met by all at once."""
+"""Part by which a delay is randomly longer or shorter, so that not all retries reach a receiver at once."""
 LONGEST_WAIT = 24 * 3600.0
 """Seconds a receiver's Retry-After may ask for."""
 PROGRESS_EVERY = 0.5

@@ -24,7 +24,7 @@ class Sources:
     allowed: bool
 
     def find(self, kind: str, name: str) -> KnownFile | None:
-        """The file with the address it is had from, or None."""
+        """The file with its address, or None."""
         name = name.replace("\\", "/")
         file = self.listed.get((kind, name)) or by_name(kind, name)
         return file and self._mirrored(file)

@@ -207,7 +207,7 @@ def _loaded(name: str, fields: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _fitting(found: Mapping[str, Any], source: Path | str) -> dict[str, Any]:
-    """The defaults that these keys set; one that does not fit is told and left out."""
+    """The defaults that these keys set; one that does not fit is logged and left out."""
     fitting: dict[str, Any] = {}
     for key, field in AT_START.items():
         try:

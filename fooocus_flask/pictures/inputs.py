@@ -48,7 +48,7 @@ class NotAPicture(Exception):
 
 
 @dataclass(frozen=True)
-class Inputs:
+class InputPictures:
     """The pictures of one server, as `current` finds it configured; needs no application context.
 
     `bases` are the starts of URLs that are this server's own.
@@ -123,11 +123,11 @@ class Inputs:
         return f"/inputs/{path.name}"
 
 
-def current() -> Inputs:
+def current() -> InputPictures:
     """The server's pictures, for the request at hand or for none."""
     config = current_app.config
     bases = (urls.base(), request.url_root.rstrip("/")) if request else ()
-    return Inputs(
+    return InputPictures(
         Path(config["INPUT_PATH"]), Path(config["OUTPUT_PATH"]), bases, bool(config["ALLOW_PRIVATE_ADDRESSES"])
     )
 
@@ -179,7 +179,7 @@ def resolve(sent: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def require_open(server: Inputs, places: Mapping[Place, str | Upload]) -> None:
+def require_open(server: InputPictures, places: Mapping[Place, str | Upload]) -> None:
     """Let pictures of this server be used by those only who may load them, by their tokens or with a key that may read.
 
     Raises:

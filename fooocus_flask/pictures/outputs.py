@@ -25,17 +25,17 @@ def names(params: GenerateParams, now: dt.datetime) -> list[str]:
 
 
 def numbered(number: int, ending: str, now: dt.datetime) -> list[str]:
-    """`2024-07-05/2024-07-05_09-31-10_1752.png`: the moment, and a number by chance."""
+    """`2024-07-05/2024-07-05_09-31-10_1752.png`: the moment, and a random number."""
     found: list[str] = []
     while len(found) < number:
-        path = f"{now:%Y-%m-%d}/{now:%Y-%m-%d_%H-%M-%S}_{chance()}.{ending}"
+        path = f"{now:%Y-%m-%d}/{now:%Y-%m-%d_%H-%M-%S}_{random_number()}.{ending}"
         if path not in found and not (folder() / path).exists():
             found.append(path)
     return found
 
 
 def named(saved: str, number: int, ending: str, now: dt.datetime) -> list[str]:
-    """`2024-07-05/cat-0.png` for the name cat, `pets/cat-0.png` for ../pets/cat; a number by chance if taken."""
+    """`2024-07-05/cat-0.png` for the name cat, `pets/cat-0.png` for ../pets/cat; if taken, with a random number."""
     place, stem = saved.split("/")[1:] if saved.startswith("../") else (f"{now:%Y-%m-%d}", saved)
     for name in candidates(stem):
         paths = [f"{place}/{name}-{index}.{ending}" for index in range(number)]
@@ -48,10 +48,10 @@ def candidates(stem: str) -> Iterator[str]:
     """The name, then names like it."""
     yield stem
     while True:
-        yield f"{stem}_{chance()}"
+        yield f"{stem}_{random_number()}"
 
 
-def chance() -> int:
+def random_number() -> int:
     """A number from 1000 to 9999; from the system's source, so that no seed decides it."""
     return 1000 + secrets.randbelow(9000)
 

@@ -69,7 +69,7 @@ class WireJson(DefaultJSONProvider):
 def init_app(app: Flask) -> Api:
     """The extension that blueprints are registered with; call it before any route exists."""
     app.json = WireJson(app)
-    app.url_map.strict_slashes = False  # both slash forms answer directly (api.md D39)
+    app.url_map.strict_slashes = False  # a path answers with and without its last slash, and redirects nowhere
     app.config.update(
         API_TITLE="fooocus-flask",
         API_VERSION=version("fooocus-flask"),

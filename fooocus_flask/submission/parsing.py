@@ -26,7 +26,7 @@ class ArgumentsParser(FlaskParser):
     DEFAULT_UNKNOWN_BY_LOCATION = dict.fromkeys(FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION)
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        """The body as JSON, whatever its type says (api.md D40), unless it is a form with parts."""
+        """The body as JSON, whatever Content-Type it has or lacks, unless it is a form with parts."""
         return form_body(req, schema) if is_form(req) else json_body(req)
 
     def handle_error(self, error: ValidationError, req: Request, schema: Schema, **_: Any) -> NoReturn:

@@ -35,7 +35,7 @@ NOT_HERE = "it is not on this server"
 def find_checkpoint(draft: Draft, models: Catalogue, sources: Sources) -> str | None:
     """The checkpoint's path, where it lies or will; None for the built-in model.
 
-    That one stands in where there is no checkpoint at all, and the one that is named cannot be fetched.
+    That one draws where there is no checkpoint at all, and the one that is named cannot be fetched.
     """
     name = draft.params.base_model_name
     if name == choices.BUILTIN_CHECKPOINT:

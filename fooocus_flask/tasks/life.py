@@ -133,7 +133,7 @@ def claim() -> Task | None:
 
 
 def ask_to_stop(task_id: str) -> bool:
-    """Note that a running task shall stop, so that no attempt begins anew; whether it runs."""
+    """Note that a running task shall stop, so that no further attempt begins; whether it runs."""
     asked = update(Task).where(Task.task_id == task_id, Task.task_status == RUNNING).values(stop_asked=True)
     found = db.session.scalar(asked.returning(Task.id))
     commit()
