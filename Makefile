@@ -15,7 +15,7 @@ test: $(VENV)/.installed-test
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy engine schemas fooocus_flask
+	$(BIN)/mypy engine schemas fooocus_flask blueprints wsgi.py
 
 bench: install
 	$(BIN)/python -m benchmarks

@@ -66,8 +66,10 @@ setup(
     py_modules=["wsgi"],
     include_package_data=True,
     package_data={
-        "engine": ["builtin/*", "detectors/data/*", "prompt/data/*", "prompt/data/**/*"],
-        "fooocus_flask": ["migrations/*", "migrations/**/*", "model_files/presets/*", "templates/*"],
+        "blueprints": ["py.typed"],
+        "engine": ["py.typed", "builtin/*", "detectors/data/*", "prompt/data/*", "prompt/data/**/*"],
+        "fooocus_flask": ["py.typed", "migrations/*", "migrations/**/*", "model_files/presets/*", "templates/*"],
+        "schemas": ["py.typed"],
     },
     install_requires=RUNTIME,
     extras_require={"postgres": POSTGRES, "test": TEST, "training": TRAINING},

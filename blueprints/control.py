@@ -109,9 +109,10 @@ def arguments() -> dict[str, Any]:
             raise
         sent = query  # FooocusAPI looks at no body
     try:
-        return ControlSchema().load(sent)
+        members: dict[str, Any] = ControlSchema().load(sent)
     except ValidationError as error:
         raise InvalidRequest.from_messages(error.normalized_messages(), "query") from error
+    return members
 
 
 def body() -> dict[str, Any]:

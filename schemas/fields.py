@@ -12,7 +12,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing, post_load, pre_load
 
@@ -23,6 +23,8 @@ FALSE_WORDS = frozenset({"false", "no", "off", "0", "f", "n"})
 NO_IMAGE_WORDS = frozenset({"", "None", "none", "null", "string"})
 INTEGER = re.compile(r"\s*[+-]?[0-9]{1,40}(\.0*)?\s*", re.ASCII)
 NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?\s*", re.ASCII)
+
+N = TypeVar("N", int, float)
 
 
 def in_any_case(words: Iterable[str]) -> str:
@@ -49,7 +51,7 @@ FLAG_NAME = "Flag"
 """Its name in the document."""
 
 
-class Described(fields.Field, ABC):
+class Described(fields.Field[Any], ABC):
     """What every member has besides its kind: a description, what it is when `absent`, and whether null will do."""
 
     def __init__(self, description: str, *, default: Any = missing, **kwargs: Any):
@@ -149,7 +151,7 @@ class Bounded(Described):
         kinds = [self.kind, "string", *(["null"] if self.allow_none else [])]
         return {"type": kinds, "pattern": f"^{self.text.pattern}$"}
 
-    def within(self, number: Any, value: Any) -> Any:
+    def within(self, number: N, value: Any) -> N:
         """The number, if its bounds hold."""
         if self.least is not None and number < self.least:
             text = f"Input should be greater than or equal to {self.least}"
@@ -253,13 +255,13 @@ class Image(Described, fields.String):
         return None
 
 
-class Items(Described, fields.List):
+class Items(Described, fields.List[Any]):
     """A list of members of one kind; at most `longest`, filled up to it with `filler` where one is given."""
 
     def __init__(
         self,
         description: str,
-        item: fields.Field,
+        item: fields.Field[Any],
         *,
         longest: int | None = None,
         filler: Callable[[], Any] | None = None,

@@ -17,7 +17,7 @@ from engine import choices
 from engine.params import MAX_SEED
 from engine.prompt.styles import styles_in
 from schemas.faults import fault
-from schemas.fields import Choice, FilledSchema, Flag, Image, Items, Number, Object, Text, Whole, defaults
+from schemas.fields import Choice, FilledSchema, Flag, Image, Items, N, Number, Object, Text, Whole, defaults
 
 MOST_LORAS = 5
 MOST_CONTROL_IMAGES = 4
@@ -72,7 +72,7 @@ class Size(Text):
 class Side(Whole):
     """One side of the picture, or −1 or 0 for none."""
 
-    def within(self, number: Any, value: Any) -> Any:
+    def within(self, number: N, value: Any) -> N:
         if super().within(number, value) > 0 and not is_side(number):
             rule = f"-1, 0, or {LEAST_SIDE} to {MOST_SIDE} and a multiple of {SIDE_STEP}"
             raise fault("multiple_of", f"Input should be {rule}", value, multiple_of=SIDE_STEP, ge=LEAST_SIDE)
@@ -115,7 +115,7 @@ class Distances(Items):
         return distances or [0, 0, 0, 0]
 
 
-def is_side(pixels: int) -> bool:
+def is_side(pixels: float) -> bool:
     """Whether a picture may be this wide or high."""
     return LEAST_SIDE <= pixels <= MOST_SIDE and pixels % SIDE_STEP == 0
 
@@ -423,5 +423,5 @@ class GenerateSchema(EnhanceMembers, AdvancedMembers, OutputMembers, ImageMember
         return members
 
 
-DEFAULTS = GenerateSchema().load(defaults(GenerateSchema()))
+DEFAULTS: dict[str, Any] = GenerateSchema().load(defaults(GenerateSchema()))
 """The contract's default of each parameter, as `load` gives them."""

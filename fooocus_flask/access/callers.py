@@ -44,7 +44,8 @@ def identify() -> None:
 
 def current() -> Caller | None:
     """Who sends the request at hand; None: somebody without a key, where one is needed."""
-    return g.get("caller")
+    caller: Caller | None = g.get("caller")
+    return caller
 
 
 def needs_key() -> bool:
@@ -76,7 +77,7 @@ def keys_on() -> bool:
     """Whether a key is needed: one is configured, or there are keys in the database."""
     if "keys_on" not in g:
         g.keys_on = bool(configured_key()) or keys.any_exist(db.session)
-    return g.keys_on
+    return bool(g.keys_on)
 
 
 def configured_key() -> bytes:

@@ -294,9 +294,9 @@ def replay(task: Task, number: int) -> Delivery:
     if number > MOST_DELIVERIES:
         raise missing
     change = update(Delivery).where(Delivery.id == number, Delivery.record_id == task.id)
-    values = {"due_mills": mills(), "attempts": 0, "delivered_mills": None}
+    change = change.values(due_mills=mills(), attempts=0, delivered_mills=None)
     fresh = {"populate_existing": True}
-    found = db.session.scalar(change.values(**values).returning(Delivery).execution_options(**fresh))
+    found: Delivery | None = db.session.scalar(change.returning(Delivery), execution_options=fresh)
     commit()
     if found is None:
         raise missing

@@ -3,10 +3,11 @@
 from alembic import context
 from flask import current_app
 
-from fooocus_flask import tables
+from fooocus_flask import tables  # noqa: F401 (what it defines is what the metadata know)
+from fooocus_flask.database import db
 
 extension = current_app.extensions["migrate"]
-metadata = tables.db.metadata
+metadata = db.metadata
 
 
 def online() -> None:

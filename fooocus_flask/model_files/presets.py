@@ -222,7 +222,8 @@ def _fitting(found: Mapping[str, Any], source: Path | str) -> dict[str, Any]:
 def _parameters(found: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
     """The values of these keys, checked like a request's."""
     sent = {field: _as_sent(field, found[key]) for key, field in fields.items() if found.get(key) is not None}
-    return GenerateSchema(style_names=style_names).load(sent)
+    checked: dict[str, Any] = GenerateSchema(style_names=style_names).load(sent)
+    return checked
 
 
 def _reasons(error: ValidationError) -> str:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import gevent
@@ -39,6 +39,7 @@ DATA_URL = re.compile(r"data:(image/[\w.+-]+)?(;[\w.+-]+=[\w.+-]+)*;base64,", re
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 OWN_PATH = re.compile(r"/(inputs|outputs)/([^?#]*\.[a-z]+)(\?[^#]*)?(#.*)?")
 
+Outcome = TypeVar("Outcome")
 Place = tuple[str | int, ...]
 """Where a picture stands in a request, such as `("controlnet_image", 0, "cn_img")`."""
 
@@ -271,18 +272,19 @@ def put(path: Path, data: bytes) -> None:
             raise
 
 
-def in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
+def in_thread(work: Callable[..., Outcome], *arguments: Any) -> Outcome:
     """The outcome of work that would hold up the hub, done in a thread; what it raises is raised here.
 
     The pool itself would print the traceback of each, and a stranger's bad picture is no news for a log.
     """
+    outcome: Outcome
     outcome, error = gevent.get_hub().threadpool.apply(_outcome, (work, arguments))
     if error is not None:
         raise error
     return outcome
 
 
-def _outcome(work: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Exception | None]:
+def _outcome(work: Callable[..., Outcome], arguments: tuple[Any, ...]) -> tuple[Outcome | None, Exception | None]:
     try:
         return work(*arguments), None
     except Exception as error:  # handed on to whoever waits

@@ -109,7 +109,7 @@ def literal(host: str) -> str | None:
     except ValueError:
         pass
     try:
-        return socket.inet_ntoa(socket.inet_aton(host))
+        return str(socket.inet_ntoa(socket.inet_aton(host)))
     except (OSError, UnicodeError):
         return None
 

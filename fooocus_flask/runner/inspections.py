@@ -64,11 +64,11 @@ class Inspections:
                 engine.send(look)
             except OSError as error:
                 raise EngineAway("The engine process ended") from error
-            seen = waiting.get()
+            seen: messages.Seen = waiting.get()
         finally:
             del self._waiting[look.look_id]
         if seen.error is not None:
-            raise FooocusError(seen.error, status=STATUSES.get(seen.cause, 500))
+            raise FooocusError(seen.error, status=STATUSES.get(seen.cause or "", 500))
         return seen
 
     def answer(self, seen: messages.Seen) -> None:

@@ -58,7 +58,7 @@ class EngineProcess:
     @property
     def pid(self) -> int:
         """The process's number."""
-        return self.process.pid
+        return int(self.process.pid)
 
     def send(self, message: messages.Message) -> None:
         """Give the engine something to do.
@@ -85,7 +85,7 @@ class EngineProcess:
         self._socket.close()
         for end in (self.process.kill, lambda: log.error("The engine process %d cannot be ended", self.pid)):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return self.process.wait(PATIENCE)
+                return int(self.process.wait(PATIENCE))
             end()
         return None
 

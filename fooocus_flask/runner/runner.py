@@ -110,7 +110,7 @@ class Runner:
     def drain(self, seconds: float) -> bool:
         """Begin nothing more, and wait this long for the task under way; whether it has ended."""
         self.draining = True
-        return self._idle.wait(seconds)
+        return bool(self._idle.wait(seconds))
 
     def close(self) -> None:
         """End the engine process; its task will be drawn when a server starts again."""
@@ -224,7 +224,7 @@ class Runner:
         ready = self.ready.is_set()
         patience = self.app.config["ENGINE_SILENCE" if ready else "ENGINE_START_TIMEOUT"]
         try:
-            message = self._mail.get(timeout=max(0.0, self._heard + patience - monotonic()))
+            message: Mail = self._mail.get(timeout=max(0.0, self._heard + patience - monotonic()))
         except Empty:
             if self.engine is not None:
                 self.engine.kill()

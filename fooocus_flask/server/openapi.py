@@ -92,7 +92,7 @@ def init_app(app: Flask) -> Api:
     return api
 
 
-def as_taken(_converter: Any, field: fields.Field, ret: dict[str, Any]) -> dict[str, Any]:
+def as_taken(_converter: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
     """What our own fields say of themselves, in place of what follows from their classes (apispec's interface)."""
     shape = field.shape() if isinstance(field, Described) else {}
     if not shape:
@@ -102,7 +102,7 @@ def as_taken(_converter: Any, field: fields.Field, ret: dict[str, Any]) -> dict[
     return shape | rest
 
 
-def as_sent(_converter: Any, field: fields.Field, ret: dict[str, Any]) -> dict[str, Any]:
+def as_sent(_converter: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
     """That a parameter may come without a value, where it may (apispec's interface)."""
     return {"allowEmptyValue": True} if isinstance(field, Described) and field.in_query else {}
 
@@ -110,7 +110,7 @@ def as_sent(_converter: Any, field: fields.Field, ret: dict[str, Any]) -> dict[s
 def document(app: Flask) -> dict[str, Any]:
     """The OpenAPI 3.1 document; every operation that needs a key says with which scopes, and how it may be refused."""
     api: Api = app.extensions["flask-smorest"]["apis"][""]["ext_obj"]
-    spec = api.spec.to_dict()
+    spec: dict[str, Any] = api.spec.to_dict()
     for rule in app.url_map.iter_rules():
         operations = spec["paths"].get(PARAMETER.sub(r"{\1}", rule.rule), {})
         for method in (rule.methods or set()) if rule.endpoint.partition(".")[0] not in OPEN_BLUEPRINTS else ():

@@ -44,6 +44,7 @@ def clean(found: Mapping[str, Any]) -> dict[str, Any]:
     """The same as valid JSON and valid Unicode: halves of characters become `?`, NaN and Infinity texts."""
     try:
         text = json.dumps(found, ensure_ascii=False)
-        return json.loads(text.encode("utf-8", "replace"), parse_constant=str)
+        valid: dict[str, Any] = json.loads(text.encode("utf-8", "replace"), parse_constant=str)
     except RecursionError:
         return {}
+    return valid

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from flask import current_app
+from flask import Flask, current_app
 from sqlalchemy import ColumnElement, delete, func, null, select, update
 
 from fooocus_flask import request_ids, signals
@@ -48,6 +48,8 @@ SECONDS_A_TASK = 10
 """A guess for clients that are told to come back."""
 
 PAUSED = "queue-paused"
+FRESH = {"populate_existing": True}
+"""Rows come from the database even where the session knows them."""
 
 
 def enqueue(new: NewTask, base_url: str, options: QueueOptions | None = None) -> Task:
@@ -99,7 +101,8 @@ def find(task_id: str) -> Task:
         TaskNotFound: there is none.
     """
     asked = "\0" not in task_id  # a text that PostgreSQL does not even compare
-    task = db.session.scalar(_fresh(select(Task).where(Task.task_id == task_id))) if asked else None
+    chosen = select(Task).where(Task.task_id == task_id)
+    task: Task | None = db.session.scalar(chosen, execution_options=FRESH) if asked else None
     if task is None:
         raise TaskNotFound(task_id)
     return task
@@ -206,7 +209,7 @@ def _owe(task: Task, event: str) -> None:
 def _move(which: ColumnElement[bool], status: str, **values: Any) -> Task | None:
     """Change one task's state if it may still change so; the caller commits."""
     change = update(Task).where(which, Task.task_status.in_(BEFORE[status])).values(task_status=status, **values)
-    return db.session.scalar(_fresh(change.returning(Task)))
+    return db.session.scalar(change.returning(Task), execution_options=FRESH)
 
 
 def _check_room(options: QueueOptions) -> None:
@@ -222,10 +225,6 @@ def _check_room(options: QueueOptions) -> None:
         raise KeyQueueFull(str(options.key_name), most, SECONDS_A_TASK)
 
 
-def _fresh(statement: Any) -> Any:
-    """The statement, whose rows come from the database even where the session knows them."""
-    return statement.execution_options(populate_existing=True)
-
-
-def _app() -> Any:
-    return current_app._get_current_object()  # type: ignore[attr-defined]
+def _app() -> Flask:
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    return app
