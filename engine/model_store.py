@@ -49,7 +49,7 @@ from engine.sampling.step import Whose
 
 
 @dataclass(frozen=True)
-class Base:
+class PatchedCheckpoint:
     """A checkpoint and the patches on it."""
 
     checkpoint: Checkpoint
@@ -62,10 +62,23 @@ class Base:
 
 
 @dataclass(frozen=True)
+class PatchedRefiner:
+    """A refiner and the patches on it."""
+
+    refiner: Refiner
+    patches: PatchedModel
+
+    @property
+    def size(self) -> int:
+        """Bytes of its weights and of the originals kept beside them."""
+        return self.refiner.size + self.patches.size
+
+
+@dataclass(frozen=True)
 class Models:
     """What one task draws with, patched; `file`, `refiner_file`, `vae_name` and `loras` are for its metadata."""
 
-    base: Base
+    base: PatchedCheckpoint
     file: ModelFile
     vae: Vae
     vae_name: str
@@ -148,8 +161,9 @@ class Store:
         refiner, refiner_file, interposer = None, None, None
         if params.refiner_model_name != NO_MODEL:
             refiner_file = self._file("checkpoints", params.refiner_model_name)
-            refiner = self._refiner(refiner_file, base.checkpoint)
-            job.note(*(f"On the refiner: {note}" for note in refiner.patches.apply(patches)))
+            patched = self._refiner(refiner_file, base.checkpoint)
+            refiner = patched.refiner
+            job.note(*(f"On the refiner: {note}" for note in patched.patches.apply(patches)))
             if refiner.kind == "sd15":
                 interposer = self._interposer()
         return Models(
@@ -244,21 +258,28 @@ class Store:
         """What `load` makes of a file of the built-in set."""
         return self.residency.get(("builtin", path), partial(load, path, self.device), _bytes(path))
 
-    def _base(self, path: Path) -> Base:
-        def load() -> Base:
+    def _base(self, path: Path) -> PatchedCheckpoint:
+        def load() -> PatchedCheckpoint:
             checkpoint = load_checkpoint(path, self.device)
             checkpoint.text_encoders.embeddings = Embeddings(self.catalogue.folders["embeddings"])
-            return Base(checkpoint, PatchedModel(checkpoint.unet, checkpoint.text_encoders))
+            return PatchedCheckpoint(checkpoint, PatchedModel(checkpoint.unet, checkpoint.text_encoders))
 
         return self.residency.get(("base", identity(path)), load, _bytes(path))
 
-    def _refiner(self, file: ModelFile, base: Checkpoint) -> Refiner:
-        path = file.path
+    def _refiner(self, file: ModelFile, base: Checkpoint) -> PatchedRefiner:
+        path, encoders = file.path, base.text_encoders
         assert path is not None
-        key = ("refiner", identity(path), base.text_encoders.clip_l.width, base.text_encoders.clip_g.width)
-        return self.residency.get(key, lambda: load_refiner(path, self.device, base.text_encoders), _bytes(path))
 
-    def _vae(self, base: Base, name: str) -> Vae:
+        def load() -> PatchedRefiner:
+            refiner = load_refiner(path, self.device, encoders)
+            # SDXL's LoRAs name text encoders too, which a refiner has no use for.
+            named = encoders if refiner.kind == "sdxl" else None
+            return PatchedRefiner(refiner, PatchedModel(refiner.unet, named, texts=False))
+
+        key = ("refiner", identity(path), encoders.clip_l.width, encoders.clip_g.width)
+        return self.residency.get(key, load, _bytes(path))
+
+    def _vae(self, base: PatchedCheckpoint, name: str) -> Vae:
         if name == VAE_OF_CHECKPOINT:
             return base.checkpoint.vae
         path = self._file("vae", name).path
@@ -269,7 +290,7 @@ class Store:
         return self.kept("vae_approx", required_files.INTERPOSER, Interposer.load)
 
     def _inpaint_patches(
-        self, base: Base, others: Sequence[Patch], engine: str, *, builtin: bool
+        self, base: PatchedCheckpoint, others: Sequence[Patch], engine: str, *, builtin: bool
     ) -> tuple[InpaintPatch, ...]:
         """The patch of an inpaint engine over the others; the built-in model has one for every engine."""
         if engine == NO_MODEL:
@@ -287,7 +308,7 @@ class Store:
             files.append((own, weight))
         return [AppliedLora(file.name, path=file.path, weight=weight) for file, weight in files]
 
-    def _sight(self, base: Base, refiner: Refiner | None, whose: Whose, scheduler: str) -> Sight:
+    def _sight(self, base: PatchedCheckpoint, refiner: Refiner | None, whose: Whose, scheduler: str) -> Sight:
         """The network of a file for latents of its kind, else a map fitted to the VAE."""
         kind = refiner.kind if refiner and whose == "refiner" else "sdxl"
         form = latent_format(kind, scheduler)

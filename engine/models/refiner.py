@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.adapters.lora_merge import PatchedModel
 from engine.models import weight_names
 from engine.models.checkpoint import Precision, read_tensors
 from engine.models.fill import CheckpointError, weights_size
@@ -34,13 +33,11 @@ class Refiner:
     unet: Any
     vae: Vae | None
     prediction: Prediction
-    patches: PatchedModel
 
     @property
     def size(self) -> int:
         """Bytes of its weights."""
-        own = weights_size(self.unet) + self.patches.size
-        return own if self.vae is None else own + weights_size(self.vae.module)
+        return weights_size(self.unet) + (0 if self.vae is None else weights_size(self.vae.module))
 
 
 def load_refiner(path: Path, device: torch.device, encoders: TextEncoders) -> Refiner:
@@ -64,9 +61,7 @@ def load_refiner(path: Path, device: torch.device, encoders: TextEncoders) -> Re
         raise CheckpointError(f"{path.name} cannot be used as a refiner: {error.args[0]}") from error
     log.info("loaded the refiner %s (%s) on %s in %.1f s", path.name, kind, device, time.perf_counter() - started)
     prediction: Prediction = "v" if weight_names.V_PREDICTION in tensors else "eps"
-    # SDXL's LoRAs name text encoders too, which a refiner has no use for.
-    patches = PatchedModel(unet, encoders if kind == "sdxl" else None, texts=False)
-    return Refiner(path, kind, unet, vae, prediction, patches)
+    return Refiner(path, kind, unet, vae, prediction)
 
 
 def kind_of(tensors: Mapping[str, Tensor], encoders: TextEncoders) -> Kind:
