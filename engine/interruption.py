@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
+class Stopped(Exception):
+    """The task is to end now."""
+
+
+class Skipped(Exception):
+    """The picture under way is not wanted."""
+
+
 class Interruption:
     """The wishes that concern one task; they end with it.
 

@@ -23,6 +23,7 @@ from engine.detectors.clip_vision import ClipVision
 from engine.detectors.faces import FaceDetector
 from engine.detectors.safety_checker import SafetyChecker
 from engine.detectors.tag_head import TagHead
+from engine.errors import CheckpointError
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue
 from engine.files.identity import identity
@@ -31,7 +32,6 @@ from engine.images.metadata import AppliedLora, ModelFile
 from engine.models.checkpoint import Checkpoint, load_checkpoint, load_vae
 from engine.models.expansion import MODEL as EXPANSION_MODEL
 from engine.models.expansion import Expansion
-from engine.models.fill import CheckpointError
 from engine.models.model_cache import Part, Residency
 from engine.models.previews import NetworkPreviewer, Previewer, Sight, network_file
 from engine.models.refiner import Refiner, load_refiner

@@ -13,7 +13,8 @@ from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedd
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from engine.models.fill import CheckpointError, weights_size
+from engine.errors import CheckpointError
+from engine.models.fill import weights_size
 from engine.sampling.attachments import Evaluation, Residuals
 from engine.sampling.model_sampling import ModelSampling
 

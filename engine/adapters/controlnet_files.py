@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from engine.adapters.controlnet import ControlNet
+from engine.errors import CheckpointError
 from engine.models import weight_names
 from engine.models.checkpoint import Precision, read_tensors
-from engine.models.fill import CheckpointError, fill
+from engine.models.fill import fill
 
 LOW_RANK_MARK = "lora_controlnet"
 """A name whose presence says that the file holds differences."""

@@ -19,8 +19,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from engine.adapters.resampler import load_projection
 from engine.detectors.clip_vision import ImageFeatures
+from engine.errors import CheckpointError
 from engine.models.checkpoint import SAFETENSORS, Precision, read_tensors
-from engine.models.fill import CheckpointError, weights_size
+from engine.models.fill import weights_size
 from engine.models.weight_names import part_of
 from engine.sampling.attachments import Evaluation, Residuals
 

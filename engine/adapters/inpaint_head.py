@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
+from engine.errors import CheckpointError
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import CheckpointError
 from engine.sampling.attachments import Evaluation, Residuals
 
 KERNEL = (3, 3)

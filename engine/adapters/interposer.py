@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from engine.errors import CheckpointError
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import CheckpointError, fill, weights_size
+from engine.models.fill import fill, weights_size
 
 CHANNELS, WIDTH, BLOCKS = 4, 64, 12
 

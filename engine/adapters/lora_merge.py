@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from engine.adapters import lora_formats
+from engine.errors import CheckpointError
 from engine.files.identity import identity
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import CheckpointError
 from engine.models.text_encoders import TextEncoders
 from engine.models.weight_names import unet_names
 

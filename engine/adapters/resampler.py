@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from engine.detectors.clip_vision import ImageFeatures
-from engine.models.fill import CheckpointError, fill
+from engine.errors import CheckpointError
+from engine.models.fill import fill
 from engine.models.unet import heads
 
 

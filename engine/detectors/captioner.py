@@ -16,9 +16,10 @@ from transformers import BlipConfig, BlipForConditionalGeneration
 
 from engine.detectors.clip_vision import DEVIATION, MEAN
 from engine.detectors.word_pieces import END, tokenizer
+from engine.errors import CheckpointError
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import CheckpointError, fill, weights_size
+from engine.models.fill import fill, weights_size
 from engine.models.renaming import layers_below, renamed
 
 PROMPT = "a picture of "

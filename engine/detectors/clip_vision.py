@@ -14,8 +14,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from engine.errors import CheckpointError
 from engine.models.checkpoint import Precision, read_tensors
-from engine.models.fill import CheckpointError, fill, weights_size
+from engine.models.fill import fill, weights_size
 from engine.models.unet import heads
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)

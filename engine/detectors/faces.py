@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, relu
 
+from engine.errors import CheckpointError
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import CheckpointError, fill, weights_size
+from engine.models.fill import fill, weights_size
 
 PREFIX = "module."
 MEAN_BGR = (104.0, 117.0, 123.0)

@@ -15,9 +15,10 @@ from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection
 from transformers.initialization import no_init_weights
 
 from engine.detectors.word_pieces import tokenizer
+from engine.errors import CheckpointError
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import CheckpointError, fill, weights_size
+from engine.models.fill import fill, weights_size
 from engine.models.renaming import layers_below, renamed
 
 SHORTER, LONGER = 800, 1333

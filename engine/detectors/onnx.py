@@ -9,7 +9,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from engine.models.fill import CheckpointError
+from engine.errors import CheckpointError
 
 ERRORS_ONLY = 3
 

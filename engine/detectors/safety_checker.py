@@ -15,9 +15,10 @@ from torch.nn.functional import cosine_similarity
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from engine.detectors.clip_vision import DEVIATION, MEAN, POSITIONS, tower_config
+from engine.errors import CheckpointError
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import CheckpointError, fill, weights_size
+from engine.models.fill import fill, weights_size
 
 TOWER = "vision_model."
 STRICTER = 0.01

@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 from transformers import SamConfig, SamModel
 
+from engine.errors import CheckpointError
 from engine.images.codecs import Mask, Pixels
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import CheckpointError, fill, weights_size
+from engine.models.fill import fill, weights_size
 from engine.models.renaming import layers_below, renamed
 
 MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

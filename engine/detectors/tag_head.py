@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from engine.errors import CheckpointError
 from engine.models.checkpoint import read_tensors
 from engine.models.eight_bit import is_packed, manifest
-from engine.models.fill import CheckpointError
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from engine.detectors.onnx import OnnxModel
+from engine.errors import CheckpointError
 from engine.images.codecs import Pixels
 from engine.images.resize import resample
-from engine.models.fill import CheckpointError
 
 GENERAL, CHARACTER = 0, 4
 """Categories of tags; the others are the picture's rating."""

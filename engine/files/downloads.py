@@ -21,8 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 import requests
 
 from engine.files.known_files import KnownFile
-from engine.interruption import Interruption
-from engine.pipeline.job import Stopped
+from engine.interruption import Interruption, Stopped
 
 CHUNK = 1 << 20
 PIECE = 1 << 16

@@ -15,9 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from engine.errors import CheckpointError
 from engine.models import weight_names
 from engine.models.eight_bit import is_packed, manifest, unpack
-from engine.models.fill import CheckpointError, weights_size
+from engine.models.fill import weights_size
 from engine.models.text_encoders import TextEncoders
 from engine.models.unet import load_unet, unet_config
 from engine.models.vae import Vae

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engine.models.fill import CheckpointError
+from engine.errors import CheckpointError
 from engine.models.weight_names import CLIP_G, CLIP_L, VAE
 
 VERSION = "1"

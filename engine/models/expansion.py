@@ -17,8 +17,9 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from engine.errors import CheckpointError
 from engine.models.checkpoint import Precision, read_tensors
-from engine.models.fill import CheckpointError, fill, weights_size
+from engine.models.fill import fill, weights_size
 from engine.prompt.lines import cleaned
 
 MODEL, CONFIG, VOCABULARY, MERGES, WORDS = (

@@ -8,11 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.errors import CheckpointError
 from engine.models.folded_upsample import fold_upsampling
-
-
-class CheckpointError(ValueError):
-    """A model file that cannot be used; the text says why and what would work."""
 
 
 def fill(module: Any, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype, what: str) -> Any:

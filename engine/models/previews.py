@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, pad
 
+from engine.errors import CheckpointError
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import CheckpointError, fill, weights_size
+from engine.models.fill import fill, weights_size
 from engine.models.vae import DOWNSCALE, Vae
 from engine.sampling.latent_format import SDXL, LatentFormat
 

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.errors import CheckpointError
 from engine.models import weight_names
 from engine.models.checkpoint import Precision, read_tensors
-from engine.models.fill import CheckpointError, weights_size
+from engine.models.fill import weights_size
 from engine.models.text_encoders import TextEncoders
 from engine.models.unet import context_width, load_unet, refiner_config, unet_config
 from engine.models.vae import Vae

@@ -6,7 +6,6 @@ import logging
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from engine.errors import CheckpointError
 from engine.files.identity import identity
-from engine.models.fill import CheckpointError, fill
+from engine.models.fill import fill
 from engine.models.unet import heads
 from engine.models.weight_names import clip_g_from_openclip
 from engine.prompt.embeddings import Embeddings
@@ -31,18 +31,11 @@ from engine.prompt.tokens import (
     embedding_names,
     empty_chunk,
 )
+from engine.sampling.conditioning import Conditioning
 
 log = logging.getLogger(__name__)
 
 MOST_CACHED_TEXTS = 256
-
-
-@dataclass(frozen=True)
-class Conditioning:
-    """What a UNet is told: `context` `[1, 77·chunks, width]` and `pooled` `[1, pooled width]`, fp32 on the CPU."""
-
-    context: Tensor
-    pooled: Tensor
 
 
 class Encoder:

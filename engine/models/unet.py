@@ -11,8 +11,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from engine.errors import CheckpointError
 from engine.gpu.fused import fuse
-from engine.models.fill import CheckpointError, fill
+from engine.models.fill import fill
 from engine.models.weight_names import UNetLayout, unet_from_ldm
 
 HEAD_WIDTH = 64

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, pad, pixel_unshuffle
 
+from engine.errors import CheckpointError
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import CheckpointError, fill, weights_size
+from engine.models.fill import fill, weights_size
 from engine.models.tiling import EachTile, tiled
 
 log = logging.getLogger(__name__)

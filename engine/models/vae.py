@@ -12,9 +12,10 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from engine.errors import CheckpointError
 from engine.gpu.fused import fuse
 from engine.gpu.side_stream import Fetched
-from engine.models.fill import CheckpointError, fill, weights_size
+from engine.models.fill import fill, weights_size
 from engine.models.tiling import EachTile, averaged
 from engine.models.unet import norm_groups
 from engine.models.weight_names import vae_from_ldm

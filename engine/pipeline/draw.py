@@ -12,10 +12,10 @@ from engine.gpu.side_stream import Beside, Fetched
 from engine.images import codecs
 from engine.messages import Progressed
 from engine.model_store import Models
-from engine.models.text_encoders import Conditioning
 from engine.params import GenerateParams
 from engine.pipeline.canvas import Canvas
 from engine.pipeline.job import Job
+from engine.sampling.conditioning import Conditioning
 from engine.sampling.denoiser import Guidance
 from engine.sampling.graphs import Graphs
 from engine.sampling.sample import sample

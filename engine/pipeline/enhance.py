@@ -12,13 +12,14 @@ from engine.images.codecs import Mask, Pixels
 from engine.images.masks import PAINTED, inpaint_mask
 from engine.images.resize import rgb
 from engine.images.variation import upscale_strength, vary_strength
+from engine.interruption import Skipped
 from engine.params import EnhanceStep, GenerateParams
 from engine.pipeline.canvas import Canvas
 from engine.pipeline.control import freeu
 from engine.pipeline.img2img import redraw, vary
 from engine.pipeline.init_image import ENLARGED, GENERATOR_SEEDS, enlarged
 from engine.pipeline.inpaint import Wish, area, repaint
-from engine.pipeline.job import Job, Skipped, Unsampled
+from engine.pipeline.job import Job, Unsampled
 from engine.pipeline.passes import Passes, Ready
 from engine.pipeline.upscale import Enlarge
 from engine.vision.find_mask import MaskOptions, mask_of

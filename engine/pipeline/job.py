@@ -11,7 +11,7 @@ from functools import cached_property
 from engine.heartbeat import Signs
 from engine.images.codecs import Pixels
 from engine.images.metadata import Row
-from engine.interruption import Interruption
+from engine.interruption import Interruption, Skipped, Stopped
 from engine.messages import Draw, Message, Progressed
 from engine.modes import Goals
 from engine.params import GenerateParams
@@ -22,14 +22,6 @@ from engine.progress import Progress
 Emit = Callable[[Message], None]
 
 STAGES = ("load", "text", "sampling", "decode", "save")
-
-
-class Stopped(Exception):
-    """The task is to end now."""
-
-
-class Skipped(Exception):
-    """The picture under way is not wanted."""
 
 
 class Unsampled(Exception):

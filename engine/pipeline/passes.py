@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from engine.choices import EXPANSION_STYLE, NO_MODEL
 from engine.images import codecs
 from engine.images.metadata import Generation
+from engine.interruption import Skipped
 from engine.model_store import Models, Store
 from engine.models.text_encoders import TextEncoders
 from engine.params import GenerateParams
 from engine.pipeline.canvas import Canvas, Finish, resampled
 from engine.pipeline.draw import Studio, Texts
-from engine.pipeline.job import Job, Skipped, Unsampled
+from engine.pipeline.job import Job, Unsampled
 from engine.pipeline.save import Finished, Saver
 from engine.progress import Progress
 from engine.prompt.styles import styles_in

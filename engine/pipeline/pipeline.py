@@ -16,7 +16,7 @@ from engine.gpu.fused import KERNELS
 from engine.heartbeat import Signs
 from engine.images import codecs
 from engine.images.grid import grid
-from engine.interruption import Interruption
+from engine.interruption import Interruption, Stopped
 from engine.messages import Draw, Ended
 from engine.model_store import Store, name_of
 from engine.params import GenerateParams
@@ -26,7 +26,7 @@ from engine.pipeline.draw import Studio
 from engine.pipeline.enhance import Enhancer
 from engine.pipeline.init_image import begin, canvas_for
 from engine.pipeline.inputs import Inputs
-from engine.pipeline.job import Emit, Job, Stopped, Unsampled
+from engine.pipeline.job import Emit, Job, Unsampled
 from engine.pipeline.outbox import Outbox
 from engine.pipeline.passes import Passes, Ready
 from engine.pipeline.save import Finished, Saver

@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from engine.errors import CheckpointError
 from engine.files.catalogue import stays_inside
 from engine.files.identity import Identity, identity
-from engine.models.fill import CheckpointError
 
 SUFFIXES = (".safetensors", ".pt", ".bin")
 MOST_KEPT_FILES = 64

@@ -10,8 +10,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from engine.models.text_encoders import Conditioning
-
 Kind = Literal["sdxl", "sdxl_refiner", "sd15"]
 """SDXL and its like (SSD-1B, Vega); SDXL's refiner; Stable Diffusion 1.x, told no pooled text and no size."""
 
@@ -20,6 +18,14 @@ FinalNorm = Callable[[Tensor], Tensor]
 
 AESTHETIC_POSITIVE, AESTHETIC_NEGATIVE = 6.0, 2.5
 CHUNK_TOKENS = 77
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """The texts that a UNet reads: `context` `[1, 77·chunks, width]` and `pooled` `[1, pooled width]`, fp32, CPU."""
+
+    context: Tensor
+    pooled: Tensor
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.models.text_encoders import Conditioning
 from engine.sampling.attachments import Attachment, Evaluation, summed
-from engine.sampling.conditioning import Kind, Rows, equally_long_soon, row, stacked
+from engine.sampling.conditioning import Conditioning, Kind, Rows, equally_long_soon, row, stacked
 from engine.sampling.graphs import Graphs, place_of
 from engine.sampling.guidance import guided, unguided
 from engine.sampling.model_sampling import TRAIN_STEPS, ModelSampling

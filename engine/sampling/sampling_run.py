@@ -8,9 +8,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from engine.models.text_encoders import Conditioning
 from engine.sampling.attachments import Attachment
-from engine.sampling.conditioning import FinalNorm, Kind
+from engine.sampling.conditioning import Conditioning, FinalNorm, Kind
 from engine.sampling.denoiser import Guidance
 from engine.sampling.latent_mask import Blend
 from engine.sampling.model_sampling import Prediction

@@ -18,8 +18,7 @@ from gevent.threadpool import ThreadPool
 
 from engine.files.downloads import DownloadError, download, sentence, shown
 from engine.files.known_files import KnownFile
-from engine.interruption import Interruption
-from engine.pipeline.job import Stopped
+from engine.interruption import Interruption, Stopped
 from fooocus_flask.extension import Extension
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from sqlalchemy import null, select
 from engine.files.catalogue import Catalogue
 from engine.files.downloads import DownloadError, NoSpace, Unreachable, shown
 from engine.files.known_files import KnownFile
-from engine.pipeline.job import Stopped
+from engine.interruption import Stopped
 from engine.required_files import Need
 from fooocus_flask import signals
 from fooocus_flask.database import commit, db

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 
 from engine.adapters.controlnet import Control, covering, skip_widths, softened
 from engine.adapters.controlnet_files import ControlFile
+from engine.errors import CheckpointError
 from engine.files.builtin_set import CHECKPOINT
 from engine.models.checkpoint import load_checkpoint
-from engine.models.fill import CheckpointError
 from engine.sampling.model_sampling import ModelSampling
 from tests.engine.adapters.control_nets import HINT_WIDTHS, control_parts, encoder, low_rank, summed
 from tests.engine.adapters.unet_calls import evaluation, output_of

@@ -8,9 +8,9 @@ import torch
 
 from engine.adapters.image_prompt import ImagePrompt, ImagePromptAdapter, ImagePrompts, cross_attentions, weighed
 from engine.detectors.clip_vision import ClipVision
+from engine.errors import CheckpointError
 from engine.files.builtin_set import CHECKPOINT
 from engine.models.checkpoint import load_checkpoint
-from engine.models.fill import CheckpointError
 from tests.engine.adapters.image_adapters import TOKENS, adapter, adapter_files, plain_projection, resampler
 from tests.engine.adapters.unet_calls import evaluation, output_of
 from tests.engine.detectors.vision_towers import vision_file

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from engine.adapters.inpaint_head import InpaintFeature, InpaintHead
+from engine.errors import CheckpointError
 from engine.models.checkpoint import load_checkpoint
-from engine.models.fill import CheckpointError
 from tests.engine.adapters.unet_calls import evaluation, output_of
 
 CPU = torch.device("cpu")

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.adapters.lora_merge import Patch, PatchedModel
+from engine.errors import CheckpointError
 from engine.models.checkpoint import load_checkpoint
-from engine.models.fill import CheckpointError
 
 UNET_BASE = "lora_unet_middle_block_1_transformer_blocks_0_attn1_to_q"
 UNET_WEIGHT = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"

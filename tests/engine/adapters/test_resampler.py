@@ -6,7 +6,7 @@ from torch.nn.functional import gelu, layer_norm
 
 from engine.adapters.resampler import load_projection
 from engine.detectors.clip_vision import ImageFeatures
-from engine.models.fill import CheckpointError
+from engine.errors import CheckpointError
 from tests.engine.adapters.image_adapters import DIM, LAYERS, TOKENS, plain_projection, resampler
 from tests.engine.detectors.vision_towers import PROJECTED, WIDTH
 

@@ -6,7 +6,7 @@ import torch
 
 from engine.detectors.captioner import Captioner, drawn, pixel_values
 from engine.detectors.word_pieces import END, tokenizer
-from engine.models.fill import CheckpointError
+from engine.errors import CheckpointError
 from tests.engine.detectors.caption_files import SIDE, small_captioner, write_captioner
 
 CPU = torch.device("cpu")

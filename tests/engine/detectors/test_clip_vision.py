@@ -7,7 +7,7 @@ from PIL import Image
 from torch.nn.functional import conv2d, gelu, layer_norm
 
 from engine.detectors.clip_vision import DEVIATION, MEAN, ClipVision, pixel_values, tower_config
-from engine.models.fill import CheckpointError
+from engine.errors import CheckpointError
 from tests.engine.detectors.vision_towers import PATCHES, PROJECTED, WIDTH, vision_file, vision_tensors
 
 CPU = torch.device("cpu")

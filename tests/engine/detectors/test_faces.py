@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import batch_norm, conv2d, interpolate, leaky_relu, max_pool2d, relu, softmax
 
 from engine.detectors.faces import OUTSIDE, TEMPLATE, FaceDetector, aligned, anchors, box_at, landmarks_at
-from engine.models.fill import CheckpointError
+from engine.errors import CheckpointError
 
 CPU = torch.device("cpu")
 WIDTH = 8

@@ -7,7 +7,7 @@ import torch
 from engine.detectors import grounding_dino
 from engine.detectors.grounding_dino import GroundingDino, caption, corners, pixel_values, scaled_size
 from engine.detectors.word_pieces import tokenizer
-from engine.models.fill import CheckpointError
+from engine.errors import CheckpointError
 from tests.engine.detectors.mask_files import write_grounding_dino
 
 CPU = torch.device("cpu")

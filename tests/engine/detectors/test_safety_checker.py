@@ -6,7 +6,7 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from engine.detectors.safety_checker import SafetyChecker, is_shown, pixel_values
-from engine.models.fill import CheckpointError
+from engine.errors import CheckpointError
 from tests.engine.detectors.vision_towers import PROJECTED, vision_tensors
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engine.detectors.sam import Sam, full_size, pixel_values, scaled_to, without_holes
-from engine.models.fill import CheckpointError
+from engine.errors import CheckpointError
 from tests.engine.detectors.mask_files import write_sam
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from engine.detectors.segmentation import SIGHTS, Segmenter, network_input, stretched
-from engine.models.fill import CheckpointError
+from engine.errors import CheckpointError
 from tests.engine.detectors import onnx_files
 
 CPU = torch.device("cpu")

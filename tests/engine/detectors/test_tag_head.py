@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from engine.detectors.tag_head import TagHead
-from engine.models.fill import CheckpointError
+from engine.errors import CheckpointError
 from tests.engine.detectors.tag_heads import GROUPS, tag_head
 from tests.engine.detectors.vision_towers import PROJECTED
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engine.detectors.tagger import Tagger, Tags, network_input
-from engine.models.fill import CheckpointError
+from engine.errors import CheckpointError
 from tests.engine.detectors import onnx_files
 
 CPU = torch.device("cpu")

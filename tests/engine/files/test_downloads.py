@@ -11,8 +11,7 @@ import pytest
 from engine.files import downloads
 from engine.files.downloads import DownloadError, NoSpace, Unreachable, amount, download, sentence, shown
 from engine.files.known_files import KnownFile, by_name, mirrored
-from engine.interruption import Interruption
-from engine.pipeline.job import Stopped
+from engine.interruption import Interruption, Stopped
 from tests.file_server import closed_port, serving
 
 NO_DELAYS = (0.0, 0.0, 0.0)

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.make_checkpoint import SIZES, layout, random_weights, unet_module, vae_module
+from engine.errors import CheckpointError
 from engine.models import weight_names
 from engine.models.checkpoint import Precision, load_checkpoint, load_vae, read_tensors
-from engine.models.fill import CheckpointError
 from engine.models.unet import unet_config
 from engine.models.vae import vae_config
 

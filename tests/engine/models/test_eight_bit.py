@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from engine.errors import CheckpointError
 from engine.models import eight_bit, weight_names
-from engine.models.fill import CheckpointError
 
 LINEAR = weight_names.UNET + "time_embed.2.weight"
 CONV = weight_names.UNET + "input_blocks.1.0.in_layers.2.weight"

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import LogitsProcessor
 
+from engine.errors import CheckpointError
 from engine.models.expansion import CONFIG, MERGES, MODEL, NEVER, VOCABULARY, WORDS, Expansion
-from engine.models.fill import CheckpointError
 from engine.prompt.lines import cleaned
 from tests.expansion_files import LISTED, expansion_files
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from engine.models.fill import CheckpointError
+from engine.errors import CheckpointError
 from engine.models.previews import ApproximateDecoder, NetworkPreviewer, Previewer, fitted_map, network_file
 from engine.models.vae import Vae
 from engine.sampling.latent_format import PLAYGROUND, SD15, SDXL, LatentFormat

@@ -7,10 +7,10 @@ from safetensors.torch import save_file
 
 from benchmarks.make_checkpoint import SIZES, random_weights
 from engine.adapters.interposer import Interposer, _Network
+from engine.errors import CheckpointError
 from engine.files.detect import is_sd15
 from engine.models import weight_names
 from engine.models.checkpoint import load_checkpoint
-from engine.models.fill import CheckpointError
 from engine.models.refiner import load_refiner
 from engine.models.unet import refiner_config
 

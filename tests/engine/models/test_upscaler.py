@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import conv2d, interpolate, leaky_relu, pixel_unshuffle
 
-from engine.models.fill import CheckpointError
+from engine.errors import CheckpointError
 from engine.models.upscaler import Upscaler
 
 CPU = torch.device("cpu")

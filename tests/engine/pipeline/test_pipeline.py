@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from engine.choices import PERFORMANCES, SAMPLERS, SCHEDULERS
+from engine.errors import CheckpointError
 from engine.interruption import Interruption
 from engine.messages import PictureDone, Progressed
 from engine.models.checkpoint import read_tensors
 from engine.models.eight_bit import TABLE_G, TABLE_L, pack
-from engine.models.fill import CheckpointError
 from engine.pipeline.job import STAGES
 from engine.pipeline.pipeline import Pipeline
 from tests.toy import toy_checkpoint, toy_draw

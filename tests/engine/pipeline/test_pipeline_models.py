@@ -9,11 +9,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks.make_checkpoint import SIZES, random_weights
+from engine.errors import CheckpointError
 from engine.files.catalogue import Folders
 from engine.files.hashes import HashCache
 from engine.messages import PictureDone, Progressed
 from engine.models import weight_names
-from engine.models.fill import CheckpointError
 from engine.pipeline.pipeline import Pipeline
 from tests.expansion_files import expansion_files
 from tests.toy import toy_checkpoint, toy_draw

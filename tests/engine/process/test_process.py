@@ -11,8 +11,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from engine.errors import CheckpointError
 from engine.messages import Draw, Ended, PictureDone, Progressed, Ready, Skip, Stop, from_wire
-from engine.models.fill import CheckpointError
 from engine.process import wire
 from engine.process.__main__ import gpu_memory, reason
 from tests.serving import ROOT

@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from engine.errors import CheckpointError
 from engine.models.checkpoint import load_checkpoint
-from engine.models.fill import CheckpointError
 from engine.prompt.embeddings import Embeddings, vectors_in
 from engine.prompt.tokens import END, PAD_L, START
 

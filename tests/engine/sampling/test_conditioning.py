@@ -6,8 +6,7 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import nn
 
 from engine.models.checkpoint import load_checkpoint
-from engine.models.text_encoders import Conditioning
-from engine.sampling.conditioning import equally_long_soon, for_kind, row, size_numbers, stacked
+from engine.sampling.conditioning import Conditioning, equally_long_soon, for_kind, row, size_numbers, stacked
 
 CPU, FP32 = torch.device("cpu"), torch.float32
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from engine.models.checkpoint import load_checkpoint
-from engine.models.text_encoders import Conditioning
 from engine.sampling.attachments import Residuals
-from engine.sampling.conditioning import equally_long_soon, stacked
+from engine.sampling.conditioning import Conditioning, equally_long_soon, stacked
 from engine.sampling.denoiser import MOST_REPEATS, Denoiser, Guidance
 from engine.sampling.model_sampling import model_sampling
 

@@ -8,7 +8,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from engine.models.checkpoint import load_checkpoint
-from engine.models.text_encoders import Conditioning
+from engine.sampling.conditioning import Conditioning
 from engine.sampling.denoiser import Denoiser, Guidance
 from engine.sampling.freeu import FreeU
 from engine.sampling.graphs import Graphs

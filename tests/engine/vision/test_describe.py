@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from engine.errors import CheckpointError
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.model_store import Store
-from engine.models.fill import CheckpointError
 from engine.vision.describe import describe
 from tests.engine.detectors import caption_files, onnx_files
 from tests.engine.detectors.tag_heads import tag_head

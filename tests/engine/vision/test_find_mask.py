@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from engine.detectors import grounding_dino
+from engine.errors import CheckpointError
 from engine.files.catalogue import Catalogue, Folders
 from engine.model_store import Store
-from engine.models.fill import CheckpointError
 from engine.vision.find_mask import MaskFound, MaskOptions, filled, grown, mask_of
 from tests.engine.detectors import mask_files
 
