@@ -23,7 +23,6 @@ from benchmarks.parity_models import BASE as FIRST
 from benchmarks.parity_models import LORAS, SECOND, write_models
 from engine.files.builtin_set import CHECKPOINT
 from engine.files.catalogue import Folders
-from engine.gpu.fused import KERNELS
 from engine.messages import Draw, Ended, Message, PictureDone, Progressed
 from engine.models.checkpoint import Precision
 from engine.pipeline.pipeline import Pipeline
@@ -114,7 +113,8 @@ def measure_checkpoint(device: str, models: Path, steps: int, size: str, out: Pa
     for title, changes in CASES.items():
         for _ in range(1 if title == "first" else 2):
             figures[title] = timed(pipeline, request(out, path, steps, size, **changes))
-        KERNELS.wait()  # what follows is drawn with them
+        if pipeline.kernels is not None:
+            pipeline.kernels.wait()  # what follows is drawn with them
         show(title, figures[title])
     replayed = (out / "0.png").read_bytes()
     pipeline.studio.graphs = None

@@ -30,7 +30,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import conv2d, group_norm, layer_norm, linear, scaled_dot_product_attention, silu
 
 from benchmarks.make_checkpoint import SIZES, Size, random_of, unet_module, vae_module
-from engine.gpu.fused import KERNELS, fuse
+from engine.gpu.fused import Kernels, fuse
 from engine.sampling.graphs import CudaGraph
 from engine.sampling.unet_call import UNetCall
 
@@ -55,6 +55,7 @@ class Lab:
     latent: tuple[int, int]
     out: Path | None
     deadline: float
+    kernels: Kernels = field(default_factory=Kernels)
     figures: dict[str, Any] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
 
@@ -265,7 +266,7 @@ def unet_of(lab: Lab, variant: Variant) -> Any:
     """A UNet that computes that way."""
     unet = filled(unet_module, lab.size, lab.device, lab.dtype)
     if variant.fused:
-        fuse(unet, variant.fused)
+        fuse(unet, lab.kernels, variant.fused)
     return unet
 
 
@@ -482,7 +483,7 @@ def decoding(lab: Lab) -> None:
             lab.in_time()
             vae = filled(vae_module, lab.size, lab.device, dtype)
             if parts:
-                fuse(vae, parts)
+                fuse(vae, lab.kernels, parts)
             given = latent.to(dtype)
             with torch.backends.cudnn.flags(enabled=True, benchmark=benchmark):
                 output = vae.decode(given).sample
@@ -633,7 +634,7 @@ def main() -> None:
         if device.type == "cuda":
             for dtype in (torch.float16, torch.bfloat16):
                 kernels.try_all(device, dtype)
-        KERNELS.now = kernels
+        lab.kernels.now = kernels
         lab.say("compiling our kernels", s=time.perf_counter() - started)
     (run_compiled if arguments.compile else run)(lab)
     print("\n" + "\n".join(lab.lines))

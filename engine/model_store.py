@@ -27,6 +27,7 @@ from engine.errors import CheckpointError
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue
 from engine.files.identity import identity
+from engine.gpu.fused import Kernels
 from engine.heartbeat import Signs
 from engine.images.metadata import AppliedLora, ModelFile
 from engine.models.checkpoint import Checkpoint, load_checkpoint, load_vae
@@ -141,8 +142,9 @@ class Store:
         budget: int | None = None,
         forget: Callable[[], None] | None = None,
         signs: Signs | None = None,
+        kernels: Kernels | None = None,
     ) -> None:
-        self.device, self.catalogue = device, catalogue
+        self.device, self.catalogue, self.kernels = device, catalogue, kernels
         self.residency = Residency(device, budget, forget, signs)
 
     def models(self, job: Job, found: Sequence[NamedLora] = (), inpaint_engine: str = NO_MODEL) -> Models:
@@ -260,7 +262,7 @@ class Store:
 
     def _base(self, path: Path) -> PatchedCheckpoint:
         def load() -> PatchedCheckpoint:
-            checkpoint = load_checkpoint(path, self.device)
+            checkpoint = load_checkpoint(path, self.device, self.kernels)
             checkpoint.text_encoders.embeddings = Embeddings(self.catalogue.folders["embeddings"])
             return PatchedCheckpoint(checkpoint, PatchedModel(checkpoint.unet, checkpoint.text_encoders))
 
@@ -271,7 +273,7 @@ class Store:
         assert path is not None
 
         def load() -> PatchedRefiner:
-            refiner = load_refiner(path, self.device, encoders)
+            refiner = load_refiner(path, self.device, encoders, self.kernels)
             # SDXL's LoRAs name text encoders too, which a refiner has no use for.
             named = encoders if refiner.kind == "sdxl" else None
             return PatchedRefiner(refiner, PatchedModel(refiner.unet, named, texts=False))
@@ -284,7 +286,9 @@ class Store:
             return base.checkpoint.vae
         path = self._file("vae", name).path
         assert path is not None
-        return self.residency.get(("vae", identity(path)), lambda: load_vae(path, self.device), _bytes(path))
+        return self.residency.get(
+            ("vae", identity(path)), lambda: load_vae(path, self.device, self.kernels), _bytes(path)
+        )
 
     def _interposer(self) -> Interposer:
         return self.kept("vae_approx", required_files.INTERPOSER, Interposer.load)

@@ -83,11 +83,8 @@ def _name_of(device: torch.device) -> str:
     return torch.cuda.get_device_name(device).replace("/", " ")
 
 
-KERNELS = Kernels()
-
-
-def fuse(module: Any, parts: Iterable[str] = PARTS) -> None:
-    """Have a UNet or a VAE on a GPU compute in fewer passes; weights keep their names.
+def fuse(module: Any, kernels: Kernels, parts: Iterable[str] = PARTS) -> None:
+    """Have a UNet or a VAE on a GPU compute in fewer passes, with whatever `kernels` has in use; weights keep names.
 
     It comes before anyone notes where weights lie: some are moved.
     """
@@ -99,37 +96,46 @@ def fuse(module: Any, parts: Iterable[str] = PARTS) -> None:
     if "row" in parts:
         for part in module.modules():
             if type(part) is GEGLU:
-                part.__class__ = FusedGate
+                _become(FusedGate, part, kernels)
             if type(part) is Transformer2DModel and _plain_transformer(part):
-                part.__class__ = FusedTransformer
+                _become(FusedTransformer, part, kernels)
     if "picture" in parts:
         module.to(memory_format=torch.channels_last)
         for part in module.modules():
             if type(part) is nn.GroupNorm and part.weight is not None:
-                part.__class__ = FusedGroupNorm
+                _become(FusedGroupNorm, part, kernels)
             elif type(part) is ResnetBlock2D and _plain_resnet(part):
-                part.__class__ = FusedResnet
+                _become(FusedResnet, part, kernels)
+
+
+def _become(fused: type[nn.Module], part: Any, kernels: Kernels) -> None:
+    """Make a library's module, weights and all, one that computes with kernels."""
+    part.__class__ = fused
+    part.kernels = kernels
 
 
 class FusedGroupNorm(nn.GroupNorm):
     """A group norm of channels-last pictures; of anything else the library's."""
 
+    kernels: Kernels
+
     def forward(self, given: Tensor) -> Tensor:
         """The normalised picture."""
-        kernels = KERNELS.now
+        kernels = self.kernels.now
         return super().forward(given) if kernels is None or given.dim() != 4 else kernels.group_norm(given, self)
 
 
 class FusedResnet(ResnetBlock2D):
     """A resnet whose convolutions leave their biases to the passes that follow."""
 
+    kernels: Kernels
     conv1: Any
     conv2: Any
     conv_shortcut: Any
 
     def forward(self, input_tensor: Tensor, temb: Any, *_: Any, **__: Any) -> Tensor:
         """The block's output, channels-last."""
-        kernels = KERNELS.now
+        kernels = self.kernels.now
         if kernels is None:
             return super().forward(input_tensor, temb)
         input_tensor = input_tensor.contiguous(memory_format=torch.channels_last)
@@ -149,22 +155,25 @@ class FusedResnet(ResnetBlock2D):
 class FusedGate(GEGLU):
     """A gated projection."""
 
+    kernels: Kernels
+
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         """Half of the projection times the GELU of its other half."""
-        kernels = KERNELS.now
+        kernels = self.kernels.now
         return super().forward(hidden_states) if kernels is None else kernels.gated(self.proj(hidden_states))
 
 
 class FusedTransformer(Transformer2DModel):
     """Transformer blocks whose sums and norms are one pass each; without any copy of a channels-last picture."""
 
+    kernels: Kernels
     norm: Any
     proj_in: Any
     proj_out: Any
 
     def forward(self, hidden_states: Tensor, encoder_hidden_states: Any = None, *_: Any, **__: Any) -> Any:
         """The picture changed by all blocks, alone in a tuple."""
-        kernels = KERNELS.now
+        kernels = self.kernels.now
         if kernels is None:
             return super().forward(hidden_states, encoder_hidden_states, return_dict=False)
         n, channels, height, width = hidden_states.shape

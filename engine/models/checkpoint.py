@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.errors import CheckpointError
+from engine.gpu.fused import Kernels
 from engine.models import weight_names
 from engine.models.eight_bit import is_packed, manifest, unpack
 from engine.models.fill import weights_size
@@ -94,8 +95,8 @@ def _unwrapped(content: dict[str, Any]) -> Any:
     return next((content[name] for name in WRAPPERS if name in content), content)
 
 
-def load_checkpoint(path: Path, device: torch.device) -> Checkpoint:
-    """The checkpoint in `path` on `device`.
+def load_checkpoint(path: Path, device: torch.device, kernels: Kernels | None = None) -> Checkpoint:
+    """The checkpoint in `path` on `device`, its UNet and VAE fused with `kernels` if there are any.
 
     Raises:
         CheckpointError: a file is unusable; the text names it and what is needed.
@@ -114,9 +115,10 @@ def load_checkpoint(path: Path, device: torch.device) -> Checkpoint:
             unet_config(parts[weight_names.UNET], text_encoders.pooled_width),
             device,
             precision.unet,
+            kernels,
         )
         _check_context(unet, text_encoders)
-        vae = Vae.load(parts[weight_names.VAE], device, precision.vae)
+        vae = Vae.load(parts[weight_names.VAE], device, precision.vae, kernels)
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be drawn with: {error.args[0]}") from error
     log.info("loaded %s on %s in %.1f s", path.name, device, time.perf_counter() - started)
@@ -124,8 +126,8 @@ def load_checkpoint(path: Path, device: torch.device) -> Checkpoint:
     return Checkpoint(path, unet, vae, text_encoders, prediction, _most_pixels(path))
 
 
-def load_vae(path: Path, device: torch.device) -> Vae:
-    """The VAE of a file of the VAE folder.
+def load_vae(path: Path, device: torch.device, kernels: Kernels | None = None) -> Vae:
+    """The VAE of a file of the VAE folder, fused with `kernels` if there are any.
 
     Raises:
         CheckpointError: the file holds no usable VAE.
@@ -133,7 +135,7 @@ def load_vae(path: Path, device: torch.device) -> Vae:
     tensors = read_tensors(path)
     tensors = weight_names.part_of(tensors, weight_names.VAE) or tensors
     try:
-        return Vae.load(tensors, device, Precision.of(device).vae)
+        return Vae.load(tensors, device, Precision.of(device).vae, kernels)
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be used as a VAE: {error.args[0]}") from error
 

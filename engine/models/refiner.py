@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import CheckpointError
+from engine.gpu.fused import Kernels
 from engine.models import weight_names
 from engine.models.checkpoint import Precision, read_tensors
 from engine.models.fill import weights_size
@@ -41,8 +42,8 @@ class Refiner:
         return weights_size(self.unet) + (0 if self.vae is None else weights_size(self.vae.module))
 
 
-def load_refiner(path: Path, device: torch.device, encoders: TextEncoders) -> Refiner:
-    """The refiner in `path` on `device`, for a base model with these text encoders.
+def load_refiner(path: Path, device: torch.device, encoders: TextEncoders, kernels: Kernels | None = None) -> Refiner:
+    """The refiner in `path` on `device`, for a base model with these text encoders; fused with `kernels` if any.
 
     Raises:
         CheckpointError: a file that is none, or whose UNet cannot read this base model's texts.
@@ -55,9 +56,9 @@ def load_refiner(path: Path, device: torch.device, encoders: TextEncoders) -> Re
         kind = kind_of(parts[weight_names.UNET], encoders)
         settings = unet_config if kind == "sdxl" else refiner_config
         config = settings(parts[weight_names.UNET], encoders.pooled_width)
-        unet = load_unet(parts[weight_names.UNET], config, device, precision.unet)
+        unet = load_unet(parts[weight_names.UNET], config, device, precision.unet, kernels)
         if kind == "sd15":
-            vae = Vae.load(parts[weight_names.VAE], device, precision.vae)
+            vae = Vae.load(parts[weight_names.VAE], device, precision.vae, kernels)
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be used as a refiner: {error.args[0]}") from error
     log.info("loaded the refiner %s (%s) on %s in %.1f s", path.name, kind, device, time.perf_counter() - started)

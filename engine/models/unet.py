@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from engine.errors import CheckpointError
-from engine.gpu.fused import fuse
+from engine.gpu.fused import Kernels, fuse
 from engine.models.fill import fill
 from engine.models.weight_names import UNetLayout, unet_from_ldm
 
@@ -64,9 +64,15 @@ def refiner_config(tensors: Mapping[str, Tensor], pooled_width: int) -> dict[str
 
 
 def load_unet(
-    tensors: Mapping[str, Tensor], config: Mapping[str, Any], device: torch.device, dtype: torch.dtype
+    tensors: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    device: torch.device,
+    dtype: torch.dtype,
+    kernels: Kernels | None = None,
 ) -> Any:
     """A `UNet2DConditionModel` with these settings and these weights (checkpoint names, without prefix).
+
+    It is fused with `kernels`, which only a GPU has; without them it is the library's.
 
     Raises:
         CheckpointError: weights are missing, left over or of another shape.
@@ -74,8 +80,8 @@ def load_unet(
     with torch.device("meta"):
         unet = UNet2DConditionModel(**config)
     unet = fill(unet, unet_from_ldm(tensors), device, dtype, "the UNet")
-    if device.type == "cuda":
-        fuse(unet)
+    if kernels is not None:
+        fuse(unet, kernels)
     return unet
 
 

@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from engine.errors import CheckpointError
-from engine.gpu.fused import fuse
+from engine.gpu.fused import Kernels, fuse
 from engine.gpu.side_stream import Fetched
 from engine.models.fill import fill, weights_size
 from engine.models.tiling import EachTile, averaged
@@ -72,8 +72,16 @@ class Vae:
         self.device, self.dtype = weight.device, weight.dtype
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Vae:
+    def load(
+        cls,
+        tensors: Mapping[str, Tensor],
+        device: torch.device,
+        dtype: torch.dtype,
+        kernels: Kernels | None = None,
+    ) -> Vae:
         """A VAE with these weights (checkpoint or diffusers names, without prefix).
+
+        It is fused with `kernels`, which only a GPU has; without them it is the library's.
 
         Raises:
             CheckpointError: the weights are incomplete or of another kind of VAE.
@@ -85,8 +93,8 @@ class Vae:
         with torch.device("meta"):
             module = AutoencoderKL(**config)
         module = fill(module, renamed, device, dtype, "the VAE")
-        if device.type == "cuda":
-            fuse(module)
+        if kernels is not None:
+            fuse(module, kernels)
         return cls(module)
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from engine.gpu.fused import Kernels
 from engine.gpu.launch_ahead import Pace
 from engine.gpu.side_stream import Beside, Fetched
 from engine.images import codecs
@@ -29,9 +30,9 @@ Texts = tuple[Conditioning, Conditioning | None]
 class Studio:
     """Draws pictures with whatever models it is given; keeps the GPU's recorded calls."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, kernels: Kernels | None = None) -> None:
         self.device = device
-        self.graphs = Graphs() if device.type == "cuda" else None
+        self.graphs = Graphs(kernels=lambda: kernels and kernels.now) if device.type == "cuda" else None
         self.beside = Beside(device)
 
     def forget(self) -> None:

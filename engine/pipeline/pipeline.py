@@ -12,7 +12,7 @@ from engine.choices import NO_MODEL
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.files.hashes import HashCache
-from engine.gpu.fused import KERNELS
+from engine.gpu.fused import Kernels
 from engine.heartbeat import Signs
 from engine.images import codecs
 from engine.images.grid import grid
@@ -51,13 +51,16 @@ class Pipeline:
         self.device = torch.device(device)
         self.signs = signs or Signs()
         self.catalogue = Catalogue(folders or Folders({}), builtin)
-        self.studio = Studio(self.device)
-        self.store = Store(self.device, self.catalogue, forget=self.studio.forget, signs=self.signs)
+        self.kernels = Kernels() if self.device.type == "cuda" else None
+        self.studio = Studio(self.device, self.kernels)
+        self.store = Store(
+            self.device, self.catalogue, forget=self.studio.forget, signs=self.signs, kernels=self.kernels
+        )
         self.saver = Saver(hashes)
         self.passes = Passes(self.store, self.studio, self.saver)
         self.enhancer = Enhancer(self.passes)
-        if self.device.type == "cuda":
-            KERNELS.start_compiling(self.device, kernels)
+        if self.kernels is not None:
+            self.kernels.start_compiling(self.device, kernels)
 
     @torch.inference_mode()
     def draw(self, task: Draw, emit: Emit, interruption: Interruption | None = None) -> Ended:
@@ -68,7 +71,8 @@ class Pipeline:
             OSError: a picture could not be written.
         """
         plan = plan_for(GenerateParams.from_dict(task.params), builtin=task.checkpoint is None)
-        KERNELS.adopt()
+        if self.kernels is not None:
+            self.kernels.adopt()
         with Outbox(emit) as outbox:
             asked, notes = interruption or Interruption(), [*task.notes, *plan.notes]
             job = Job(task, plan, outbox, asked, notes=notes, signs=self.signs)

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from engine.gpu.fused import KERNELS
 from engine.sampling.unet_call import UNetCall
 
 MOST_GRAPHS = 8
@@ -54,11 +53,16 @@ class Graphs:
     """The graphs of the last few kinds of call, at most `most`; one pipeline's, used by its GPU thread alone.
 
     A kind of call is run once eagerly, which also lets libraries choose their kernels, recorded the second time and
-    replayed from then on.
+    replayed from then on. `kernels` says what computes at the moment: a graph replays the kernels it was recorded with.
     """
 
-    def __init__(self, most: int = MOST_GRAPHS, record: Callable[[Any, UNetCall, Any], Recorded] = CudaGraph) -> None:
-        self.most, self.record = most, record
+    def __init__(
+        self,
+        most: int = MOST_GRAPHS,
+        record: Callable[[Any, UNetCall, Any], Recorded] = CudaGraph,
+        kernels: Callable[[], Hashable] = lambda: None,
+    ) -> None:
+        self.most, self.record, self.kernels = most, record, kernels
         self._kept: OrderedDict[tuple[Any, ...], Recorded | None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -71,7 +75,7 @@ class Graphs:
         """
         self.drop_dead()
         held = tuple((_by_value_or_weakly(attachment), state) for attachment, state in states)
-        key = (weakref.ref(unet), place, call.form, held)
+        key = (weakref.ref(unet), (place, self.kernels()), call.form, held)
         if key not in self._kept:
             self._keep(key, None)
             return call.on(unet)
@@ -102,9 +106,8 @@ class Graphs:
 
 
 def place_of(unet: Any) -> Hashable:
-    """Where a UNet's weights lie, and what computes with them: a graph is good for these only."""
-    weights = hash(tuple((weight.data_ptr(), weight.shape, weight.dtype) for weight in unet.parameters()))
-    return weights, KERNELS.now is not None
+    """Where a UNet's weights lie: a graph is good for these addresses only."""
+    return hash(tuple((weight.data_ptr(), weight.shape, weight.dtype) for weight in unet.parameters()))
 
 
 def _by_value_or_weakly(attachment: Any) -> Hashable:

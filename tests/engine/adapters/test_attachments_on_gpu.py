@@ -13,6 +13,7 @@ from engine.adapters.controlnet_files import ControlFile
 from engine.adapters.image_prompt import ImagePrompt, ImagePromptAdapter, ImagePrompts
 from engine.adapters.inpaint_head import InpaintFeature, InpaintHead
 from engine.detectors.clip_vision import ClipVision
+from engine.gpu.fused import Kernels
 from engine.models.checkpoint import load_checkpoint
 from engine.sampling.attachments import summed
 from engine.sampling.graphs import CudaGraph
@@ -29,7 +30,8 @@ SIZE = (8, 12)
 @pytest.fixture(scope="module")
 def checkpoint(toy):
     """Gives the toy checkpoint's UNet on a device."""
-    return lambda device: load_checkpoint(toy, torch.device(device)).unet
+    kernels = {"cuda": Kernels()}
+    return lambda device: load_checkpoint(toy, torch.device(device), kernels.get(device)).unet
 
 
 def attachments(folder, unet):

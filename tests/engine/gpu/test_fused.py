@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.make_checkpoint import SIZES, random_of, unet_module, vae_module
-from engine.gpu.fused import PARTS, fuse
+from engine.gpu.fused import PARTS, Kernels, fuse
 from engine.sampling.unet_call import UNetCall
 
 SIZE = SIZES["tiny"]
@@ -47,7 +47,7 @@ def call() -> UNetCall:
 @pytest.mark.parametrize("part", PARTS)
 def test_a_fused_unet_gives_the_librarys_output(unet: Any, call: UNetCall, part: str) -> None:
     wanted = call.on(unet)
-    fuse(unet, [part])
+    fuse(unet, Kernels(), [part])
     torch.testing.assert_close(call.on(unet), wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -56,14 +56,14 @@ def test_a_fused_vae_gives_the_librarys_pictures() -> None:
     vae = filled(vae_module(SIZE))
     latent = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     wanted = vae.decode(latent).sample
-    fuse(vae)
+    fuse(vae, Kernels())
     torch.testing.assert_close(vae.decode(latent).sample, wanted, rtol=1e-4, atol=1e-4)
 
 
 @torch.inference_mode()
 def test_fusing_keeps_every_weight_under_its_name(unet: Any) -> None:
     before = {name: weight.clone() for name, weight in unet.state_dict().items()}
-    fuse(unet)
+    fuse(unet, Kernels())
     after = unet.state_dict()
     assert list(after) == list(before)
     assert [name for name in after if not torch.equal(after[name], before[name])] == []
@@ -75,7 +75,7 @@ def test_fusing_keeps_every_weight_under_its_name(unet: Any) -> None:
 def test_a_projection_changed_in_place_counts(unet: Any, call: UNetCall, attention: str, layer: str) -> None:
     name = f"mid_block.attentions.0.transformer_blocks.0.{attention}.{layer}"
     plain = filled(unet_module(SIZE))
-    fuse(unet)
+    fuse(unet, Kernels())
     unchanged = call.on(unet)
     for each in (plain, unet):
         weight = each.get_submodule(name).weight

@@ -17,7 +17,10 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 if not INTERPRETED:
     pytest.skip("Triton's interpreter is off; the module tells how to run it", allow_module_level=True)
 
+from benchmarks.make_checkpoint import SIZES, unet_module  # noqa: E402
 from engine.gpu import kernels  # noqa: E402
+from engine.gpu.fused import Kernels, fuse  # noqa: E402
+from engine.sampling.unet_call import UNetCall  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +89,16 @@ def test_halves_are_rounded_once_at_the_end(dtype):
     exact = nn.functional.group_norm(x.float(), 8, norm.weight.float(), norm.bias.float())
     error = (kernels.group_norm(x, norm).float() - exact).abs()
     assert (error <= exact.abs() * torch.finfo(dtype).eps + 1e-3).all()
+
+
+def test_a_fused_unet_computes_with_the_kernels_it_was_handed():
+    size = SIZES["tiny"]
+    unet, in_use = unet_module(size).requires_grad_(False).eval(), Kernels()
+    texts, sizes = torch.randn(2, 77, size.clip_l[0] + size.clip_g[0]), torch.randn(2, 6)
+    call = UNetCall(torch.randn(2, 4, 8, 8), torch.tensor(500.0), texts, torch.randn(2, size.clip_g[0]), sizes)
+    expected = call.on(unet)
+    fuse(unet, in_use)
+    in_use.now = kernels
+    torch.testing.assert_close(call.on(unet), expected, rtol=1e-4, atol=1e-4)
+    in_use.now = None
+    torch.testing.assert_close(call.on(unet), expected, rtol=1e-4, atol=1e-4)

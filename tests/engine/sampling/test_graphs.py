@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from engine.gpu.fused import Kernels
 from engine.models.checkpoint import load_checkpoint
 from engine.sampling.attachments import Residuals
 from engine.sampling.graphs import CudaGraph, Graphs, place_of
@@ -123,6 +124,16 @@ def test_weights_merged_in_place_keep_a_graph_and_moved_ones_do_not(graphs):
     assert (unet.calls, Kept.made) == (2, 2)
 
 
+def test_other_kernels_are_another_graph():
+    unet, in_use, Kept.made = Doubling(), [None], 0
+    graphs = Graphs(record=Kept, kernels=lambda: in_use[-1])
+    run(graphs, unet, times=3)
+    assert (unet.calls, Kept.made) == (1, 1)
+    in_use.append("compiled")
+    run(graphs, unet, times=3)
+    assert (unet.calls, Kept.made) == (2, 2)
+
+
 def test_graphs_of_a_dropped_unet_are_dropped(graphs):
     unet = Doubling()
     run(graphs, unet, times=2)
@@ -164,7 +175,7 @@ def test_changing_a_call_reaches_every_tensor():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @torch.inference_mode()
 def test_a_replayed_call_is_the_eager_one_to_the_bit(toy):
-    unet = load_checkpoint(toy, torch.device("cuda")).unet
+    unet = load_checkpoint(toy, torch.device("cuda"), Kernels()).unet
     config, dtype = unet.config, next(unet.parameters()).dtype
     generator = torch.Generator("cuda").manual_seed(0)
 

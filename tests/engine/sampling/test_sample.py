@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from engine.gpu.fused import Kernels
 from engine.models.checkpoint import load_checkpoint
 from engine.sampling.conditioning import Conditioning
 from engine.sampling.denoiser import Denoiser, Guidance
@@ -395,7 +396,7 @@ def test_freeu_counts_in_a_run_and_leaves_the_unet_as_it_was(run):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("name", ["euler_ancestral", "dpmpp_2m_sde_gpu"])
 def test_a_run_from_graphs_is_the_eager_one_and_waits_for_nothing(toy, run, name):
-    unet = load_checkpoint(toy, torch.device("cuda")).unet
+    unet = load_checkpoint(toy, torch.device("cuda"), Kernels()).unet
     given = replace(run, base=Model(unet), sampler=name, attachments=[FreeU(1.2, 1.3, 0.9, 0.8)])
     graphs = Graphs()
     eager, first, second = (sample(given, ignored, kept) for kept in (None, graphs, graphs))
