@@ -1,4 +1,4 @@
-"""Whose work a line of the log tells of: the name of the request that a task or a look came with."""
+"""Which request a line of the log belongs to: the name that its task or look came with."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ THREADS = ("gpu", "outbox")
 """How the names of the threads begin that work for a request; one request at a time."""
 
 
-class Named(logging.Filter):
-    """Gives log records the name of the request that is worked for, as `request`; `-` where there is none."""
+class LogContext(logging.Filter):
+    """Adds the name of the request under way to log records, as `request`; `-` where there is none."""
 
     def __init__(self) -> None:
         super().__init__()
         self._name = NONE
 
     @contextmanager
-    def after(self, name: str) -> Iterator[None]:
-        """Work inside is for the request of this name; what comes between is for its own."""
+    def request(self, name: str) -> Iterator[None]:
+        """Log records made inside belong to the request of this name; blocks may be nested."""
         before, self._name = self._name, name
         try:
             yield

@@ -6,15 +6,11 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-import torch
 
-from engine.errors import CheckpointError
 from engine.messages import Draw, Ended, PictureDone, Progressed, Ready, Skip, Stop, from_wire
 from engine.process import wire
-from engine.process.__main__ import gpu_memory, reason
 from tests.serving import ROOT
 from tests.toy import toy_draw
 
@@ -37,7 +33,7 @@ class Engine:
     def send(self, message):
         self.socket.sendall(wire.pack(*message.to_wire()))
 
-    def events(self, until=Ended):
+    def messages(self, until=Ended):
         """What the engine says, up to and with the first message of that kind."""
         while True:
             event = from_wire(*wire.read(self.stream))
@@ -46,12 +42,12 @@ class Engine:
                 return
 
     def last(self, until=Ended):
-        *_, event = self.events(until)
+        *_, event = self.messages(until)
         return event
 
     def until(self, part):
         """Wait for a progress message with this part."""
-        return next(event for event in self.events() if isinstance(event, Progressed) and part in event.message)
+        return next(event for event in self.messages() if isinstance(event, Progressed) and part in event.message)
 
     def close(self):
         self.stream.close()
@@ -154,24 +150,3 @@ def test_it_ends_at_once_when_the_web_process_is_gone(toy, tmp_path):
     engine.close()
     assert engine.process.wait(5) == 0
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("error", "text"),
-    [
-        (torch.cuda.OutOfMemoryError("CUDA out of memory"), "The GPU ran out of memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "The engine ran out of memory"),
-        (CheckpointError("a.safetensors cannot be drawn with"), "a.safetensors cannot be drawn with"),
-        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left"),
-        (KeyError("Style"), "KeyError: 'Style'"),
-    ],
-)
-def test_a_failure_is_told_in_words_a_client_can_use(error, text):
-    assert reason(error).startswith(text)
-
-
-def test_the_pulse_beats_while_torch_is_imported(monkeypatch):
-    monkeypatch.delitem(sys.modules, "torch.cuda", raising=False)
-    assert gpu_memory() is None
-    monkeypatch.setitem(sys.modules, "torch.cuda", ModuleType("torch.cuda"))
-    assert gpu_memory() is None

@@ -1,0 +1,35 @@
+"""Failures of tasks: why, in words for the client; and the memory that one leaves behind."""
+
+from __future__ import annotations
+
+import gc
+
+
+def reason(error: Exception) -> str:
+    """Why a task failed, for the client to read."""
+    import torch
+
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return "The GPU ran out of memory; a smaller picture or fewer other programs on this GPU would help"
+    if cause(error) == "memory":
+        return "The engine ran out of memory; a smaller picture would help"
+    text = str(error) or repr(error)
+    return text if isinstance(error, ValueError | ArithmeticError) else f"{type(error).__name__}: {text}"
+
+
+def cause(error: Exception) -> str:
+    """Of what kind a failure is, in the words of `Ended`."""
+    import torch
+
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
+        return "memory"
+    return "missing" if isinstance(error, FileNotFoundError) else "engine"
+
+
+def free_memory() -> None:
+    """Give back what a task that ran out of memory held, so that the next one has it."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

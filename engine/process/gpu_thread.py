@@ -1,0 +1,117 @@
+"""The thread that draws: one task after another, and looks at pictures in between."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from engine.heartbeat import Signs
+from engine.interruption import Interruption
+from engine.messages import Draw, Ended, Look, Message, Ready, Seen
+from engine.process.failures import cause, free_memory, reason
+from engine.process.log_context import LogContext
+
+if TYPE_CHECKING:
+    from engine.pipeline.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+Emit = Callable[[Message], None]
+
+
+class GpuThread(Thread):
+    """Draws one task after another; every event goes to `emit`.
+
+    Looks at pictures take their turn at once where nothing is drawn, else one after each sampling step: so a picture
+    under way goes on, however many there are, and nothing else computes on the GPU or loads models meanwhile.
+    """
+
+    def __init__(
+        self, make_pipeline: Callable[[], Pipeline], emit: Emit, signs: Signs, log_context: LogContext
+    ) -> None:
+        super().__init__(name="gpu", daemon=True)
+        self.make_pipeline, self.emit, self.signs, self.log_context = make_pipeline, emit, signs, log_context
+        self.tasks: SimpleQueue[Draw | None] = SimpleQueue()
+        self.looks: SimpleQueue[Look] = SimpleQueue()
+        self.interruptions: dict[str, Interruption] = {}
+
+    def submit(self, task: Draw) -> None:
+        """Queue a task."""
+        self.interruptions[task.task_id] = Interruption(self.look_once)
+        self.tasks.put(task)
+
+    def submit_look(self, look: Look) -> None:
+        """Queue a look at a picture."""
+        self.looks.put(look)
+        self.tasks.put(None)  # wakes the thread where it waits
+
+    def interruption(self, task_id: str) -> Interruption | None:
+        """Where to ask for a task's end; None when it is over or unknown."""
+        return self.interruptions.get(task_id)
+
+    def run(self) -> None:
+        """Start the pipeline, say so, and draw for ever; a process that cannot draw ends."""
+        try:
+            pipeline = self.make_pipeline()
+            self.pipeline = pipeline
+            self.emit(ready(pipeline))
+            while True:
+                task = self.tasks.get()
+                if task is None:
+                    pipeline.store.residency.begin()
+                    self.look_once()
+                else:
+                    with self.log_context.request(task.request_id):
+                        self.run_one(pipeline, task)
+        except BaseException:
+            log.exception("the engine ends")
+            os._exit(1)
+
+    def run_one(self, pipeline: Pipeline, task: Draw) -> None:
+        """Draw one task and emit its end, whatever happens in between."""
+        try:
+            with self.signs.at("task"):
+                ended = pipeline.draw(task, self.emit, self.interruptions[task.task_id])
+        except Exception as error:  # this loop must outlive its work
+            log.exception("task %s failed", task.task_id)
+            ended = Ended(task.task_id, "failed", reason(error), notes=task.notes, cause=cause(error))
+        if ended.cause == "memory":
+            free_memory()  # not before the exception is gone, whose frames hold the task's tensors
+        del self.interruptions[task.task_id]
+        self.emit(ended)
+
+    def look_once(self) -> None:
+        """Take the next look, if one waits, and emit what was seen, whatever happens in between."""
+        try:
+            look = self.looks.get_nowait()
+        except Empty:
+            return
+        with self.log_context.request(look.request_id):
+            self.emit(self.seen(look))
+
+    def seen(self, look: Look) -> Seen:
+        """What there is to see, or why that failed."""
+        from engine.vision.inspect import look_at
+
+        try:
+            with self.signs.at("look"):
+                return look_at(self.pipeline.store, look)
+        except Exception as error:  # neither the loop nor the task under way may end with it
+            log.exception("looking at a picture failed")
+            seen = Seen(look.look_id, error=reason(error), cause=cause(error))
+        if seen.cause == "memory":
+            free_memory()
+        return seen
+
+
+def ready(pipeline: Pipeline) -> Ready:
+    """What this engine draws on."""
+    import torch
+
+    device = pipeline.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return Ready(name, torch.__version__)
