@@ -17,6 +17,7 @@ from engine.errors import CheckpointError
 from engine.models.fill import weights_size
 from engine.sampling.attachments import Evaluation, Residuals
 from engine.sampling.model_sampling import ModelSampling
+from engine.sampling.unet import UNet
 
 DOWNSCALE = 8
 """The hint is this much larger than the latent."""
@@ -83,7 +84,7 @@ class ControlNet(nn.Module):
         return time + self.add_embedding(torch.cat([pooled, numbers], dim=-1).to(self.dtype))
 
 
-def skip_widths(unet: Any) -> list[int]:
+def skip_widths(unet: UNet) -> list[int]:
     """The channels of a UNet's skips, in input order: the first layer, every resnet, every downsampler."""
     widths = [unet.conv_in.out_channels]
     for block in unet.down_blocks:
@@ -124,7 +125,7 @@ class Control:
         return self.net.size
 
     @contextmanager
-    def attached(self, unet: Any) -> Iterator[None]:
+    def attached(self, unet: UNet) -> Iterator[None]:
         """Nothing is put on the module: residuals are handed to its calls.
 
         Raises:

@@ -15,6 +15,7 @@ from engine.errors import CheckpointError
 from engine.models import weight_names
 from engine.models.checkpoint import Precision, read_tensors
 from engine.models.fill import fill
+from engine.sampling.unet import UNet, UNetConfig
 
 LOW_RANK_MARK = "lora_controlnet"
 """A name whose presence says that the file holds differences."""
@@ -62,7 +63,7 @@ class ControlFile:
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
     @torch.inference_mode()
-    def on(self, unet: Any) -> ControlNet:
+    def on(self, unet: UNet) -> ControlNet:
         """The net for this UNet, as it is patched now; what a file of differences leaves alone is the UNet's memory.
 
         Raises:
@@ -79,7 +80,7 @@ class ControlFile:
         except CheckpointError as error:
             raise CheckpointError(f"{self.name} does not fit the checkpoint: {error}") from error
 
-    def _changed(self, unet: Any, wanted: Iterable[str]) -> dict[str, Tensor]:
+    def _changed(self, unet: UNet, wanted: Iterable[str]) -> dict[str, Tensor]:
         """The UNet's weights that are `wanted`, under diffusers names, each changed as the file says."""
         weights = unet.state_dict()
         theirs = weight_names.unet_names(weights)
@@ -152,9 +153,9 @@ def _hint_widths(control: Mapping[str, Tensor]) -> tuple[int, ...]:
     return control[f"{HINT}conv_in.weight"].shape[0], *(weight.shape[0] for weight in halving if weight is not None)
 
 
-def _config(tensors: Mapping[str, Tensor], unet_config: Mapping[str, Any]) -> dict[str, Any]:
+def _config(tensors: Mapping[str, Tensor], unet_config: UNetConfig) -> dict[str, Any]:
     """The UNet's settings with the net's own transformers: a small net has fewer than its UNet, or none."""
-    levels = range(len(unet_config["block_out_channels"]))
+    levels = range(len(unet_config.block_out_channels))
     depths = [_depths(tensors, f"down_blocks.{level}") for level in levels]
     return dict(unet_config) | {
         "down_block_types": tuple("CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths),

@@ -24,6 +24,7 @@ from engine.models.checkpoint import SAFETENSORS, Precision, read_tensors
 from engine.models.fill import weights_size
 from engine.models.weight_names import part_of
 from engine.sampling.attachments import Evaluation, Residuals
+from engine.sampling.unet import UNet
 
 PARTS = ("image_proj", "ip_adapter")
 NEGATIVE = "data"
@@ -112,7 +113,7 @@ class ImagePrompts:
         self._now: tuple[KeyValue, ...] = ()
 
     @contextmanager
-    def attached(self, unet: Any) -> Iterator[None]:
+    def attached(self, unet: UNet) -> Iterator[None]:
         """Let every cross-attention read the pictures, for the length of the block.
 
         Raises:
@@ -186,7 +187,7 @@ def weighed(key: Tensor, value: Tensor, weight: float, widest: int) -> KeyValue:
     return key * scale, (value - mean) + mean * scale
 
 
-def cross_attentions(unet: Any) -> list[Any]:
+def cross_attentions(unet: UNet) -> list[Any]:
     """A UNet's cross-attentions in the order of the adapters' files: going down, going up, then the middle."""
     blocks = (*unet.down_blocks, *unet.up_blocks, unet.mid_block)
     attentions = (part for block in blocks for part in getattr(block, "attentions", None) or () if part is not None)

@@ -14,6 +14,7 @@ from torch.nn.functional import conv2d, pad
 from engine.errors import CheckpointError
 from engine.models.checkpoint import read_tensors
 from engine.sampling.attachments import Evaluation, Residuals
+from engine.sampling.unet import UNet
 
 KERNEL = (3, 3)
 MASK_CHANNELS = 1
@@ -69,7 +70,7 @@ class InpaintFeature:
         self.feature = feature
 
     @contextmanager
-    def attached(self, unet: Any) -> Iterator[None]:
+    def attached(self, unet: UNet) -> Iterator[None]:
         """Add it for the length of the block.
 
         Raises:

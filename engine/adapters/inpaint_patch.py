@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from engine.adapters.lora_merge import Patch, PatchedModel
 from engine.sampling.attachments import Evaluation, Residuals
+from engine.sampling.unet import UNet
 
 
 class InpaintPatch:
@@ -21,7 +21,7 @@ class InpaintPatch:
         self.notes = model.apply(self.patches)
 
     @contextmanager
-    def attached(self, unet: Any) -> Iterator[None]:
+    def attached(self, unet: UNet) -> Iterator[None]:
         """Have it in force for the length of the block."""
         self.model.apply(self.patches)
         try:

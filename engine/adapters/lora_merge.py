@@ -17,6 +17,7 @@ from engine.files.identity import identity
 from engine.models.checkpoint import read_tensors
 from engine.models.text_encoders import TextEncoders
 from engine.models.weight_names import unet_names
+from engine.sampling.unet import UNet
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class PatchedModel:
     encoders only say which names of a file are a text encoder's; they are neither patched nor kept.
     """
 
-    def __init__(self, unet: Any, encoders: TextEncoders | None = None, *, texts: bool = True) -> None:
+    def __init__(self, unet: UNet, encoders: TextEncoders | None = None, *, texts: bool = True) -> None:
         self.encoders = encoders if texts else None
         self._weights: dict[str, Tensor] = dict(unet.named_parameters())
         self._unet_bases = lora_formats.unet_bases(unet_names(unet.state_dict()))

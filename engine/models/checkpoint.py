@@ -24,6 +24,7 @@ from engine.models.text_encoders import TextEncoders
 from engine.models.unet import load_unet, unet_config
 from engine.models.vae import Vae
 from engine.sampling.model_sampling import Prediction
+from engine.sampling.unet import UNet
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Checkpoint:
     """A base model ready to draw."""
 
     path: Path
-    unet: Any
+    unet: UNet
     vae: Vae
     text_encoders: TextEncoders
     prediction: Prediction
@@ -145,7 +146,7 @@ def _most_pixels(path: Path) -> int | None:
     return manifest(path).get("most_pixels") if packed else None
 
 
-def _check_context(unet: Any, text_encoders: TextEncoders) -> None:
+def _check_context(unet: UNet, text_encoders: TextEncoders) -> None:
     given = text_encoders.clip_l.width + text_encoders.clip_g.width
     wanted = unet.config.cross_attention_dim
     if given != wanted:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,15 @@ def fill(module: Any, tensors: Mapping[str, Tensor], device: torch.device, dtype
     return module.requires_grad_(False).eval()
 
 
-def weights_size(*modules: nn.Module) -> int:
+class Weighted(Protocol):
+    """Something with weights, as modules are."""
+
+    def parameters(self) -> Iterator[Tensor]:
+        """Its weights."""
+        ...
+
+
+def weights_size(*modules: Weighted) -> int:
     """Bytes of the weights of modules."""
     return sum(weight.nbytes for module in modules for weight in module.parameters())
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from engine.models.unet import context_width, load_unet, refiner_config, unet_co
 from engine.models.vae import Vae
 from engine.sampling.conditioning import Kind
 from engine.sampling.model_sampling import Prediction
+from engine.sampling.unet import UNet
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Refiner:
 
     path: Path
     kind: Kind
-    unet: Any
+    unet: UNet
     vae: Vae | None
     prediction: Prediction
 

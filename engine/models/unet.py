@@ -15,6 +15,7 @@ from engine.errors import CheckpointError
 from engine.gpu.fused import Kernels, fuse
 from engine.models.fill import fill
 from engine.models.weight_names import UNetLayout, unet_from_ldm
+from engine.sampling.unet import UNet
 
 HEAD_WIDTH = 64
 MOST_NORM_GROUPS = 32
@@ -69,7 +70,7 @@ def load_unet(
     device: torch.device,
     dtype: torch.dtype,
     kernels: Kernels | None = None,
-) -> Any:
+) -> UNet:
     """A `UNet2DConditionModel` with these settings and these weights (checkpoint names, without prefix).
 
     It is fused with `kernels`, which only a GPU has; without them it is the library's.

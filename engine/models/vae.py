@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -63,10 +63,26 @@ def vae_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
+class Autoencoder(Protocol):
+    """The networks of a VAE, as diffusers' `AutoencoderKL` is built."""
+
+    def encode(self, x: Tensor) -> Any:
+        """An answer whose `latent_dist` is the distribution of latents of pictures `[n, 3, 8h, 8w]` in [-1, 1]."""
+        ...
+
+    def decode(self, z: Tensor) -> Any:
+        """An answer whose `sample` are the pictures, in [-1, 1], of latents `[n, 4, h, w]`."""
+        ...
+
+    def parameters(self) -> Iterator[Tensor]:
+        """Its weights."""
+        ...
+
+
 class Vae:
     """A VAE; its latents are not scaled for any UNet."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Autoencoder) -> None:
         self.module = module
         weight = next(module.parameters())
         self.device, self.dtype = weight.device, weight.dtype

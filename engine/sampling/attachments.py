@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
+
+from engine.sampling.unet import UNet
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Attachment(Protocol):
     compared by identity, as objects are, graphs recorded with it are dropped when it is no more.
     """
 
-    def attached(self, unet: Any) -> AbstractContextManager[None]:
+    def attached(self, unet: UNet) -> AbstractContextManager[None]:
         """Put it on the module (hooks, attention processors) for the length of the block; afterwards the module is as
         it was."""
         ...

@@ -15,6 +15,7 @@ from engine.sampling.conditioning import Conditioning, Kind, Rows, equally_long_
 from engine.sampling.graphs import Graphs, place_of
 from engine.sampling.guidance import guided, unguided
 from engine.sampling.model_sampling import TRAIN_STEPS, ModelSampling
+from engine.sampling.unet import UNet
 from engine.sampling.unet_call import UNetCall
 
 LAST_TIMESTEP = TRAIN_STEPS - 1
@@ -48,7 +49,7 @@ class Denoiser:
 
     def __init__(
         self,
-        unet: Any,
+        unet: UNet,
         sampling: ModelSampling,
         guidance: Guidance,
         positive: Conditioning,

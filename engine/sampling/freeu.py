@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from engine.sampling.attachments import Evaluation, Residuals
+from engine.sampling.unet import UNet
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class FreeU:
     s2: float
 
     @contextmanager
-    def attached(self, unet: Any) -> Iterator[None]:
+    def attached(self, unet: UNet) -> Iterator[None]:
         """Change what the upward resnets of these levels are given, for the length of the block."""
         factors = self._by_width(unet)
         with ExitStack() as hooks:
@@ -43,7 +44,7 @@ class FreeU:
         """Nothing is added."""
         return None
 
-    def _by_width(self, unet: Any) -> dict[int, tuple[float, float]]:
+    def _by_width(self, unet: UNet) -> dict[int, tuple[float, float]]:
         widths = sorted(set(unet.config.block_out_channels), reverse=True)
         return dict(zip(widths, ((self.b1, self.s1), (self.b2, self.s2)), strict=False))
 
@@ -81,7 +82,7 @@ def _waves(height: int, width: int, device: torch.device) -> Tensor:
     return torch.cat([torch.ones_like(phases[:1]), phases.cos(), phases.sin()])
 
 
-def _upward(unet: Any) -> Iterator[tuple[Any, int]]:
+def _upward(unet: UNet) -> Iterator[tuple[Any, int]]:
     """The resnets going up, each with the channels it is given from below; the skip's come after them."""
     channels = unet.config.block_out_channels[-1]
     for block in unet.up_blocks:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from engine.sampling.unet import UNet
 from engine.sampling.unet_call import UNetCall
 
 MOST_GRAPHS = 8
@@ -33,7 +34,7 @@ class Recorded(Protocol):
 class CudaGraph:
     """One recorded call; its inputs and its output have memory of their own."""
 
-    def __init__(self, unet: Any, call: UNetCall, pool: Any) -> None:
+    def __init__(self, unet: UNet, call: UNetCall, pool: Any) -> None:
         self.call = call.mapped(lambda tensor: tensor.clone(memory_format=torch.contiguous_format))
         self.graph = torch.cuda.CUDAGraph()
         # Other threads may use the GPU meanwhile (previews on their way to the CPU).
@@ -59,7 +60,7 @@ class Graphs:
     def __init__(
         self,
         most: int = MOST_GRAPHS,
-        record: Callable[[Any, UNetCall, Any], Recorded] = CudaGraph,
+        record: Callable[[UNet, UNetCall, Any], Recorded] = CudaGraph,
         kernels: Callable[[], Hashable] = lambda: None,
     ) -> None:
         self.most, self.record, self.kernels = most, record, kernels
@@ -68,7 +69,7 @@ class Graphs:
     def __len__(self) -> int:
         return sum(recorded is not None for recorded in self._kept.values())
 
-    def run(self, unet: Any, call: UNetCall, place: Hashable, states: tuple[tuple[Any, Hashable], ...] = ()) -> Tensor:
+    def run(self, unet: UNet, call: UNetCall, place: Hashable, states: tuple[tuple[Any, Hashable], ...] = ()) -> Tensor:
         """The UNet's output for `call`.
 
         `place` says where the weights lie (`place_of`); `states` are the attachments with their states.
@@ -105,7 +106,7 @@ class Graphs:
         return next((recorded.pool for recorded in self._kept.values() if recorded is not None), None)
 
 
-def place_of(unet: Any) -> Hashable:
+def place_of(unet: UNet) -> Hashable:
     """Where a UNet's weights lie: a graph is good for these addresses only."""
     return hash(tuple((weight.data_ptr(), weight.shape, weight.dtype) for weight in unet.parameters()))
 

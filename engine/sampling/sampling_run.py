@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from engine.sampling.denoiser import Guidance
 from engine.sampling.latent_mask import Blend
 from engine.sampling.model_sampling import Prediction
 from engine.sampling.step import Whose
+from engine.sampling.unet import UNet
 
 SwapMethod = Literal["joint", "separate", "vae"]
 Route = Literal["base", "refiner", "joint", "separate", "vae"]
@@ -28,7 +29,7 @@ KARRAS_BEND = 0.834
 class Model:
     """A UNet, how it is spoken to and what its output means; SD 1.5 needs its CLIP-L's final norm."""
 
-    unet: Any
+    unet: UNet
     kind: Kind = "sdxl"
     prediction: Prediction = "eps"
     final_norm_l: FinalNorm | None = None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from engine.sampling.attachments import Residuals
+from engine.sampling.unet import UNet
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class UNetCall:
     sizes: Tensor | None = None
     residuals: Residuals | None = None
 
-    def on(self, unet: Any) -> Tensor:
+    def on(self, unet: UNet) -> Tensor:
         """The UNet's output, `[n, channels, h, w]`."""
         told = {} if self.pooled is None else {"text_embeds": self.pooled, "time_ids": self.sizes}
         added = self.residuals
