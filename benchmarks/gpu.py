@@ -123,7 +123,7 @@ def measure_checkpoint(device: str, models: Path, steps: int, size: str, out: Pa
     figures["eager, no preview"] = timed(pipeline, request(out, path, steps, size, **CASES["again, no preview"]))
     show("eager, no preview", figures["eager, no preview"])
     show("recorded calls", {"change no byte": figures["graphs change no byte"]})
-    figures["precision"] = str(Precision.of(torch.device(device)))
+    figures["precision"] = str(Precision.for_device(torch.device(device)))
     if device == "cuda":
         figures["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
         step = figures["again, no preview"]["step_ms"]

@@ -54,7 +54,7 @@ class ControlFile:
             raise CheckpointError(f"{path.name}: reads control images of {first.shape[1]} channels, not 3")
         if not low_rank:
             tensors = control | _encoder_parts(tensors, path.name)
-        dtype = Precision.of(device).unet
+        dtype = Precision.for_device(device).unet
         return cls(path.name, {name: tensor.to(device).to(dtype) for name, tensor in tensors.items()}, low_rank)
 
     @property

@@ -70,7 +70,7 @@ class ImagePromptAdapter:
         Raises:
             CheckpointError: a file is not there or is no such thing, or they do not fit each other.
         """
-        dtype = Precision.of(device).unet
+        dtype = Precision.for_device(device).unet
         image_proj, ip_adapter = read_adapter(path)
         try:
             projection = load_projection(image_proj, device, dtype)

@@ -46,7 +46,7 @@ class _Block(nn.Module):
         return torch.relu(self.long(features) + features)
 
 
-class _Network(nn.Module):
+class InterposerNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.head = _Head()
@@ -74,7 +74,7 @@ class Interposer:
             CheckpointError: the file holds no such network.
         """
         with torch.device("meta"):
-            network = _Network()
+            network = InterposerNetwork()
         counters = {name: torch.zeros(()) for name in network.state_dict() if name.endswith("num_batches_tracked")}
         tensors = counters | read_tensors(path)  # training alone counts batches, so not every file says how many
         dtype = torch.float16 if device.type == "cuda" else torch.float32

@@ -62,7 +62,7 @@ class ClipVision:
         try:
             with torch.device("meta"):
                 module = CLIPVisionModelWithProjection(CLIPVisionConfig(**tower_config(tensors)))
-            return cls(fill(module, tensors, device, Precision.of(device).unet, "the vision tower"))
+            return cls(fill(module, tensors, device, Precision.for_device(device).unet, "the vision tower"))
         except CheckpointError as error:
             raise CheckpointError(f"{path.name} cannot be used as a CLIP vision model: {error}") from error
 

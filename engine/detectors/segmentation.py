@@ -20,21 +20,21 @@ DARK = 1e-6
 
 
 @dataclass(frozen=True)
-class Sight:
+class InputFormat:
     """How a network sees pictures: the side of its square in pixels, and what colours are divided by."""
 
     side: int
     deviation: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
 
-_U2NET = Sight(320)
-_ISNET = Sight(1024, (1.0, 1.0, 1.0))
+_U2NET = InputFormat(320)
+_ISNET = InputFormat(1024, (1.0, 1.0, 1.0))
 CLOTHES = "u2net_cloth_seg"
-SIGHTS = {
+INPUT_FORMATS = {
     "u2net": _U2NET,
     "u2netp": _U2NET,
     "u2net_human_seg": _U2NET,
-    CLOTHES: Sight(768),
+    CLOTHES: InputFormat(768),
     "silueta": _U2NET,
     "isnet-general-use": _ISNET,
     "isnet-anime": _ISNET,
@@ -46,7 +46,7 @@ class Segmenter:
     """One of the networks by name."""
 
     def __init__(self, model: OnnxModel, name: str) -> None:
-        self.model, self.name, self.sight = model, name, SIGHTS[name]
+        self.model, self.name, self.form = model, name, INPUT_FORMATS[name]
         self.size = model.size
 
     @classmethod
@@ -60,7 +60,7 @@ class Segmenter:
 
     def mask(self, image: Pixels, cloth: str = "full") -> Mask:
         """The subject of a picture `[h, w, 3]`, in greys; for the network of clothes 255 on the kind of `cloth`."""
-        scores = self.model(network_input(image, self.sight))
+        scores = self.model(network_input(image, self.form))
         height, width = image.shape[:2]
         if self.name == CLOTHES:
             classes = scores[0].argmax(axis=0).astype(np.uint8)
@@ -68,11 +68,11 @@ class Segmenter:
         return resample(stretched(scores[0, 0]), width, height)
 
 
-def network_input(image: Pixels, sight: Sight) -> NDArray[np.float32]:
+def network_input(image: Pixels, form: InputFormat) -> NDArray[np.float32]:
     """The picture as the networks were trained on, `[1, 3, side, side]`; its own brightest value counts as white."""
-    square = Image.fromarray(image).resize((sight.side, sight.side), Image.Resampling.LANCZOS)
+    square = Image.fromarray(image).resize((form.side, form.side), Image.Resampling.LANCZOS)
     colours = np.asarray(square, np.float64)
-    colours = (colours / max(colours.max(), DARK) - MEAN) / sight.deviation
+    colours = (colours / max(colours.max(), DARK) - MEAN) / form.deviation
     return colours.transpose(2, 0, 1)[None].astype(np.float32)
 
 

@@ -17,7 +17,7 @@ from engine.models.eight_bit import is_packed, manifest
 
 
 @dataclass(frozen=True)
-class Tagged:
+class LikelyTag:
     """A group's likeliest tag, and its share of the group's probability."""
 
     tag: str
@@ -55,7 +55,7 @@ class TagHead:
         return cls(weight.float().to(device), bias.float().to(device), groups, about.get("coloured", ()))
 
     @torch.inference_mode()
-    def tags(self, whole: Tensor) -> dict[str, Tagged]:
+    def tags(self, whole: Tensor) -> dict[str, LikelyTag]:
         """The likeliest tag of each group for the vector `[1, width]` of a picture.
 
         Raises:
@@ -67,5 +67,5 @@ class TagHead:
         found = {}
         for (group, tags), part in zip(self.groups.items(), outputs, strict=True):
             share, at = part.softmax(0).max(0)
-            found[group] = Tagged(tags[int(at)], float(share))
+            found[group] = LikelyTag(tags[int(at)], float(share))
         return found

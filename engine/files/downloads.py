@@ -65,7 +65,7 @@ class Source:
     sha256: str | None
 
 
-class Part:
+class PartialFile:
     """The file while it is not whole."""
 
     def __init__(self, target: Path) -> None:
@@ -104,13 +104,13 @@ class Download:
         self.file, self.target, self.tell, self.interruption = file, target, tell, interruption
         self.url, self.told_url = file.url, shown(file.url)
         self.folder = f"the models folder {file.kind}"
-        self.part = Part(target)
+        self.part = PartialFile(target)
         self.answered = False
 
     def run(self, delays: Sequence[float]) -> None:
         """Fetch, check and put in place; `delays` are seconds before each further try.
 
-        A try that got anything starts their count anew; a host that answers none is given up sooner.
+        A try that got anything starts their count again; a host that answers none is given up sooner.
 
         Raises:
             Unreachable: the host does not answer.

@@ -35,15 +35,15 @@ def file_hash(file: Path, progress: Progress | None = None) -> str:
 
 
 @dataclass(frozen=True)
-class State:
-    """Which file, and what tells that it changed."""
+class FileState:
+    """A file, and the size and time by which a change of it is noticed."""
 
     path: str
     size: int
     mtime_ns: int
 
     @classmethod
-    def of(cls, file: Path) -> State:
+    def of_file(cls, file: Path) -> FileState:
         """The file's state now.
 
         Raises:
@@ -55,7 +55,7 @@ class State:
 
 
 class HashCache:
-    """Hashes kept in a file, one JSON object a line; a file that changed in size or time is hashed anew.
+    """Hashes kept in a file, one JSON object a line; a file that changed in size or time is hashed again.
 
     Safe to use from several threads of one process; two that want the same hash may both compute it.
     """
@@ -68,7 +68,7 @@ class HashCache:
     def known(self, file: Path) -> str | None:
         """The file's hash if it was computed before and the file is still the same; takes no time."""
         try:
-            return self._hashes.get(State.of(file))
+            return self._hashes.get(FileState.of_file(file))
         except OSError:
             return None
 
@@ -78,7 +78,7 @@ class HashCache:
         Raises:
             OSError: the file cannot be read, or the cache not written.
         """
-        state = State.of(file)
+        state = FileState.of_file(file)
         if state in self._hashes:
             return self._hashes[state]
         computed = file_hash(file, progress)
@@ -113,7 +113,7 @@ def hash_all(cache: HashCache, files: Iterable[Path], threads: int) -> None:
     log.info("%d model files are hashed", count)
 
 
-def _read(path: Path) -> list[tuple[State, str]]:
+def _read(path: Path) -> list[tuple[FileState, str]]:
     """The cache's entries; a line that is none (of an older kind, or cut short) is passed over."""
     try:
         lines = path.read_text("utf-8", "replace").splitlines()
@@ -122,9 +122,9 @@ def _read(path: Path) -> list[tuple[State, str]]:
     return [entry for line in lines if (entry := _entry(line))]
 
 
-def _entry(line: str) -> tuple[State, str] | None:
+def _entry(line: str) -> tuple[FileState, str] | None:
     try:
         values = json.loads(line)
-        return State(values["path"], values["size"], values["mtime_ns"]), values["hash"]
+        return FileState(values["path"], values["size"], values["mtime_ns"]), values["hash"]
     except (ValueError, KeyError, TypeError):
         return None

@@ -61,11 +61,11 @@ def inpaint_region(image: Pixels, mask: Mask, *, field: float, strength: float, 
         EmptyMask: the mask is 0 everywhere.
     """
     box = region(mask, field)
-    crop = box.of(image)
+    crop = box.cut(image)
     if shape_ceil(*crop.shape[:2]) < SIDE:
         crop = upscale(np.ascontiguousarray(crop))
     crop = with_shape_ceil(crop, SIDE)
     height, width = crop.shape[:2]
-    crop_mask = binary(resample(box.of(mask), width, height))
+    crop_mask = binary(resample(box.cut(mask), width, height))
     fill = filled(crop, crop_mask) if strength > FILLS_ABOVE else crop.copy()
     return InpaintRegion(image, soft(mask), box, crop, crop_mask, fill)

@@ -77,9 +77,9 @@ def read(source: Path | bytes) -> Pixels:
 
 
 def read_mask(source: Path | bytes) -> Mask:
-    """The mask that a picture means (image-inputs.md section 4.1): its first channel, white where its mean is light.
+    """The mask that a picture means: its first channel, and white where the mean of its channels is above 127.
 
-    Greys of at most 127 stay: they widen what an area sees, and are not drawn anew. Alpha counts in the mean.
+    Greys of at most 127 stay: they widen the area that inpainting sees, and are not repainted. Alpha is a channel too.
 
     Raises:
         UnreadablePicture: see `ending`.

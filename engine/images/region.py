@@ -41,8 +41,8 @@ class Box(NamedTuple):
         )
         return Box(top, bottom, left, right)
 
-    def of(self, image: Pixels | Mask) -> Pixels | Mask:
-        """The part of a picture or mask, not copied."""
+    def cut(self, image: Pixels | Mask) -> Pixels | Mask:
+        """The box's part of a picture or mask, as a view."""
         return image[self.top : self.bottom, self.left : self.right]
 
 

@@ -41,7 +41,7 @@ class Precision:
     vae: torch.dtype
 
     @classmethod
-    def of(cls, device: torch.device) -> Precision:
+    def for_device(cls, device: torch.device) -> Precision:
         """fp16 UNet and bf16 VAE where a CUDA device computes in them, fp32 elsewhere."""
         if device.type != "cuda":
             return cls(torch.float32, torch.float32)
@@ -104,7 +104,7 @@ def load_checkpoint(path: Path, device: torch.device, kernels: Kernels | None = 
     """
     started = time.perf_counter()
     tensors = read_tensors(path)
-    precision = Precision.of(device)
+    precision = Precision.for_device(device)
     parts = {
         prefix: weight_names.part_of(tensors, prefix)
         for prefix in (weight_names.UNET, weight_names.VAE, weight_names.CLIP_L, weight_names.CLIP_G)
@@ -136,7 +136,7 @@ def load_vae(path: Path, device: torch.device, kernels: Kernels | None = None) -
     tensors = read_tensors(path)
     tensors = weight_names.part_of(tensors, weight_names.VAE) or tensors
     try:
-        return Vae.load(tensors, device, Precision.of(device).vae, kernels)
+        return Vae.load(tensors, device, Precision.for_device(device).vae, kernels)
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be used as a VAE: {error.args[0]}") from error
 

@@ -146,6 +146,6 @@ def _model(folder: Path, device: torch.device) -> Any:
     tensors["lm_head.weight"] = tensors["transformer.wte.weight"]
     with torch.device("meta"):
         model = GPT2LMHeadModel(config)
-    fill(model, tensors, device, Precision.of(device).unet, "the language model")
+    fill(model, tensors, device, Precision.for_device(device).unet, "the language model")
     model.lm_head.weight = model.transformer.wte.weight
     return model

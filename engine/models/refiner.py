@@ -51,7 +51,7 @@ def load_refiner(path: Path, device: torch.device, encoders: TextEncoders, kerne
     started = time.perf_counter()
     tensors = read_tensors(path)
     parts = {prefix: weight_names.part_of(tensors, prefix) for prefix in (weight_names.UNET, weight_names.VAE)}
-    precision, vae = Precision.of(device), None
+    precision, vae = Precision.for_device(device), None
     try:
         kind = kind_of(parts[weight_names.UNET], encoders)
         settings = unet_config if kind == "sdxl" else refiner_config

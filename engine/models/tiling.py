@@ -32,11 +32,11 @@ def averaged(
     total = sum(len(places(height, width, size, overlap)) for size in sizes)
     count = iter(range(1, total + 1))
 
-    def told(*_of_pass: int) -> None:
+    def tile_done(*_of_pass: int) -> None:
         if each is not None:
             each(next(count), total)
 
-    passes = (tiled(run, given, size, overlap, factor, told) for size in sizes)
+    passes = (tiled(run, given, size, overlap, factor, tile_done) for size in sizes)
     return reduce(torch.Tensor.add_, passes) / len(sizes)
 
 

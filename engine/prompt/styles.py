@@ -31,7 +31,7 @@ class StyledTexts:
 
 
 @dataclass(frozen=True)
-class Style:
+class StyleTemplate:
     """One template pair."""
 
     prompt: str = ""
@@ -51,7 +51,7 @@ class Styles:
     """
 
     def __init__(self, folders: Iterable[Path] = ()) -> None:
-        self._styles: dict[str, Style] = {}
+        self._styles: dict[str, StyleTemplate] = {}
         user_files = [path for folder in folders for path in files_below(folder, ".json")]
         replaced = {path.name for path in user_files}
         shipped = [SHIPPED / name for name in FAMILIES if name not in replaced]
@@ -100,7 +100,7 @@ def _rank(path: Path) -> int:
     return FAMILIES.index(path.name) if path.name in FAMILIES else -1
 
 
-def _entries(path: Path) -> Iterator[tuple[str, Style]]:
+def _entries(path: Path) -> Iterator[tuple[str, StyleTemplate]]:
     """The styles of a file; one that cannot be read is left out with a warning."""
     try:
         styles = [_entry(entry) for entry in json.loads(path.read_text("utf-8"))]
@@ -112,11 +112,11 @@ def _entries(path: Path) -> Iterator[tuple[str, Style]]:
     yield from styles
 
 
-def _entry(entry: dict[str, Any]) -> tuple[str, Style]:
+def _entry(entry: dict[str, Any]) -> tuple[str, StyleTemplate]:
     texts = entry["name"], entry.get("prompt", ""), entry.get("negative_prompt", "")
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("name, prompt and negative_prompt must be text")
-    return normalised(texts[0]), Style(*texts[1:])
+    return normalised(texts[0]), StyleTemplate(*texts[1:])
 
 
 def normalised(name: str) -> str:

@@ -64,14 +64,14 @@ def _joint(stages: Stages) -> Sampled:
         _attach(attached, run.attachments, run.base)
         current = _Exchangeable(stages.denoiser(run.base, run.attachments))
 
-        def heard(step: Step) -> None:
+        def on_step(step: Step) -> None:
             stages.on_step(step)
             if step.index == run.switch:
                 attached.close()
                 current.denoise = stages.denoiser(_refiner(run))
 
         part = Stage(run.base, whole, stages.noise(run.seed), stages.latent, run.seed)
-        return Sampled(stages.walk(part, current, heard), "base")
+        return Sampled(stages.walk(part, current, on_step), "base")
 
 
 def _separate(stages: Stages) -> Sampled:

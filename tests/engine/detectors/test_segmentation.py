@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.detectors.segmentation import SIGHTS, Segmenter, network_input, stretched
+from engine.detectors.segmentation import INPUT_FORMATS, Segmenter, network_input, stretched
 from engine.errors import CheckpointError
 from tests.engine.detectors import onnx_files
 
@@ -30,7 +30,7 @@ def picture():
 )
 def test_each_network_sees_pictures_as_it_was_trained(name, side):
     white = np.full((10, 20, 3), 80, np.uint8)
-    seen = network_input(white, SIGHTS[name])
+    seen = network_input(white, INPUT_FORMATS[name])
     assert seen.shape == (1, 3, side, side) and seen.dtype == np.float32
     deviation = (1, 1, 1) if name.startswith("isnet") else (0.229, 0.224, 0.225)
     wanted = [(1 - mean) / by for mean, by in zip((0.485, 0.456, 0.406), deviation, strict=True)]
@@ -38,7 +38,7 @@ def test_each_network_sees_pictures_as_it_was_trained(name, side):
 
 
 def test_a_black_picture_is_seen_as_black():
-    seen = network_input(np.zeros((8, 8, 3), np.uint8), SIGHTS["u2net"])
+    seen = network_input(np.zeros((8, 8, 3), np.uint8), INPUT_FORMATS["u2net"])
     np.testing.assert_allclose(seen[0, :, 0, 0], [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], rtol=1e-6)
 
 

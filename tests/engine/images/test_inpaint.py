@@ -29,7 +29,7 @@ def test_a_small_crop_is_enlarged_by_the_upscaler_and_fitted():
     region = small_region()
     assert region.box.height == region.box.width
     assert region.crop.shape == (1024, 1024, 3)
-    assert (region.crop == resample(quadrupled(region.box.of(pattern())), 1024, 1024)).all()
+    assert (region.crop == resample(quadrupled(region.box.cut(pattern())), 1024, 1024)).all()
 
 
 def test_a_large_crop_is_not():

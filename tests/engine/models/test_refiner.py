@@ -6,7 +6,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 
 from benchmarks.make_checkpoint import SIZES, random_weights
-from engine.adapters.interposer import Interposer, _Network
+from engine.adapters.interposer import Interposer, InterposerNetwork
 from engine.errors import CheckpointError
 from engine.files.detect import is_sd15
 from engine.models import weight_names
@@ -166,7 +166,7 @@ def test_a_unet_that_reads_other_texts_is_refused_with_what_would_fit(tmp_path, 
 
 def test_an_interposer_is_the_network_of_its_file(tmp_path):
     torch.manual_seed(0)
-    network = _Network().eval()
+    network = InterposerNetwork().eval()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_()
@@ -181,6 +181,6 @@ def test_an_interposer_is_the_network_of_its_file(tmp_path):
 
 
 def test_the_interposers_names_are_those_of_its_public_file():
-    names = set(_Network().state_dict())
+    names = set(InterposerNetwork().state_dict())
     assert {"head.short.weight", "head.long.0.weight", "head.long.4.bias", "core.1.norm.running_mean"} <= names
     assert {"core.12.long.2.weight", "core.13.weight", "tail.bias"} <= names

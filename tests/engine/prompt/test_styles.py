@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from engine.prompt.styles import Style, Styles, normalised
+from engine.prompt.styles import Styles, StyleTemplate, normalised
 
 
 @pytest.fixture
@@ -59,14 +59,14 @@ def test_a_seed_draws_these_styles(seed, expected):
 
 
 def test_a_template_takes_the_prompt_in_every_slot():
-    texts = Style("{prompt} seen twice: {prompt}", "dull\nflat").apply("a cat")
+    texts = StyleTemplate("{prompt} seen twice: {prompt}", "dull\nflat").apply("a cat")
     assert texts.positive == ["a cat seen twice: a cat"]
     assert texts.negative == ["dull", "flat"]
     assert texts.has_prompt
 
 
 def test_a_prompt_may_hold_braces():
-    assert Style("{prompt} {other}").apply("{x}").positive == ["{x} {other}"]
+    assert StyleTemplate("{prompt} {other}").apply("{x}").positive == ["{x} {other}"]
 
 
 def test_a_users_file_adds_styles_before_the_families(folder):
