@@ -42,13 +42,13 @@ class Signs:
 
 
 class Stillness:
-    """How long signs have stood still, counted in looks at them: so a process that slept as a whole was not still."""
+    """How long signs have stood still, counted in readings: so a process that slept as a whole was not still."""
 
     def __init__(self, signs: Signs, seconds: float) -> None:
         self._signs, self._every = signs, seconds
         self._marks, self._seconds = signs.marks, 0.0
 
-    def look(self) -> float:
+    def seconds_still(self) -> float:
         """Seconds since the last mark; to be called every `seconds`."""
         marks = self._signs.marks
         self._seconds = self._seconds + self._every if marks == self._marks and self._signs.stages() else 0.0

@@ -38,6 +38,6 @@ class Interruption:
         return self._stop
 
     def take_skip(self) -> bool:
-        """Whether the picture under way is to be dropped; a skip is told once."""
+        """Whether the picture under way is to be dropped; each skip is reported once."""
         skip, self._skip = self._skip, False
         return skip

@@ -70,9 +70,9 @@ class ControlNet(nn.Module):
         hidden = self.conv_in(x) + read
         skips = [hidden]
         for block in self.down_blocks:
-            hidden, states = block(hidden, embedded, **_told(block, context))
+            hidden, states = block(hidden, embedded, **_text_of(block, context))
             skips += states
-        hidden = self.mid_block(hidden, embedded, **_told(self.mid_block, context))
+        hidden = self.mid_block(hidden, embedded, **_text_of(self.mid_block, context))
         added = tuple(layer(skip) for layer, skip in zip(self.controlnet_down_blocks, skips, strict=True))
         return Residuals(added, self.controlnet_mid_block(hidden))
 
@@ -93,7 +93,7 @@ def skip_widths(unet: UNet) -> list[int]:
     return widths
 
 
-def _told(block: Any, context: Tensor) -> dict[str, Tensor]:
+def _text_of(block: Any, context: Tensor) -> dict[str, Tensor]:
     return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
 
 

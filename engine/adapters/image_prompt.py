@@ -195,7 +195,7 @@ def cross_attentions(unet: UNet) -> list[Any]:
 
 
 class _WithPictures:
-    """A cross-attention's processor that reads pictures too; without any, the processor it stands in for."""
+    """A cross-attention's processor that reads pictures too; without any, it computes as the processor `alone`."""
 
     def __init__(self, prompts: ImagePrompts, layer: int, alone: Any) -> None:
         self.prompts, self.layer, self.alone = prompts, layer, alone

@@ -19,7 +19,7 @@ class InpaintLatents:
 
     `grey` has the masked part grey, for the inpaint head; `fill` is the filled crop, which is pinned outside the mask
     and may be where sampling starts; `swap` is the same of a refiner's own VAE, if it has one. `mask` `[1, 1, h, w]`
-    is 1 where any pixel is drawn anew.
+    is 1 where any pixel is repainted.
     """
 
     grey: Tensor

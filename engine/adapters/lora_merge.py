@@ -78,7 +78,7 @@ class PatchedModel:
 
     @torch.inference_mode()
     def apply(self, patches: Sequence[Patch]) -> list[str]:
-        """Have exactly these patches in force, in this order; what of them has no effect is told.
+        """Put exactly these patches in force, in this order; the notes say what of them has no effect.
 
         Raises:
             CheckpointError: a file is not there or cannot be read.

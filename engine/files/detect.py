@@ -1,4 +1,4 @@
-"""What a checkpoint is, told by the names of its tensors alone. No torch, and no tensor is read."""
+"""What a checkpoint is, by the names of its tensors alone. No torch, and no tensor is read."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from engine.interruption import Interruption, Stopped
 
 CHUNK = 1 << 20
 PIECE = 1 << 16
-"""Bytes taken from a connection at once: a slow one is told of, and can be stopped, after so many."""
+"""Bytes taken from a connection at once: a slow one reports progress, and can be stopped, after so many."""
 TIMEOUTS = (4.0, 60.0)
 """Seconds to wait for a connection, and for more of an answer."""
 CONNECT_PATIENCE = 10.0

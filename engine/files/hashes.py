@@ -100,7 +100,7 @@ class HashCache:
 
 
 def hash_all(cache: HashCache, files: Iterable[Path], threads: int) -> None:
-    """Put the hashes of these files into the cache, several at a time; one that cannot be read is told in the log."""
+    """Put the hashes of these files into the cache, several at a time; one that cannot be read is logged."""
 
     def hash_one(file: Path) -> None:
         try:

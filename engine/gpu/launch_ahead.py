@@ -1,4 +1,4 @@
-"""Keeping the program's thread near the GPU, which works through what it is told in its own time."""
+"""How far the program's thread may launch ahead of the GPU, which works through its queue in its own time."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ class Pace:
             self._steps.popleft().synchronize()
 
     def finish(self) -> None:
-        """Wait for everything the program's thread has told the GPU to do."""
+        """Wait until the GPU has done everything that is queued."""
         if self._device.type == "cuda":
             torch.cuda.current_stream(self._device).synchronize()

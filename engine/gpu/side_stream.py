@@ -18,7 +18,7 @@ class Beside:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def mark(self) -> torch.cuda.Event | None:
-        """The point that the drawing's stream has come to."""
+        """The point that the drawing's stream has reached."""
         if self._stream is None:
             return None
         event = torch.cuda.Event()

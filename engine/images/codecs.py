@@ -26,7 +26,7 @@ Pixels = NDArray[np.uint8]
 """A picture, `[height, width, 3]`, RGB."""
 
 Mask = NDArray[np.uint8]
-"""`[height, width]`: above 127 what is drawn anew."""
+"""`[height, width]`: above 127 what is repainted."""
 
 QUALITY = 95
 PILLOW_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}

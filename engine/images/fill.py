@@ -1,4 +1,4 @@
-"""What stands in a masked area before it is drawn: the surroundings' colours, spread inwards."""
+"""The first content of a masked area, before it is repainted: the surroundings' colours, spread inwards."""
 
 from __future__ import annotations
 

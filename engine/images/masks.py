@@ -1,4 +1,4 @@
-"""Masks for inpainting: uint8 `[h, w]`, above 127 what is drawn anew."""
+"""Masks for inpainting: uint8 `[h, w]`, above 127 what is repainted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.images.codecs import Mask
 from engine.images.resize import resample
 
 PAINTED = 127
-"""Above it a pixel is drawn anew; greys below widen what an area sees."""
+"""Above it a pixel is repainted; greys below widen what an area sees."""
 SOFT_STEP, SOFT_TOP = 8, 256
 """By how much a soft edge falls with every pixel, and from where."""
 

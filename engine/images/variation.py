@@ -27,7 +27,7 @@ class Upscaled:
 
 
 def vary_strength(method: str, overwrite: float = -1.0) -> float:
-    """How much of the picture Vary draws anew, from 0 to 1; `overwrite` above 0 takes its place.
+    """How much of the picture Vary repaints, from 0 to 1; `overwrite` above 0 takes its place.
 
     Raises:
         ValueError: the method is no kind of Vary.
@@ -42,7 +42,7 @@ def vary_strength(method: str, overwrite: float = -1.0) -> float:
 
 
 def upscale_strength(overwrite: float = -1.0) -> float:
-    """How much of an enlarged picture is drawn anew, from 0 to 1; `overwrite` above 0 takes its place."""
+    """How much of an enlarged picture is repainted, from 0 to 1; `overwrite` above 0 takes its place."""
     return overwrite if overwrite > 0 else UPSCALE_STRENGTH
 
 

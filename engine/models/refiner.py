@@ -67,18 +67,18 @@ def load_refiner(path: Path, device: torch.device, encoders: TextEncoders, kerne
 
 
 def kind_of(tensors: Mapping[str, Tensor], encoders: TextEncoders) -> Kind:
-    """Which kind of refiner a UNet is, told by the texts it reads.
+    """Which kind of refiner a UNet is, by the width of the texts it reads.
 
     Raises:
         CheckpointError: it reads none that the base model has.
     """
     wide, left, right = context_width(tensors), encoders.clip_l.width, encoders.clip_g.width
-    told = "label_emb.0.0.weight" in tensors
-    if told and wide == left + right:
+    conditioned = "label_emb.0.0.weight" in tensors
+    if conditioned and wide == left + right:
         return "sdxl"
-    if told and wide == right:
+    if conditioned and wide == right:
         return "sdxl_refiner"
-    if not told and wide == left:
+    if not conditioned and wide == left:
         return "sd15"
     raise CheckpointError(
         f"its UNet reads text {wide} wide; the base model has {left + right} (SDXL), {right} (SDXL refiner) and "

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 Rule = tuple[str, str]
-"""A regular expression, and what stands in its place."""
+"""A regular expression and its replacement."""
 
 
 def renamed(name: str, rules: Sequence[Rule]) -> str:

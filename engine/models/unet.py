@@ -43,11 +43,11 @@ def unet_config(tensors: Mapping[str, Tensor], pooled_width: int) -> dict[str, A
         CheckpointError: not an SDXL-class base model.
     """
     _require_sdxl_class(tensors, pooled_width)
-    return _shape(tensors) | _told(tensors, pooled_width, SIZE_NUMBERS)
+    return _shape(tensors) | _conditioning(tensors, pooled_width, SIZE_NUMBERS)
 
 
 def refiner_config(tensors: Mapping[str, Tensor], pooled_width: int) -> dict[str, Any]:
-    """The settings for SDXL's refiner, which is told five numbers; for Stable Diffusion 1.x, which is told none.
+    """The settings for SDXL's refiner, which takes five numbers; for Stable Diffusion 1.x, which takes none.
 
     Raises:
         CheckpointError: neither of these.
@@ -57,7 +57,7 @@ def refiner_config(tensors: Mapping[str, Tensor], pooled_width: int) -> dict[str
             raise CheckpointError("it has no UNet in the original single-file layout")
     shape = _shape(tensors)
     if "label_emb.0.0.weight" in tensors:
-        return shape | _told(tensors, pooled_width, REFINER_NUMBERS)
+        return shape | _conditioning(tensors, pooled_width, REFINER_NUMBERS)
     return shape | {
         "attention_head_dim": tuple(min(SD15_HEADS, width) for width in shape["block_out_channels"]),
         "use_linear_projection": _projects_linearly(tensors),
@@ -100,7 +100,7 @@ def context_width(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _shape(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The settings that levels, widths and attention come to."""
+    """The settings of levels, widths and attention."""
     layout = UNetLayout.of_ldm(tensors)
     down, up, middle = _depths(tensors, layout)
     widths = _widths(tensors, layout)
@@ -126,8 +126,8 @@ def _shape(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _told(tensors: Mapping[str, Tensor], pooled_width: int, numbers: int) -> dict[str, Any]:
-    """The settings of a UNet that is told the pooled text and so many numbers."""
+def _conditioning(tensors: Mapping[str, Tensor], pooled_width: int, numbers: int) -> dict[str, Any]:
+    """The settings of a UNet that takes the pooled text and so many numbers."""
     width = tensors["label_emb.0.0.weight"].shape[1]
     if width <= pooled_width or (width - pooled_width) % (2 * numbers):
         raise CheckpointError(f"its UNet's size embedding does not fit a pooled text of {pooled_width}")

@@ -58,7 +58,7 @@ class Upscaler:
 
     @torch.inference_mode()
     def upscale(self, image: Pixels, each: EachTile | None = None) -> Pixels:
-        """The picture `[h, w, 3]`, `scale` times as large; `each` hears of every tile and may raise to end it.
+        """The picture `[h, w, 3]`, `scale` times as large; `each` is called after every tile and may raise to end it.
 
         Tiles are halved while they do not fit into a GPU's memory.
 

@@ -133,7 +133,7 @@ class Vae:
 
     @torch.inference_mode()
     def decode_tiled(self, latent: Tensor, each: EachTile | None = None) -> np.ndarray:
-        """The same, in overlapping tiles of three shapes, averaged; `each` hears of every tile and may raise."""
+        """The same, in overlapping tiles of three shapes, averaged; `each` is called after every tile and may raise."""
         return _pixels(averaged(self._shifted, latent, DECODED_TILES, DECODED_OVERLAP, DOWNSCALE, each) / 2)
 
     @torch.inference_mode()

@@ -27,7 +27,7 @@ class Pulse(Thread):
         never, stillness = Event(), Stillness(self.signs, self.seconds)
         while not never.wait(self.seconds):
             try:
-                self.emit(Beat(self.signs.stages(), stillness.look(), host_memory(), gpu_memory()))
+                self.emit(Beat(self.signs.stages(), stillness.seconds_still(), host_memory(), gpu_memory()))
             except OSError:
                 return
 

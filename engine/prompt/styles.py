@@ -47,7 +47,7 @@ class StyleTemplate:
 class Styles:
     """The shipped styles, and those of the user's folders, which add to them or replace them by name.
 
-    A user's file with the name of a shipped one stands in its place; other files come before the families.
+    A user's file replaces a shipped one of the same name; other files come before the families.
     """
 
     def __init__(self, folders: Iterable[Path] = ()) -> None:
@@ -85,7 +85,7 @@ class Styles:
 
 
 def styles_in(folders: Iterable[Path] = ()) -> Styles:
-    """The styles of these folders as they lie there now; read anew only where a file came, went or changed."""
+    """The styles of these folders as they lie there now; read again only where a file came, went or changed."""
     folders = tuple(folders)
     return _read_styles(folders, tuple(identity(path) for folder in folders for path in files_below(folder, ".json")))
 

@@ -1,4 +1,4 @@
-"""What a UNet of each kind is told of a prompt and a size, made from the base model's conditioning."""
+"""The inputs beside the latent that a UNet of each kind takes, made from the base model's conditioning and a size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 Kind = Literal["sdxl", "sdxl_refiner", "sd15"]
-"""SDXL and its like (SSD-1B, Vega); SDXL's refiner; Stable Diffusion 1.x, told no pooled text and no size."""
+"""SDXL and its like (SSD-1B, Vega); SDXL's refiner; Stable Diffusion 1.x, which takes no pooled text and no size."""
 
 FinalNorm = Callable[[Tensor], Tensor]
 """CLIP-L's final layer norm over states `[1, 77, width]` in fp32."""
@@ -32,7 +32,7 @@ class Conditioning:
 class Rows:
     """Rows of a UNet call on its device, one per side of the guidance: context, pooled text and size numbers.
 
-    A UNet of the kind `sd15` is told nothing but the context.
+    A UNet of the kind `sd15` takes only the context.
     """
 
     positive: tuple[bool, ...]
@@ -52,7 +52,7 @@ def size_numbers(width: int, height: int, scale: float) -> tuple[list[int], list
 
 
 def refiner_numbers(width: int, height: int, positive: bool) -> list[float]:
-    """The five numbers SDXL's refiner is told: size and crop (height first) and how beautiful the picture is."""
+    """The five numbers that SDXL's refiner takes: size and crop (height first) and how beautiful the picture is."""
     return [height, width, 0, 0, AESTHETIC_POSITIVE if positive else AESTHETIC_NEGATIVE]
 
 

@@ -1,4 +1,4 @@
-"""The guided denoiser: what the UNet, told the prompt and its negative, takes the clean latent to be."""
+"""The guided denoiser: the clean latent that the UNet predicts under the prompt and the negative prompt."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class Edm(ModelSampling):
         return False
 
     def timestep(self, sigma: Tensor | float) -> Tensor:
-        """What the network is told about `sigma`: c_noise = ln(sigma)/4, not an integer."""
+        """The network's input for `sigma`: c_noise = ln(sigma)/4, not an integer."""
         return torch.as_tensor(sigma, dtype=torch.float32).log() / 4
 
     def sigma(self, t: Tensor | float) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from engine.sampling.model_sampling import ModelSampling
 from engine.sampling.step import Noise
 
-# One step's two ends lie on some 70 nodes of the path; torchsde's default of 45 draws half of them anew each time.
+# One step's two ends lie on some 70 nodes of the path; torchsde's default of 45 draws half of them again each time.
 CACHED_NODES = 96
 
 

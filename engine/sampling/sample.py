@@ -88,7 +88,7 @@ def _separate(stages: Stages) -> Sampled:
 
 
 def _through_vaes(stages: Stages) -> Sampled:
-    """Two sampler calls: the base ends its picture early, the refiner begins anew from it under somewhat more noise.
+    """Two sampler calls: the base ends its picture early, the refiner starts over from it under somewhat more noise.
 
     That noise has the channel mean of the noise the base last saw, so that the picture's composition is kept.
     """

@@ -1,4 +1,4 @@
-"""The sampler calls a run is made of, and what they share: the noise, the place, who hears of steps."""
+"""The sampler calls a run is made of, and what they share: the noise, the device, the callback of steps."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Stages:
 
 
 def driven(run: Run, on_step: OnStep) -> Tensor:
-    """The last state of a sampler's run; `on_step` hears of every step."""
+    """The last state of a sampler's run; `on_step` is called at every step."""
     while True:
         try:
             step = next(run)

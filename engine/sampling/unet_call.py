@@ -13,7 +13,7 @@ from engine.sampling.unet import UNet
 
 @dataclass(frozen=True)
 class UNetCall:
-    """What a UNet is given: the scaled state, its timestep, the text, the sizes (`[n, 6]` or `[n, 5]`), control."""
+    """A UNet's inputs: the scaled state, its timestep, the text, the sizes (`[n, 6]` or `[n, 5]`), control."""
 
     x: Tensor
     t: Tensor
@@ -24,15 +24,15 @@ class UNetCall:
 
     def on(self, unet: UNet) -> Tensor:
         """The UNet's output, `[n, channels, h, w]`."""
-        told = {} if self.pooled is None else {"text_embeds": self.pooled, "time_ids": self.sizes}
-        added = self.residuals
+        added = {} if self.pooled is None else {"text_embeds": self.pooled, "time_ids": self.sizes}
+        control = self.residuals
         return unet(
             self.x,
             self.t,
             encoder_hidden_states=self.context,
-            added_cond_kwargs=told,
-            down_block_additional_residuals=None if added is None else added.skips,
-            mid_block_additional_residual=None if added is None else added.middle,
+            added_cond_kwargs=added,
+            down_block_additional_residuals=None if control is None else control.skips,
+            mid_block_additional_residual=None if control is None else control.middle,
             return_dict=False,
         )[0]
 

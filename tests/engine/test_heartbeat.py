@@ -37,12 +37,12 @@ def test_stillness_grows_until_something_is_done():
     signs = Signs()
     stillness = Stillness(signs, 5.0)
     with signs.at("sampling"):
-        assert [stillness.look() for _ in range(3)] == [0.0, 5.0, 10.0]
+        assert [stillness.seconds_still() for _ in range(3)] == [0.0, 5.0, 10.0]
         signs.mark()
-        assert [stillness.look() for _ in range(2)] == [0.0, 5.0]
-    assert stillness.look() == 0.0
+        assert [stillness.seconds_still() for _ in range(2)] == [0.0, 5.0]
+    assert stillness.seconds_still() == 0.0
 
 
 def test_who_waits_for_work_is_not_still():
     stillness = Stillness(Signs(), 5.0)
-    assert [stillness.look() for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert [stillness.seconds_still() for _ in range(3)] == [0.0, 0.0, 0.0]
