@@ -117,7 +117,7 @@ def measure_checkpoint(device: str, models: Path, steps: int, size: str, out: Pa
             pipeline.kernels.wait()  # what follows is drawn with them
         show(title, figures[title])
     replayed = (out / "0.png").read_bytes()
-    pipeline.studio.graphs = None
+    pipeline.renderer.graphs = None
     figures["without graphs"] = timed(pipeline, request(out, path, steps, size, **CASES["guidance 1, no preview"]))
     figures["graphs change no byte"] = (out / "0.png").read_bytes() == replayed
     figures["eager, no preview"] = timed(pipeline, request(out, path, steps, size, **CASES["again, no preview"]))

@@ -103,8 +103,8 @@ def describe_image(query: dict[str, Any]) -> tuple[dict[str, str], dict[str, str
     """
     arguments = DescribeSchema().load(query | picture())
     kind = arguments["image_type"]
-    stands_in = builtin_set.there(*builtin_set.DESCRIBING) and not addresses.sources_for().allowed
-    seen = inspect("describe", {"kind": kind}, arguments, () if stands_in else description_needs(kind))
+    shipped = builtin_set.describes() and not addresses.sources_for().allowed
+    seen = inspect("describe", {"kind": kind}, arguments, () if shipped else description_needs(kind))
     return {"describe": seen.text}, {"X-Described-By": seen.model}
 
 

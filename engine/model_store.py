@@ -11,20 +11,12 @@ import torch
 from torch import Tensor
 
 from engine import required_files
-from engine.adapters.controlnet import ControlNet
-from engine.adapters.controlnet_files import ControlFile
-from engine.adapters.image_prompt import ImagePromptAdapter
-from engine.adapters.inpaint_head import InpaintHead
 from engine.adapters.inpaint_patch import InpaintPatch
 from engine.adapters.interposer import Interposer
 from engine.adapters.lora_merge import Patch, PatchedModel
-from engine.choices import BUILTIN_CHECKPOINT, NO_MODEL, VAE_OF_CHECKPOINT
-from engine.detectors.clip_vision import ClipVision
-from engine.detectors.faces import FaceDetector
+from engine.choices import NO_MODEL, VAE_OF_CHECKPOINT
 from engine.detectors.safety_checker import SafetyChecker
-from engine.detectors.tag_head import TagHead
-from engine.errors import CheckpointError
-from engine.files import builtin_set
+from engine.file_set import FileSet
 from engine.files.catalogue import Catalogue
 from engine.files.identity import identity
 from engine.gpu.fused import Kernels
@@ -36,13 +28,11 @@ from engine.models.expansion import Expansion
 from engine.models.model_cache import Part, Residency
 from engine.models.previews import NetworkPreviewer, Previewer, Sight, network_file
 from engine.models.refiner import Refiner, load_refiner
-from engine.models.upscaler import Upscaler
 from engine.models.vae import Vae
-from engine.params import GenerateParams
-from engine.pipeline.job import Job
-from engine.plan import Steps
+from engine.params import GenerateParams, NamedLora
+from engine.plan import Plan, Steps
 from engine.prompt.embeddings import Embeddings
-from engine.prompt.lora_tags import NamedLora, all_loras
+from engine.prompt.lora_tags import all_loras
 from engine.sampling.conditioning import Kind
 from engine.sampling.latent_format import latent_format
 from engine.sampling.sampling_run import Model, Route, route
@@ -93,6 +83,8 @@ class Models:
     """On the base while it repaints."""
     ends_unpatched: bool = False
     """Whether a base without a refiner draws its last steps without them."""
+    notes: tuple[str, ...] = ()
+    """Remarks for the client on patches that were left out in part."""
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -132,8 +124,8 @@ class Models:
         return route(kind, params.refiner_swap_method, denoise, steps.count, steps.switch)  # type: ignore[arg-type]
 
 
-class Store:
-    """Loads what tasks name."""
+class ModelStore:
+    """Loads model files and keeps them while there is room."""
 
     def __init__(
         self,
@@ -147,99 +139,50 @@ class Store:
         self.device, self.catalogue, self.kernels = device, catalogue, kernels
         self.residency = Residency(device, budget, forget, signs)
 
-    def models(self, job: Job, found: Sequence[NamedLora] = (), inpaint_engine: str = NO_MODEL) -> Models:
-        """The task's models with its LoRAs, those `found` in the prompt among them, and an inpaint engine's patch.
+    def models(self, plan: Plan, found: Sequence[NamedLora] = (), inpaint_engine: str = NO_MODEL) -> Models:
+        """A task's models, patched with its LoRAs, those `found` in its prompt, and the patch of an inpaint engine.
 
         Raises:
-            CheckpointError: a file is not there or cannot be drawn with.
+            CheckpointError: a file is missing or cannot be used.
         """
         self.residency.begin()
-        params = job.params
-        base = self._base(self.checkpoint_path(job))
-        loras = self._loras(job, found)
+        params, files = plan.params, plan.files
+        base = self._base(files.checkpoint)
+        loras = self._loras(plan, found)
         patches = [Patch(lora.path, lora.weight) for lora in loras if lora.path]
-        inpaint = self._inpaint_patches(base, patches, inpaint_engine, builtin=job.plan.builtin)
-        job.note(*(inpaint[0].notes if inpaint else base.patches.apply(patches)))
+        inpaint = _inpaint_patches(base, patches, files, inpaint_engine)
+        notes = [*(inpaint[0].notes if inpaint else base.patches.apply(patches))]
         refiner, refiner_file, interposer = None, None, None
         if params.refiner_model_name != NO_MODEL:
             refiner_file = self._file("checkpoints", params.refiner_model_name)
             patched = self._refiner(refiner_file, base.checkpoint)
             refiner = patched.refiner
-            job.note(*(f"On the refiner: {note}" for note in patched.patches.apply(patches)))
+            notes += [f"On the refiner: {note}" for note in patched.patches.apply(patches)]
             if refiner.kind == "sd15":
-                interposer = self._interposer()
+                interposer = self.load_named("vae_approx", required_files.INTERPOSER, Interposer.load)
         return Models(
             base,
-            ModelFile(name_of(job), path=self.checkpoint_path(job)),
+            ModelFile(files.checkpoint_name(params.base_model_name), path=files.checkpoint),
             self._vae(base, params.vae_name),
             params.vae_name,
             tuple(loras),
-            cache(lambda whose: self._sight(base, refiner, whose, params.scheduler_name)),
+            cache(lambda whose: self._sight(base, refiner, whose, plan)),
             refiner,
             refiner_file,
             interposer,
             inpaint,
-            job.goals.inpaint,
+            plan.modes.inpaint,
+            tuple(notes),
         )
 
-    def checkpoint_path(self, job: Job) -> Path:
-        """The checkpoint's file."""
-        return self.catalogue.builtin if job.task.checkpoint is None else Path(job.task.checkpoint)
-
-    def upscaler(self, *, builtin: bool) -> Upscaler:
-        """The upscaler; where the built-in model draws and there is no file, the built-in set's own."""
-        path = self.catalogue.find("upscale_models", required_files.UPSCALER)
-        if path is None and builtin:
-            return self._shipped(builtin_set.UPSCALER, Upscaler.load)
-        return self.kept("upscale_models", required_files.UPSCALER, Upscaler.load)
-
-    def inpaint_head(self, *, builtin: bool) -> InpaintHead:
-        """What tells a patched UNet what is to be repainted."""
-        if builtin:
-            return self._shipped(builtin_set.INPAINT_HEAD, InpaintHead.load)
-        return self.kept("inpaint", required_files.INPAINT_HEAD, InpaintHead.load)
-
-    def control_net(self, kind: str, models: Models, *, builtin: bool) -> ControlNet:
-        """The control net of a kind of control image, for the base as it is patched now; the built-in one reads all."""
-        if builtin:
-            return self._shipped(builtin_set.CANNY, ControlFile.load).on(models.checkpoint.unet)
-        return self.kept("controlnet", required_files.CONTROL_NETS[kind], ControlFile.load).on(models.checkpoint.unet)
-
-    def image_prompt_adapter(self, kind: str, *, builtin: bool) -> ImagePromptAdapter:
-        """What makes pictures of a kind of image prompt into tokens; the built-in model has one for all kinds."""
-        negative = builtin_set.IMAGE_PROMPT_NEGATIVE
-        if not builtin:
-            negative = self._path("controlnet", required_files.IMAGE_PROMPT_NEGATIVE)
-
-        def load(path: Path, device: torch.device) -> ImagePromptAdapter:
-            return ImagePromptAdapter.load(path, negative, device)
-
-        if builtin:
-            return self._shipped(builtin_set.IMAGE_PROMPT, load)
-        return self.kept("controlnet", required_files.IMAGE_PROMPTS[kind], load)
-
-    def clip_vision(self, *, builtin: bool) -> ClipVision:
-        """What sees the pictures of image prompts; the built-in set's adapter and tags know only its own."""
-        if builtin:
-            return self._shipped(builtin_set.IMAGE_ENCODER, ClipVision.load)
-        return self.kept("clip_vision", required_files.CLIP_VISION, ClipVision.load)
-
-    def tag_head(self) -> TagHead:
-        """What names what the built-in set's image encoder sees."""
-        return self._shipped(builtin_set.TAG_HEAD, TagHead.load)
-
     def safety_checker(self) -> SafetyChecker:
-        """What tells pictures that are not safe for work."""
+        """The network that recognises pictures that are not safe for work."""
         names = required_files.SAFETY_CHECKERS
         name = next((name for name in names if self.catalogue.find("safety_checker", name)), names[0])
-        return self.kept("safety_checker", name, SafetyChecker.load)
-
-    def face_detector(self) -> FaceDetector:
-        """What finds faces."""
-        return self.kept("controlnet", required_files.FACE_DETECTOR, FaceDetector.load)
+        return self.load_named("safety_checker", name, SafetyChecker.load)
 
     def expansion(self) -> Expansion | None:
-        """The model that expands prompts, or None where its files are not there."""
+        """The model that expands prompts, or None where its files are missing."""
         folders = self.catalogue.folders["prompt_expansion"]
         folder = next((folder for folder in folders if not Expansion.missing(folder)), None)
         if folder is None:
@@ -247,18 +190,21 @@ class Store:
         size = _bytes(folder / EXPANSION_MODEL)
         return self.residency.get(("expansion", str(folder)), lambda: Expansion.load(folder, self.device), size)
 
-    def kept(self, kind: str, name: str, load: Callable[[Path, torch.device], Part]) -> Part:
-        """What `load` makes of a file of this kind and name, kept while there is room.
+    def load_named(self, kind: str, name: str, load: Callable[[Path, torch.device], Part]) -> Part:
+        """The model in the file of this kind and name, loaded as `load` does and kept while there is room.
 
         Raises:
-            CheckpointError: the file is not there or cannot be used.
+            CheckpointError: the file is missing or cannot be used.
         """
-        path = self._path(kind, name)
-        return self.residency.get((kind, identity(path)), partial(load, path, self.device), _bytes(path))
+        return self.load(self.catalogue.path(kind, name), load)
 
-    def _shipped(self, path: Path, load: Callable[[Path, torch.device], Part]) -> Part:
-        """What `load` makes of a file of the built-in set."""
-        return self.residency.get(("builtin", path), partial(load, path, self.device), _bytes(path))
+    def load(self, path: Path, load: Callable[[Path, torch.device], Part]) -> Part:
+        """The model in this file, loaded by `load` and kept while there is room; a file has one way to be loaded.
+
+        Raises:
+            CheckpointError: the file cannot be used.
+        """
+        return self.residency.get(("file", identity(path)), partial(load, path, self.device), _bytes(path))
 
     def _base(self, path: Path) -> PatchedCheckpoint:
         def load() -> PatchedCheckpoint:
@@ -284,40 +230,30 @@ class Store:
     def _vae(self, base: PatchedCheckpoint, name: str) -> Vae:
         if name == VAE_OF_CHECKPOINT:
             return base.checkpoint.vae
-        path = self._file("vae", name).path
-        assert path is not None
+        path = self.catalogue.path("vae", name)
         return self.residency.get(
             ("vae", identity(path)), lambda: load_vae(path, self.device, self.kernels), _bytes(path)
         )
 
-    def _interposer(self) -> Interposer:
-        return self.kept("vae_approx", required_files.INTERPOSER, Interposer.load)
-
-    def _inpaint_patches(
-        self, base: PatchedCheckpoint, others: Sequence[Patch], engine: str, *, builtin: bool
-    ) -> tuple[InpaintPatch, ...]:
-        """The patch of an inpaint engine over the others; the built-in model has one for every engine."""
-        if engine == NO_MODEL:
-            return ()
-        path = builtin_set.INPAINT_PATCH if builtin else self._path("inpaint", required_files.INPAINT_PATCHES[engine])
-        return (InpaintPatch(base.patches, others, path),)
-
-    def _loras(self, job: Job, found: Sequence[NamedLora]) -> list[AppliedLora]:
+    def _loras(self, plan: Plan, found: Sequence[NamedLora]) -> list[AppliedLora]:
         """The LoRAs in force: the request's, those of its prompt, the performance mode's own."""
-        named = all_loras([(lora.model_name, lora.weight) for lora in job.params.loras if lora.enabled], found)
-        files = [(self._file("loras", name), weight) for name, weight in named if name != NO_MODEL]
-        if job.plan.lora:
-            name, weight = job.plan.lora
-            own = ModelFile(name, path=builtin_set.FEW_STEP) if job.plan.builtin else self._file("loras", name)
-            files.append((own, weight))
-        return [AppliedLora(file.name, path=file.path, weight=weight) for file, weight in files]
+        named = all_loras([(lora.model_name, lora.weight) for lora in plan.params.loras if lora.enabled], found)
+        loras = [
+            AppliedLora(name, path=self.catalogue.path("loras", name), weight=weight)
+            for name, weight in named
+            if name != NO_MODEL
+        ]
+        if plan.lora:
+            name, weight = plan.lora
+            loras.append(AppliedLora(name, path=plan.files.performance_lora(name), weight=weight))
+        return loras
 
-    def _sight(self, base: PatchedCheckpoint, refiner: Refiner | None, whose: Whose, scheduler: str) -> Sight:
-        """The network of a file for latents of its kind, else a map fitted to the VAE."""
+    def _sight(self, base: PatchedCheckpoint, refiner: Refiner | None, whose: Whose, plan: Plan) -> Sight:
+        """The previews' network for latents of the base or the refiner, else a map fitted to the VAE."""
         kind = refiner.kind if refiner and whose == "refiner" else "sdxl"
-        form = latent_format(kind, scheduler)
-        network = self.catalogue.find("vae_approx", network_file(form))
-        if network is not None and base.checkpoint.path != self.catalogue.builtin:
+        form = latent_format(kind, plan.params.scheduler_name)
+        network = plan.files.preview_network(network_file(form))
+        if network is not None:
             return self.residency.get(("sight", identity(network)), lambda: NetworkPreviewer(network, self.device))
         file, vae = base.checkpoint.path, base.checkpoint.vae
         if refiner is not None and refiner.vae is not None and whose == "refiner":
@@ -325,20 +261,14 @@ class Store:
         return self.residency.get(("sight", identity(file), form), lambda: Previewer(vae, form))
 
     def _file(self, kind: str, name: str) -> ModelFile:
-        return ModelFile(name, path=self._path(kind, name))
-
-    def _path(self, kind: str, name: str) -> Path:
-        path = self.catalogue.find(kind, name)
-        if path is None:
-            raise CheckpointError(
-                f"{name} is not in the models folder {kind}; GET /v1/engines/all-models lists what is"
-            )
-        return path
+        return ModelFile(name, path=self.catalogue.path(kind, name))
 
 
-def name_of(job: Job) -> str:
-    """The checkpoint's name as requests spell it."""
-    return BUILTIN_CHECKPOINT if job.task.checkpoint is None else job.params.base_model_name
+def _inpaint_patches(
+    base: PatchedCheckpoint, others: Sequence[Patch], files: FileSet, engine: str
+) -> tuple[InpaintPatch, ...]:
+    """The patch of an inpaint engine over the other patches, none for the engine `None`."""
+    return () if engine == NO_MODEL else (InpaintPatch(base.patches, others, files.inpaint_patch(engine)),)
 
 
 def _bytes(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""What a request wants done besides drawing from text: which of its pictures are used, and for what. No torch."""
+"""What a request does besides text to image: which of its pictures are used, and for what. No torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FAST = "Upscale (Fast 2x)"
 
 
 @dataclass(frozen=True)
-class Goals:
+class Modes:
     """What is done with the pictures of a request; `unused` names the members whose picture nothing uses."""
 
     vary: bool = False
@@ -35,11 +35,11 @@ class Goals:
         return not (self.enhance_given or self.fast)
 
 
-def goals_of(params: GenerateParams) -> Goals:
-    """What the request's pictures and switches come to.
+def modes_of(params: GenerateParams) -> Modes:
+    """The modes that a request's pictures and switches select.
 
-    The first kind of picture given decides: one to enhance, to be guided by, to upscale or vary, to inpaint. Pictures
-    to be guided by go with the other kinds where the request mixes them.
+    The first kind of picture given decides: one to enhance, control images, one to upscale or vary, one to inpaint.
+    Control images are combined with the other kinds where the request mixes them.
     """
     control = tuple(prompt for prompt in params.controlnet_image if prompt.cn_img)
     tab = _tab(params, control)
@@ -49,7 +49,7 @@ def goals_of(params: GenerateParams) -> Goals:
     inpaint = bool(params.inpaint_input_image) and (tab == "inpaint" or (tab == "ip" and mix_inpaint))
     guided = tab == "ip" or mix_uov or mix_inpaint
     steps = tuple(step for step in params.enhance_ctrls if step.enhance_enabled) if params.enhance_checkbox else ()
-    return Goals(
+    return Modes(
         vary=uov and params.uov_method.startswith("Vary"),
         upscale=uov and params.uov_method.startswith("Upscale"),
         fast=uov and params.uov_method == FAST,
@@ -63,11 +63,11 @@ def goals_of(params: GenerateParams) -> Goals:
 
 
 def most_pictures(params: GenerateParams) -> int:
-    """How many pictures the request may give, with everything it asks to see besides."""
-    goals = goals_of(params)
-    images = 1 if goals.enhance_given or goals.fast else params.image_number
-    passes = len(goals.enhance_steps) * (1 + params.debugging_enhance_masks_checkbox) + goals.enhance_uov
-    looked_at = len(goals.control) * params.debugging_cn_preprocessor + 3 * params.debugging_inpaint_preprocessor
+    """The most pictures that a request may produce, those for debugging included."""
+    modes = modes_of(params)
+    images = 1 if modes.enhance_given or modes.fast else params.image_number
+    passes = len(modes.enhance_steps) * (1 + params.debugging_enhance_masks_checkbox) + modes.enhance_uov
+    looked_at = len(modes.control) * params.debugging_cn_preprocessor + 3 * params.debugging_inpaint_preprocessor
     return images * (1 + passes) + looked_at + params.generate_image_grid
 
 

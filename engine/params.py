@@ -8,6 +8,9 @@ from typing import Any
 
 MAX_SEED = 2**63 - 1
 
+NamedLora = tuple[str, float]
+"""A LoRA's file name and its weight."""
+
 
 @dataclass(frozen=True)
 class Lora:

@@ -1,15 +1,13 @@
-"""Which model files a request needs besides its checkpoint, and for what. No torch."""
+"""The model files that a request needs besides its checkpoint, each with the member that needs it. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from engine.choices import NO_MODEL, PERFORMANCES, VAE_OF_CHECKPOINT
-from engine.modes import Goals, goals_of
+from engine.modes import Modes, modes_of
 from engine.params import GenerateParams
-from engine.prompt.lines import prompt_lines, with_additional
-from engine.prompt.lora_tags import tag_names
 
 INTERPOSER = "xl-to-v1_interposer-v4.0.safetensors"
 UPSCALER = "fooocus_upscaler_s409985e5.bin"
@@ -30,7 +28,7 @@ IMAGE_PROMPTS = {"ImagePrompt": IMAGE_PROMPT, "FaceSwap": FACE_PROMPT}
 FACE_DETECTOR = "detection_Resnet50_Final.pth"
 SAFETY_CHECKER = "stable-diffusion-safety-checker.bin"
 SAFETY_CHECKERS = (SAFETY_CHECKER, "pytorch_model.bin")
-"""The names under which the same file is found."""
+"""The names that the same file may have."""
 GROUNDING_DINO = "groundingdino_swint_ogc.pth"
 CAPTIONER = "model_base_caption_capfilt_large.pth"
 TAGGER, TAGS = "wd-v1-4-moat-tagger-v2.onnx", "wd-v1-4-moat-tagger-v2.csv"
@@ -41,7 +39,7 @@ SAM = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h"
 class Need:
     """A model file by kind of folder and name; `member` is the request's member that asks for it.
 
-    Under one of the `others` it is as good.
+    `others` are further names that the same file may have.
     """
 
     kind: str
@@ -51,43 +49,27 @@ class Need:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names under which the file is good."""
+        """All names that the file may have."""
         return self.name, *self.others
 
 
-def needs(params: GenerateParams, *, builtin: bool) -> list[Need]:
-    """The files, each once.
-
-    The built-in model brings its own parts for everything that is trained for one model, and for what it can do
-    without; only what the request names counts then.
-    """
-    found = list(_named(params))
-    if not builtin:
-        mode = PERFORMANCES[params.performance_selection]
-        if mode.lora:
-            found.append(Need("loras", mode.lora, "performance_selection"))
-        found += _of_goals(params, goals_of(params))
-    found += _masks(goals_of(params))
-    if params.black_out_nsfw:
-        found.append(Need("safety_checker", SAFETY_CHECKER, "black_out_nsfw", SAFETY_CHECKERS[1:]))
-    return list({(need.kind, need.name): need for need in reversed(found)}.values())[::-1]
+def needs(params: GenerateParams) -> list[Need]:
+    """The files that a request needs with a checkpoint, each once."""
+    return _each_once([*_named(params), *_parts(params, modes_of(params)), *_of_any_model(params)])
 
 
-def tagged_loras(params: GenerateParams) -> list[str]:
-    """The LoRAs that tags in the prompts name, by their files' stems.
+def needs_of_any_model(params: GenerateParams) -> list[Need]:
+    """The files that a request needs with a base model that brings its own parts, each once."""
+    return _each_once([*_named(params), *_of_any_model(params)])
 
-    Only a prompt's first line has tags, and words in place of a wildcard have none.
-    """
-    goals = goals_of(params)
-    prompts = [params.prompt]
-    if goals.inpaint:
-        prompts = [with_additional(params.prompt, params.inpaint_additional_prompt)]
-    prompts += [step.enhance_prompt for step in goals.enhance_steps]
-    return list(dict.fromkeys(name for prompt in prompts for name in tag_names(prompt_lines(prompt)[0])))
+
+def _each_once(found: Iterable[Need]) -> list[Need]:
+    """Each file with the first member that asks for it, in the order in which they are last asked for."""
+    return list({(need.kind, need.name): need for need in reversed([*found])}.values())[::-1]
 
 
 def _named(params: GenerateParams) -> Iterator[Need]:
-    """The files that the request calls by name."""
+    """The files that the request names."""
     if params.refiner_model_name not in (NO_MODEL, params.base_model_name):
         yield Need("checkpoints", params.refiner_model_name, "refiner_model_name")
     if params.vae_name != VAE_OF_CHECKPOINT:
@@ -97,17 +79,20 @@ def _named(params: GenerateParams) -> Iterator[Need]:
             yield Need("loras", lora.model_name, "loras")
 
 
-def _of_goals(params: GenerateParams, goals: Goals) -> Iterator[Need]:
-    """The files behind what is done with the request's pictures."""
-    if goals.upscale:
+def _parts(params: GenerateParams, modes: Modes) -> Iterator[Need]:
+    """The files made for SDXL that a request uses: its performance mode's LoRA, and those of what it does."""
+    mode = PERFORMANCES[params.performance_selection]
+    if mode.lora:
+        yield Need("loras", mode.lora, "performance_selection")
+    if modes.upscale:
         yield Need("upscale_models", UPSCALER, "uov_method")
-    if goals.enhance_uov and params.enhance_uov_method.startswith("Upscale"):
+    if modes.enhance_uov and params.enhance_uov_method.startswith("Upscale"):
         yield Need("upscale_models", UPSCALER, "enhance_uov_method")
-    if goals.inpaint:
+    if modes.inpaint:
         yield from _inpaint(params.inpaint_engine, "inpaint_engine")
-    for step in goals.enhance_steps:
+    for step in modes.enhance_steps:
         yield from _inpaint(step.enhance_inpaint_engine, "enhance_ctrls")
-    for prompt in goals.control:
+    for prompt in modes.control:
         yield from _control(prompt.cn_type, skip_preprocessor=params.skipping_cn_preprocessor)
 
 
@@ -129,10 +114,12 @@ def _control(kind: str, *, skip_preprocessor: bool) -> Iterator[Need]:
         yield Need("controlnet", FACE_DETECTOR, "controlnet_image")
 
 
-def _masks(goals: Goals) -> Iterator[Need]:
-    """The files that find what is to be enhanced."""
-    for step in goals.enhance_steps:
+def _of_any_model(params: GenerateParams) -> Iterator[Need]:
+    """The files that serve every base model: those that find what is enhanced, and the safety checker."""
+    for step in modes_of(params).enhance_steps:
         yield from mask_needs(step.enhance_mask_model, step.enhance_mask_sam_model, "enhance_ctrls")
+    if params.black_out_nsfw:
+        yield Need("safety_checker", SAFETY_CHECKER, "black_out_nsfw", SAFETY_CHECKERS[1:])
 
 
 def mask_needs(model: str, sam_model: str, member: str = "mask_model") -> Iterator[Need]:

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.parity import CASES, request
 from benchmarks.parity_pictures import PICTURES
-from engine.modes import goals_of
+from engine.modes import modes_of
 from engine.params import GenerateParams
 from schemas.generate import DEFAULTS
 
@@ -36,7 +36,7 @@ def test_a_parity_case_is_a_request_whose_pictures_are_all_used(case):
     pictures = [params.uov_input_image, params.inpaint_input_image, params.inpaint_mask_image_upload]
     pictures += [prompt.cn_img for prompt in params.controlnet_image]
     assert {Path(picture).stem for picture in pictures if picture} <= PICTURES.keys()
-    assert not goals_of(params).unused
+    assert not modes_of(params).unused
 
 
 def test_a_parity_case_is_told_apart_from_another_case():

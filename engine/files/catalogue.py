@@ -1,4 +1,4 @@
-"""The model files of an installation: what there is, where a name lies, and where a new file goes. No torch."""
+"""The model files of an installation: which there are, where each lies, and where a new one goes. No torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 
 from engine.choices import BUILTIN_CHECKPOINT
+from engine.errors import CheckpointError
 from engine.files import builtin_set
 
 MODEL_SUFFIXES = (".pth", ".ckpt", ".bin", ".safetensors")
@@ -52,7 +53,7 @@ class Folders:
         object.__setattr__(self, "by_kind", MappingProxyType(dict(self.by_kind)))
 
     def __getitem__(self, kind: str) -> tuple[Path, ...]:
-        """The folders of a kind; none if nothing is said of it.
+        """The folders of a kind, none if it has none.
 
         Raises:
             ValueError: there is no such kind.
@@ -77,7 +78,7 @@ class Folders:
 
 
 class Catalogue:
-    """The files in these folders as they lie there at each call.
+    """The files in these folders, read from the disk at each call; `builtin` is the built-in model's file.
 
     Names are paths relative to a folder of their kind, with `/` between the parts. Where several folders of a kind
     have a file of the same name, the first one's is meant.
@@ -91,14 +92,27 @@ class Catalogue:
         return list(dict.fromkeys(name for folder in self.folders[kind] for name in _names_below(folder, kind)))
 
     def find(self, kind: str, name: str) -> Path | None:
-        """Where the file of this kind and name lies, or None; a name that leads out of its folder finds nothing."""
+        """The path of the file of this kind and name, or None; a name that leads out of its folder finds nothing."""
         found = next((path for path in self._places(kind, name) if path.is_file()), None)
         if found is None and (kind, name) == ("checkpoints", BUILTIN_CHECKPOINT) and self.builtin.is_file():
             return self.builtin
         return found
 
+    def path(self, kind: str, name: str) -> Path:
+        """The path of the file of this kind and name.
+
+        Raises:
+            CheckpointError: there is no such file; the text says where to look.
+        """
+        path = self.find(kind, name)
+        if path is None:
+            raise CheckpointError(
+                f"{name} is not in the models folder {kind}; GET /v1/engines/all-models lists what is"
+            )
+        return path
+
     def target(self, kind: str, name: str) -> Path:
-        """Where a file that is fetched goes: onto the copy there is, else into the kind's first folder.
+        """The path for a downloaded file: that of the copy there is, else one in the kind's first folder.
 
         Raises:
             ValueError: the kind has no folder, or no file of it can have this name.
@@ -120,7 +134,7 @@ class Catalogue:
         return self.names("loras")
 
     def vaes(self) -> list[str]:
-        """The names of VAEs that can stand in for a checkpoint's own."""
+        """The names of VAEs that can replace a checkpoint's own."""
         return self.names("vae")
 
     def _places(self, kind: str, name: str) -> list[Path]:

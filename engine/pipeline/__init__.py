@@ -1,1 +1,1 @@
-"""The story of a request: its pictures read, its models made ready, its images drawn, enhanced and saved."""
+"""The pipeline of a request: read its pictures, load its models, draw, enhance and save its images."""

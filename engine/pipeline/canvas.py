@@ -1,4 +1,4 @@
-"""What pictures are drawn on: their size, where their sampling starts, and what is done with them once decoded."""
+"""Canvases: the size of pictures, the latent that their sampling starts from, and how they are finished."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.sampling.latent_mask import Blend
 from engine.sampling.native_size import Size, enlarged, sampled_size
 
 Finish = Callable[[Pixels], Pixels]
-"""What is done with a decoded picture."""
+"""Turns a decoded picture into the finished one."""
 
 
 def unchanged(pixels: Pixels) -> Pixels:
@@ -25,13 +25,16 @@ def unchanged(pixels: Pixels) -> Pixels:
 
 @dataclass(frozen=True)
 class Canvas:
-    """`size` is a picture's in pixels, `sampled` that of its latent, which is enlarged where they differ."""
+    """What pictures are drawn on.
+
+    `size` is a picture's in pixels, `sampled` that of its latent, which is enlarged where the two differ.
+    """
 
     size: Size
     sampled: Size
     steps: Steps
     latent: Tensor | None = None
-    """In VAE space, `sampled` large; None: from noise alone."""
+    """The start, in VAE space and `sampled` large; None: noise alone."""
     denoise: float = 1.0
     blend: Blend | None = None
     attachments: Sequence[Attachment] = ()
@@ -40,20 +43,20 @@ class Canvas:
     finish: Finish = unchanged
 
     def at_full_size(self, latent: Tensor) -> Tensor:
-        """A sampled latent as large as the picture."""
+        """A sampled latent enlarged to the size of the picture."""
         width, height = self.size
         return enlarged(latent, height // DOWNSCALE, width // DOWNSCALE)
 
 
-def blank(size: Size, most_pixels: int | None, steps: Steps) -> Canvas:
-    """A canvas with nothing on it, of nearly `size`, sampled at no more than the pixels a model was trained for."""
+def blank_canvas(size: Size, most_pixels: int | None, steps: Steps) -> Canvas:
+    """An empty canvas of nearly `size`, sampled at no more than the pixels that a model was trained for."""
     width, height = size
     size = width // DOWNSCALE * DOWNSCALE, height // DOWNSCALE * DOWNSCALE
     return Canvas(size, sampled_size(size, most_pixels), steps)
 
 
-def resampled(canvas: Canvas) -> list[str]:
-    """What to tell of a size that the model was not trained for."""
+def size_notes(canvas: Canvas) -> list[str]:
+    """Remarks for the client on a size that the model was not trained for."""
     if canvas.sampled == canvas.size:
         return []
     (width, height), (full_width, full_height) = canvas.sampled, canvas.size

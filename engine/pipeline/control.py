@@ -1,4 +1,4 @@
-"""What guides a request's drawing besides its texts: control images, image prompts, FreeU."""
+"""What conditions sampling besides texts: control images for control nets, image prompts, FreeU."""
 
 from __future__ import annotations
 
@@ -6,92 +6,103 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from engine.adapters.controlnet import Control
-from engine.adapters.image_prompt import ImagePrompt as Prompted
-from engine.adapters.image_prompt import ImagePrompts
+from engine.adapters.controlnet_files import ControlFile
+from engine.adapters.image_prompt import ImagePrompt as EncodedPrompt
+from engine.adapters.image_prompt import ImagePromptAdapter, ImagePrompts
+from engine.detectors.clip_vision import ClipVision
+from engine.detectors.faces import FaceDetector
 from engine.images.canny import pyra_canny
 from engine.images.codecs import Pixels
 from engine.images.cpds import cpds
 from engine.images.resize import cover
-from engine.model_store import Models, Store
-from engine.modes import Goals
+from engine.model_store import Models, ModelStore
+from engine.modes import Modes
 from engine.params import GenerateParams, ImagePrompt
 from engine.pipeline.canvas import Canvas
-from engine.pipeline.inputs import Inputs
+from engine.pipeline.inputs import InputPictures
 from engine.pipeline.job import Job, Unsampled
-from engine.required_files import CONTROL_NETS, IMAGE_PROMPTS
+from engine.required_files import CONTROL_NETS, FACE_DETECTOR, IMAGE_PROMPTS
 from engine.sampling.attachments import Attachment
 from engine.sampling.freeu import FreeU
 from engine.sampling.model_sampling import model_sampling
 from engine.sampling.native_size import Size
 
-HINTS = tuple(CONTROL_NETS)
 ORDER = (*CONTROL_NETS, *IMAGE_PROMPTS)
-"""In which the kinds are applied; within a kind the request's order counts."""
+"""The order in which kinds of control image are applied; within a kind the request's order counts."""
 
 
-def in_order(goals: Goals) -> list[ImagePrompt]:
-    """The control images in the order they are applied."""
-    return sorted(goals.control, key=lambda prompt: ORDER.index(prompt.cn_type))
+def control_images(modes: Modes) -> list[ImagePrompt]:
+    """The control images in the order in which they are applied."""
+    return sorted(modes.control, key=lambda prompt: ORDER.index(prompt.cn_type))
 
 
-def seen(job: Job, store: Store, inputs: Inputs, prompt: ImagePrompt, size: Size) -> Pixels:
-    """What a control image comes to once it is prepared for pictures that are sampled at this size.
+def preprocessed(job: Job, store: ModelStore, inputs: InputPictures, prompt: ImagePrompt, size: Size) -> Pixels:
+    """A control image preprocessed for pictures that are sampled at this size.
 
-    Outlines of a larger one would be lost in making it smaller.
+    It is resized first: edges found in a larger one would be lost in making it smaller.
     """
     params = job.params
     assert prompt.cn_img
     picture = inputs.picture(prompt.cn_img)
-    if prompt.cn_type in HINTS:
+    if prompt.cn_type in CONTROL_NETS:
         picture = cover(picture, *size)
     if params.skipping_cn_preprocessor or prompt.cn_type == "ImagePrompt":
         return picture
-    if prompt.cn_type == "FaceSwap" and job.plan.builtin:
-        return picture  # its adapter reads whole pictures only, see `plan_for`
     if prompt.cn_type == "PyraCanny":
         return pyra_canny(picture, params.canny_low_threshold, params.canny_high_threshold)
     if prompt.cn_type == "CPDS":
         return cpds(picture)
-    return store.face_detector().straightened(picture)
+    if not job.files.detects_faces:
+        return picture
+    return store.load_named("controlnet", FACE_DETECTOR, FaceDetector.load).straightened(picture)
 
 
-def guided(job: Job, store: Store, models: Models, inputs: Inputs, canvas: Canvas) -> Canvas:
-    """The canvas with everything on it that guides the request's drawing.
+def controlled(job: Job, store: ModelStore, models: Models, inputs: InputPictures, canvas: Canvas) -> Canvas:
+    """The canvas with the attachments of the inpaint patch, control images, image prompts and FreeU.
 
     Raises:
-        Unsampled: the request only wants to see what its control images come to.
+        Unsampled: the request asks only for its preprocessed control images.
     """
-    prompts = in_order(job.goals)
+    prompts = control_images(job.modes)
     if prompts and job.params.debugging_cn_preprocessor:
-        raise Unsampled([seen(job, store, inputs, prompt, canvas.sampled) for prompt in prompts])
-    hints = [prompt for prompt in prompts if prompt.cn_type in HINTS]
-    pictures = [prompt for prompt in prompts if prompt.cn_type not in HINTS]
+        raise Unsampled([preprocessed(job, store, inputs, prompt, canvas.sampled) for prompt in prompts])
+    hints = [prompt for prompt in prompts if prompt.cn_type in CONTROL_NETS]
+    pictures = [prompt for prompt in prompts if prompt.cn_type not in CONTROL_NETS]
     attachments: list[Attachment] = [*models.inpaint_patches]
     attachments += [_control(job, store, models, inputs, prompt, canvas.sampled) for prompt in hints]
     if pictures:
-        attachments.append(ImagePrompts([_prompted(job, store, inputs, prompt, canvas.sampled) for prompt in pictures]))
+        attachments.append(
+            ImagePrompts([_image_prompt(job, store, inputs, prompt, canvas.sampled) for prompt in pictures])
+        )
     attachments += [*canvas.attachments, *freeu(job.params)]
     return replace(canvas, attachments=tuple(attachments))
 
 
-def _control(job: Job, store: Store, models: Models, inputs: Inputs, prompt: ImagePrompt, size: Size) -> Control:
+def _control(
+    job: Job, store: ModelStore, models: Models, inputs: InputPictures, prompt: ImagePrompt, size: Size
+) -> Control:
     job.stop_if_asked()
-    hint = seen(job, store, inputs, prompt, size)
+    hint = preprocessed(job, store, inputs, prompt, size)
     with job.timed("load"):
-        net = store.control_net(prompt.cn_type, models, builtin=job.plan.builtin)
+        net = store.load(job.files.control_net(prompt.cn_type), ControlFile.load).on(models.checkpoint.unet)
     assert prompt.cn_stop is not None and prompt.cn_weight is not None
     sampling = model_sampling(models.checkpoint.prediction, job.params.scheduler_name)
     return Control(net, hint, prompt.cn_stop, prompt.cn_weight, job.params.controlnet_softness, sampling)
 
 
-def _prompted(job: Job, store: Store, inputs: Inputs, prompt: ImagePrompt, size: Size) -> Prompted:
+def _image_prompt(job: Job, store: ModelStore, inputs: InputPictures, prompt: ImagePrompt, size: Size) -> EncodedPrompt:
     job.stop_if_asked()
-    picture = seen(job, store, inputs, prompt, size)
+    picture = preprocessed(job, store, inputs, prompt, size)
     with job.timed("load"):
-        builtin = job.plan.builtin
-        adapter, tower = store.image_prompt_adapter(prompt.cn_type, builtin=builtin), store.clip_vision(builtin=builtin)
+        adapter = _image_prompt_adapter(job, store, prompt.cn_type)
+        encoder = store.load(job.files.clip_vision(), ClipVision.load)
     assert prompt.cn_stop is not None and prompt.cn_weight is not None
-    return Prompted(adapter.tokens(tower.features(picture)), prompt.cn_stop, prompt.cn_weight)
+    return EncodedPrompt(adapter.tokens(encoder.features(picture)), prompt.cn_stop, prompt.cn_weight)
+
+
+def _image_prompt_adapter(job: Job, store: ModelStore, kind: str) -> ImagePromptAdapter:
+    file, negative = job.files.image_prompt_adapter(kind)
+    return store.load(file, lambda path, device: ImagePromptAdapter.load(path, negative, device))
 
 
 def freeu(params: GenerateParams) -> Iterator[FreeU]:

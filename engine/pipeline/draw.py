@@ -1,4 +1,4 @@
-"""One picture drawn: sampled from where its canvas says, watched step by step, decoded."""
+"""Draws one picture: samples its latent from its canvas, with a callback at each step, and decodes it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from engine.sampling.sample import sample
 from engine.sampling.sampling_run import Sampled, SamplingRun
 from engine.sampling.step import Step
 
-Texts = tuple[Conditioning, Conditioning | None]
-"""A picture's positive and negative conditioning; None where guidance does not use it."""
+EncodedTexts = tuple[Conditioning, Conditioning | None]
+"""A picture's positive and negative conditioning; None where guidance does not use the latter."""
 
 
-class Studio:
-    """Draws pictures with whatever models it is given; keeps the GPU's recorded calls."""
+class Renderer:
+    """Samples and decodes pictures with the models it is given; keeps the recorded CUDA graphs."""
 
     def __init__(self, device: torch.device, kernels: Kernels | None = None) -> None:
         self.device = device
@@ -36,30 +36,30 @@ class Studio:
         self.beside = Beside(device)
 
     def forget(self) -> None:
-        """Drop the recorded calls of models that are no more."""
+        """Drop the graphs of models that are no longer loaded."""
         if self.graphs is not None:
             self.graphs.drop_dead()
 
-    def sampled(self, job: Job, models: Models, canvas: Canvas, texts: Texts, seed: int, title: str) -> Sampled:
-        """The clean latent of one picture at the canvas's size.
+    def sample(self, job: Job, models: Models, canvas: Canvas, texts: EncodedTexts, seed: int, title: str) -> Sampled:
+        """The denoised latent of one picture at the canvas's size.
 
         Raises:
             Stopped, Skipped: a person asked for it.
         """
         with job.timed("sampling"):
-            return self._sampled(job, models, canvas, texts, seed, title)
+            return self._sample(job, models, canvas, texts, seed, title)
 
-    def _sampled(self, job: Job, models: Models, canvas: Canvas, texts: Texts, seed: int, title: str) -> Sampled:
-        watch = Watch(job, models, canvas, title, Pace(self.device))
-        sampled = sample(sampling_run(job.params, models, canvas, texts, seed), watch, self.graphs)
-        watch.pace.finish()  # so that the stages' times are true
+    def _sample(self, job: Job, models: Models, canvas: Canvas, texts: EncodedTexts, seed: int, title: str) -> Sampled:
+        callback = StepCallback(job, models, canvas, title, Pace(self.device))
+        sampled = sample(sampling_run(job.params, models, canvas, texts, seed), callback, self.graphs)
+        callback.pace.finish()  # so that the stages' times are true
         job.steps_done += canvas.steps.count
         return Sampled(canvas.at_full_size(sampled.latent), sampled.whose)
 
-    def decoded(self, job: Job, models: Models, canvas: Canvas, sampled: Sampled) -> Future[codecs.Pixels]:
-        """The finished picture of a clean latent, decoded beside the drawing of the next.
+    def decode(self, job: Job, models: Models, canvas: Canvas, sampled: Sampled) -> Future[codecs.Pixels]:
+        """The finished picture of a denoised latent, decoded beside the sampling of the next.
 
-        Its failure, and an `ArithmeticError` for a latent that is no numbers, are raised by a later call on the outbox.
+        A later call on the outbox raises its failure, and an `ArithmeticError` for a latent that is not finite.
         """
         mark = self.beside.mark()
 
@@ -71,12 +71,12 @@ class Studio:
                 decode = vae.decode_tiled if canvas.tiled else vae.decode
                 return canvas.finish(decode(sampled.latent)[0])
 
-        return job.outbox.do(decoded)
+        return job.outbox.submit(decoded)
 
 
 @dataclass
-class Watch:
-    """What happens at every sampling step: end if asked, tell how far it is and what is to be seen."""
+class StepCallback:
+    """Runs at every sampling step: raises Stopped or Skipped if asked, emits progress and a preview."""
 
     job: Job
     models: Models
@@ -92,7 +92,7 @@ class Watch:
         percent = job.progress.at(job.steps_done + number)
         message = f"Sampling step {number}/{steps}, {self.title} ..."
         if job.params.disable_preview or job.outbox.busy:
-            job.tell(percent, message)
+            job.report_progress(percent, message)
             return
         seen = Fetched(self.models.sight(step.whose).pixels(self.canvas.at_full_size(step.denoised)))
 
@@ -102,14 +102,14 @@ class Watch:
         job.outbox.send(progressed)
 
 
-def sampling_run(params: GenerateParams, models: Models, canvas: Canvas, texts: Texts, seed: int) -> SamplingRun:
-    """How a picture of this request is sampled."""
+def sampling_run(params: GenerateParams, models: Models, canvas: Canvas, texts: EncodedTexts, seed: int) -> SamplingRun:
+    """The sampling of a picture of this request."""
     positive, negative = texts
     return SamplingRun(
         base=models.base_model,
         positive=positive,
         negative=negative,
-        guidance=guidance_of(params),
+        guidance=guidance(params),
         sampler=params.sampler_name,
         scheduler=params.scheduler_name,
         steps=canvas.steps.count,
@@ -126,8 +126,8 @@ def sampling_run(params: GenerateParams, models: Models, canvas: Canvas, texts: 
     )
 
 
-def guidance_of(params: GenerateParams) -> Guidance:
-    """How strongly the prompt counts in a request."""
+def guidance(params: GenerateParams) -> Guidance:
+    """A request's guidance."""
     return Guidance(
         params.guidance_scale,
         params.adaptive_cfg,

@@ -1,4 +1,4 @@
-"""Enhance: finished pictures varied or enlarged once more, and what is found in them drawn anew, step by step."""
+"""Enhance: finished pictures varied or upscaled, and what masks find in them inpainted, step by step."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from engine.interruption import Skipped
 from engine.params import EnhanceStep, GenerateParams
 from engine.pipeline.canvas import Canvas
 from engine.pipeline.control import freeu
-from engine.pipeline.img2img import redraw, vary
-from engine.pipeline.init_image import ENLARGED, GENERATOR_SEEDS, enlarged
-from engine.pipeline.inpaint import Wish, area, repaint
+from engine.pipeline.img2img import upscale_canvas, vary_canvas
+from engine.pipeline.init_image import GENERATOR_SEEDS, UPSCALED, enlarge
+from engine.pipeline.inpaint import InpaintSettings, inpaint_area, inpaint_canvas, load_head
 from engine.pipeline.job import Job, Unsampled
-from engine.pipeline.passes import Passes, Ready
-from engine.pipeline.upscale import Enlarge
-from engine.vision.find_mask import MaskOptions, mask_of
+from engine.pipeline.passes import Passes, PreparedPass
+from engine.pipeline.upscale import Enlarger
+from engine.vision.find_mask import MaskOptions, find_mask
 
 BEFORE, AFTER = "Before First Enhancement", "After Last Enhancement"
 ORIGINAL = "Original Prompts"
 EMPTY = ",. \r\n"
-"""Of nothing else a prompt that stands for the request's own."""
+"""The characters of a prompt that counts as empty."""
 
 Prompts = tuple[str, str]
 """The positive and the negative prompt."""
@@ -40,85 +40,84 @@ class Enhancer:
         self.passes, self.store = passes, passes.store
 
     def enhance(self, job: Job, pictures: Sequence[Pixels]) -> None:
-        """Enhance all pictures of a job and save what comes of each step; what is skipped leaves a note.
+        """Enhance all pictures of a job and save the picture of each step; what is skipped leaves a note.
 
         Raises:
-            CheckpointError: a model file is not there or cannot be used.
-            Stopped: a person asked for it.
+            CheckpointError: a model file is missing or cannot be used.
+            Stopped: a person stopped the task.
         """
         for number, picture in enumerate(pictures, 1):
             try:
                 self._enhance(job, picture, number)
             except Skipped:
-                job.note(f"The enhancement of image {number} was skipped")
+                job.add_notes(f"The enhancement of image {number} was skipped")
 
-    def only_last(self, job: Job) -> bool:
-        """Whether nothing but the last picture of each chain is saved."""
-        return job.goals.enhance and job.params.save_final_enhanced_image_only
+    def saves_only_last(self, job: Job) -> bool:
+        """Whether only the last picture of each chain is saved."""
+        return job.modes.enhance and job.params.save_final_enhanced_image_only
 
     def _enhance(self, job: Job, picture: Pixels, number: int) -> None:
-        params, steps = job.params, job.goals.enhance_steps
+        params, steps = job.params, job.modes.enhance_steps
         prompts = params.prompt, params.negative_prompt
-        order = params.enhance_uov_processing_order if job.goals.enhance_uov else None
+        order = params.enhance_uov_processing_order if job.modes.enhance_uov else None
         if order == BEFORE:
-            picture = self._redrawn(job, picture, prompts, save=not (self.only_last(job) and steps))
+            picture = self._vary_or_upscale(job, picture, prompts, save=not (self.saves_only_last(job) and steps))
         for place, step in enumerate(steps, 1):
             last = place == len(steps) and order != AFTER
             title = f"Enhancing image {number}, step {place}/{len(steps)} ..."
-            job.tell(job.progress.at(job.steps_done), title)
+            job.report_progress(job.progress.at(job.steps_done), title)
             try:
-                done = self._repainted(job, picture, step, save=last or not self.only_last(job))
+                done = self._inpaint(job, picture, step, save=last or not self.saves_only_last(job))
             except Skipped:
-                job.note(f"Step {place} of the enhancement of image {number} was skipped")
+                job.add_notes(f"Step {place} of the enhancement of image {number} was skipped")
                 continue
             if done is None:
-                job.note(f"Step {place} of the enhancement found nothing in image {number}")
+                job.add_notes(f"Step {place} of the enhancement found nothing in image {number}")
                 continue
             picture = done
             if params.enhance_uov_prompt_type != ORIGINAL:
-                prompts = prompts_of(params, step)
+                prompts = step_prompts(params, step)
         if order == AFTER:
-            self._redrawn(job, picture, prompts, save=True)
+            self._vary_or_upscale(job, picture, prompts, save=True)
 
-    def _redrawn(self, job: Job, picture: Pixels, prompts: Prompts, *, save: bool) -> Pixels:
-        """The picture varied or enlarged as the request says."""
+    def _vary_or_upscale(self, job: Job, picture: Pixels, prompts: Prompts, *, save: bool) -> Pixels:
+        """The picture varied or upscaled as the request says."""
         params, method = job.params, job.params.enhance_uov_method
         if method.startswith("Vary"):
-            ready, generator = self._ready(job, prompts)
+            prepared, generator = self._prepare(job, prompts)
             strength = vary_strength(method, params.overwrite_vary_strength)
-            canvas = vary(job, ready.models, picture, job.plan.steps(), strength, generator)
-            return self._drawn(job, ready, canvas, save=save)
-        larger = enlarged(job, self.store, picture, method)
+            canvas = vary_canvas(job, prepared.models, picture, job.plan.steps(), strength, generator)
+            return self._draw(job, prepared, canvas, save=save)
+        larger = enlarge(job, self.store, picture, method)
         if larger.finished:
             if save:
-                self.passes.save_unsampled(job, Unsampled([larger.image], ENLARGED))
+                self.passes.save_unsampled(job, Unsampled([larger.image], UPSCALED))
             return larger.image
-        ready, generator = self._ready(job, prompts)
+        prepared, generator = self._prepare(job, prompts)
         strength = upscale_strength(params.overwrite_upscale_strength)
-        canvas = redraw(job, ready.models, larger.image, job.plan.steps(upscale=True), strength, generator)
-        return self._drawn(job, ready, canvas, save=save)
+        canvas = upscale_canvas(job, prepared.models, larger.image, job.plan.steps(upscale=True), strength, generator)
+        return self._draw(job, prepared, canvas, save=save)
 
-    def _repainted(self, job: Job, picture: Pixels, step: EnhanceStep, *, save: bool) -> Pixels | None:
-        """The picture with what a step finds in it drawn anew; None where it finds nothing."""
-        mask = self._mask(job, picture, step)
+    def _inpaint(self, job: Job, picture: Pixels, step: EnhanceStep, *, save: bool) -> Pixels | None:
+        """The picture with what a step finds in it inpainted; None where it finds nothing."""
+        mask = self._find_mask(job, picture, step)
         if mask is None:
             return None
         job.end_picture_if_asked()
-        wish = Wish.of_step(step)
-        if wish.strength == 0:
+        settings = InpaintSettings.of_step(step)
+        if settings.strength == 0:
             return None
-        engine = job.plan.inpaint_engine(wish.engine)
-        ready, generator = self._ready(job, prompts_of(job.params, step), engine)
-        region = area(
-            picture, mask, wish, ready.models.most_pixels, Enlarge(job, self.store.upscaler(builtin=job.plan.builtin))
-        )
-        head = self.store.inpaint_head(builtin=job.plan.builtin) if ready.models.inpaint_patches else None
-        canvas = repaint(job, ready.models, region, wish, job.plan.steps(), head, generator)
-        return self._drawn(job, ready, canvas, save=save)
+        engine = job.files.inpaint_engine(settings.engine)
+        prepared, generator = self._prepare(job, step_prompts(job.params, step), engine)
+        models = prepared.models
+        region = inpaint_area(picture, mask, settings, models.most_pixels, Enlarger.load(job, self.store))
+        head = load_head(job, self.store, models)
+        canvas = inpaint_canvas(job, models, region, settings, job.plan.steps(), head, generator)
+        return self._draw(job, prepared, canvas, save=save)
 
-    def _mask(self, job: Job, picture: Pixels, step: EnhanceStep) -> Mask | None:
-        """What a step finds, ready to be drawn anew; None where that is nothing."""
-        found = mask_of(self.store, picture, options_of(job.params, step))
+    def _find_mask(self, job: Job, picture: Pixels, step: EnhanceStep) -> Mask | None:
+        """The mask of what a step finds, ready for inpainting; None where that is nothing."""
+        found = find_mask(self.store, picture, mask_options(job.params, step))
         height, width = picture.shape[:2]
         grow = int(step.enhance_inpaint_erode_or_dilate)
         mask = inpaint_mask(found.mask, width, height, grow=grow, invert=step.enhance_mask_invert)
@@ -129,21 +128,21 @@ class Enhancer:
             return None
         return mask
 
-    def _ready(self, job: Job, prompts: Prompts, engine: str = NO_MODEL) -> tuple[Ready, torch.Generator]:
-        """A pass for one picture of the request's first seed, and the generator of its VAE's noise."""
+    def _prepare(self, job: Job, prompts: Prompts, engine: str = NO_MODEL) -> tuple[PreparedPass, torch.Generator]:
+        """A pass for one picture with the request's first seed, and the generator of its VAE's noise."""
         params = replace(job.params, prompt=prompts[0], negative_prompt=prompts[1], image_number=1)
-        ready = self.passes.ready(job, params, engine)
-        return ready, torch.Generator().manual_seed(ready.last_seed % GENERATOR_SEEDS)
+        prepared = self.passes.prepare(job, params, engine)
+        return prepared, torch.Generator().manual_seed(prepared.last_seed % GENERATOR_SEEDS)
 
-    def _drawn(self, job: Job, ready: Ready, canvas: Canvas, *, save: bool) -> Pixels:
-        attachments = (*ready.models.inpaint_patches, *canvas.attachments, *freeu(job.params))
-        pictures = self.passes.draw(job, ready, replace(canvas, attachments=attachments), save=save)
+    def _draw(self, job: Job, prepared: PreparedPass, canvas: Canvas, *, save: bool) -> Pixels:
+        attachments = (*prepared.models.inpaint_patches, *canvas.attachments, *freeu(job.params))
+        pictures = self.passes.draw(job, prepared, replace(canvas, attachments=attachments), save=save)
         if not pictures:
             raise Skipped
         return pictures[0].result()
 
 
-def prompts_of(params: GenerateParams, step: EnhanceStep) -> Prompts:
+def step_prompts(params: GenerateParams, step: EnhanceStep) -> Prompts:
     """A step's prompts; the request's own where they are empty."""
     positive, negative = step.enhance_prompt.strip(EMPTY), step.enhance_negative_prompt.strip(EMPTY)
     return (
@@ -152,8 +151,8 @@ def prompts_of(params: GenerateParams, step: EnhanceStep) -> Prompts:
     )
 
 
-def options_of(params: GenerateParams, step: EnhanceStep) -> MaskOptions:
-    """What a step looks for in a picture."""
+def mask_options(params: GenerateParams, step: EnhanceStep) -> MaskOptions:
+    """What a step looks for in a picture, and with which model."""
     return MaskOptions(
         model=step.enhance_mask_model,
         cloth_category=step.enhance_mask_cloth_category,

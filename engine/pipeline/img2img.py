@@ -1,4 +1,4 @@
-"""Vary and Upscale: canvases that begin with a picture, so that something like it is drawn."""
+"""Image to image: canvases for Vary and Upscale, whose sampling starts from a noised picture."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from engine.sampling.native_size import sampled_size
 from engine.sampling.sampling_run import starts_on
 
 
-def vary(
+def vary_canvas(
     job: Job, models: Models, picture: Pixels, steps: Steps, strength: float, generator: torch.Generator
 ) -> Canvas:
-    """A canvas to vary the picture on, by `strength` (0 to 1); `generator` is a CPU's."""
+    """A canvas for variations of the picture, denoised by `strength` (0 to 1); `generator` is a CPU's."""
     picture = varied(picture)
     height, width = (side // DOWNSCALE * DOWNSCALE for side in picture.shape[:2])
     sampled = sampled_size((width, height), models.most_pixels)
@@ -31,12 +31,12 @@ def vary(
     return Canvas((width, height), sampled, steps, latent, strength)
 
 
-def redraw(
+def upscale_canvas(
     job: Job, models: Models, enlarged: Pixels, steps: Steps, strength: float, generator: torch.Generator
 ) -> Canvas:
-    """A canvas to draw an enlarged picture over on, by `strength`; encoded and decoded in tiles.
+    """A canvas for an enlarged picture, denoised by `strength`, encoded and decoded in tiles.
 
-    At its own size, whatever the model was trained for: the picture holds the composition.
+    It is sampled at its own size, whatever the model was trained for: the picture keeps the composition.
     """
     vae = models.vae_of(starts_on(models.route(job.params, strength, steps)))
     with job.timed("decode"):

@@ -1,4 +1,4 @@
-"""Inpaint and Outpaint: canvases on which a part of a picture is drawn anew, and put back in place."""
+"""Inpaint and Outpaint: canvases for a part of a picture, which is drawn and pasted back."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import torch
 
 from engine.adapters.inpaint_head import InpaintFeature, InpaintHead
 from engine.adapters.inpaint_latents import inpaint_latents
-from engine.choices import NO_MODEL
 from engine.images.codecs import Mask, Pixels
 from engine.images.inpaint import InpaintRegion, inpaint_region
 from engine.images.masks import PAINTED, inpaint_mask
 from engine.images.outpaint import outpainted
-from engine.model_store import Models
+from engine.model_store import Models, ModelStore
 from engine.models.vae import DOWNSCALE
 from engine.params import EnhanceStep, GenerateParams
 from engine.pipeline.canvas import Canvas
-from engine.pipeline.inputs import Inputs
+from engine.pipeline.inputs import InputPictures
 from engine.pipeline.job import Job
 from engine.plan import Steps
 from engine.sampling.attachments import Attachment
@@ -29,9 +28,12 @@ from engine.sampling.sampling_run import starts_on
 
 
 @dataclass(frozen=True)
-class Wish:
-    """How an area is drawn anew: by `strength` (0 to 1), seeing `field` (0 to 1) of the picture, with an `engine`'s
-    files or None's, from the filled area or (`empty`) from noise alone."""
+class InpaintSettings:
+    """How an area is inpainted.
+
+    `strength` (0 to 1) is the denoising; `field` (0 to 1) how much of the picture around the area is sampled with it;
+    `engine` the inpaint engine or `None`; with `empty` sampling starts from noise alone, not from the filled area.
+    """
 
     strength: float
     field: float
@@ -39,8 +41,8 @@ class Wish:
     empty: bool
 
     @classmethod
-    def of_request(cls, params: GenerateParams) -> Wish:
-        """What the request wishes for its picture."""
+    def of_request(cls, params: GenerateParams) -> InpaintSettings:
+        """The settings for a request's picture."""
         return cls(
             params.inpaint_strength,
             params.inpaint_respective_field,
@@ -49,8 +51,8 @@ class Wish:
         )
 
     @classmethod
-    def of_step(cls, step: EnhanceStep) -> Wish:
-        """What a step of enhancing wishes."""
+    def of_step(cls, step: EnhanceStep) -> InpaintSettings:
+        """The settings of an enhancement step."""
         return cls(
             step.enhance_inpaint_strength,
             step.enhance_inpaint_respective_field,
@@ -58,14 +60,9 @@ class Wish:
             step.enhance_inpaint_disable_initial_latent,
         )
 
-    @property
-    def patched(self) -> bool:
-        """Whether the base model is patched for it."""
-        return self.engine != NO_MODEL
 
-
-def to_repaint(params: GenerateParams, inputs: Inputs) -> tuple[Pixels, Mask] | None:
-    """The request's picture, with the room that is outpainted around it, and its mask; None if nothing is painted."""
+def picture_and_mask(params: GenerateParams, inputs: InputPictures) -> tuple[Pixels, Mask] | None:
+    """The request's picture, extended where it is outpainted, and its mask; None if the mask paints nothing."""
     assert params.inpaint_input_image
     picture = inputs.picture(params.inpaint_input_image)
     height, width = picture.shape[:2]
@@ -76,31 +73,36 @@ def to_repaint(params: GenerateParams, inputs: Inputs) -> tuple[Pixels, Mask] | 
     return (picture, mask) if bool((mask > PAINTED).any()) else None
 
 
-def area(
-    picture: Pixels, mask: Mask, wish: Wish, most_pixels: int | None, enlarge: Callable[[Pixels], Pixels]
+def inpaint_area(
+    picture: Pixels, mask: Mask, settings: InpaintSettings, most_pixels: int | None, enlarge: Callable[[Pixels], Pixels]
 ) -> InpaintRegion:
-    """The area to draw, at no more than the pixels a model was trained for.
+    """The area to inpaint, at no more than the pixels that a model was trained for.
 
     Raises:
         EmptyMask: the mask is 0 everywhere.
     """
-    region = inpaint_region(picture, mask, field=wish.field, strength=wish.strength, upscale=enlarge)
+    region = inpaint_region(picture, mask, field=settings.field, strength=settings.strength, upscale=enlarge)
     height, width = region.crop_mask.shape
     sampled = sampled_size((width, height), most_pixels)
     return region if sampled == (width, height) else region.resized(*sampled)
 
 
-def repaint(
+def load_head(job: Job, store: ModelStore, models: Models) -> InpaintHead | None:
+    """The inpaint head that the models' inpaint patch needs; None without a patch."""
+    return store.load(job.files.inpaint_head(), InpaintHead.load) if models.inpaint_patches else None
+
+
+def inpaint_canvas(
     job: Job,
     models: Models,
     region: InpaintRegion,
-    wish: Wish,
+    settings: InpaintSettings,
     steps: Steps,
     head: InpaintHead | None,
     generator: torch.Generator,
 ) -> Canvas:
-    """A canvas for the area, whose pictures are the whole one with the area in place; `generator` is a CPU's."""
-    route = models.route(job.params, wish.strength, steps)
+    """A canvas for the area; it pastes what is drawn into the whole picture. `generator` is a CPU's."""
+    route = models.route(job.params, settings.strength, steps)
     whose = starts_on(route)
     vae, swap_vae = models.vae_of(whose), models.refiner.vae if models.refiner and route == "vae" else None
     with job.timed("decode"):
@@ -110,6 +112,6 @@ def repaint(
     if head is not None:
         grey = latent_format(models.kind_of(whose), job.params.scheduler_name).to_model(latents.grey)
         attachments = (InpaintFeature(head.feature(latents.mask, grey)),)
-    start = torch.zeros_like(latents.fill) if wish.empty else latents.fill
+    start = torch.zeros_like(latents.fill) if settings.empty else latents.fill
     blend = Blend(latents.fill, latents.mask, latents.swap)
-    return Canvas(size, size, steps, start, wish.strength, blend, attachments, finish=region.paste)
+    return Canvas(size, size, steps, start, settings.strength, blend, attachments, finish=region.paste)

@@ -1,4 +1,4 @@
-"""The pictures that a request brings, where the service keeps them."""
+"""The pictures that a request brings, in the folder where the service keeps them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from engine.images.codecs import Mask, Pixels
 from engine.images.resize import rgb
 
 
-class Inputs:
+class InputPictures:
     """The input pictures in a folder; a request's members name them by the paths of their URLs."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
 
     def picture(self, reference: str) -> Pixels:
-        """The picture in RGB, transparency laid on white.
+        """The picture in RGB, transparency on white.
 
         Raises:
             UnreadablePicture: it is damaged.
@@ -25,7 +25,7 @@ class Inputs:
         return rgb(reading.read(self._path(reference)))
 
     def mask(self, reference: str) -> Mask:
-        """The mask that the picture means; raises what `picture` does."""
+        """The picture as a mask; raises what `picture` does."""
         return reading.read_mask(self._path(reference))
 
     def _path(self, reference: str) -> Path:

@@ -1,4 +1,4 @@
-"""One task under way: what is asked, what has been told, how long each stage took, and where it may be ended."""
+"""One task under way: its plan, its notes, how long each stage took, and the points where it can be stopped."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from engine.file_set import FileSet
 from engine.heartbeat import Signs
 from engine.images.codecs import Pixels
 from engine.images.metadata import Row
 from engine.interruption import Interruption, Skipped, Stopped
 from engine.messages import Draw, Message, Progressed
-from engine.modes import Goals
+from engine.modes import Modes
 from engine.params import GenerateParams
 from engine.pipeline.outbox import Outbox
 from engine.plan import Plan
@@ -25,7 +26,7 @@ STAGES = ("load", "text", "sampling", "decode", "save")
 
 
 class Unsampled(Exception):
-    """The task comes to these pictures, for which nothing is sampled; `record` is what is written down of them."""
+    """The task ends with these pictures, for which nothing is sampled; `record` is their metadata."""
 
     def __init__(self, pictures: Sequence[Pixels], record: Sequence[Row] = ()) -> None:
         super().__init__(f"{len(pictures)} pictures are saved as they are")
@@ -56,32 +57,38 @@ class Job:
         return self.plan.params
 
     @property
-    def goals(self) -> Goals:
+    def modes(self) -> Modes:
         """What is done with its pictures."""
-        return self.plan.goals
+        return self.plan.modes
+
+    @property
+    def files(self) -> FileSet:
+        """The files that its pictures are drawn with."""
+        return self.plan.files
 
     @cached_property
     def progress(self) -> Progress:
         """The task's percentages."""
         return Progress(self.plan.steps_in_all)
 
-    def note(self, *remarks: str) -> None:
+    def add_notes(self, *remarks: str) -> None:
         """Add remarks for the client, each once."""
         self.notes += [remark for remark in dict.fromkeys(remarks) if remark not in self.notes]
 
-    def tell(self, percent: int, message: str) -> None:
+    def report_progress(self, percent: int, message: str) -> None:
         """Emit a progress message."""
         self.signs.mark()
         self.outbox.send(lambda: Progressed(self.task.task_id, percent, message))
 
     def stop_if_asked(self) -> None:
-        """End the task between two pieces of work that belong to no picture."""
+        """Raise Stopped if a person asked for it; called between two pieces of work that belong to no picture."""
         self.signs.mark()
         if self.interruption.stopping:
             raise Stopped
 
     def end_picture_if_asked(self) -> None:
-        """Let others have a turn between two pieces of work on a picture; end it, or the task, if that is asked."""
+        """Let other work have its turn, then raise Stopped or Skipped if a person asked for it; called between sampling
+        steps."""
         self.interruption.give_way()
         self.stop_if_asked()
         if self.interruption.take_skip():
@@ -89,7 +96,7 @@ class Job:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add the time spent inside to a stage, and let it be seen that the thread is at it."""
+        """Add the time spent inside to a stage, and show the stage in the signs of life meanwhile."""
         started = time.perf_counter()
         try:
             with self.signs.at(stage):

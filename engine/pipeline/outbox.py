@@ -1,4 +1,4 @@
-"""What a task sends while it is drawn: made and sent in order, on a thread of its own."""
+"""The messages and files of a task, made and sent in order on a thread of their own."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from engine.messages import Message
 Result = TypeVar("Result")
 
 MOST_WAITING = 4
-"""With more than this waiting a preview is not worth making."""
+"""With more pieces of work than this waiting, previews are left out."""
 
 
 class Outbox:
     """Encodes, saves and emits off the drawing thread; leaving the `with` block waits until all is sent.
 
-    An error in there is raised by the next call or on leaving.
+    An error on that thread is raised by the next call or on leaving.
     """
 
     def __init__(self, emit: Callable[[Message], None]) -> None:
@@ -28,15 +28,15 @@ class Outbox:
 
     @property
     def busy(self) -> bool:
-        """Whether so much waits that what can be left out should be."""
+        """Whether so much waits that previews should be left out."""
         return sum(not job.done() for job in self._waiting) > MOST_WAITING
 
     def send(self, make: Callable[[], Message]) -> None:
-        """Emit what `make` gives, after all that was sent before."""
-        self.do(lambda: self._emit(make()))
+        """Emit the message that `make` returns, after all that was submitted before."""
+        self.submit(lambda: self._emit(make()))
 
-    def do(self, work: Callable[[], Result]) -> Future[Result]:
-        """Do some work after all that was sent before; the result is there when it is done."""
+    def submit(self, work: Callable[[], Result]) -> Future[Result]:
+        """Do some work after all that was submitted before; the future holds its result."""
         self._forget_done()
         job = self._thread.submit(work)
         self._waiting.append(job)
@@ -53,11 +53,7 @@ class Outbox:
             self._forget_done()
 
     def _forget_done(self) -> None:
-        """Drop the jobs that are done.
-
-        Raises:
-            Exception: what one of them failed with.
-        """
+        """Drop the jobs that are done; raise the error of one that failed."""
         done = [job for job in self._waiting if job.done()]
         self._waiting = [job for job in self._waiting if job not in done]
         for job in done:

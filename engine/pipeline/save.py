@@ -1,4 +1,4 @@
-"""Pictures on their way to the disk: metadata, file, the day's log. On the outbox's thread, beside the drawing."""
+"""Saves pictures: metadata, file, the day's log page. It runs on the outbox's thread, beside the sampling."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ Model = TypeVar("Model", bound=ModelFile)
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A picture to save, once it is there; `generation` tells how it was drawn, `record` replaces that where nothing
-    was sampled."""
+class FinishedPicture:
+    """A picture to save once it is decoded.
+
+    `generation` holds how it was drawn; `record` replaces that where nothing was sampled.
+    """
 
     picture: Future[codecs.Pixels]
     seed: int
@@ -29,42 +31,44 @@ class Finished:
 
 
 class Saver:
-    """Writes pictures one after another; `hashes` knows what the models' files hash to."""
+    """Writes pictures one after another; `hashes` are those of the models' files, None: metadata has no hashes."""
 
     def __init__(self, hashes: HashCache | None = None) -> None:
         self.hashes = hashes
 
-    def save(self, job: Job, finished: Finished) -> None:
-        """Have the picture written under the task's next free name; a failure is raised by a later call on the outbox.
+    def save(self, job: Job, finished: FinishedPicture) -> None:
+        """Have the picture written to the task's next output path; a later call on the outbox raises a failure.
 
         Raises:
-            IndexError: the task has no name left.
+            IndexError: the task has no path left.
         """
         index = job.results
         path = Path(job.task.outputs[index])
         job.results += 1
-        job.outbox.send(lambda: self._saved(job, index, path, finished))
+        job.outbox.send(lambda: self._write(job, index, path, finished))
 
-    def save_as_they_are(self, job: Job, pictures: Sequence[codecs.Pixels], record: Sequence[Row] = ()) -> None:
-        """The same for pictures that nothing was sampled for."""
+    def save_unsampled(self, job: Job, pictures: Sequence[codecs.Pixels], record: Sequence[Row] = ()) -> None:
+        """Have pictures written that nothing was sampled for."""
         for pixels in pictures:
             picture: Future[codecs.Pixels] = Future()
             picture.set_result(pixels)
-            self.save(job, Finished(picture, job.params.image_seed, record=record))
+            self.save(job, FinishedPicture(picture, job.params.image_seed, record=record))
 
-    def _saved(self, job: Job, index: int, path: Path, finished: Finished) -> PictureDone:
+    def _write(self, job: Job, index: int, path: Path, finished: FinishedPicture) -> PictureDone:
         pixels = finished.picture.result()  # made on this thread, before
         with job.timed("save"):
             output_format = path.suffix.removeprefix(".").lower()
-            generation = self._hashed(job, finished.generation)
+            generation = self._with_hashes(job, finished.generation)
             options = encode_options(generation, output_format) if generation else {}
             codecs.write(path, codecs.encode(pixels, output_format, **options))
             if job.task.log:
-                self._log(path, finished, generation, embedded=bool(options))
+                self._add_to_log(path, finished, generation, embedded=bool(options))
         height, width, _ = pixels.shape
         return PictureDone(job.task.task_id, index, str(path), finished.seed, width, height)
 
-    def _log(self, path: Path, finished: Finished, generation: Generation | None, *, embedded: bool) -> None:
+    def _add_to_log(
+        self, path: Path, finished: FinishedPicture, generation: Generation | None, *, embedded: bool
+    ) -> None:
         page = path.parent / log_page.NAME
         if generation is None:
             log_page.add_entry(page, path, finished.record)
@@ -72,8 +76,8 @@ class Saver:
             texts = (generation.positive_texts, generation.negative_texts)
             log_page.add_entry(page, path, rows(generation, embedded=embedded), *texts)
 
-    def _hashed(self, job: Job, generation: Generation | None) -> Generation | None:
-        """The generation with the hashes of its models, where metadata is to be embedded."""
+    def _with_hashes(self, job: Job, generation: Generation | None) -> Generation | None:
+        """The generation with the hashes of its models where metadata is embedded."""
         if generation is None or self.hashes is None or not generation.params.save_metadata_to_images:
             return generation
         return replace(

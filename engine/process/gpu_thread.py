@@ -95,11 +95,11 @@ class GpuThread(Thread):
 
     def seen(self, look: Look) -> Seen:
         """What there is to see, or why that failed."""
-        from engine.vision.inspect import look_at
+        from engine.vision.inspect import inspect
 
         try:
             with self.signs.at("look"):
-                return look_at(self.pipeline.store, look)
+                return inspect(self.pipeline.store, look)
         except Exception as error:  # neither the loop nor the task under way may end with it
             log.exception("looking at a picture failed")
             seen = Seen(look.look_id, error=reason(error), cause=cause(error))

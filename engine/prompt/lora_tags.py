@@ -6,10 +6,12 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import PurePath
 
+from engine.modes import modes_of
+from engine.params import GenerateParams, NamedLora
+from engine.prompt.lines import prompt_lines, with_additional
+
 TAG = re.compile(r"<lora:([^:]+):([+-]?(?:\d+\.?\d*|\.\d+))>")
 MAX_LORAS = 5
-
-NamedLora = tuple[str, float]
 
 
 def take_tags(line: str, files: Sequence[str], enabled: Collection[str] = ()) -> tuple[str, list[NamedLora]]:
@@ -32,6 +34,19 @@ def take_tags(line: str, files: Sequence[str], enabled: Collection[str] = ()) ->
 def tag_names(line: str) -> list[str]:
     """The names in a line's tags, each once."""
     return list(dict.fromkeys(name for name, _ in _tags(line)))
+
+
+def tagged_loras(params: GenerateParams) -> list[str]:
+    """The LoRAs that tags in a request's prompts name, by their files' stems.
+
+    Only a prompt's first line has tags, and a wildcard's words have none.
+    """
+    modes = modes_of(params)
+    prompts = [params.prompt]
+    if modes.inpaint:
+        prompts = [with_additional(params.prompt, params.inpaint_additional_prompt)]
+    prompts += [step.enhance_prompt for step in modes.enhance_steps]
+    return list(dict.fromkeys(name for prompt in prompts for name in tag_names(prompt_lines(prompt)[0])))
 
 
 def _tags(line: str) -> list[tuple[str, str]]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from engine.choices import EXPANSION_STYLE, NO_MODEL, PERFORMANCES, RANDOM_STYLE
-from engine.params import MAX_SEED, GenerateParams
+from engine.params import MAX_SEED, GenerateParams, NamedLora
 from engine.prompt.lines import prompt_lines
-from engine.prompt.lora_tags import NamedLora, take_tags
+from engine.prompt.lora_tags import take_tags
 from engine.prompt.styles import Styles
 from engine.prompt.wildcards import Wildcards, with_array_items
 

@@ -1,1 +1,1 @@
-"""Looking at pictures that are no task: masks and descriptions."""
+"""Masks and descriptions of pictures, beside the tasks."""

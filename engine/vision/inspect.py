@@ -1,4 +1,4 @@
-"""A look at a picture that is no task: a mask of something in it, or what it shows in words."""
+"""Inspections of pictures beside the tasks: a mask of something in one, or a description."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import torch
 from engine.images import codecs, reading
 from engine.images.resize import rgb
 from engine.messages import Look, Seen
-from engine.model_store import Store
+from engine.model_store import ModelStore
 from engine.vision.describe import describe
-from engine.vision.find_mask import MaskOptions, mask_of
+from engine.vision.find_mask import MaskOptions, find_mask
 
 
-def look_at(store: Store, look: Look) -> Seen:
-    """What there is to see; the models it takes are not in use any more afterwards.
+def inspect(store: ModelStore, look: Look) -> Seen:
+    """The mask or description that `look` asks for; afterwards its models count as unused.
 
     Raises:
-        CheckpointError: a model file is not there or cannot be used.
-        UnreadablePicture: there is no picture.
-        ValueError: the look has no known purpose.
+        CheckpointError: a model file is missing or cannot be used.
+        UnreadablePicture: the file is no picture, or a damaged one.
+        ValueError: the purpose is unknown.
     """
     picture = rgb(reading.read(look.picture))
     # Models are loaded as for any task, though a step of one may be under way around this.
     with store.residency.aside(), torch.inference_mode(False), torch.no_grad():
         if look.purpose == "mask":
-            found = mask_of(store, picture, MaskOptions(**look.options))
+            found = find_mask(store, picture, MaskOptions(**look.options))
             return Seen(look.look_id, picture=codecs.encode_mask(found.mask))
         if look.purpose == "describe":
-            told = describe(store, picture, **look.options)
-            return Seen(look.look_id, text=told.text, model=told.model)
+            description = describe(store, picture, **look.options)
+            return Seen(look.look_id, text=description.text, model=description.model)
     raise ValueError(f"nobody looks at pictures for {look.purpose!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from engine.modes import Goals, goals_of
+from engine.modes import Modes, modes_of
 from engine.params import GenerateParams
 from fooocus_flask.model_files.awaited_file import Awaited
 from schemas.faults import Fault
@@ -25,10 +25,10 @@ class Draft:
     notes: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     downloads: list[Awaited] = field(default_factory=list)
-    modes: Goals = field(init=False)
+    modes: Modes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.modes = goals_of(self.params)
+        self.modes = modes_of(self.params)
 
     def leave_out(self, note: str, **changes: Any) -> None:
         """Change parameters so that a model file is not used, which changes no mode; the note says which and why."""

@@ -9,8 +9,9 @@ from typing import Any
 from flask import current_app
 
 from engine import choices
-from engine.files import builtin_set
+from engine.file_set import FileSet
 from engine.files.catalogue import Catalogue
+from engine.files.file_sets import file_set
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files import addresses, presets
@@ -31,9 +32,9 @@ def prepare(sent: Mapping[str, Any]) -> NewTask:
     draft = merged(sent)
     models, sources = catalogue(), sources_of(draft.params.preset)
     checkpoint = find_checkpoint(draft, models, sources)
-    if checkpoint is None:
-        fit_builtin(draft)
-    check_files(draft, models, sources, builtin=checkpoint is None)
+    files = file_set(models, checkpoint)
+    check_fit(draft, files)
+    check_files(draft, files, models, sources)
     check_sampling(draft)
     check_pictures(draft)
     check_webhook(draft)
@@ -103,9 +104,9 @@ def check_sampling(draft: Draft) -> None:
         draft.refuse("value_error", member, text)
 
 
-def fit_builtin(draft: Draft) -> None:
-    """Refuse what no model file does for the built-in model; a refiner that nobody insisted on is left out."""
-    refiner, readable = draft.params.refiner_model_name, builtin_set.control_kinds()
+def check_fit(draft: Draft, files: FileSet) -> None:
+    """Refuse what the base model has no files for; a refiner that nobody insists on is left out."""
+    refiner, readable = draft.params.refiner_model_name, files.control_kinds()
     others = [prompt.cn_type for prompt in draft.modes.control if prompt.cn_type not in readable]
     if others:
         text = (
@@ -113,7 +114,7 @@ def fit_builtin(draft: Draft) -> None:
             f"the built-in model reads {' and '.join(readable) or 'none'}"
         )
         draft.refuse("value_error", "controlnet_image", text)
-    if refiner in (choices.NO_MODEL, draft.params.base_model_name):
+    if files.takes_sdxl_files or refiner in (choices.NO_MODEL, draft.params.base_model_name):
         return
     if "refiner_model_name" in draft.asked:
         text = "A refiner needs a checkpoint in base_model_name: none goes with the built-in model. Send None"

@@ -10,12 +10,14 @@ from typing import Any
 import gevent
 
 from engine import choices
+from engine.file_set import FileSet
 from engine.files.catalogue import Catalogue
 from engine.files.detect import is_sd15
 from engine.files.downloads import shown
 from engine.files.known_files import KnownFile
 from engine.params import GenerateParams, Lora
-from engine.required_files import INTERPOSER, Need, needs, tagged_loras
+from engine.prompt.lora_tags import tagged_loras
+from engine.required_files import INTERPOSER, Need
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files.addresses import Sources
 from fooocus_flask.model_files.awaited_file import Awaited
@@ -58,35 +60,35 @@ def find_checkpoint(draft: Draft, models: Catalogue, sources: Sources) -> str | 
     return None
 
 
-def check_files(draft: Draft, models: Catalogue, sources: Sources, *, builtin: bool) -> None:
-    """Note what is to be fetched, and refuse what is asked for and not to be had; the rest is left out with a note.
+def check_files(draft: Draft, files: FileSet, models: Catalogue, sources: Sources) -> None:
+    """List the files to download, refuse missing ones that the client insists on, leave out the others with a note.
 
-    A preset's files count as asked for, unless the built-in model draws in place of the preset's own. Nothing is
-    fetched for the built-in model that nobody insists on: it would not fit.
+    A preset's files count as insisted on where they fit the base model. What does not fit and nobody insists on is
+    never downloaded.
     """
     refused = {fault.loc[1] for fault in draft.faults}
-    wanted = needs(draft.params, builtin=builtin)
+    wanted = files.needs(draft.params)
     for need in (*wanted, *refiner_needs(draft, models)):
         if need.member in refused or any(models.find(need.kind, name) for name in need.names):
             continue
-        insisted = need.member in draft.asked or (need.member in draft.from_preset and not builtin)
+        insisted = need.member in draft.asked or (need.member in draft.from_preset and files.takes_sdxl_files)
         dispensable = need.member in OPTIONAL and need.name != INTERPOSER and not insisted
         known = sources.find(need.kind, need.name)
-        if known and sources.allowed and not (dispensable and builtin):
+        if known and sources.allowed and (files.takes_sdxl_files or not dispensable):
             draft.downloads.append(Awaited.of(known, need.member if dispensable else None))
         elif dispensable:
             leave_out(draft, need)
         else:
             refuse(draft, need, models, known)
-    check_tags(draft, models, sources, builtin=builtin)
-    if sources.allowed and not builtin:
+    check_tags(draft, files, models, sources)
+    if sources.allowed and files.takes_sdxl_files:
         draft.downloads += [Awaited.of(file) for file in sources.embeddings() if not models.find(*file.place)]
 
 
-def check_tags(draft: Draft, models: Catalogue, sources: Sources, *, builtin: bool) -> None:
-    """Note what is to be fetched for the prompt's LoRA tags; those that cannot come are left out with a note.
+def check_tags(draft: Draft, files: FileSet, models: Catalogue, sources: Sources) -> None:
+    """List the files to download for the prompt's LoRA tags; those that are not to be had are left out with a note.
 
-    Nothing is fetched for the built-in model, which it would not fit.
+    LoRAs that do not fit the base model are never downloaded.
     """
     tags = tagged_loras(draft.params)
     if not tags:
@@ -98,7 +100,7 @@ def check_tags(draft: Draft, models: Catalogue, sources: Sources, *, builtin: bo
         known = sources.lora(tag, but=own)
         if tag in stems or (own and tag == PurePosixPath(own).stem) or (known and known.place in coming):
             continue
-        if known and sources.allowed and not builtin:
+        if known and sources.allowed and files.takes_sdxl_files:
             draft.downloads.append(Awaited.of(known, "prompt"))
         else:
             ways = f". {_ways(known)}" if known and not sources.allowed else ""

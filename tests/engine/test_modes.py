@@ -3,7 +3,7 @@
 import pytest
 
 from engine.choices import CURRENT_TABS
-from engine.modes import goals_of, most_pictures
+from engine.modes import modes_of, most_pictures
 from tests.toy import toy_params
 
 CONTROL = {"cn_img": "/inputs/c.png", "cn_stop": 0.5, "cn_weight": 0.6, "cn_type": "PyraCanny"}
@@ -14,12 +14,12 @@ MIX_UOV = {"mixing_image_prompt_and_vary_upscale": True}
 MIX_INPAINT = {"mixing_image_prompt_and_inpaint": True}
 
 
-def goals(**changes):
-    return goals_of(toy_params(**changes))
+def modes(**changes):
+    return modes_of(toy_params(**changes))
 
 
 def test_a_prompt_alone_has_no_goal_besides_drawing():
-    found = goals()
+    found = modes()
     assert found.draws and not (found.vary or found.upscale or found.inpaint or found.control or found.enhance)
 
 
@@ -34,35 +34,35 @@ def test_a_prompt_alone_has_no_goal_besides_drawing():
     ],
 )
 def test_the_method_decides_what_happens_to_a_picture(method, vary, upscale, fast):
-    found = goals(uov_input_image="/inputs/u.png", uov_method=method)
+    found = modes(uov_input_image="/inputs/u.png", uov_method=method)
     assert (found.vary, found.upscale, found.fast) == (vary, upscale, fast)
     assert found.draws is not fast
     assert found.unused == (("uov_input_image",) if method == "Disabled" else ())
 
 
 def test_the_first_kind_of_picture_decides_and_the_others_are_named():
-    found = goals(**UOV, **INPAINT)
+    found = modes(**UOV, **INPAINT)
     assert found.vary and not found.inpaint
     assert found.unused == ("inpaint_input_image", "inpaint_mask_image_upload")
-    found = goals(**UOV, controlnet_image=[CONTROL])
+    found = modes(**UOV, controlnet_image=[CONTROL])
     assert found.control and not found.vary and found.unused == ("uov_input_image",)
 
 
 def test_any_control_picture_counts_not_only_the_first():
-    found = goals(controlnet_image=[NO_CONTROL, CONTROL])
+    found = modes(controlnet_image=[NO_CONTROL, CONTROL])
     assert [prompt.cn_img for prompt in found.control] == ["/inputs/c.png"]
 
 
 def test_mixing_uses_control_beside_other_pictures():
-    found = goals(**UOV, **INPAINT, **MIX_UOV, **MIX_INPAINT, controlnet_image=[CONTROL])
+    found = modes(**UOV, **INPAINT, **MIX_UOV, **MIX_INPAINT, controlnet_image=[CONTROL])
     assert found.vary and found.inpaint and found.control and not found.unused
-    assert goals(**UOV, **MIX_UOV).vary
+    assert modes(**UOV, **MIX_UOV).vary
 
 
 def test_a_picture_to_enhance_goes_before_all_others():
-    found = goals(**UOV, enhance_input_image="/inputs/e.png", enhance_checkbox=True, enhance_uov_method="Vary (Subtle)")
+    found = modes(**UOV, enhance_input_image="/inputs/e.png", enhance_checkbox=True, enhance_uov_method="Vary (Subtle)")
     assert found.enhance_given and found.enhance_uov and not found.draws and not found.vary
-    assert not goals(enhance_uov_method="Vary (Subtle)").enhance, "the switch is off"
+    assert not modes(enhance_uov_method="Vary (Subtle)").enhance, "the switch is off"
 
 
 @pytest.mark.parametrize(

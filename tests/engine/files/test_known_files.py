@@ -42,12 +42,6 @@ def test_whatever_a_feature_needs_is_known():
         "performance_selection": "Hyper-SD",
         "black_out_nsfw": True,
     }
-    found = needs(toy_params(**asked), builtin=False)
+    found = needs(toy_params(**asked))
     assert len(found) == 12
     assert all(by_name(need.kind, need.name) for need in found)
-
-
-def test_the_built_in_model_needs_only_what_a_request_names():
-    lora = {"enabled": True, "model_name": "style.safetensors", "weight": 1.0}
-    asked = {"loras": [lora], "performance_selection": "Lightning", "controlnet_image": CONTROL}
-    assert [need.name for need in needs(toy_params(**asked), builtin=True)] == ["style.safetensors"]

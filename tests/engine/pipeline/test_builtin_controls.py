@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.files import builtin_set
 from engine.images.canny import pyra_canny
+from engine.models.upscaler import Upscaler
 from engine.pipeline.pipeline import Pipeline
 from tests.toy import toy_draw
 
@@ -115,7 +117,7 @@ def test_the_masked_part_becomes_what_the_prompt_says(drawn):
 def test_the_upscaler_comes_nearer_to_a_picture_than_interpolation(drawn):
     Image.fromarray(drawn.apple).resize((SIDE // 2,) * 2, Image.Resampling.BICUBIC).save(drawn.folder / "half.png")
     half = np.array(Image.open(drawn.folder / "half.png"))
-    upscaler = Pipeline("cpu").store.upscaler(builtin=True)
+    upscaler = Pipeline("cpu").store.load(builtin_set.UPSCALER, Upscaler.load)
     interpolated = np.asarray(Image.fromarray(half).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
     def error(made):

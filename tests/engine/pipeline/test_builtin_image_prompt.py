@@ -5,9 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from engine.detectors.clip_vision import ClipVision
+from engine.detectors.tag_head import TagHead
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
-from engine.model_store import Store
+from engine.model_store import ModelStore
 from engine.pipeline.pipeline import Pipeline
 from engine.vision.describe import describe
 from tests.toy import toy_draw
@@ -35,7 +37,7 @@ def drawn(tmp_path_factory):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """Over a models folder with nothing in it."""
-    return Store(torch.device("cpu"), Catalogue(Folders.below(tmp_path_factory.mktemp("models"))))
+    return ModelStore(torch.device("cpu"), Catalogue(Folders.below(tmp_path_factory.mktemp("models"))))
 
 
 def prompted(drawn, name, **changes):
@@ -46,8 +48,8 @@ def prompted(drawn, name, **changes):
 
 def named(store, picture):
     """The object by the tag head."""
-    seen = store.clip_vision(builtin=True).features(picture)
-    return store.tag_head().tags(seen.whole)["object"].tag
+    seen = store.load(builtin_set.IMAGE_ENCODER, ClipVision.load).features(picture)
+    return store.load(builtin_set.TAG_HEAD, TagHead.load).tags(seen.whole)["object"].tag
 
 
 def frame(picture):

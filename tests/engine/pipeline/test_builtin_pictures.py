@@ -6,9 +6,11 @@ import torch
 from PIL import Image
 
 from engine import choices
+from engine.detectors.clip_vision import ClipVision
+from engine.detectors.tag_head import TagHead
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
-from engine.model_store import Store
+from engine.model_store import ModelStore
 from engine.pipeline.pipeline import Pipeline
 from tests.toy import toy_draw
 
@@ -39,7 +41,7 @@ def drawn(tmp_path_factory):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """Over a models folder with nothing in it."""
-    return Store(torch.device("cpu"), Catalogue(Folders.below(tmp_path_factory.mktemp("models"))))
+    return ModelStore(torch.device("cpu"), Catalogue(Folders.below(tmp_path_factory.mktemp("models"))))
 
 
 def psnr(one, other):
@@ -75,7 +77,8 @@ def test_a_fast_mode_draws_what_is_asked_for_in_few_steps(drawn, store, mode):
     made = drawn(f"fast {mode}", prompt="a red apple on a blue background", performance_selection=mode,
                  overwrite_step=-1, notes=notes)  # fmt: skip
     assert f"{steps} steps with lcm and {builtin_set.FEW_STEP.name}" in " ".join(notes)
-    seen = store.tag_head().tags(store.clip_vision(builtin=True).features(made.astype(np.uint8)).whole)
+    seen = store.load(builtin_set.IMAGE_ENCODER, ClipVision.load).features(made.astype(np.uint8))
+    seen = store.load(builtin_set.TAG_HEAD, TagHead.load).tags(seen.whole)
     assert seen["object"].tag == "apple"
     corner = made[:40, :40].reshape(-1, 3).mean(0)
     assert corner[2] > corner[0] + 40  # the ground is blue

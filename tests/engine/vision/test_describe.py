@@ -7,7 +7,7 @@ import torch
 from engine.errors import CheckpointError
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
-from engine.model_store import Store
+from engine.model_store import ModelStore
 from engine.vision.describe import describe
 from tests.engine.detectors import caption_files, onnx_files
 from tests.engine.detectors.tag_heads import tag_head
@@ -19,7 +19,7 @@ PICTURE = np.full((40, 60, 3), (255, 50, 50), np.uint8)
 @pytest.fixture
 def store(tmp_path):
     """Over an empty models folder."""
-    return Store(torch.device("cpu"), Catalogue(Folders.below(tmp_path / "models")))
+    return ModelStore(torch.device("cpu"), Catalogue(Folders.below(tmp_path / "models")))
 
 
 @pytest.fixture

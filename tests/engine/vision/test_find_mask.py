@@ -7,8 +7,8 @@ import torch
 from engine.detectors import grounding_dino
 from engine.errors import CheckpointError
 from engine.files.catalogue import Catalogue, Folders
-from engine.model_store import Store
-from engine.vision.find_mask import MaskFound, MaskOptions, filled, grown, mask_of
+from engine.model_store import ModelStore
+from engine.vision.find_mask import MaskFound, MaskOptions, draw_boxes, find_mask, grow_boxes
 from tests.engine.detectors import mask_files
 
 
@@ -17,7 +17,7 @@ def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("masks")
     mask_files.write_sam(folder / "sam" / "sam_vit_l_0b3195.pth")
     mask_files.write_grounding_dino(folder / "inpaint" / "groundingdino_swint_ogc.pth")
-    return Store(torch.device("cpu"), Catalogue(Folders.below(folder)))
+    return ModelStore(torch.device("cpu"), Catalogue(Folders.below(folder)))
 
 
 @pytest.fixture(autouse=True)
@@ -32,21 +32,21 @@ def picture():
 
 def test_what_was_found_is_counted(store):
     options = MaskOptions("sam", dino_prompt="eye", sam_model="vit_l", box_threshold=0.0, max_detections=3)
-    found = mask_of(store, picture(), options)
+    found = find_mask(store, picture(), options)
     assert (found.boxes, found.segments, found.applied) == (20, 20, 3)
     assert found.mask.shape == (60, 90) and found.mask.dtype == np.uint8 and not found.empty
-    again = mask_of(store, picture(), options)
+    again = find_mask(store, picture(), options)
     assert (again.mask == found.mask).all()
 
 
 def test_nothing_found_is_an_empty_mask(store):
-    found = mask_of(store, picture(), MaskOptions("sam", dino_prompt="eye", sam_model="vit_l", box_threshold=1.0))
+    found = find_mask(store, picture(), MaskOptions("sam", dino_prompt="eye", sam_model="vit_l", box_threshold=1.0))
     assert (found.boxes, found.segments, found.applied, found.empty) == (0, 0, 0, True)
 
 
 def test_a_model_that_is_not_there_is_named(store):
     with pytest.raises(CheckpointError, match=r"u2net\.onnx is not in the models folder inpaint"):
-        mask_of(store, picture(), MaskOptions("u2net"))
+        find_mask(store, picture(), MaskOptions("u2net"))
 
 
 def test_greys_alone_are_an_empty_mask():
@@ -56,8 +56,8 @@ def test_greys_alone_are_an_empty_mask():
 
 def test_boxes_grow_and_shrink_on_all_sides():
     box = torch.tensor([[10.0, 20.0, 30.0, 40.0]])
-    assert grown(box, 3).tolist() == [[7.0, 17.0, 33.0, 43.0]]
-    assert grown(box, -3).tolist() == [[13.0, 23.0, 27.0, 37.0]]
-    assert filled(grown(box, -11), 50, 50).max() == 0
-    mask = filled(box, 50, 50)
+    assert grow_boxes(box, 3).tolist() == [[7.0, 17.0, 33.0, 43.0]]
+    assert grow_boxes(box, -3).tolist() == [[13.0, 23.0, 27.0, 37.0]]
+    assert draw_boxes(grow_boxes(box, -11), 50, 50).max() == 0
+    mask = draw_boxes(box, 50, 50)
     assert (mask[20:41, 10:31] == 255).all() and (mask > 0).sum() == 21 * 21
