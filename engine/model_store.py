@@ -1,127 +1,37 @@
-"""The models a task draws with: found by name, loaded once, kept while there is room, patched for the task."""
+"""The model store: loads model files once, keeps them while there is room, patches them for a task."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from engine import required_files
 from engine.adapters.inpaint_patch import InpaintPatch
 from engine.adapters.interposer import Interposer
-from engine.adapters.lora_merge import Patch, PatchedModel
+from engine.adapters.lora_merge import Patch
+from engine.adapters.patched_models import Models, PatchedCheckpoint, PatchedRefiner
 from engine.choices import NO_MODEL, VAE_OF_CHECKPOINT
 from engine.detectors.safety_checker import SafetyChecker
-from engine.file_set import FileSet
 from engine.files.catalogue import Catalogue
 from engine.files.identity import identity
 from engine.gpu.fused import Kernels
 from engine.heartbeat import Signs
 from engine.images.metadata import AppliedLora, ModelFile
-from engine.models.checkpoint import Checkpoint, load_checkpoint, load_vae
+from engine.models.checkpoint import Checkpoint, load_vae
 from engine.models.expansion import MODEL as EXPANSION_MODEL
 from engine.models.expansion import Expansion
 from engine.models.model_cache import Part, Residency
 from engine.models.previews import NetworkPreviewer, Previewer, Sight, network_file
-from engine.models.refiner import Refiner, load_refiner
+from engine.models.refiner import Refiner
 from engine.models.vae import Vae
-from engine.params import GenerateParams, NamedLora
-from engine.plan import Plan, Steps
-from engine.prompt.embeddings import Embeddings
+from engine.params import NamedLora
+from engine.plan import Plan
 from engine.prompt.lora_tags import all_loras
-from engine.sampling.conditioning import Kind
 from engine.sampling.latent_format import latent_format
-from engine.sampling.sampling_run import Model, Route, route
 from engine.sampling.step import Whose
-
-
-@dataclass(frozen=True)
-class PatchedCheckpoint:
-    """A checkpoint and the patches on it."""
-
-    checkpoint: Checkpoint
-    patches: PatchedModel
-
-    @property
-    def size(self) -> int:
-        """Bytes of its weights and of the originals kept beside them."""
-        return self.checkpoint.size + self.patches.size
-
-
-@dataclass(frozen=True)
-class PatchedRefiner:
-    """A refiner and the patches on it."""
-
-    refiner: Refiner
-    patches: PatchedModel
-
-    @property
-    def size(self) -> int:
-        """Bytes of its weights and of the originals kept beside them."""
-        return self.refiner.size + self.patches.size
-
-
-@dataclass(frozen=True)
-class Models:
-    """What one task draws with, patched; `file`, `refiner_file`, `vae_name` and `loras` are for its metadata."""
-
-    base: PatchedCheckpoint
-    file: ModelFile
-    vae: Vae
-    vae_name: str
-    loras: tuple[AppliedLora, ...]
-    sight: Callable[[Whose], Sight]
-    """How to see latents under way."""
-    refiner: Refiner | None = None
-    refiner_file: ModelFile | None = None
-    interposer: Callable[[Tensor], Tensor] | None = None
-    inpaint_patches: tuple[InpaintPatch, ...] = ()
-    """On the base while it repaints."""
-    ends_unpatched: bool = False
-    """Whether a base without a refiner draws its last steps without them."""
-    notes: tuple[str, ...] = ()
-    """Remarks for the client on patches that were left out in part."""
-
-    @property
-    def checkpoint(self) -> Checkpoint:
-        """The base's parts."""
-        return self.base.checkpoint
-
-    @property
-    def base_model(self) -> Model:
-        """The base as the sampling needs it."""
-        return Model(self.checkpoint.unet, "sdxl", self.checkpoint.prediction)
-
-    @property
-    def refiner_model(self) -> Model | None:
-        """The refiner as the sampling needs it; it may be the base, without its patches for inpainting."""
-        if self.refiner is None:
-            return self.base_model if self.inpaint_patches and self.ends_unpatched else None
-        norm = self.checkpoint.text_encoders.final_norm_l if self.refiner.kind == "sd15" else None
-        return Model(self.refiner.unet, self.refiner.kind, self.refiner.prediction, norm)
-
-    @property
-    def most_pixels(self) -> int | None:
-        """The largest area the base was trained for, if it is known."""
-        return self.checkpoint.most_pixels
-
-    def kind_of(self, whose: Whose) -> Kind:
-        """Of what kind the base or the refiner is."""
-        return self.refiner.kind if self.refiner and whose == "refiner" else "sdxl"
-
-    def vae_of(self, whose: Whose) -> Vae:
-        """The VAE of the base's latents, or of a refiner's that has one of its own."""
-        own = self.refiner.vae if self.refiner and whose == "refiner" else None
-        return own or self.vae
-
-    def route(self, params: GenerateParams, denoise: float, steps: Steps) -> Route:
-        """Which way a run of so much denoising goes."""
-        kind = self.refiner_model and self.refiner_model.kind
-        return route(kind, params.refiner_swap_method, denoise, steps.count, steps.switch)  # type: ignore[arg-type]
 
 
 class ModelStore:
@@ -150,12 +60,15 @@ class ModelStore:
         base = self._base(files.checkpoint)
         loras = self._loras(plan, found)
         patches = [Patch(lora.path, lora.weight) for lora in loras if lora.path]
-        inpaint = _inpaint_patches(base, patches, files, inpaint_engine)
+        inpaint: tuple[InpaintPatch, ...] = ()
+        if inpaint_engine != NO_MODEL:
+            inpaint = (InpaintPatch(base.patches, patches, files.inpaint_patch(inpaint_engine)),)
         notes = [*(inpaint[0].notes if inpaint else base.patches.apply(patches))]
         refiner, refiner_file, interposer = None, None, None
         if params.refiner_model_name != NO_MODEL:
-            refiner_file = self._file("checkpoints", params.refiner_model_name)
-            patched = self._refiner(refiner_file, base.checkpoint)
+            path = self.catalogue.path("checkpoints", params.refiner_model_name)
+            refiner_file = ModelFile(params.refiner_model_name, path=path)
+            patched = self._refiner(path, base.checkpoint)
             refiner = patched.refiner
             notes += [f"On the refiner: {note}" for note in patched.patches.apply(patches)]
             if refiner.kind == "sd15":
@@ -207,23 +120,13 @@ class ModelStore:
         return self.residency.get(("file", identity(path)), partial(load, path, self.device), _bytes(path))
 
     def _base(self, path: Path) -> PatchedCheckpoint:
-        def load() -> PatchedCheckpoint:
-            checkpoint = load_checkpoint(path, self.device, self.kernels)
-            checkpoint.text_encoders.embeddings = Embeddings(self.catalogue.folders["embeddings"])
-            return PatchedCheckpoint(checkpoint, PatchedModel(checkpoint.unet, checkpoint.text_encoders))
-
+        folders = self.catalogue.folders["embeddings"]
+        load = partial(PatchedCheckpoint.load, path, self.device, self.kernels, folders)
         return self.residency.get(("base", identity(path)), load, _bytes(path))
 
-    def _refiner(self, file: ModelFile, base: Checkpoint) -> PatchedRefiner:
-        path, encoders = file.path, base.text_encoders
-        assert path is not None
-
-        def load() -> PatchedRefiner:
-            refiner = load_refiner(path, self.device, encoders, self.kernels)
-            # SDXL's LoRAs name text encoders too, which a refiner has no use for.
-            named = encoders if refiner.kind == "sdxl" else None
-            return PatchedRefiner(refiner, PatchedModel(refiner.unet, named, texts=False))
-
+    def _refiner(self, path: Path, base: Checkpoint) -> PatchedRefiner:
+        encoders = base.text_encoders
+        load = partial(PatchedRefiner.load, path, self.device, self.kernels, encoders)
         key = ("refiner", identity(path), encoders.clip_l.width, encoders.clip_g.width)
         return self.residency.get(key, load, _bytes(path))
 
@@ -232,7 +135,7 @@ class ModelStore:
             return base.checkpoint.vae
         path = self.catalogue.path("vae", name)
         return self.residency.get(
-            ("vae", identity(path)), lambda: load_vae(path, self.device, self.kernels), _bytes(path)
+            ("vae", identity(path)), partial(load_vae, path, self.device, self.kernels), _bytes(path)
         )
 
     def _loras(self, plan: Plan, found: Sequence[NamedLora]) -> list[AppliedLora]:
@@ -259,16 +162,6 @@ class ModelStore:
         if refiner is not None and refiner.vae is not None and whose == "refiner":
             file, vae = refiner.path, refiner.vae
         return self.residency.get(("sight", identity(file), form), lambda: Previewer(vae, form))
-
-    def _file(self, kind: str, name: str) -> ModelFile:
-        return ModelFile(name, path=self.catalogue.path(kind, name))
-
-
-def _inpaint_patches(
-    base: PatchedCheckpoint, others: Sequence[Patch], files: FileSet, engine: str
-) -> tuple[InpaintPatch, ...]:
-    """The patch of an inpaint engine over the other patches, none for the engine `None`."""
-    return () if engine == NO_MODEL else (InpaintPatch(base.patches, others, files.inpaint_patch(engine)),)
 
 
 def _bytes(path: Path) -> int:

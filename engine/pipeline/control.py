@@ -9,13 +9,14 @@ from engine.adapters.controlnet import Control
 from engine.adapters.controlnet_files import ControlFile
 from engine.adapters.image_prompt import ImagePrompt as EncodedPrompt
 from engine.adapters.image_prompt import ImagePromptAdapter, ImagePrompts
+from engine.adapters.patched_models import Models
 from engine.detectors.clip_vision import ClipVision
 from engine.detectors.faces import FaceDetector
 from engine.images.canny import pyra_canny
 from engine.images.codecs import Pixels
 from engine.images.cpds import cpds
 from engine.images.resize import cover
-from engine.model_store import Models, ModelStore
+from engine.model_store import ModelStore
 from engine.modes import Modes
 from engine.params import GenerateParams, ImagePrompt
 from engine.pipeline.canvas import Canvas

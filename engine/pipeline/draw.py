@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
+from engine.adapters.patched_models import Models
 from engine.gpu.fused import Kernels
 from engine.gpu.launch_ahead import Pace
 from engine.gpu.side_stream import Beside, Fetched
 from engine.images import codecs
 from engine.messages import Progressed
-from engine.model_store import Models
 from engine.params import GenerateParams
 from engine.pipeline.canvas import Canvas
 from engine.pipeline.job import Job

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from engine.adapters.patched_models import Models
 from engine.images.codecs import Pixels
 from engine.images.resize import resample
 from engine.images.variation import varied
-from engine.model_store import Models
 from engine.models.vae import DOWNSCALE
 from engine.pipeline.canvas import Canvas
 from engine.pipeline.job import Job

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
+from engine.adapters.patched_models import Models
 from engine.images.codecs import Mask, Pixels
 from engine.images.metadata import Row
 from engine.images.resize import rgb
 from engine.images.variation import Upscaled, upscale_strength, upscaled, vary_strength
-from engine.model_store import Models, ModelStore
+from engine.model_store import ModelStore
 from engine.pipeline.canvas import Canvas, blank_canvas
 from engine.pipeline.img2img import upscale_canvas, vary_canvas
 from engine.pipeline.inpaint import InpaintSettings, inpaint_area, inpaint_canvas, load_head, picture_and_mask

@@ -9,11 +9,12 @@ import torch
 
 from engine.adapters.inpaint_head import InpaintFeature, InpaintHead
 from engine.adapters.inpaint_latents import inpaint_latents
+from engine.adapters.patched_models import Models
 from engine.images.codecs import Mask, Pixels
 from engine.images.inpaint import InpaintRegion, inpaint_region
 from engine.images.masks import PAINTED, inpaint_mask
 from engine.images.outpaint import outpainted
-from engine.model_store import Models, ModelStore
+from engine.model_store import ModelStore
 from engine.models.vae import DOWNSCALE
 from engine.params import EnhanceStep, GenerateParams
 from engine.pipeline.canvas import Canvas

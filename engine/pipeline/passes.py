@@ -5,11 +5,12 @@ from __future__ import annotations
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
+from engine.adapters.patched_models import Models
 from engine.choices import EXPANSION_STYLE, NO_MODEL
 from engine.images import codecs
 from engine.images.metadata import Generation
 from engine.interruption import Skipped
-from engine.model_store import Models, ModelStore
+from engine.model_store import ModelStore
 from engine.models.text_encoders import TextEncoders
 from engine.params import GenerateParams
 from engine.pipeline.canvas import Canvas, Finish, size_notes
