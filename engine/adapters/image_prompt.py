@@ -48,7 +48,7 @@ class ImageTokens:
 
 
 @dataclass(frozen=True)
-class ImagePrompt:
+class EncodedImagePrompt:
     """A picture that counts by `weight` (0 to 2) while the sampling's progress is below `stop` (0 to 1)."""
 
     tokens: ImageTokens
@@ -107,7 +107,7 @@ class ImagePrompts:
     is. A picture of weight 0 still has its tokens, which take their part of the attention.
     """
 
-    def __init__(self, prompts: Sequence[ImagePrompt]) -> None:
+    def __init__(self, prompts: Sequence[EncodedImagePrompt]) -> None:
         self.prompts = tuple(prompts)
         self._prepared: dict[State, tuple[KeyValue, ...]] = {}
         self._now: tuple[KeyValue, ...] = ()

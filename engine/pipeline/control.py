@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from engine.adapters.controlnet import Control
 from engine.adapters.controlnet_files import ControlFile
-from engine.adapters.image_prompt import ImagePrompt as EncodedPrompt
-from engine.adapters.image_prompt import ImagePromptAdapter, ImagePrompts
+from engine.adapters.image_prompt import EncodedImagePrompt, ImagePromptAdapter, ImagePrompts
 from engine.adapters.patched_models import Models
 from engine.detectors.clip_vision import ClipVision
 from engine.detectors.faces import FaceDetector
@@ -91,14 +90,16 @@ def _control(
     return Control(net, hint, prompt.cn_stop, prompt.cn_weight, job.params.controlnet_softness, sampling)
 
 
-def _image_prompt(job: Job, store: ModelStore, inputs: InputPictures, prompt: ImagePrompt, size: Size) -> EncodedPrompt:
+def _image_prompt(
+    job: Job, store: ModelStore, inputs: InputPictures, prompt: ImagePrompt, size: Size
+) -> EncodedImagePrompt:
     job.stop_if_asked()
     picture = preprocessed(job, store, inputs, prompt, size)
     with job.timed("load"):
         adapter = _image_prompt_adapter(job, store, prompt.cn_type)
         encoder = store.load(job.files.clip_vision(), ClipVision.load)
     assert prompt.cn_stop is not None and prompt.cn_weight is not None
-    return EncodedPrompt(adapter.tokens(encoder.features(picture)), prompt.cn_stop, prompt.cn_weight)
+    return EncodedImagePrompt(adapter.tokens(encoder.features(picture)), prompt.cn_stop, prompt.cn_weight)
 
 
 def _image_prompt_adapter(job: Job, store: ModelStore, kind: str) -> ImagePromptAdapter:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from engine.adapters.controlnet import Control
 from engine.adapters.controlnet_files import ControlFile
-from engine.adapters.image_prompt import ImagePrompt, ImagePromptAdapter, ImagePrompts
+from engine.adapters.image_prompt import EncodedImagePrompt, ImagePromptAdapter, ImagePrompts
 from engine.adapters.inpaint_head import InpaintFeature, InpaintHead
 from engine.detectors.clip_vision import ClipVision
 from engine.gpu.fused import Kernels
@@ -52,7 +52,7 @@ def attachments(folder, unet):
     mask, latent = torch.ones(1, 1, *SIZE), torch.randn(1, 4, *SIZE, generator=generator)
     return (
         Control(net, picture, 0.9, 0.8, 0.25, ModelSampling()),
-        ImagePrompts([ImagePrompt(tokens, 0.5, 0.6)]),
+        ImagePrompts([EncodedImagePrompt(tokens, 0.5, 0.6)]),
         InpaintFeature(head.feature(mask, latent).to(device)),
     )
 

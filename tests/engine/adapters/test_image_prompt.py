@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.adapters.image_prompt import ImagePrompt, ImagePromptAdapter, ImagePrompts, cross_attentions, weighed
+from engine.adapters.image_prompt import EncodedImagePrompt, ImagePromptAdapter, ImagePrompts, cross_attentions, weighed
 from engine.detectors.clip_vision import ClipVision
 from engine.errors import CheckpointError
 from engine.files.builtin_set import CHECKPOINT
@@ -109,7 +109,7 @@ def test_cross_attentions_are_counted_down_up_and_then_the_middle(unet):
 def test_every_cross_attention_reads_the_pictures_in_one_softmax_with_the_text(
     unet, loaded, features, positive, weights
 ):
-    prompts = [ImagePrompt(loaded.tokens(features(n)), 1.0, weight) for n, weight in enumerate(weights)]
+    prompts = [EncodedImagePrompt(loaded.tokens(features(n)), 1.0, weight) for n, weight in enumerate(weights)]
     call = evaluation(unet, positive=positive, size=(16, 16))
     output = attached_output(unet, ImagePrompts(prompts), call)
     assert torch.allclose(output, by_hand(unet, prompts, call), atol=1e-4)
@@ -117,7 +117,7 @@ def test_every_cross_attention_reads_the_pictures_in_one_softmax_with_the_text(
 
 
 def test_the_sides_are_told_apart(unet, loaded, features):
-    attachment = ImagePrompts([ImagePrompt(loaded.tokens(features()), 1.0, 1.0)])
+    attachment = ImagePrompts([EncodedImagePrompt(loaded.tokens(features()), 1.0, 1.0)])
     one = evaluation(unet, positive=(True,), size=(16, 16))
     other = evaluation(unet, positive=(False,), size=(16, 16))
     assert not torch.allclose(
@@ -126,7 +126,7 @@ def test_the_sides_are_told_apart(unet, loaded, features):
 
 
 def test_a_repeated_text_weighs_more_against_the_picture(unet, loaded, features):
-    attachment = ImagePrompts([ImagePrompt(loaded.tokens(features()), 1.0, 1.0)])
+    attachment = ImagePrompts([EncodedImagePrompt(loaded.tokens(features()), 1.0, 1.0)])
     once = evaluation(unet, size=(16, 16))
     repeated = replace(once, context=once.context.repeat(1, 2, 1))
     assert torch.allclose(output_of(unet, once), output_of(unet, repeated), atol=1e-4)
@@ -136,7 +136,7 @@ def test_a_repeated_text_weighs_more_against_the_picture(unet, loaded, features)
 
 
 def test_pictures_count_until_their_stop(unet, loaded, features):
-    prompts = [ImagePrompt(loaded.tokens(features(n)), stop, 1.0) for n, stop in enumerate((0.5, 0.8))]
+    prompts = [EncodedImagePrompt(loaded.tokens(features(n)), stop, 1.0) for n, stop in enumerate((0.5, 0.8))]
     attachment = ImagePrompts(prompts)
     for t, active in ((999, (0, 1)), (500, (0, 1)), (499, (1,)), (250, (1,)), (199, ())):
         call = evaluation(unet, t=t, size=(16, 16))
@@ -146,13 +146,13 @@ def test_pictures_count_until_their_stop(unet, loaded, features):
 
 
 def test_none_that_counts_is_the_plain_unet_to_the_bit(unet, loaded, features):
-    attachment = ImagePrompts([ImagePrompt(loaded.tokens(features()), 0.0, 1.0)])
+    attachment = ImagePrompts([EncodedImagePrompt(loaded.tokens(features()), 0.0, 1.0)])
     call = evaluation(unet, size=(16, 16))
     assert torch.equal(attached_output(unet, attachment, call), output_of(unet, call))
 
 
 def test_it_comes_off_whole_even_when_the_run_fails(unet, loaded, features):
-    attachment = ImagePrompts([ImagePrompt(loaded.tokens(features()), 1.0, 1.0)])
+    attachment = ImagePrompts([EncodedImagePrompt(loaded.tokens(features()), 1.0, 1.0)])
     call = evaluation(unet, size=(16, 16))
     plain, processors = output_of(unet, call), dict(unet.attn_processors)
     with pytest.raises(RuntimeError, match="stopped"), attachment.attached(unet):
@@ -164,7 +164,7 @@ def test_it_comes_off_whole_even_when_the_run_fails(unet, loaded, features):
 
 
 def test_what_an_equal_state_reads_stays_where_it_was(unet, loaded, features):
-    prompts = [ImagePrompt(loaded.tokens(features()), stop, 1.0) for stop in (0.3, 0.8)]
+    prompts = [EncodedImagePrompt(loaded.tokens(features()), stop, 1.0) for stop in (0.3, 0.8)]
     attachment = ImagePrompts(prompts)
     early, late = evaluation(unet, t=900), evaluation(unet, t=400)
     attachment.state(early)
@@ -233,7 +233,7 @@ def test_files_that_are_no_adapters_say_so_by_name(unet, tmp_path, generator):
 
 
 def test_an_adapter_for_another_unet_is_not_attached(toy, unet, loaded, features):
-    attachment = ImagePrompts([ImagePrompt(loaded.tokens(features()), 1.0, 1.0)])
+    attachment = ImagePrompts([EncodedImagePrompt(loaded.tokens(features()), 1.0, 1.0)])
     other = load_checkpoint(toy, CPU).unet
     with pytest.raises(CheckpointError, match="7 cross-attentions up to 192 wide; this one has 4"):  # noqa: SIM117
         with attachment.attached(other):
