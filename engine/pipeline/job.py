@@ -81,14 +81,16 @@ class Job:
         self.outbox.send(lambda: Progressed(self.task.task_id, percent, message))
 
     def stop_if_asked(self) -> None:
-        """Raise Stopped if a person asked for it; called between two pieces of work that belong to no picture."""
+        """Raise Stopped if a person asked for it; called where no picture is under way."""
         self.signs.mark()
         if self.interruption.stopping:
             raise Stopped
 
     def end_picture_if_asked(self) -> None:
-        """Let other work have its turn, then raise Stopped or Skipped if a person asked for it; called between sampling
-        steps."""
+        """Let other work have its turn, then raise Stopped or Skipped if a person asked for it.
+
+        It is called between two pieces of work on a picture, such as sampling steps.
+        """
         self.interruption.give_way()
         self.stop_if_asked()
         if self.interruption.take_skip():

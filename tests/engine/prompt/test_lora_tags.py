@@ -2,7 +2,8 @@
 
 import pytest
 
-from engine.prompt.lora_tags import all_loras, tag_names, take_tags
+from engine.prompt.lora_tags import all_loras, tag_names, tagged_loras, take_tags
+from tests.toy import toy_params
 
 FILES = ["sub/foo.safetensors", "bar.safetensors"]
 
@@ -48,3 +49,10 @@ def test_without_tags_nothing_is_cut():
 
 def test_the_names_in_a_line_are_those_of_its_tags_each_once():
     assert tag_names("<lora:foo:1>, a cat <lora:b c:.5> <lora:foo:2> <lora:x:1e2>") == ["foo", "b c"]
+
+
+def test_the_first_lines_of_a_requests_prompts_name_loras():
+    prompt = {"prompt": "cat <lora:foo:1>\nbeside <lora:bar:1>"}
+    assert tagged_loras(toy_params(**prompt)) == ["foo"]
+    painted = {"inpaint_input_image": "/inputs/i.png", "inpaint_additional_prompt": "hat <lora:hat:1>"}
+    assert tagged_loras(toy_params(**prompt, **painted)) == ["hat"]
