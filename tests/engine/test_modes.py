@@ -82,4 +82,4 @@ def test_the_most_pictures_a_request_gives(changes, count):
 @pytest.mark.parametrize("tab", CURRENT_TABS)
 @pytest.mark.parametrize("pictures", [{}, UOV, INPAINT], ids=["none", "uov", "inpaint"])
 def test_the_tab_follows_from_the_pictures_whatever_is_sent(tab, pictures):
-    assert goals(current_tab=tab, **pictures) == goals(**pictures)
+    assert modes(current_tab=tab, **pictures) == modes(**pictures)
