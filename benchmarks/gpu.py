@@ -141,7 +141,7 @@ def measure_switches(device: str, models: Path, size: str, out: Path, rounds: in
         name = SECOND if (turn // 10) % 2 else FIRST
         lora = {"enabled": True, "model_name": LORAS[turn % 2], "weight": 0.5}
         # Without room for two, a checkpoint is read anew each time.
-        pipeline.store.residency.budget = 1
+        pipeline.store.cache.budget = 1
         changes = {"base_model_name": name, "loras": [lora], "disable_preview": True}
         figures = timed(pipeline, request(out, models / "checkpoints" / name, 1, size, **changes))
         if turn > 1 and turn % 10 != 0:

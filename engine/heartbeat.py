@@ -1,4 +1,4 @@
-"""Signs of progress: what the threads that draw are at, and whether they get on with it. No torch."""
+"""The heartbeat: which stages the threads that draw are at, and whether they get on. No torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from threading import get_ident
 
 
-class Signs:
-    """Left by the threads that draw and save; read by the one that tells the web process.
+class Heartbeat:
+    """Marks that the threads that draw and save leave, for the one that reports to the web process.
 
     A thread is at the innermost stage it has entered. Marks count what all threads together have done: entering and
     leaving a stage, a step, a tile, a part of a file. A number that stands still for long means that nothing goes on.
@@ -42,15 +42,15 @@ class Signs:
 
 
 class Stillness:
-    """How long signs have stood still, counted in readings: so a process that slept as a whole was not still."""
+    """How long a heartbeat has stood still, counted in readings: so a process that slept as a whole was not still."""
 
-    def __init__(self, signs: Signs, seconds: float) -> None:
-        self._signs, self._every = signs, seconds
-        self._marks, self._seconds = signs.marks, 0.0
+    def __init__(self, heartbeat: Heartbeat, seconds: float) -> None:
+        self._heartbeat, self._every = heartbeat, seconds
+        self._marks, self._seconds = heartbeat.marks, 0.0
 
     def seconds_still(self) -> float:
         """Seconds since the last mark; to be called every `seconds`."""
-        marks = self._signs.marks
-        self._seconds = self._seconds + self._every if marks == self._marks and self._signs.stages() else 0.0
+        marks = self._heartbeat.marks
+        self._seconds = self._seconds + self._every if marks == self._marks and self._heartbeat.stages() else 0.0
         self._marks = marks
         return self._seconds

@@ -18,13 +18,13 @@ from engine.detectors.safety_checker import SafetyChecker
 from engine.files.catalogue import Catalogue
 from engine.files.identity import identity
 from engine.gpu.fused import Kernels
-from engine.heartbeat import Signs
+from engine.heartbeat import Heartbeat
 from engine.images.metadata import AppliedLora, ModelFile
 from engine.models.checkpoint import Checkpoint, load_vae
 from engine.models.expansion import MODEL as EXPANSION_MODEL
 from engine.models.expansion import Expansion
-from engine.models.model_cache import Part, Residency
-from engine.models.previews import NetworkPreviewer, Previewer, Sight, network_file
+from engine.models.model_cache import ModelCache, Part
+from engine.models.previews import LinearPreviewer, NetworkPreviewer, Previewer, network_file
 from engine.models.refiner import Refiner
 from engine.models.vae import Vae
 from engine.params import NamedLora
@@ -43,11 +43,11 @@ class ModelStore:
         catalogue: Catalogue,
         budget: int | None = None,
         forget: Callable[[], None] | None = None,
-        signs: Signs | None = None,
+        heartbeat: Heartbeat | None = None,
         kernels: Kernels | None = None,
     ) -> None:
         self.device, self.catalogue, self.kernels = device, catalogue, kernels
-        self.residency = Residency(device, budget, forget, signs)
+        self.cache = ModelCache(device, budget, forget, heartbeat)
 
     def models(self, plan: Plan, found: Sequence[NamedLora] = (), inpaint_engine: str = NO_MODEL) -> Models:
         """A task's models, patched with its LoRAs, those `found` in its prompt, and the patch of an inpaint engine.
@@ -55,7 +55,7 @@ class ModelStore:
         Raises:
             CheckpointError: a file is missing or cannot be used.
         """
-        self.residency.begin()
+        self.cache.begin()
         params, files = plan.params, plan.files
         base = self._base(files.checkpoint)
         loras = self._loras(plan, found)
@@ -79,7 +79,7 @@ class ModelStore:
             self._vae(base, params.vae_name),
             params.vae_name,
             tuple(loras),
-            cache(lambda whose: self._sight(base, refiner, whose, plan)),
+            cache(lambda whose: self._previewer(base, refiner, whose, plan)),
             refiner,
             refiner_file,
             interposer,
@@ -101,7 +101,7 @@ class ModelStore:
         if folder is None:
             return None
         size = _bytes(folder / EXPANSION_MODEL)
-        return self.residency.get(("expansion", str(folder)), lambda: Expansion.load(folder, self.device), size)
+        return self.cache.get(("expansion", str(folder)), lambda: Expansion.load(folder, self.device), size)
 
     def load_named(self, kind: str, name: str, load: Callable[[Path, torch.device], Part]) -> Part:
         """The model in the file of this kind and name, loaded as `load` does and kept while there is room.
@@ -117,26 +117,24 @@ class ModelStore:
         Raises:
             CheckpointError: the file cannot be used.
         """
-        return self.residency.get(("file", identity(path)), partial(load, path, self.device), _bytes(path))
+        return self.cache.get(("file", identity(path)), partial(load, path, self.device), _bytes(path))
 
     def _base(self, path: Path) -> PatchedCheckpoint:
         folders = self.catalogue.folders["embeddings"]
         load = partial(PatchedCheckpoint.load, path, self.device, self.kernels, folders)
-        return self.residency.get(("base", identity(path)), load, _bytes(path))
+        return self.cache.get(("base", identity(path)), load, _bytes(path))
 
     def _refiner(self, path: Path, base: Checkpoint) -> PatchedRefiner:
         encoders = base.text_encoders
         load = partial(PatchedRefiner.load, path, self.device, self.kernels, encoders)
         key = ("refiner", identity(path), encoders.clip_l.width, encoders.clip_g.width)
-        return self.residency.get(key, load, _bytes(path))
+        return self.cache.get(key, load, _bytes(path))
 
     def _vae(self, base: PatchedCheckpoint, name: str) -> Vae:
         if name == VAE_OF_CHECKPOINT:
             return base.checkpoint.vae
         path = self.catalogue.path("vae", name)
-        return self.residency.get(
-            ("vae", identity(path)), partial(load_vae, path, self.device, self.kernels), _bytes(path)
-        )
+        return self.cache.get(("vae", identity(path)), partial(load_vae, path, self.device, self.kernels), _bytes(path))
 
     def _loras(self, plan: Plan, found: Sequence[NamedLora]) -> list[AppliedLora]:
         """The LoRAs in force: the request's, those of its prompt, the performance mode's own."""
@@ -151,17 +149,17 @@ class ModelStore:
             loras.append(AppliedLora(name, path=plan.files.performance_lora(name), weight=weight))
         return loras
 
-    def _sight(self, base: PatchedCheckpoint, refiner: Refiner | None, whose: Whose, plan: Plan) -> Sight:
+    def _previewer(self, base: PatchedCheckpoint, refiner: Refiner | None, whose: Whose, plan: Plan) -> Previewer:
         """The previews' network for latents of the base or the refiner, else a map fitted to the VAE."""
         kind = refiner.kind if refiner and whose == "refiner" else "sdxl"
         form = latent_format(kind, plan.params.scheduler_name)
         network = plan.files.preview_network(network_file(form))
         if network is not None:
-            return self.residency.get(("sight", identity(network)), lambda: NetworkPreviewer(network, self.device))
+            return self.cache.get(("previewer", identity(network)), lambda: NetworkPreviewer(network, self.device))
         file, vae = base.checkpoint.path, base.checkpoint.vae
         if refiner is not None and refiner.vae is not None and whose == "refiner":
             file, vae = refiner.path, refiner.vae
-        return self.residency.get(("sight", identity(file), form), lambda: Previewer(vae, form))
+        return self.cache.get(("previewer", identity(file), form), lambda: LinearPreviewer(vae, form))
 
 
 def _bytes(path: Path) -> int:

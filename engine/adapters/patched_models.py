@@ -14,7 +14,7 @@ from engine.adapters.lora_merge import PatchedModel
 from engine.gpu.fused import Kernels
 from engine.images.metadata import AppliedLora, ModelFile
 from engine.models.checkpoint import Checkpoint, load_checkpoint
-from engine.models.previews import Sight
+from engine.models.previews import Previewer
 from engine.models.refiner import Refiner, load_refiner
 from engine.models.text_encoders import TextEncoders
 from engine.models.vae import Vae
@@ -86,7 +86,7 @@ class Models:
     vae: Vae
     vae_name: str
     loras: tuple[AppliedLora, ...]
-    sight: Callable[[Whose], Sight]
+    previewer: Callable[[Whose], Previewer]
     """What makes a preview of latents under way."""
     refiner: Refiner | None = None
     refiner_file: ModelFile | None = None

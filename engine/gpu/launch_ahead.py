@@ -10,14 +10,14 @@ MOST_AHEAD = 1
 """Steps that may be queued beyond the one at work: enough to keep a GPU busy, few enough for a stop to be prompt."""
 
 
-class Pace:
+class LaunchAhead:
     """Waits, once a step, until the GPU is at most `MOST_AHEAD` steps behind; without a GPU nothing is ever behind."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._steps: deque[torch.cuda.Event] = deque()
 
-    def keep(self) -> None:
+    def limit(self) -> None:
         """Note a step, and wait for the one before the last if need be."""
         if self._device.type != "cuda":
             return

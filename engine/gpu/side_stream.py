@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-class Beside:
+class SideStream:
     """A stream for another thread than the one that draws; without a GPU there is nothing to part."""
 
     def __init__(self, device: torch.device) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
-from engine.heartbeat import Signs
+from engine.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,10 @@ class Sized(Protocol):
 Part = TypeVar("Part", bound=Sized)
 
 
-class Residency:
+class ModelCache:
     """Parts by key, within `budget` bytes; what the task at hand has asked for is never dropped.
 
-    `forget` is called after parts were dropped, before their memory is given back. `signs` tell of loading.
+    `forget` is called after parts were dropped, before their memory is given back. `heartbeat` shows loading.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Residency:
         device: torch.device,
         budget: int | None = None,
         forget: Callable[[], None] | None = None,
-        signs: Signs | None = None,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         self.device = device
         self.budget = default_budget(device) if budget is None else budget
         self.forget = forget
-        self.signs = signs or Signs()
+        self.heartbeat = heartbeat or Heartbeat()
         self._parts: OrderedDict[Hashable, Sized] = OrderedDict()
         self._in_use: set[Hashable] = set()
 
@@ -73,7 +73,7 @@ class Residency:
         """The part under `key`; loaded if it is not here, after room was made for `estimate` bytes."""
         if key not in self._parts:
             self._make_room(estimate)
-            with self.signs.at("load"):
+            with self.heartbeat.at("load"):
                 self._parts[key] = load()
         self._in_use.add(key)
         self._parts.move_to_end(key)

@@ -27,7 +27,7 @@ NETWORK_EDGE = sum(kernel // 2 for kernel in NETWORK_KERNELS)
 NETWORK_SLOPE = 0.1
 
 
-class Sight(Protocol):
+class Previewer(Protocol):
     """Sees latents of one UNet as RGB."""
 
     @property
@@ -44,7 +44,7 @@ class Sight(Protocol):
         ...
 
 
-class Previewer:
+class LinearPreviewer:
     """Sees the latents of one VAE by a linear map from their channels to RGB; `form` leads to the UNet's space."""
 
     def __init__(self, vae: Vae, form: LatentFormat) -> None:

@@ -9,8 +9,8 @@ import torch
 
 from engine.adapters.patched_models import Models
 from engine.gpu.fused import Kernels
-from engine.gpu.launch_ahead import Pace
-from engine.gpu.side_stream import Beside, Fetched
+from engine.gpu.launch_ahead import LaunchAhead
+from engine.gpu.side_stream import Fetched, SideStream
 from engine.images import codecs
 from engine.messages import Progressed
 from engine.params import GenerateParams
@@ -33,7 +33,7 @@ class Renderer:
     def __init__(self, device: torch.device, kernels: Kernels | None = None) -> None:
         self.device = device
         self.graphs = Graphs(kernels=lambda: kernels and kernels.now) if device.type == "cuda" else None
-        self.beside = Beside(device)
+        self.side_stream = SideStream(device)
 
     def forget(self) -> None:
         """Drop the graphs of models that are no longer loaded."""
@@ -50,9 +50,9 @@ class Renderer:
             return self._sample(job, models, canvas, texts, seed, title)
 
     def _sample(self, job: Job, models: Models, canvas: Canvas, texts: EncodedTexts, seed: int, title: str) -> Sampled:
-        callback = StepCallback(job, models, canvas, title, Pace(self.device))
+        callback = StepCallback(job, models, canvas, title, LaunchAhead(self.device))
         sampled = sample(sampling_run(job.params, models, canvas, texts, seed), callback, self.graphs)
-        callback.pace.finish()  # so that the stages' times are true
+        callback.launch_ahead.finish()  # so that the stages' times are true
         job.steps_done += canvas.steps.count
         return Sampled(canvas.at_full_size(sampled.latent), sampled.whose)
 
@@ -61,10 +61,10 @@ class Renderer:
 
         A later call on the outbox raises its failure, and an `ArithmeticError` for a latent that is not finite.
         """
-        mark = self.beside.mark()
+        mark = self.side_stream.mark()
 
         def decoded() -> codecs.Pixels:
-            with job.timed("decode"), self.beside.since(mark):
+            with job.timed("decode"), self.side_stream.since(mark):
                 if not bool(sampled.latent.isfinite().all()):
                     raise ArithmeticError("sampling ended in values that are no numbers; try another sampler or model")
                 vae = models.vae_of(sampled.whose)
@@ -82,11 +82,11 @@ class StepCallback:
     models: Models
     canvas: Canvas
     title: str
-    pace: Pace
+    launch_ahead: LaunchAhead
 
     def __call__(self, step: Step) -> None:
         job, steps = self.job, self.canvas.steps.count
-        self.pace.keep()
+        self.launch_ahead.limit()
         job.end_picture_if_asked()
         number = min(step.index + 1, steps)
         percent = job.progress.at(job.steps_done + number)
@@ -94,7 +94,7 @@ class StepCallback:
         if job.params.disable_preview or job.outbox.busy:
             job.report_progress(percent, message)
             return
-        seen = Fetched(self.models.sight(step.whose).pixels(self.canvas.at_full_size(step.denoised)))
+        seen = Fetched(self.models.previewer(step.whose).pixels(self.canvas.at_full_size(step.denoised)))
 
         def progressed() -> Progressed:
             return Progressed(job.task.task_id, percent, message, codecs.encode_small_png(seen.array()))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from engine.file_set import FileSet
-from engine.heartbeat import Signs
+from engine.heartbeat import Heartbeat
 from engine.images.codecs import Pixels
 from engine.images.metadata import Row
 from engine.interruption import Interruption, Skipped, Stopped
@@ -49,7 +49,7 @@ class Job:
     notes: list[str] = field(default_factory=list)
     results: int = 0
     steps_done: int = 0
-    signs: Signs = field(default_factory=Signs)
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
 
     @property
     def params(self) -> GenerateParams:
@@ -77,12 +77,12 @@ class Job:
 
     def report_progress(self, percent: int, message: str) -> None:
         """Emit a progress message."""
-        self.signs.mark()
+        self.heartbeat.mark()
         self.outbox.send(lambda: Progressed(self.task.task_id, percent, message))
 
     def stop_if_asked(self) -> None:
         """Raise Stopped if a person asked for it; called where no picture is under way."""
-        self.signs.mark()
+        self.heartbeat.mark()
         if self.interruption.stopping:
             raise Stopped
 
@@ -101,7 +101,7 @@ class Job:
         """Add the time spent inside to a stage, and show the stage in the signs of life meanwhile."""
         started = time.perf_counter()
         try:
-            with self.signs.at(stage):
+            with self.heartbeat.at(stage):
                 yield
         finally:
             self.seconds[stage] += time.perf_counter() - started

@@ -14,7 +14,7 @@ from engine.files.catalogue import Catalogue, Folders
 from engine.files.file_sets import file_set
 from engine.files.hashes import HashCache
 from engine.gpu.fused import Kernels
-from engine.heartbeat import Signs
+from engine.heartbeat import Heartbeat
 from engine.images import codecs
 from engine.images.grid import grid
 from engine.interruption import Interruption, Stopped
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class Pipeline:
-    """Draws tasks one after another, keeps their models loaded, and leaves signs of life in `signs`."""
+    """Draws tasks one after another, keeps their models loaded, and shows in `heartbeat` that it gets on."""
 
     def __init__(
         self,
@@ -47,15 +47,15 @@ class Pipeline:
         builtin: Path = builtin_set.CHECKPOINT,
         hashes: HashCache | None = None,
         kernels: Path | None = None,
-        signs: Signs | None = None,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         self.device = torch.device(device)
-        self.signs = signs or Signs()
+        self.heartbeat = heartbeat or Heartbeat()
         self.catalogue = Catalogue(folders or Folders({}), builtin)
         self.kernels = Kernels() if self.device.type == "cuda" else None
         self.renderer = Renderer(self.device, self.kernels)
         self.store = ModelStore(
-            self.device, self.catalogue, forget=self.renderer.forget, signs=self.signs, kernels=self.kernels
+            self.device, self.catalogue, forget=self.renderer.forget, heartbeat=self.heartbeat, kernels=self.kernels
         )
         self.saver = Saver(hashes)
         self.passes = Passes(self.store, self.renderer, self.saver)
@@ -76,7 +76,7 @@ class Pipeline:
             self.kernels.adopt()
         with Outbox(emit) as outbox:
             asked, notes = interruption or Interruption(), [*task.notes, *plan.notes]
-            job = Job(task, plan, outbox, asked, notes=notes, signs=self.signs)
+            job = Job(task, plan, outbox, asked, notes=notes, heartbeat=self.heartbeat)
             try:
                 self._draw(job)
                 outcome = "finished"

@@ -91,4 +91,4 @@ class Saver:
         assert self.hashes is not None
         if model.path is None:
             return model
-        return replace(model, hash=self.hashes.hash(model.path, lambda _done, _of: job.signs.mark()))
+        return replace(model, hash=self.hashes.hash(model.path, lambda _done, _of: job.heartbeat.mark()))

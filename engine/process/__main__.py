@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.files.hashes import HashCache, hash_all
-from engine.heartbeat import Signs
+from engine.heartbeat import Heartbeat
 from engine.messages import Draw, Look, Skip, Stop, from_wire
 from engine.process import wire
 from engine.process.channel import Channel
@@ -55,7 +55,7 @@ def obey(stream: BinaryIO, gpu: GpuThread) -> None:
                 interruption.skip()
 
 
-def pipeline_maker(arguments: argparse.Namespace, signs: Signs) -> Callable[[], Pipeline]:
+def pipeline_maker(arguments: argparse.Namespace, heartbeat: Heartbeat) -> Callable[[], Pipeline]:
     """How to start the pipeline: torch is imported there, in the thread that draws."""
 
     def make() -> Pipeline:
@@ -67,7 +67,7 @@ def pipeline_maker(arguments: argparse.Namespace, signs: Signs) -> Callable[[], 
         torch.set_num_threads(arguments.threads)
         device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         hashes = HashCache(arguments.hashes) if arguments.hashes else None
-        pipeline = Pipeline(device, arguments.folders, arguments.builtin, hashes, arguments.kernels, signs)
+        pipeline = Pipeline(device, arguments.folders, arguments.builtin, hashes, arguments.kernels, heartbeat)
         if hashes and arguments.rehash:
             files, threads = files_to_hash(pipeline.catalogue), arguments.rehash
             Thread(target=hash_all, args=(hashes, files, threads), name="rehash", daemon=True).start()
@@ -112,10 +112,10 @@ def main() -> None:
         handler.addFilter(log_context)
     for number in (signal.SIGINT, signal.SIGTERM):  # the web process ends at these and closes the socket
         signal.signal(number, signal.SIG_IGN)
-    channel, signs = Channel(arguments.fd), Signs()
-    gpu = GpuThread(pipeline_maker(arguments, signs), channel.send, signs, log_context)
+    channel, heartbeat = Channel(arguments.fd), Heartbeat()
+    gpu = GpuThread(pipeline_maker(arguments, heartbeat), channel.send, heartbeat, log_context)
     gpu.start()
-    Pulse(channel.send, arguments.beat, signs).start()
+    Pulse(channel.send, arguments.beat, heartbeat).start()
     obey(channel.stream, gpu)
     os._exit(0)
 

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from engine.heartbeat import Signs
+from engine.heartbeat import Heartbeat
 from engine.interruption import Interruption
 from engine.messages import Draw, Ended, Look, Message, Ready, Seen
 from engine.process.failures import cause, free_memory, reason
@@ -31,10 +31,10 @@ class GpuThread(Thread):
     """
 
     def __init__(
-        self, make_pipeline: Callable[[], Pipeline], emit: Emit, signs: Signs, log_context: LogContext
+        self, make_pipeline: Callable[[], Pipeline], emit: Emit, heartbeat: Heartbeat, log_context: LogContext
     ) -> None:
         super().__init__(name="gpu", daemon=True)
-        self.make_pipeline, self.emit, self.signs, self.log_context = make_pipeline, emit, signs, log_context
+        self.make_pipeline, self.emit, self.heartbeat, self.log_context = make_pipeline, emit, heartbeat, log_context
         self.tasks: SimpleQueue[Draw | None] = SimpleQueue()
         self.looks: SimpleQueue[Look] = SimpleQueue()
         self.interruptions: dict[str, Interruption] = {}
@@ -62,7 +62,7 @@ class GpuThread(Thread):
             while True:
                 task = self.tasks.get()
                 if task is None:
-                    pipeline.store.residency.begin()
+                    pipeline.store.cache.begin()
                     self.look_once()
                 else:
                     with self.log_context.request(task.request_id):
@@ -74,7 +74,7 @@ class GpuThread(Thread):
     def run_one(self, pipeline: Pipeline, task: Draw) -> None:
         """Draw one task and emit its end, whatever happens in between."""
         try:
-            with self.signs.at("task"):
+            with self.heartbeat.at("task"):
                 ended = pipeline.draw(task, self.emit, self.interruptions[task.task_id])
         except Exception as error:  # this loop must outlive its work
             log.exception("task %s failed", task.task_id)
@@ -98,7 +98,7 @@ class GpuThread(Thread):
         from engine.vision.inspect import inspect
 
         try:
-            with self.signs.at("look"):
+            with self.heartbeat.at("look"):
                 return inspect(self.pipeline.store, look)
         except Exception as error:  # neither the loop nor the task under way may end with it
             log.exception("looking at a picture failed")

@@ -8,26 +8,26 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 
-from engine.heartbeat import Signs, Stillness
+from engine.heartbeat import Heartbeat, Stillness
 from engine.messages import Beat, Message
 
 
 class Pulse(Thread):
     """Tells that this process lives, as long as it does, and whether its drawing gets on.
 
-    A process that hangs as a whole falls silent; where only the drawing hangs, its signs stand still.
+    A process that hangs as a whole falls silent; where only the drawing hangs, its heartbeat stands still.
     """
 
-    def __init__(self, emit: Callable[[Message], None], seconds: float, signs: Signs) -> None:
+    def __init__(self, emit: Callable[[Message], None], seconds: float, heartbeat: Heartbeat) -> None:
         super().__init__(name="pulse", daemon=True)
-        self.emit, self.seconds, self.signs = emit, seconds, signs
+        self.emit, self.seconds, self.heartbeat = emit, seconds, heartbeat
 
     def run(self) -> None:
         """Beat until the other side is gone."""
-        never, stillness = Event(), Stillness(self.signs, self.seconds)
+        never, stillness = Event(), Stillness(self.heartbeat, self.seconds)
         while not never.wait(self.seconds):
             try:
-                self.emit(Beat(self.signs.stages(), stillness.seconds_still(), host_memory(), gpu_memory()))
+                self.emit(Beat(self.heartbeat.stages(), stillness.seconds_still(), host_memory(), gpu_memory()))
             except OSError:
                 return
 

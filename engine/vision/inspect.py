@@ -22,7 +22,7 @@ def inspect(store: ModelStore, look: Look) -> Seen:
     """
     picture = rgb(reading.read(look.picture))
     # Models are loaded as for any task, though a step of one may be under way around this.
-    with store.residency.aside(), torch.inference_mode(False), torch.no_grad():
+    with store.cache.aside(), torch.inference_mode(False), torch.no_grad():
         if look.purpose == "mask":
             found = find_mask(store, picture, MaskOptions(**look.options))
             return Seen(look.look_id, picture=codecs.encode_mask(found.mask))

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from engine.errors import CheckpointError
-from engine.models.previews import ApproximateDecoder, NetworkPreviewer, Previewer, fitted_map, network_file
+from engine.models.previews import ApproximateDecoder, LinearPreviewer, NetworkPreviewer, fitted_map, network_file
 from engine.models.vae import Vae
 from engine.sampling.latent_format import PLAYGROUND, SD15, SDXL, LatentFormat
 
@@ -38,7 +38,7 @@ def test_a_preview_shows_the_latents_colours_at_a_quarter_of_the_side():
     picture = torch.zeros(1, 3, 96, 128)
     picture[:, 0, :, :64] = 1
     picture[:, 2, :, 64:] = 1
-    seen = Previewer(vae, UNSCALED).pixels(vae.encode_mean(picture))
+    seen = LinearPreviewer(vae, UNSCALED).pixels(vae.encode_mean(picture))
     assert (seen.shape, seen.dtype) == ((24, 32, 3), torch.uint8)
     assert seen[12, 4].tolist() in ([255, 0, 0], [254, 0, 0])
     assert seen[12, 28].tolist() in ([0, 0, 255], [0, 0, 254])
