@@ -27,7 +27,7 @@ MOST_STEPS = 200
 
 SIZE = re.compile(r"([0-9]{1,5})[*×]([0-9]{1,5})", re.ASCII)
 SAVE_NAME = re.compile(r"(\.\./[^/\\.][^/\\]*/)?[^/\\.][^/\\]*")
-WEBHOOK = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
+WEBHOOK = re.compile(r"https?://[^\s/?#]\S*", re.IGNORECASE)
 
 CONTROL_DEFAULTS = {
     "ImagePrompt": {"cn_stop": 0.5, "cn_weight": 0.6},

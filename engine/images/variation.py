@@ -57,7 +57,7 @@ def upscale_factor(method: str, multiple: float = 1.0) -> float:
 
     From 1 to 5. Fooocus's own test for a fixed name also takes every multiple that ends in 2 for 2; that is not kept.
     """
-    named = re.search(r"(\d+(?:\.\d+)?)x", method.casefold())
+    named = re.search(r"(?<!\d)(\d+(?:\.\d+)?)x", method.casefold())
     return min(max(float(named[1]) if named else multiple, LEAST_FACTOR), MOST_FACTOR)
 
 

@@ -295,7 +295,7 @@ MOST_VAE_LAYERS = 8
 
 def _is_vae_attention(name: str) -> bool:
     return (
-        re.search(r"\.mid\.attn_1\.(q|k|v|proj_out)\.weight$|mid_block\.attentions\.0\.to_.+\.weight$", name)
+        re.search(r"\.mid\.attn_1\.(q|k|v|proj_out)\.weight$|mid_block\.attentions\.0\.to_(q|k|v|out\.0)\.weight$", name)
         is not None
     )
 

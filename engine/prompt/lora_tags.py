@@ -10,7 +10,7 @@ from engine.modes import modes_of
 from engine.params import GenerateParams, NamedLora
 from engine.prompt.lines import prompt_lines, with_additional
 
-TAG = re.compile(r"<lora:([^:]+):([+-]?(?:\d+\.?\d*|\.\d+))>")
+TAG = re.compile(r"<lora:([^:]+):([+-]?(?:\d+(?:\.\d*)?|\.\d+))>")
 MAX_LORAS = 5
 
 

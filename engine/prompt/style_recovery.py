@@ -96,14 +96,7 @@ def _match(name: str, positive: str, negative: str, styles: Styles, prompt: str 
 
 def _place(piece: str, text: str) -> int:
     """Where the piece stands between joints or the text's ends; -1 for nowhere, 0 for an empty piece."""
-    start = text.find(piece)
-    while start >= 0 and piece:
-        end = start + len(piece)
-        opens = start == 0 or text.endswith(JOINT, 0, start)
-        if opens and (end == len(text) or text.startswith(JOINT, end)):
-            return start
-        start = text.find(piece, start + 1)
-    return start
+    return f"{JOINT}{text}{JOINT}".find(f"{JOINT}{piece}{JOINT}") if piece else 0
 
 
 def _without(text: str, piece: str) -> str:

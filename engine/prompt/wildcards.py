@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -12,7 +12,7 @@ from engine.prompt.files import files_below
 
 SHIPPED = Path(__file__).parent / "data" / "wildcards"
 PLACEHOLDER = re.compile(r"__([\w-]+)__")
-ARRAY = re.compile(r"\[\[(.*?)\]\]")
+ARRAY_OPENS, ARRAY_CLOSES = "[[", "]]"
 ROUNDS = 64
 LONGEST = 65536
 
@@ -62,8 +62,23 @@ class Wildcards:
 def with_array_items(text: str, index: int) -> str:
     """The text with one item for each of its `[[a, b]]`; over `index` all combinations come, the first array's
     items changing fastest. Items keep the spaces around them."""
-    for match in ARRAY.finditer(text):
-        items = match.group(1).split(",")
+    for array in _arrays(text):
+        items = array.split(",")
         index, place = divmod(index, len(items))
-        text = text.replace(match.group(0), items[place], 1)
+        text = text.replace(f"{ARRAY_OPENS}{array}{ARRAY_CLOSES}", items[place], 1)
     return text
+
+
+def _arrays(text: str) -> Iterator[str]:
+    """What stands in each `[[…]]`: from the first opening up to the next closing, and so on behind that.
+
+    A regular expression would read to the text's end from every opening where none is closed.
+    """
+    end = 0
+    while (start := text.find(ARRAY_OPENS, end)) >= 0:
+        start += len(ARRAY_OPENS)
+        close = text.find(ARRAY_CLOSES, start)
+        if close < 0:
+            return
+        yield text[start:close]
+        end = close + len(ARRAY_CLOSES)

@@ -24,6 +24,7 @@ from engine.params import GenerateParams
 from engine.prompt.style_recovery import recovered
 from engine.prompt.styles import Styles
 from schemas.generate import DEFAULTS, GenerateSchema
+from tests.processor_time import processor_time
 
 FOOOCUS_EXAMPLE = (
     '{"adm_guidance": "(1.5, 0.8, 0.3)", "base_model": "juggernautXL_v8Rundiffusion", "base_model_hash": "0123456789", '
@@ -384,3 +385,9 @@ def test_what_is_no_picture_is_refused_in_words():
         read(b"GIF89a nothing")
     with pytest.raises(ValueError, match="not a PNG, JPEG or WebP"):
         read(b"\x89PNG\r\n\x1a\n" + b"\0" * 20)
+
+
+def test_texts_that_could_stand_anywhere_in_each_other_are_told_apart_at_once():
+    with processor_time(5):
+        found = recovered("a" * 200_000, "b" * 200_000, STYLES, "a" * 100_000, "b" * 100_000)
+    assert found.styles == ["Fooocus V2"] and found.prompt == "a" * 100_000

@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from engine.prompt.wildcards import LONGEST, Wildcards, with_array_items
+from tests.processor_time import processor_time
 
 
 @pytest.fixture
@@ -117,3 +118,9 @@ def test_equal_arrays_count_apart():
 
 def test_a_text_without_arrays_stays():
     assert with_array_items("[a, b] c", 3) == "[a, b] c"
+
+
+def test_brackets_that_are_never_closed_are_read_once():
+    text = "[" * 400_000
+    with processor_time(2):
+        assert with_array_items(text, 3) == text
