@@ -293,11 +293,13 @@ def _vae_modules(levels: int) -> Iterator[Pair]:
 MOST_VAE_LAYERS = 8
 
 
+VAE_ATTENTION_WEIGHT = re.compile(
+    r"\.mid\.attn_1\.(q|k|v|proj_out)\.weight$|mid_block\.attentions\.0\.to_(q|k|v|out\.0)\.weight$"
+)
+
+
 def _is_vae_attention(name: str) -> bool:
-    return (
-        re.search(r"\.mid\.attn_1\.(q|k|v|proj_out)\.weight$|mid_block\.attentions\.0\.to_(q|k|v|out\.0)\.weight$", name)
-        is not None
-    )
+    return VAE_ATTENTION_WEIGHT.search(name) is not None
 
 
 def _as_convolution(name: str, tensor: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class NotAPicture(Exception):
 
 
 @dataclass(frozen=True)
-class InputPictures:
+class InputStore:
     """The pictures of one server, as `current` finds it configured; needs no application context.
 
     `bases` are the starts of URLs that are this server's own.
@@ -124,11 +124,11 @@ class InputPictures:
         return f"/inputs/{path.name}"
 
 
-def current() -> InputPictures:
+def current() -> InputStore:
     """The server's pictures, for the request at hand or for none."""
     config = current_app.config
     bases = (urls.base(), request.url_root.rstrip("/")) if request else ()
-    return InputPictures(
+    return InputStore(
         Path(config["INPUT_PATH"]), Path(config["OUTPUT_PATH"]), bases, bool(config["ALLOW_PRIVATE_ADDRESSES"])
     )
 
@@ -180,7 +180,7 @@ def resolve(sent: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def require_open(server: InputPictures, places: Mapping[Place, str | Upload]) -> None:
+def require_open(server: InputStore, places: Mapping[Place, str | Upload]) -> None:
     """Let pictures of this server be used by those only who may load them, by their tokens or with a key that may read.
 
     Raises:

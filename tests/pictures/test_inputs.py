@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from fooocus_flask.database import db
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.pictures import inputs, retention
-from fooocus_flask.pictures.inputs import InputPictures, NotAPicture
+from fooocus_flask.pictures.inputs import InputStore, NotAPicture
 from fooocus_flask.submission.forms import form_body
 from fooocus_flask.tasks import records
 from fooocus_flask.tasks.life import find
@@ -42,7 +42,7 @@ BARE = base64.b64encode(RED).decode()
 @pytest.fixture
 def kept(tmp_path):
     """A server's pictures, with a result among them."""
-    server = InputPictures(tmp_path / "inputs", tmp_path / "outputs", ("http://me:1", "http://proxy/base"))
+    server = InputStore(tmp_path / "inputs", tmp_path / "outputs", ("http://me:1", "http://proxy/base"))
     (tmp_path / "outputs" / "2024-07-05").mkdir(parents=True)
     (tmp_path / "outputs" / "2024-07-05" / "cat 1.png").write_bytes(RED)
     (tmp_path / "secret.png").write_bytes(RED)
@@ -75,7 +75,7 @@ def test_a_picture_is_kept_once_wherever_it_comes_from(kept, sent):
 
 def test_a_picture_is_fetched(kept, host):  # noqa: F811
     host.good = lambda handler: host.answer(handler, 200, RED, **{"Content-Type": "text/html"})
-    server = InputPictures(kept.folder, kept.outputs, allow_private=True)
+    server = InputStore(kept.folder, kept.outputs, allow_private=True)
     assert server.path(server.keep(host.url + "/cat")).read_bytes() == RED
 
 
