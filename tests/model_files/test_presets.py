@@ -7,7 +7,8 @@ import pytest
 from flask import Flask
 
 from engine.files import known_files
-from fooocus_flask.model_files import folders, presets
+from fooocus_flask.model_files import presets
+from fooocus_flask.model_files.folders import folders
 from schemas.generate import DEFAULTS
 
 

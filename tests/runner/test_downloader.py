@@ -20,7 +20,7 @@ from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.following import waiters
 from fooocus_flask.model_files import addresses, host_backoff
 from fooocus_flask.model_files.transfers import transfers
-from fooocus_flask.runner.downloader import downloader
+from fooocus_flask.runner.downloader import MOST_CLIENTS, downloader
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tasks import estimates, life
 from schemas.generate import DEFAULTS, GenerateSchema
@@ -503,7 +503,7 @@ def test_clients_that_wait_for_a_description_are_limited_and_sent_away_at_a_stop
             with app.app_context():
                 downloader.current().have([file])
 
-        waiting = [gevent.spawn(wait) for _ in range(downloader.MOST_LOOKS)]
+        waiting = [gevent.spawn(wait) for _ in range(MOST_CLIENTS)]
         until(host.halted.is_set, "nobody asked the host")
         with pytest.raises(Exception, match="which is the limit") as caught:
             downloader.current().have([file])

@@ -12,7 +12,7 @@ from engine import choices
 from engine.files import builtin_set
 from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask.errors import InvalidRequest
-from fooocus_flask.model_files import folders
+from fooocus_flask.model_files.folders import folders
 from fooocus_flask.submission.prepare import prepare
 from schemas.generate import DEFAULTS, GenerateSchema
 from schemas.tasks import TaskRecordSchema
