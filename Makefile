@@ -2,15 +2,24 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := -m pytest -n 2 --dist loadfile
+LOWEST := build/lowest
 
-.PHONY: install run test check bench
+.PHONY: install run test quick coverage check bench hooks update test-lowest
 
 install: $(VENV)/.installed
 run: install
 	$(BIN)/python wsgi.py $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python $(PYTEST) $(ARGS)
+
+# Without what starts servers or draws pictures; the options of `tests/conftest.py` say what that is.
+quick: $(VENV)/.installed-test
+	$(BIN)/python $(PYTEST) --quick $(ARGS)
+
+coverage: $(VENV)/.installed-test
+	$(BIN)/python $(PYTEST) --cov --cov-report=term:skip-covered $(ARGS)
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
@@ -20,11 +29,31 @@ check: $(VENV)/.installed-test
 bench: install
 	$(BIN)/python -m benchmarks
 
+# ruff before every commit.
+hooks: $(VENV)/.installed-maintain
+	$(BIN)/pre-commit install
+
+# The newest versions within the ranges of setup.py; torch pins the packages of its own builds (CUDA, triton) itself.
+update: $(VENV)/.installed-maintain
+	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --python-version 3.11 \
+		--extra test --extra maintain --output-file build/constraints.txt setup.py
+	(echo "# The versions this project is tested with; setup.py has the ranges. \`make update\` writes this file."; \
+		grep -Ev '^(cuda|nvidia|triton)' build/constraints.txt) > constraints.txt
+
+# The tests with the oldest versions that setup.py admits, in an environment of their own.
+test-lowest: $(VENV)/.installed-maintain
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python-version 3.11 \
+		--extra test --output-file $(LOWEST).txt setup.py
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -r $(LOWEST).txt
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(LOWEST)/bin/python $(PYTEST) $(ARGS)
+
 $(VENV)/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+$(VENV)/.installed-%: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
 	touch $@

@@ -1,6 +1,11 @@
 """Packaging: what fooocus-flask needs, as ranges; constraints.txt pins the versions that are tested."""
 
+from pathlib import Path
+from runpy import run_path
+
 from setuptools import find_packages, setup
+
+VERSION = run_path(str(Path(__file__).parent / "fooocus_flask" / "version.py"))["VERSION"]
 
 RUNTIME = [
     # the service
@@ -43,11 +48,18 @@ TEST = [
     "pytest>=9,<10",
     "pytest-timeout>=2.4,<3",
     "pytest-xdist>=3.8,<4",
+    "pytest-cov>=7,<8",
     "ruff>=0.14",
     "mypy>=1.18",
     "jsonschema>=4.25,<5",
     "schemathesis>=4.32,<5",
     "onnx>=1.19,<2",
+]
+
+# What the maintainers' commands run: the git hook, `make update`, `make test-lowest`.
+MAINTAIN = [
+    "pre-commit>=4,<5",
+    "uv>=0.9,<1",
 ]
 
 # Only to rebuild the built-in model from its sources (see training/README.md).
@@ -58,7 +70,7 @@ TRAINING = [
 
 setup(
     name="fooocus-flask",
-    version="0.1.0",
+    version=VERSION,
     description="Fooocus, the SDXL picture generator, as a Flask service",
     license="GPL-3.0-or-later",
     python_requires=">=3.11",
@@ -72,5 +84,5 @@ setup(
         "schemas": ["py.typed"],
     },
     install_requires=RUNTIME,
-    extras_require={"postgres": POSTGRES, "test": TEST, "training": TRAINING},
+    extras_require={"postgres": POSTGRES, "test": TEST, "maintain": MAINTAIN, "training": TRAINING},
 )

@@ -13,7 +13,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from importlib.metadata import version
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -33,6 +32,7 @@ from fooocus_flask.following.webhook_secret import signer
 from fooocus_flask.pictures import public_hosts
 from fooocus_flask.tables import Delivery, Task
 from fooocus_flask.tasks import records
+from fooocus_flask.version import VERSION
 from schemas.tasks import TaskRecordSchema
 
 log = logging.getLogger(__name__)
@@ -235,7 +235,7 @@ def headers(message: WebhookMessage) -> dict[str, str]:
     sign = sender.current().signer.sign
     return {
         "Content-Type": "application/json",
-        "User-Agent": f"fooocus-flask/{version('fooocus-flask')}",
+        "User-Agent": f"fooocus-flask/{VERSION}",
         "webhook-id": message.id,
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": sign(message.id, now, message.body.decode()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-from importlib.metadata import version
 from urllib.parse import urljoin
 
 import gevent
@@ -11,13 +10,14 @@ import gevent
 from engine.images.reading import MOST_BYTES
 from fooocus_flask.pictures import public_hosts
 from fooocus_flask.pictures.public_hosts import AddressRefused
+from fooocus_flask.version import VERSION
 
 SECONDS = 20.0
 MOST_REDIRECTS = 3
 REDIRECTS = (301, 302, 303, 307, 308)
 PIECE = 64 * 1024
 HEADERS = {
-    "User-Agent": f"Mozilla/5.0 (compatible; fooocus-flask/{version('fooocus-flask')})",
+    "User-Agent": f"Mozilla/5.0 (compatible; fooocus-flask/{VERSION})",
     "Accept": "image/*,*/*;q=0.1",
     "Accept-Encoding": "identity",
 }

@@ -30,6 +30,7 @@ from fooocus_flask.runner.inspections import EngineAway, Inspections
 from fooocus_flask.runner.process import PATIENCE, EngineProcess
 from fooocus_flask.tables import FAILED, FINISHED, PENDING, STOPPED, Task
 from fooocus_flask.tasks import life
+from fooocus_flask.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -308,7 +309,7 @@ class Runner:
             error=ended.error,
             failure=ended.cause,
             notes=ended.notes,
-            drawn_with=ended.drawn_with,
+            drawn_with=ended.drawn_with | {"version": VERSION},
         )
         self._hold(None)
         self._delay = FIRST_DELAY

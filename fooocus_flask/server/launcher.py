@@ -28,6 +28,7 @@ from fooocus_flask.environment import SettingError
 from fooocus_flask.following.webhook_secret import SecretError
 from fooocus_flask.model_files import presets
 from fooocus_flask.model_files.config_txt import ConfigError
+from fooocus_flask.version import VERSION
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -73,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
         prog="wsgi.py", description="Serve fooocus-flask. The API has the port after the WebUI's: 7866."
     )
     add = parser.add_argument
+    add("--version", action="version", version=f"fooocus-flask {VERSION}")
     add("--listen", metavar="IP", nargs="?", default="127.0.0.1", const="0.0.0.0", help="address; bare: all of them")
     add("--port", type=int, metavar="N", help="the WebUI's port, the API takes the next one; API_PORT goes before it")
     add("--apikey", metavar="KEY", default="", help="the key requests must carry in the header X-API-KEY")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Any
 
 import flask_smorest
@@ -15,6 +14,7 @@ from marshmallow import Schema, fields
 
 from fooocus_flask.access.callers import HEADER, OPEN_BLUEPRINTS
 from fooocus_flask.access.scopes import scopes_of
+from fooocus_flask.version import VERSION
 from schemas.fields import FLAG, FLAG_NAME, Described
 
 DOCS = "/docs"
@@ -72,7 +72,7 @@ def init_app(app: Flask) -> Api:
     app.url_map.strict_slashes = False  # a path answers with and without its last slash, and redirects nowhere
     app.config.update(
         API_TITLE="fooocus-flask",
-        API_VERSION=version("fooocus-flask"),
+        API_VERSION=VERSION,
         OPENAPI_VERSION="3.1.0",
         OPENAPI_URL_PREFIX=None,
         API_SPEC_OPTIONS={"info": {"description": ABOUT}},
