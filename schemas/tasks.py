@@ -105,7 +105,8 @@ class TaskRecordSchema(Schema):
         fields.String(), metadata={"description": "What was left out or replaced, for instance a model not on disk."}
     )
     drawn_with = fields.Dict(
-        allow_none=True, metadata={"description": "The model file that drew, and the version of this program; null until the task ends."}
+        allow_none=True,
+        metadata={"description": "The checkpoint that drew, and this program's version; null until the task ends."},
     )
     priority = fields.Integer(metadata={"description": "From -10 to 10; higher ones are drawn first."})
     key_name = fields.String(
