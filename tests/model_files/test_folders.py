@@ -5,8 +5,9 @@ import logging
 
 import pytest
 
+from engine.files.catalogue import MODEL_FOLDERS
 from fooocus_flask.model_files.config_txt import ConfigError
-from fooocus_flask.model_files.folders import folders
+from fooocus_flask.model_files.folders import KEYS, folders
 from fooocus_flask.server import launcher
 
 
@@ -28,6 +29,10 @@ def test_without_a_word_they_lie_below_the_models_folder(places, models, tmp_pat
     found = places()
     assert found["loras"] == (models / "loras",)
     assert found["wildcards"] == (tmp_path / "instance" / "wildcards",)
+
+
+def test_every_kind_of_model_folder_has_its_key():
+    assert set(MODEL_FOLDERS) <= set(KEYS)
 
 
 def test_a_config_txt_names_one_or_several(places, tmp_path):
