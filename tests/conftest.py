@@ -20,22 +20,37 @@ from tests import postgresql
 from tests.receiving import Receiver, receiving
 from tests.serving import Server, small
 
+SLOW_FIXTURES = frozenset({"database", "pipeline"})
+"""Whatever starts an application or a server has the first, whatever draws in the test's own process the second."""
+
 
 def pytest_addoption(parser):
-    """An option that has the applications of the tests use another database."""
+    """Options that choose tests, or the database of their applications."""
     parser.addoption("--postgresql", action="store_true", help="keep tasks in a PostgreSQL server of the tests' own")
+    parser.addoption("--quick", action="store_true", help="leave out what starts servers or draws pictures")
 
 
 def pytest_collection_modifyitems(config, items):
-    """On PostgreSQL, run what opens a database, and of that not what means nothing there."""
+    """Run what is asked for: the quick tests; on PostgreSQL those that open a database and mean something there."""
+    if config.getoption("--quick"):
+        choose(config, items, is_quick)
     if not config.getoption("--postgresql"):
         return
-    without = [item for item in items if "database" not in item.fixturenames]
-    items[:] = [item for item in items if "database" in item.fixturenames]
-    config.hook.pytest_deselected(items=without)
+    choose(config, items, lambda item: "database" in item.fixturenames)
     for item in items:
         if marker := item.get_closest_marker("sqlite"):
             item.add_marker(pytest.mark.skip(reason=f"about SQLite: {marker.args[0]}"))
+
+
+def choose(config, items, wanted):
+    """Leave these tests only."""
+    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+    items[:] = [item for item in items if wanted(item)]
+
+
+def is_quick(item):
+    """Whether a test neither starts servers nor draws pictures, as its fixtures and its marker tell."""
+    return SLOW_FIXTURES.isdisjoint(item.fixturenames) and item.get_closest_marker("slow") is None
 
 
 @pytest.fixture(scope="session")

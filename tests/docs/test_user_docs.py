@@ -7,9 +7,9 @@ import pytest
 from fooocus_flask import settings
 from tests.serving import ROOT
 
-PAIRS = [("README.md", "README.zh-CN.md")] + [
-    (f"docs/{page}.md", f"docs/{page}.zh-CN.md") for page in ("api", "configuration", "builtin-model")
-]
+PAGES = ("README", "CONTRIBUTING", "SECURITY")
+PAGES += tuple(f"docs/{page}" for page in ("api", "architecture", "builtin-model", "configuration", "deployment"))
+PAIRS = [(f"{page}.md", f"{page}.zh-CN.md") for page in PAGES]
 
 
 def commands(page: str) -> list[str]:

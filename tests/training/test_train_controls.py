@@ -13,6 +13,8 @@ from engine.files import builtin_set
 from engine.models import eight_bit
 from training import attached, train_canny, train_inpaint_head
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

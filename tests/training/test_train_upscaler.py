@@ -6,11 +6,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 
 from engine.models.upscaler import Network, Upscaler, named
 from tests.training.sprites import bundle
 from training import train_upscaler
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_program_writes_a_file_that_the_engine_doubles_pictures_with(tmp_path):

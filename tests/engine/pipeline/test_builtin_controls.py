@@ -11,6 +11,8 @@ from engine.models.upscaler import Upscaler
 from engine.pipeline.pipeline import Pipeline
 from tests.toy import toy_draw
 
+pytestmark = pytest.mark.slow
+
 SIDE = 512
 NEAR, BRIGHT = 2, 96
 BOX = slice(40, 150), slice(330, 470)

@@ -14,6 +14,8 @@ from engine.pipeline.pipeline import Pipeline
 from engine.vision.describe import describe
 from tests.toy import toy_draw
 
+pytestmark = pytest.mark.slow
+
 SIDE = 512
 STYLE = "3d render"
 SHOWN = {"apple": "a red apple on a green background, 3d render", "cat": "a cat on a blue background, 3d render"}

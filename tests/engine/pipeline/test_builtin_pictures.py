@@ -14,6 +14,8 @@ from engine.model_store import ModelStore
 from engine.pipeline.pipeline import Pipeline
 from tests.toy import toy_draw
 
+pytestmark = pytest.mark.slow
+
 SIDE = 512
 INSIDE, RIM = slice(170, 350), 32
 

@@ -14,6 +14,8 @@ from engine.process import wire
 from tests.serving import ROOT
 from tests.toy import toy_draw
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 60
 
 
