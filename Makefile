@@ -35,6 +35,7 @@ hooks: $(VENV)/.installed-maintain
 
 # The newest versions within the ranges of setup.py; torch pins the packages of its own builds (CUDA, triton) itself.
 update: $(VENV)/.installed-maintain
+	mkdir -p build
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --python-version 3.11 \
 		--extra test --extra maintain --output-file build/constraints.txt setup.py
 	(echo "# The versions this project is tested with; setup.py has the ranges. \`make update\` writes this file."; \
@@ -42,6 +43,7 @@ update: $(VENV)/.installed-maintain
 
 # The tests with the oldest versions that setup.py admits, in an environment of their own.
 test-lowest: $(VENV)/.installed-maintain
+	mkdir -p build
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python-version 3.11 \
 		--extra test --output-file $(LOWEST).txt setup.py
 	$(PYTHON) -m venv --clear $(LOWEST)
