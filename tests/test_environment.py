@@ -78,6 +78,7 @@ def test_other_settings_are_read_as_before(make_app, monkeypatch):
     assert (config["QUEUE_LIMIT"], config["API_KEY"], config["DOWNLOAD_DELAYS"]) == (7, "False", [1, 2])
 
 
+@pytest.mark.slow
 def test_a_server_does_not_start_with_such_a_word(tmp_path):
     with started(tmp_path, FOOOCUS_ALLOW_DOWNLOADS="maybe") as server:
         _, told = server.communicate(timeout=120)

@@ -53,6 +53,7 @@ def test_what_was_dropped_is_gone_from_memory(model_cache):
     assert part() is None
 
 
+@pytest.mark.slow
 def test_alternating_parts_leave_memory_as_it_was(model_cache):
     loaded = []
 

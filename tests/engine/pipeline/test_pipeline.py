@@ -272,6 +272,7 @@ def test_a_picture_that_cannot_be_saved_fails_the_task(pipeline, tmp_path):
         pipeline.draw(toy_draw(tmp_path / "file"), Watcher())
 
 
+@pytest.mark.slow
 def test_a_model_that_names_its_largest_size_is_sampled_there_and_the_picture_enlarged(toy, tmp_path):
     limited = tmp_path / "limited.safetensors"
     weights = read_tensors(toy)
