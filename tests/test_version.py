@@ -28,7 +28,7 @@ def test_a_task_s_record_tells_which_version_drew_it(server):
 
 
 def test_requests_of_the_server_tell_it(app):
-    message = webhooks.Message("https://example.com", "msg_1", "ended", b"{}", None)
+    message = webhooks.WebhookMessage("https://example.com", "msg_1", "ended", b"{}", None)
     with app.app_context():
         assert webhooks.headers(message)["User-Agent"] == f"fooocus-flask/{VERSION}"
     assert f"fooocus-flask/{VERSION}" in fetching.HEADERS["User-Agent"]
