@@ -60,10 +60,13 @@ def pipeline_maker(arguments: argparse.Namespace, heartbeat: Heartbeat) -> Calla
 
     def make() -> Pipeline:
         tune_process(arguments.kernels)
+        gc.disable()  # the libraries are thousands of modules: looking for garbage among them takes a fifth of the time
         import torch
 
         from engine.pipeline.pipeline import Pipeline
 
+        gc.freeze()  # nor need they be looked through whenever a model leaves memory
+        gc.enable()
         torch.set_num_threads(arguments.threads)
         device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         hashes = HashCache(arguments.hashes) if arguments.hashes else None
