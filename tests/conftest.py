@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
@@ -30,13 +33,27 @@ def pytest_addoption(parser):
     parser.addoption("--quick", action="store_true", help="leave out what starts servers or draws pictures")
 
 
+LONGEST = Path(__file__).parent / "wire"
+"""Tests that would keep one worker busy after all others have ended if they came last."""
+
+gc.disable()  # while thousands of modules and tests are loaded, none of which becomes garbage
+
+
+def pytest_collection_finish():
+    """Look for garbage again, and not among what was loaded: a whole search takes a third of a second there."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_collection_modifyitems(config, items):
-    """Run what is asked for: the quick tests; on PostgreSQL those that open a database and mean something there."""
+    """Run what is asked for, the longest first: the quick tests; on PostgreSQL those of what speaks SQL."""
+    items.sort(key=lambda item: not item.path.is_relative_to(LONGEST))
     if config.getoption("--quick"):
         choose(config, items, is_quick)
     if not config.getoption("--postgresql"):
         return
-    choose(config, items, lambda item: "database" in item.fixturenames)
+    choose(config, items, lambda item: "database" in item.fixturenames and item.get_closest_marker("sql") is not None)
     for item in items:
         if marker := item.get_closest_marker("sqlite"):
             item.add_marker(pytest.mark.skip(reason=f"about SQLite: {marker.args[0]}"))
@@ -89,18 +106,42 @@ class Client(FlaskClient):
         return super().open(*args, buffered=buffered, **kwargs)
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory, database) -> Path | None:
+    """An SQLite file after all migrations, of which applications of the tests begin with a copy.
+
+    PostgreSQL copies it by itself.
+    """
+    folder = tmp_path_factory.mktemp("migrated")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DATABASE_URL", raising=False)
+        fooocus_flask.close(fooocus_flask.create_app(INSTANCE=folder, **postgresql.settings(folder)))
+    if database == "SQLite":
+        return folder / "db.sqlite3"
+    postgresql.make_template(folder)
+    return None
+
+
+def new_app(instance: Path, models: Path, empty_database: Path | None, **settings) -> Flask:
+    """An application whose state lies in this folder, with a database of its own."""
+    file = instance / "db.sqlite3"
+    if empty_database and not file.exists():
+        instance.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(empty_database, file)
+    standing = {"INSTANCE": instance, "MODELS_PATH": str(models), "ENGINE_THREADS": 1}
+    app = fooocus_flask.create_app(**standing | postgresql.settings(instance) | settings)
+    app.test_client_class = Client
+    return app
+
+
 @pytest.fixture
-def make_app(tmp_path, models, database):
+def make_app(tmp_path, models, empty_database):
     """Makes applications with these settings; their state lies in the test's own folder."""
     made = []
 
-    def make(**settings):
-        standing = {"INSTANCE": tmp_path / "instance", "MODELS_PATH": str(models), "ENGINE_THREADS": 1}
-        settings = standing | settings
-        app = fooocus_flask.create_app(**postgresql.settings(settings["INSTANCE"]) | settings)
-        app.test_client_class = Client
-        made.append(app)
-        return app
+    def make(INSTANCE=tmp_path / "instance", **settings):
+        made.append(new_app(INSTANCE, models, empty_database, **settings))
+        return made[-1]
 
     yield make
     for app in made:

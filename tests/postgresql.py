@@ -67,6 +67,21 @@ class PostgreSQL:
         )
 
 
+_template: str | None = None
+"""The database that new ones are copies of."""
+
+
+def make_template(instance: Path) -> None:
+    """Have databases made from now on begin as copies of the one of this instance folder."""
+    global _template
+    _template = name_of(instance)
+
+
+def name_of(instance: Path) -> str:
+    """What the database of an instance folder is called."""
+    return "t" + hashlib.sha256(str(instance).encode()).hexdigest()[:24]
+
+
 def address(instance: Path, options: LiteralString = "") -> str | None:
     """The address of the database that belongs to an instance folder, made if it is new; None without PostgreSQL."""
     folder = os.environ.get(SOCKETS)
@@ -74,10 +89,10 @@ def address(instance: Path, options: LiteralString = "") -> str | None:
         return None
     import psycopg
 
-    name = "t" + hashlib.sha256(str(instance).encode()).hexdigest()[:24]
+    name, template = name_of(instance), f"TEMPLATE {_template}" if _template and not options else ""
     with psycopg.connect(host=folder, user="tests", dbname="postgres", autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
-            connection.execute(f"CREATE DATABASE {name} {options}")
+            connection.execute(f"CREATE DATABASE {name} {options} {template}")
     return f"postgresql://tests@/{name}?host={folder}"
 
 

@@ -14,6 +14,8 @@ from schemas.faults import LONGEST_ECHO
 from schemas.generate import GenerateSchema
 from schemas.tasks import TasksQuerySchema
 
+pytestmark = pytest.mark.sql("errors")
+
 FORM = "application/x-www-form-urlencoded"
 
 

@@ -7,6 +7,7 @@ Standard output and error are logs. gevent never enters this process.
 from __future__ import annotations
 
 import argparse
+import gc
 import faulthandler
 import logging
 import os

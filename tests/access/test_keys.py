@@ -16,6 +16,8 @@ from tests import postgresql
 from tests.conftest import picture
 from tests.serving import GENERATE, ROOT, small
 
+pytestmark = pytest.mark.sql("access/keys", "access/callers")
+
 LATER = {"async_process": True}
 
 

@@ -9,6 +9,8 @@ from fooocus_flask.access import keys
 from tests import postgresql
 from tests.serving import GENERATE, small
 
+pytestmark = pytest.mark.sql("access/callers")
+
 LATER = {"async_process": True}
 
 

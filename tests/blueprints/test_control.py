@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.sql("tasks/life")
+
 CONTROL = "/v1/engine/control"
 LONG = {"overwrite_step": 120}
 

@@ -8,6 +8,8 @@ from PIL import Image
 
 from tests.serving import GENERATE, small
 
+pytestmark = pytest.mark.sql("blueprints/generate")
+
 BROKEN = {"base_model_name": "broken.safetensors"}
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 
 from fooocus_flask import signals
 
+pytestmark = pytest.mark.sql("tasks/history")
+
 
 def ids(client, **query):
     """The ids in the three lists, and the total."""

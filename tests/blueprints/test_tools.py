@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import fooocus_flask
 from engine.files import builtin_set
 from fooocus_flask.runner.runner import runner
+from tests.conftest import new_app
 from tests.serving import GENERATE, small
 from tests.tool_models import tool_models
 
@@ -24,6 +26,14 @@ def models(tmp_path_factory):
     folder = tool_models(tmp_path_factory.mktemp("models") / "tools")
     (folder / "inpaint" / "silueta.onnx").write_bytes(b"nothing of the kind")
     return folder
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory, models, empty_database):
+    """One application for all tests here, which leave its engine well, or dead for the next one to start."""
+    app = new_app(tmp_path_factory.mktemp("instance"), models, empty_database)
+    yield app
+    fooocus_flask.close(app)
 
 
 def png(width=60, height=40):

@@ -8,6 +8,8 @@ from fooocus_flask.tasks import estimates, life
 from schemas.generate import GenerateSchema
 from tests.serving import small
 
+pytestmark = pytest.mark.sql("tasks/estimates")
+
 WORK = 64 * 64 * 2.0
 
 

@@ -19,6 +19,8 @@ from schemas.generate import GenerateSchema
 from tests import postgresql
 from tests.serving import small
 
+pytestmark = pytest.mark.sql("database", "tables", "tasks/history", "tasks/life")
+
 TWO = {"image_number": 2}
 
 
@@ -208,7 +210,11 @@ def test_a_deleted_task_takes_its_webhooks_along(context, add):
 
 def test_flask_sees_the_database_as_it_is(tmp_path, monkeypatch, make_app):
     monkeypatch.setenv("FLASK_RUN_FROM_CLI", "true")
-    app = make_app(INSTANCE=tmp_path / "bare")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    if postgresql.address(bare, "TEMPLATE template0") is None:
+        (bare / "db.sqlite3").touch()
+    app = make_app(INSTANCE=bare)
     with app.app_context():
         assert db.inspect(db.engine).get_table_names() == []
     assert Path(app.instance_path).is_dir()

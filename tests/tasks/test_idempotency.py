@@ -9,6 +9,8 @@ from fooocus_flask.tables import RequestKey, Task
 from fooocus_flask.tasks import idempotency
 from tests.serving import GENERATE, small
 
+pytestmark = pytest.mark.sql("tasks/idempotency")
+
 KEY = {"Idempotency-Key": "first"}
 
 

@@ -7,8 +7,10 @@ import pytest
 
 from tests.serving import ROOT
 
+pytestmark = pytest.mark.sql("tasks/history", "tasks/life")
 
-@pytest.mark.timeout(600)
+
+@pytest.mark.timeout(3600)
 def test_answers_are_as_the_document_says(database):
     command = [sys.executable, "-m", "tests.wire", "--examples", "5", "--seed", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
