@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
-from tests.serving import PATIENCE
+from tests.patience import CEILING
 
 
 class FileServer(ThreadingHTTPServer):
@@ -64,7 +64,7 @@ class FileServer(ThreadingHTTPServer):
             handler.wfile.write(body[start : max(start, self.halt_at)])
             start = max(start, self.halt_at)
             self.halted.set()
-            self.go_on.wait(PATIENCE)
+            self.go_on.wait(CEILING)
         handler.wfile.write(body[start:end])
         return None
 

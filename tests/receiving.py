@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-from tests.serving import PATIENCE
+from tests.patience import taken
 
 
 class Receiver(ThreadingHTTPServer):
@@ -39,7 +39,7 @@ class Receiver(ThreadingHTTPServer):
 
     def take(self):
         """The next thing that was sent."""
-        return self.got.get(timeout=PATIENCE)
+        return taken(self.got, "nobody was told of anything more")
 
 
 @contextmanager

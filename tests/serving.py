@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -18,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tests import postgresql
+from tests.patience import CEILING, TICK, Patience, children, exit_status, readable
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 60.0
 GENERATE = "/v1/engine/generate/"
 LAUNCHER = [sys.executable, "wsgi.py"]
 GUNICORN = [sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "1", "-b", "127.0.0.1:0", "wsgi:app"]
@@ -86,11 +85,13 @@ class Server:
         def found() -> re.Match[str] | None:
             return next((match for line in self.lines[self._seen :] if (match := re.search(pattern, line))), None)
 
+        patience = Patience(self.process.pid)
         with self._news:
-            if not self._news.wait_for(lambda: found() or "<end of output>" in self.lines[self._seen :], PATIENCE):
-                raise TimeoutError(f"{pattern!r} not in {''.join(self.lines)}")
+            while not self._news.wait_for(lambda: found() or "<end of output>" in self.lines[self._seen :], TICK):
+                if not patience.lasts():
+                    raise TimeoutError(f"{pattern!r} not in {''.join(self.lines)}")
             match = found()
-        assert match is not None, f"exit {self.process.wait(PATIENCE)}: {''.join(self.lines)}"
+        assert match is not None, f"exit {exit_status(self.process)}: {''.join(self.lines)}"
         return match
 
     def ready(self) -> Server:
@@ -100,12 +101,13 @@ class Server:
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
         """One request over a connection of its own; JSON unless `body` is bytes."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=CEILING)
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if body is not None and not isinstance(body, bytes):
             body, headers = json.dumps(body).encode(), {"Content-Type": "application/json"} | headers
         try:
             connection.request(method, path, body, headers)
+            readable(connection.sock, f"{method} {path} is not answered", self.process.pid)
             answer = connection.getresponse()
             return Reply(answer.status, answer.headers, answer.read())
         finally:
@@ -134,22 +136,23 @@ class Server:
 
     def follow_request(self, body: dict[str, Any]) -> Stream:
         """The stream that answers this request, at its first byte."""
-        return Stream(self.port, GENERATE, body)
+        return Stream(self, GENERATE, body)
 
     def stop(self, how: int = signal.SIGTERM) -> int:
         """End it; its exit status."""
         self.process.send_signal(how)
-        status = self.process.wait(PATIENCE)
-        self._reader.join(PATIENCE)
+        status = exit_status(self.process)
+        self._reader.join(CEILING)
         return status
 
 
 class Stream:
     """A streamed answer as it comes off the socket: every read with its moment."""
 
-    def __init__(self, port: int, path: str, body: dict[str, Any]) -> None:
+    def __init__(self, server: Server, path: str, body: dict[str, Any]) -> None:
+        port, self._pid = server.port, server.process.pid
         data = json.dumps(body).encode()
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=CEILING)
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
         self.socket.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
         self.reads: list[tuple[float, bytes]] = []
@@ -160,6 +163,7 @@ class Stream:
         self.reads.clear()
 
     def _receive(self) -> bytes:
+        readable(self.socket, "nothing more comes in this stream", self._pid)
         data = self.socket.recv(1 << 20)
         self.reads.append((time.monotonic(), data))
         return data
@@ -233,20 +237,3 @@ def engines(of: int) -> list[int]:
         if b"engine.process" in Path(f"/proc/{child}/cmdline").read_bytes():
             found.append(child)
     return found
-
-
-def children(of: int) -> list[int]:
-    """The processes that this one started."""
-    return [int(pid) for pid in Path(f"/proc/{of}/task/{of}/children").read_text().split()]
-
-
-def gone(pid: int) -> bool:
-    """Whether the process ends within the time an orphan would be a nuisance."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([descriptor], [], [], PATIENCE)[0])
-    finally:
-        os.close(descriptor)

@@ -5,6 +5,7 @@ from flask import Flask
 
 from fooocus_flask import settings
 from fooocus_flask.environment import NUMBERS, SWITCHES, SettingError, read
+from tests.patience import CEILING
 from tests.server.test_launcher import started
 
 
@@ -81,6 +82,6 @@ def test_other_settings_are_read_as_before(make_app, monkeypatch):
 @pytest.mark.slow
 def test_a_server_does_not_start_with_such_a_word(tmp_path):
     with started(tmp_path, FOOOCUS_ALLOW_DOWNLOADS="maybe") as server:
-        _, told = server.communicate(timeout=120)
+        _, told = server.communicate(timeout=CEILING)
     assert (server.returncode, told.count("\n")) == (2, 1)
     assert told.startswith("wsgi.py: FOOOCUS_ALLOW_DOWNLOADS is 'maybe'")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import queue
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.patience import gone
 from tests.receiving import Receiver
-from tests.serving import Server, engines, gone
+from tests.serving import Server, engines
 
 STATES = ("pending", "loading", "sampling", "saving", "webhook due")
 VICTIMS = ("engine", "server")
@@ -89,7 +89,7 @@ class Round:
         while self.owed:
             try:
                 _, _, body = self.receiver.take()
-            except queue.Empty:
+            except TimeoutError:
                 raise BrokenPromise(f"nobody was told of {self.owed}") from None
             if body["task_status"] == "finished":
                 self.owed.discard(body["task_id"])

@@ -16,19 +16,38 @@ from fooocus_flask.following import webhooks
 from fooocus_flask.tables import Delivery
 from fooocus_flask.tasks import life
 from tests.faults.rounds import SETTINGS, STATES, VICTIMS, play
-from tests.serving import PATIENCE, engines
+from tests.patience import CEILING, patience
+from tests.serving import Server, engines
+
+pytestmark = pytest.mark.sql("runner/runner", "following/webhooks")
+
+
+@pytest.fixture(scope="module")
+def one_server(tmp_path_factory, models, database):
+    """A server that is hurt again and again, and must be well after each test: the next one goes on with it."""
+    server = Server(tmp_path_factory.mktemp("hurt"), models, **SETTINGS)
+    yield server
+    if server.process.poll() is None:
+        server.stop()
+
+
+@pytest.fixture
+def server(one_server):
+    """The server, started again if the test before has left it dead."""
+    if one_server.process.poll() is not None:
+        one_server.start()
+    return one_server
 
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("victim", VICTIMS)
-def test_a_killed_process_loses_nothing(make_server, receiver, victim, state):
-    play(make_server(**SETTINGS), receiver, victim, state)
+def test_a_killed_process_loses_nothing(server, receiver, victim, state):
+    play(server, receiver, victim, state)
 
 
-def test_a_webhook_that_is_due_outlives_the_server(make_server, add, receiver):
+def test_a_webhook_that_is_due_outlives_the_server(server, receiver):
     """The receiver is down when the task ends; the next server finds it up."""
     receiver.answers = [503]
-    server = make_server(FOOOCUS_ALLOW_PRIVATE_ADDRESSES="true", FOOOCUS_WEBHOOK_DELAYS="[1, 1, 1, 1, 1]")
     task_id = server.ready().submit(webhook_url=receiver.url)
     first = receiver.take()[1]["webhook-id"]
     server.stop(signal.SIGKILL)
@@ -42,8 +61,8 @@ def test_a_webhook_that_is_due_outlives_the_server(make_server, add, receiver):
             break
 
 
-def test_a_full_disk_fails_the_task_and_the_next_one_is_drawn(make_server):
-    server = make_server().ready()
+def test_a_full_disk_fails_the_task_and_the_next_one_is_drawn(server):
+    server.ready()
     (engine,) = engines(server.process.pid)
     limits = resource.prlimit(engine, resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
     reply = server.draw()
@@ -54,8 +73,8 @@ def test_a_full_disk_fails_the_task_and_the_next_one_is_drawn(make_server):
     assert engines(server.process.pid) == [engine]
 
 
-def test_outputs_that_cannot_be_written_fail_the_task(make_server):
-    server = make_server().ready()
+def test_outputs_that_cannot_be_written_fail_the_task(server):
+    server.ready()
     outputs = server.instance / "outputs"
     outputs.mkdir(exist_ok=True)
     outputs.rename(aside := server.instance / "aside")
@@ -68,8 +87,8 @@ def test_outputs_that_cannot_be_written_fail_the_task(make_server):
 
 
 @pytest.mark.sqlite("one writer locks the whole database there only")
-def test_a_locked_database_costs_time_and_no_task(make_server):
-    server = make_server().ready()
+def test_a_locked_database_costs_time_and_no_task(server):
+    server.ready()
     stream = server.follow(overwrite_step=60)
     stream.until("Sampling step")
     (engine,) = engines(server.process.pid)
@@ -110,7 +129,7 @@ def test_a_clock_set_back_delays_no_webhook(make_app, add, receiver, monkeypatch
     monkeypatch.setattr(time, "time_ns", lambda: now() - 7 * 24 * 3600 * 10**9)
     with app.app_context():
         webhooks.sender.of(app).wake()
-    with gevent.Timeout(PATIENCE):
+    with patience():
         while True:
             with app.app_context():
                 if not webhooks.owed():
@@ -120,9 +139,9 @@ def test_a_clock_set_back_delays_no_webhook(make_app, add, receiver, monkeypatch
 
 
 @pytest.mark.sqlite("the file that cannot grow is the server's own; PostgreSQL writes its files itself")
-def test_a_disk_full_for_the_database_refuses_and_forgets_nothing(make_server):
+def test_a_disk_full_for_the_database_refuses_and_forgets_nothing(server):
     """Nothing that was acknowledged is lost, nothing is acknowledged that is not kept, and it goes on by itself."""
-    server = make_server().ready()
+    before = len(server.ready().get("/tasks").json["history"])
     stream = server.follow(overwrite_step=60)
     stream.until("Sampling step")
     limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
@@ -134,7 +153,7 @@ def test_a_disk_full_for_the_database_refuses_and_forgets_nothing(make_server):
     assert len(stream.events()[-1]["images"]) == 1
     assert server.draw().json["task_status"] == "finished"
     told = server.get("/tasks").json
-    assert (told["pending"], told["current"], len(told["history"])) == ([], [], 2)
+    assert (told["pending"], told["current"], len(told["history"])) == ([], [], before + 2)
 
 
 def test_the_program_plays_rounds(database):
@@ -142,7 +161,7 @@ def test_the_program_plays_rounds(database):
         [sys.executable, "-m", "tests.faults", "--rounds", "0"],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=CEILING,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0 and done.stdout.count("0/0 kept") == len(STATES) * len(VICTIMS), done.stderr

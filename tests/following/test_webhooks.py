@@ -15,7 +15,10 @@ from fooocus_flask.following import webhooks
 from fooocus_flask.following.webhook_secret import SecretError
 from fooocus_flask.tables import Delivery
 from fooocus_flask.tasks import life
-from tests.serving import PATIENCE
+from tests.patience import patience
+from tests.serving import Server
+
+pytestmark = pytest.mark.sql("following/webhooks")
 
 
 @pytest.fixture
@@ -23,10 +26,12 @@ def app(make_app):
     return make_app(WEBHOOK_DELAYS=(0.01, 0.01), ALLOW_PRIVATE_ADDRESSES=True)
 
 
-@pytest.fixture
-def server(make_server):
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, models, database):
     """A server whose webhooks may go to this machine."""
-    return make_server(FOOOCUS_ALLOW_PRIVATE_ADDRESSES="true")
+    server = Server(tmp_path_factory.mktemp("webhooks"), models, FOOOCUS_ALLOW_PRIVATE_ADDRESSES="true")
+    yield server
+    server.stop()
 
 
 def finish(app, add, receiver, **columns):
@@ -40,7 +45,7 @@ def finish(app, add, receiver, **columns):
 
 def settle(app):
     """Let the courier do all it has to do."""
-    with gevent.Timeout(PATIENCE):
+    with patience():
         while True:
             with app.app_context():
                 if not webhooks.owed():
@@ -111,7 +116,7 @@ def test_a_receiver_may_ask_for_time(app, add, receiver):
     receiver.answers, receiver.headers = [503], {"Retry-After": "3600"}
     with app.app_context():
         life.end(add("running", webhook_url=receiver.url, result=[]), "finished")
-    with gevent.Timeout(PATIENCE):
+    with patience():
         while delivery(app).attempts == 0:
             gevent.sleep(0.01)
     done = delivery(app)
@@ -246,7 +251,7 @@ def test_a_receiver_that_does_not_answer_holds_up_nobody(app, add, client):
     with socket.create_server(("127.0.0.1", 0)) as deaf, app.app_context():
         task_id = add("running", webhook_url=f"http://127.0.0.1:{deaf.getsockname()[1]}/", result=[])
         life.end(task_id, "finished")
-        with gevent.Timeout(PATIENCE):
+        with patience():
             connection, _ = gevent.get_hub().threadpool.apply(deaf.accept)  # the record is on its way now
         with connection:
             assert client.get(f"/tasks/{task_id}").json["task_status"] == "finished"

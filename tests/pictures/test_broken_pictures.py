@@ -99,7 +99,6 @@ def test_a_file_in_a_form_is_looked_at_alike(client, name):
         assert client.post(path, data={"image": (BytesIO(BROKEN[name]), "cat.png")}).status_code == 422
 
 
-@pytest.mark.timeout(400)
 def test_odd_pictures_are_drawn_with(server):
     """One each for every member, by turns, through the engine to the end."""
     names = ["CMYK JPEG", "16 bits", "animated GIF", "broken colour profile in PNG", "broken EXIF"]

@@ -16,7 +16,7 @@ from engine.interruption import Interruption
 from fooocus_flask.pictures import public_hosts
 from fooocus_flask.pictures.fetching import NotFetched, fetch
 from fooocus_flask.pictures.public_hosts import AddressRefused, guarded_request, is_public
-from tests.serving import PATIENCE
+from tests.patience import CEILING
 
 
 class Host(ThreadingHTTPServer):
@@ -81,7 +81,7 @@ class Host(ThreadingHTTPServer):
             handler.wfile.write(b"\0" * 65536)
 
     def silent(self, handler):
-        self.release.wait(PATIENCE)
+        self.release.wait(CEILING)
 
     def garbage(self, handler):
         handler.wfile.write(b"what is HTTP?\r\n\r\n")
@@ -161,7 +161,7 @@ def test_a_public_address_is_known(address):
 )
 def test_no_spelling_of_this_machine_is_asked(host, resolver):
     with pytest.raises((AddressRefused, OSError)) as told:
-        guarded_request("GET", f"http://{host}:9/", timeout=PATIENCE)
+        guarded_request("GET", f"http://{host}:9/", timeout=CEILING)
     assert "refused" not in str(told.value).lower()
 
 
@@ -187,7 +187,7 @@ def test_no_spelling_of_this_machine_is_asked(host, resolver):
 )
 def test_a_url_is_refused_by_its_text(url, reason):
     with pytest.raises(AddressRefused, match=reason):
-        guarded_request("GET", url, timeout=PATIENCE)
+        guarded_request("GET", url, timeout=CEILING)
 
 
 def test_one_private_address_among_public_ones_is_enough(monkeypatch):
@@ -199,7 +199,7 @@ def test_one_private_address_among_public_ones_is_enough(monkeypatch):
 
 def test_the_address_connected_to_is_the_one_looked_at(host, resolver):
     asked = resolver("cat.example", "127.0.0.1", "127.0.0.2")
-    answer = guarded_request("GET", f"http://cat.example:{host.server_port}/good", timeout=PATIENCE, allow_private=True)
+    answer = guarded_request("GET", f"http://cat.example:{host.server_port}/good", timeout=CEILING, allow_private=True)
     assert (answer.status, answer.body, asked.asked) == (200, b"bytes", 1)
     assert host.asked == [("/good", f"cat.example:{host.server_port}")]
 
@@ -208,13 +208,13 @@ def test_a_name_that_turns_private_is_refused_when_asked_again(host, resolver):
     resolver("cat.example", "8.8.8.8", "127.0.0.1")
     assert public_hosts.resolved("cat.example", 80)[0][1][0] == "8.8.8.8"
     with pytest.raises(AddressRefused, match="not public"):
-        guarded_request("GET", f"http://cat.example:{host.server_port}/", timeout=PATIENCE)
+        guarded_request("GET", f"http://cat.example:{host.server_port}/", timeout=CEILING)
     assert host.asked == []
 
 
 def test_a_body_and_headers_are_sent(host):
     answer = guarded_request(
-        "POST", host.url, {"X-Word": "cat"}, b"a ", timeout=PATIENCE, allow_private=True, most_bytes=4
+        "POST", host.url, {"X-Word": "cat"}, b"a ", timeout=CEILING, allow_private=True, most_bytes=4
     )
     assert answer.body == b"a ca" and answer.headers["content-length"] == "5"
 
@@ -226,7 +226,7 @@ def test_a_silent_host_takes_no_longer_than_the_limit(host):
 
 def test_a_host_that_speaks_no_http_is_an_os_error(host):
     with pytest.raises(OSError, match="not HTTP"):
-        guarded_request("GET", host.url + "/garbage", timeout=PATIENCE, allow_private=True)
+        guarded_request("GET", host.url + "/garbage", timeout=CEILING, allow_private=True)
 
 
 @pytest.mark.parametrize("path", ["/good", "/hops/1", "/hops/3", "/%2e?a=b", "/ä?ö=ü#part"])

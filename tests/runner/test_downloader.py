@@ -29,8 +29,11 @@ from tests.blueprints.test_tools import PICTURE
 from tests.engine.detectors import onnx_files
 from tests.engine.pipeline.test_pipeline_models import lora
 from tests.file_server import closed_port, serving
-from tests.serving import GENERATE, LAUNCHER, PATIENCE, small
+from tests.patience import CEILING, patience
+from tests.serving import GENERATE, LAUNCHER, small
 from tests.toy import toy_checkpoint
+
+pytestmark = pytest.mark.sql("runner/downloader")
 
 NO_DELAYS = (0.0, 0.0)
 ALLOWED = {"ALLOW_DOWNLOADS": True, "DOWNLOAD_DELAYS": NO_DELAYS}
@@ -131,14 +134,14 @@ def record(client, task_id):
 
 def ended(client, task_id):
     """The task once it has ended."""
-    with client.application.app_context(), gevent.Timeout(PATIENCE):
+    with client.application.app_context(), patience():
         waiters.wait(task_id)
     return record(client, task_id)
 
 
 def until(condition, what):
     """Let others work until this is so."""
-    with gevent.Timeout(PATIENCE, TimeoutError(what)):
+    with patience(what):
         while not (found := condition()):
             gevent.sleep(0.01)
     return found
@@ -283,7 +286,7 @@ def test_a_task_that_waits_is_stopped_and_its_download_with_it(client, host, mod
 
 def test_a_file_put_there_by_hand_counts(client, host, models, checkpoint_bytes, monkeypatch):
     host.statuses = [503] * 100
-    monkeypatch.setitem(client.application.config, "DOWNLOAD_DELAYS", (PATIENCE,))
+    monkeypatch.setitem(client.application.config, "DOWNLOAD_DELAYS", (CEILING,))
     waiting = submitted(client)
     until(lambda: host.asked, "nobody asked the host")
     (models / "checkpoints" / NEW).write_bytes(checkpoint_bytes)
@@ -510,7 +513,7 @@ def test_clients_that_wait_for_a_description_are_limited_and_sent_away_at_a_stop
         assert caught.value.status == 429
         assert len(host.paths) == 1
         downloader.current().close()
-    gevent.joinall(waiting, PATIENCE)
+    gevent.joinall(waiting, CEILING)
     assert {greenlet.exception.status for greenlet in waiting} == {503}
 
 
@@ -569,7 +572,7 @@ def test_a_stream_and_a_client_wait_and_the_server_goes_on(server, host):
     host.go_on.set()
     last = stream.events()[-1]
     assert last["message"] == "Finished" and len(last["images"]) == 1
-    waiting.join(PATIENCE)
+    waiting.join(CEILING)
     assert answers[0].json["task_status"] == "finished" and host.paths == [f"/{NEW}"]
 
 

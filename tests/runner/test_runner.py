@@ -13,7 +13,10 @@ from fooocus_flask.database import db
 from fooocus_flask.following import waiters
 from fooocus_flask.runner import runner
 from fooocus_flask.tasks import life
-from tests.serving import GUNICORN, LAUNCHER, PATIENCE, engines, gone
+from tests.patience import exit_status, gone, patience
+from tests.serving import GUNICORN, LAUNCHER, Server, engines
+
+pytestmark = pytest.mark.sql("runner/runner", "following/waiters")
 
 LONG = {"overwrite_step": 60}
 
@@ -26,8 +29,17 @@ def drawing(server, **members):
     return stream, engine
 
 
-def test_a_killed_engine_costs_an_attempt_and_the_server_goes_on_answering(make_server):
-    server = make_server().ready()
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory, models, database):
+    """A server that waits for no picture when it is told to stop; each test leaves it running, with nothing to do."""
+    server = Server(tmp_path_factory.mktemp("hasty"), models, FOOOCUS_SHUTDOWN_DEADLINE="0")
+    yield server
+    if server.process.poll() is None:
+        server.stop()
+
+
+def test_a_killed_engine_costs_an_attempt_and_the_server_goes_on_answering(hasty):
+    server = hasty.ready()
     stream, engine = drawing(server, image_number=2)
     following = server.submit()
     os.kill(engine, signal.SIGKILL)
@@ -59,8 +71,8 @@ def test_a_task_that_kills_every_engine_fails_and_the_next_one_is_drawn(make_app
     assert after[0].error.startswith("The engine process was lost 3 times while it drew this task, the last time: exit")
 
 
-def test_tasks_survive_the_server(make_server):
-    server = make_server(FOOOCUS_SHUTDOWN_DEADLINE="0").ready()
+def test_tasks_survive_the_server(hasty):
+    server = hasty.ready()
     stream, engine = drawing(server)
     ids = [stream.header("X-Task-Id"), server.submit(), server.submit()]
     assert server.stop() == 0 and gone(engine)
@@ -89,7 +101,7 @@ def test_a_server_that_is_told_to_stop_lets_the_picture_under_way_end(make_serve
     for process in (engine, server.process.pid):  # a service manager may tell all of them
         os.kill(process, signal.SIGTERM)
     assert len(stream.events()[-1]["images"]) == 1
-    assert server.process.wait(PATIENCE) == 0
+    assert exit_status(server.process) == 0
     server.said(f"task={task_id} status=finished ")
 
     server.start()
@@ -98,19 +110,19 @@ def test_a_server_that_is_told_to_stop_lets_the_picture_under_way_end(make_serve
 
 
 def test_a_silent_engine_is_replaced(make_server):
-    server = make_server(FOOOCUS_ENGINE_SILENCE="3").ready()
+    server = make_server(FOOOCUS_ENGINE_SILENCE="6").ready()
     stream, engine = drawing(server)
     os.kill(engine, signal.SIGSTOP)
-    server.said("engine process is gone .silent for 3 s.")
+    server.said("engine process is gone .silent for 6 s.")
     assert gone(engine)
     assert len(stream.events()[-1]["images"]) == 1
 
 
 def test_an_engine_whose_drawing_hangs_is_replaced_and_its_task_fails_in_the_end(make_server):
     """The day's log is a pipe that nobody writes to: who opens it waits for ever, and the drawing for them."""
-    server = make_server(FOOOCUS_ENGINE_STEP_PATIENCE="6", FOOOCUS_ENGINE_LOAD_PATIENCE="60").ready()
-    (hung,) = engines(server.process.pid)
+    server = make_server(FOOOCUS_ENGINE_STEP_PATIENCE="10", FOOOCUS_ENGINE_LOAD_PATIENCE="300").ready()
     day = server.instance / "outputs" / server.draw().json["result"][0].split("/")[-2]
+    (hung,) = engines(server.process.pid)
     (day / "log.html").unlink()
     os.mkfifo(day / "log.html")
     task_id = server.submit()
@@ -149,8 +161,8 @@ def test_loading_may_take_longer_than_a_step(make_app, stages, still, stuck):
         now._judge(messages.Beat(stages, still))
 
 
-def test_a_stop_outlives_the_server(make_server):
-    server = make_server(FOOOCUS_SHUTDOWN_DEADLINE="0").ready()
+def test_a_stop_outlives_the_server(hasty):
+    server = hasty.ready()
     stream, engine = drawing(server)
     os.kill(engine, signal.SIGSTOP)  # it cannot obey
     task_id = stream.header("X-Task-Id")
@@ -172,7 +184,7 @@ def test_a_server_that_stops_counts_no_attempt(app, add):
     with signals.task_started.connected_to(look), app.app_context():
         now = runner.runner.of(app)
         now.start()
-        with gevent.Timeout(PATIENCE):
+        with patience():
             now.ready.wait()
             gevent.sleep(0)
         now.close()
@@ -185,7 +197,7 @@ def test_an_engine_that_never_gets_ready_is_given_up_again_and_again(make_app, m
     monkeypatch.setattr(runner, "FIRST_DELAY", 0.01)
     now = runner.Runner(app)
     now.start()
-    with gevent.Timeout(PATIENCE):
+    with patience():
         while "not ready after" not in caplog.text:
             gevent.sleep(0.05)
     now.close()

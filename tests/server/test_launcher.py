@@ -15,6 +15,7 @@ from fooocus_flask.access import keys
 from fooocus_flask.server import launcher
 from fooocus_flask.server.launcher import StartError
 from tests import postgresql
+from tests.patience import CEILING, exit_status
 from tests.serving import ROOT
 
 REFERENCE_FLAGS = """
@@ -272,7 +273,7 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path, database, number)
             with urlopen(f"{url}/ping") as reply:
                 assert reply.read().strip() == b'"pong"'
             server.send_signal(number)
-            assert server.wait(20) == 0
+            assert exit_status(server) == 0
         finally:
             server.kill()
         assert "Traceback" not in server.stderr.read()
@@ -288,6 +289,6 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path, database, number)
 )
 def test_a_start_that_cannot_be_ends_with_a_sentence(tmp_path, database, argv, environ, named):
     with started(tmp_path, *argv, **environ) as server:
-        told = server.communicate(timeout=60)[1]
+        told = server.communicate(timeout=CEILING)[1]
     assert server.returncode == 2
     assert told.startswith("wsgi.py: ") and named in told and told.count("\n") == 1

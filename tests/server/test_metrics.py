@@ -6,7 +6,10 @@ import gevent
 import pytest
 
 from fooocus_flask.tasks import life
-from tests.serving import PATIENCE
+from tests.patience import patience
+from tests.serving import Server
+
+pytestmark = pytest.mark.sql("server/metrics")
 
 
 def value(text, name):
@@ -50,8 +53,16 @@ def test_a_working_server_tells_its_stages_its_memory_and_how_late_it_is(server)
     assert "fooocus_hub_lag_seconds_bucket" in with_beat
 
 
-def test_the_engines_memory_is_told_with_its_signs_of_life(make_server):
-    server = make_server(FOOOCUS_ENGINE_SILENCE="3").ready()
+@pytest.fixture(scope="module")
+def lively(tmp_path_factory, models, database):
+    """A server whose engine tells of itself twice a second."""
+    server = Server(tmp_path_factory.mktemp("lively"), models, FOOOCUS_ENGINE_SILENCE="3").ready()
+    yield server
+    server.stop()
+
+
+def test_the_engines_memory_is_told_with_its_signs_of_life(lively):
+    server = lively
     while (held := value(server.get("/metrics").body.decode(), 'fooocus_engine_memory_bytes{of="host"}')) is None:
         pass
     assert held > 50e6
@@ -72,11 +83,11 @@ def test_there_is_no_number_for_memory_that_is_not_known(app):
     assert value(told(resident=1000, gpu=2000), 'fooocus_engine_memory_bytes{of="gpu"}') == 2000
 
 
-def test_the_gpus_memory_is_told_where_there_is_one(make_server):
+def test_the_gpus_memory_is_told_where_there_is_one(lively):
     """Without a GPU nothing is told of one; with one, the process has at least the weights on it."""
     import torch
 
-    server = make_server(FOOOCUS_ENGINE_SILENCE="3").ready()
+    server = lively
     server.draw()
     while 'of="host"' not in (text := server.get("/metrics").body.decode()):
         pass
@@ -93,7 +104,7 @@ def test_a_webhook_is_counted_by_what_came_of_it(app, client, add, receiver):
     receiver.answers = [503, 500, 200]
     with app.app_context():
         life.end(add("running", webhook_url=receiver.url, result=[]), "finished")
-    with gevent.Timeout(PATIENCE):
+    with patience():
         while not value(text := client.get("/metrics").text, 'fooocus_webhook_tries_total{outcome="delivered"}'):
             gevent.sleep(0.01)
     assert receiver.got.qsize() == 3

@@ -11,12 +11,11 @@ import pytest
 
 from engine.messages import Draw, Ended, PictureDone, Progressed, Ready, Skip, Stop, from_wire
 from engine.process import wire
+from tests.patience import CEILING, exit_status
 from tests.serving import ROOT
 from tests.toy import toy_draw
 
 pytestmark = pytest.mark.slow
-
-PATIENCE = 60
 
 
 class Engine:
@@ -24,7 +23,7 @@ class Engine:
 
     def __init__(self, builtin):
         self.socket, far = socket.socketpair()
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(CEILING)
         options = ["--threads", "1", "--device", "cpu", "--builtin", str(builtin)]
         command = [sys.executable, "-m", "engine.process", str(far.fileno()), *options]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -63,7 +62,7 @@ def started(builtin):
         yield engine
     finally:
         engine.close()
-        assert engine.process.wait(PATIENCE) == 0
+        assert exit_status(engine.process) == 0
 
 
 @pytest.fixture(scope="module")
@@ -150,5 +149,5 @@ def test_it_ends_at_once_when_the_web_process_is_gone(toy, tmp_path):
     engine.send(toy_draw(tmp_path, overwrite_step=200, aspect_ratios_selection="1024×1024"))
     next(engine.messages())
     engine.close()
-    assert engine.process.wait(5) == 0
+    assert exit_status(engine.process) == 0
     assert list(tmp_path.iterdir()) == []
