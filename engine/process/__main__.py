@@ -7,8 +7,8 @@ Standard output and error are logs. gevent never enters this process.
 from __future__ import annotations
 
 import argparse
-import gc
 import faulthandler
+import gc
 import logging
 import os
 import signal

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.serving import GENERATE, small
 
-pytestmark = pytest.mark.sql("blueprints/generate")
+pytestmark = pytest.mark.sql("blueprints/generate", "submission/submit")
 
 BROKEN = {"base_model_name": "broken.safetensors"}
 

@@ -22,7 +22,8 @@ from fooocus_flask.database import db
 from fooocus_flask.following import webhooks
 from fooocus_flask.tables import Delivery
 from fooocus_flask.tasks import life
-from tests.serving import PATIENCE, ROOT
+from tests.patience import CEILING, patience, patiently
+from tests.serving import ROOT
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 LANGUAGES = {"python": (sys.executable, "receiver.py"), "js": ("node", "receiver.js")}
@@ -62,20 +63,23 @@ def receiver(language, folder):
 
 def wait_for(port):
     """Return once somebody listens on this port."""
-    until = time.monotonic() + PATIENCE
-    while True:
+
+    def attempt(seconds):
         try:
-            return socket.create_connection(("127.0.0.1", port)).close()
+            socket.create_connection(("127.0.0.1", port)).close()
         except ConnectionRefusedError:
-            assert time.monotonic() < until, "the receiver does not listen"
-            time.sleep(0.05)
+            time.sleep(seconds)
+            return False
+        return True
+
+    patiently(attempt, "the receiver does not listen")
 
 
 def status_of(url, headers, body):
     """What the receiver answers to this message."""
     request = urllib.request.Request(url, body, headers, method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(request, timeout=CEILING) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         with error:
@@ -87,7 +91,7 @@ def test_the_receiver_takes_a_real_delivery(app, add, tmp_path, language):
     with receiver(language, tmp_path) as (process, url), app.app_context():
         task_id = add("running", webhook_url=url, result=["2024-07-05/cat.png"], notes=["Größe: 大"])
         life.end(task_id, "finished")
-        with gevent.Timeout(PATIENCE):
+        with patience():
             while webhooks.owed():
                 gevent.sleep(0.01)
         assert db.session.query(Delivery).one().answer == "204"
