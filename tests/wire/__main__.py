@@ -32,8 +32,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         place(folder / "instance")
-        server = Server(folder / "instance", tool_models(folder / "models"), FOOOCUS_API_KEY=KEY).ready()
+        server = Server(folder / "instance", tool_models(folder / "models"), FOOOCUS_API_KEY=KEY)
         try:
+            server.ready()
             before = engines(server.process.pid)
             found = ask(server, folder, arguments)
             found += harm(server, before)
