@@ -9,21 +9,17 @@ from pathlib import Path
 from flask import Flask
 from standardwebhooks import Webhook
 
-from fooocus_flask.kept_secrets import kept
+from fooocus_flask.kept_secrets import SecretError, kept
 
 FILE = "webhook_secret"
 PREFIX = "whsec_"
-
-
-class SecretError(ValueError):
-    """The operator's secret is none."""
 
 
 def signer(app: Flask) -> Webhook:
     """What signs this application's webhooks.
 
     Raises:
-        SecretError: WEBHOOK_SECRET is not whsec_ and base64.
+        SecretError: WEBHOOK_SECRET is not whsec_ and base64, or the file of the one that was made is broken.
     """
     secret = app.config["WEBHOOK_SECRET"] or kept(Path(app.instance_path) / FILE, PREFIX)
     try:

@@ -23,9 +23,9 @@ from gevent.pywsgi import WSGIServer
 from werkzeug.wsgi import ClosingIterator
 
 import fooocus_flask
-from fooocus_flask.access import callers
+from fooocus_flask.access import callers, file_tokens
 from fooocus_flask.environment import SettingError
-from fooocus_flask.following.webhook_secret import SecretError
+from fooocus_flask.kept_secrets import SecretError
 from fooocus_flask.model_files import presets
 from fooocus_flask.model_files.config_txt import ConfigError
 from fooocus_flask.version import VERSION
@@ -326,12 +326,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def checked(app: Flask) -> Flask:
-    """The application, once it is sure that its preset can be used, and the addresses there.
+    """The application, once it is sure that its preset, the addresses there and the secret of pictures can be used.
 
     Raises:
-        PresetError: it cannot; the text says why.
+        PresetError: the preset cannot; the text says why.
+        SecretError: the secret cannot.
     """
     with app.app_context():
+        file_tokens.secret()
         presets.global_defaults()
         presets.standing_downloads()
     return app

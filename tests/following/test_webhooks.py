@@ -12,7 +12,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from fooocus_flask.database import db
 from fooocus_flask.following import webhooks
-from fooocus_flask.following.webhook_secret import SecretError
+from fooocus_flask.kept_secrets import SecretError
 from fooocus_flask.tables import Delivery
 from fooocus_flask.tasks import life
 from tests.patience import patience
