@@ -1,5 +1,8 @@
 """How gunicorn serves `wsgi:app`: one gevent worker, for the application owns one engine process."""
 
+import os
+import sys
+
 import gevent
 
 worker_class = "gevent"
@@ -11,6 +14,23 @@ graceful_timeout = 45  # more than SHUTDOWN_DEADLINE, in which the task under wa
 access_log_format = '%(h)s %(t)s "%(r)s" %(s)s %(b)s %(L)s [%({x-request-id}o)s]'  # names requests as the log does
 
 LOOK_EVERY = 0.5
+
+
+def on_reload(server):
+    """Have the new worker wait for the old one's end: both would draw what waits."""
+    os.environ["FOOOCUS_STANDBY"] = "true"
+
+
+def post_fork(server, worker):
+    """Keep a worker that stands by from being taken for a hung one, and end it when it is told to."""
+    import blinker
+
+    def wait(app):
+        if not worker.alive:
+            sys.exit(0)
+        worker.notify()
+
+    blinker.signal("fooocus-standing-by").connect(wait, weak=False)
 
 
 def post_worker_init(worker):

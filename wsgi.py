@@ -6,6 +6,7 @@ Importing this module starts the engine process, but for commands: `flask --app 
 import faulthandler
 import os
 
+CANNOT_BOOT = 3  # by which gunicorn knows that starting another worker would not help
 COMMAND = os.environ.get("FLASK_RUN_FROM_CLI") == "true"
 
 if not COMMAND:
@@ -20,6 +21,7 @@ if __name__ == "__main__":
     faulthandler.enable()  # a crash in a library of C would end the process without a word
     launcher.main()
 else:
-    app = launcher.checked(fooocus_flask.create_app())
-    if not COMMAND:
-        fooocus_flask.start(app)
+    with launcher.sentences(CANNOT_BOOT):
+        app = launcher.checked(fooocus_flask.create_app())
+        if not COMMAND:
+            fooocus_flask.start(app)

@@ -8,6 +8,7 @@ import os
 from flask import Flask
 
 from fooocus_flask import settings
+from fooocus_flask.errors import StartError
 
 PREFIX = "FOOOCUS"
 SWITCHES = tuple(name for name, default in vars(settings).items() if isinstance(default, bool))
@@ -17,7 +18,7 @@ NUMBERS = {name: type(default) for name, default in vars(settings).items() if ty
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
-class SettingError(Exception):
+class SettingError(StartError):
     """A setting cannot be what the environment says; the text says which and what would work."""
 
 

@@ -26,6 +26,10 @@ PLACES = {
 """The wire's word for each place arguments come from."""
 
 
+class StartError(Exception):
+    """The server cannot start as things are; the text says why and what would work."""
+
+
 class FooocusError(Exception):
     """A failure the client can act on; `detail` is what the client reads."""
 

@@ -9,12 +9,14 @@ import secrets
 import tempfile
 from pathlib import Path
 
+from fooocus_flask.errors import StartError
+
 BYTES = 32
 FEWEST_BYTES = 24
 """What a file must hold at least: an operator may have put a secret of his own there."""
 
 
-class SecretError(ValueError):
+class SecretError(StartError):
     """A secret is missing, broken or none; the text says what to do."""
 
 

@@ -59,4 +59,5 @@ ENGINE_LOAD_PATIENCE = 900.0  # seconds loading one model may take, from a slow 
 SHUTDOWN_DEADLINE = 30.0  # seconds the task under way has to end when the server is told to stop
 ENGINE_ENVIRONMENT: dict[str, str] = {}  # variables it finds in its environment besides the server's
 
+STANDBY = False  # whether a server waits for the end of another one on its database, in place of ending at once
 LOG_LEVEL = "INFO"  # DEBUG, INFO, WARNING or ERROR

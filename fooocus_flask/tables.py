@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, String, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -14,6 +15,8 @@ PENDING, RUNNING, FINISHED, FAILED, STOPPED = "pending", "running", "finished", 
 ENDED = (FINISHED, FAILED, STOPPED)
 
 OVER = text("finish_mills IS NOT NULL")
+NUMBERED = {"sqlite_autoincrement": True}
+"""A row's number is never given again: clients, and greenlets that wait, may still know it."""
 
 
 class Task(db.Model):  # type: ignore[name-defined]
@@ -30,6 +33,7 @@ class Task(db.Model):  # type: ignore[name-defined]
         Index("ix_generate_record_queue", "task_status", "rank", "id", "work"),
         Index("ix_generate_record_ended", "id", sqlite_where=OVER, postgresql_where=OVER),
         Index("ix_generate_record_ended_range", "in_queue_mills", "id", sqlite_where=OVER, postgresql_where=OVER),
+        NUMBERED,
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -104,6 +108,7 @@ class Key(db.Model):  # type: ignore[name-defined]
     """A key that a client may carry: its hash, what it may do, and its limits, where 0 is none."""
 
     __tablename__ = "keys"
+    __table_args__ = NUMBERED
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
@@ -132,12 +137,13 @@ class Delivery(db.Model):  # type: ignore[name-defined]
     """
 
     __tablename__ = "webhook_delivery"
+    __table_args__ = NUMBERED
 
     id: Mapped[int] = mapped_column(primary_key=True)
     record_id: Mapped[int] = mapped_column(ForeignKey("generate_record.id", ondelete="CASCADE"), index=True)
     url: Mapped[str] = mapped_column(Text)
     event: Mapped[str] = mapped_column(String(16), default="ended", server_default="ended")
-    message_id: Mapped[str | None] = mapped_column(String(64), unique=True)
+    message_id: Mapped[str] = mapped_column(String(64), unique=True, default=lambda: f"msg_{uuid4().hex}")
     made_mills: Mapped[int | None] = mapped_column(BigInteger)
     attempts: Mapped[int] = mapped_column(default=0)
     due_mills: Mapped[int | None] = mapped_column(BigInteger, index=True)

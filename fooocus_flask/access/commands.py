@@ -8,11 +8,12 @@ from functools import wraps
 from typing import Any
 
 import click
-import flask_migrate
-from flask import Flask
+from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 
+from fooocus_flask import database
 from fooocus_flask.access import callers, keys
+from fooocus_flask.errors import StartError
 from fooocus_flask.tables import Key
 
 HEADINGS = ("NAME", "SCOPES", "PER MINUTE", "QUEUED", "MADE", "LAST USED", "STATE")
@@ -23,7 +24,10 @@ LIMIT = click.IntRange(min=0)
 @with_appcontext
 def group() -> None:
     """Manage the keys that clients may use."""
-    flask_migrate.upgrade()  # Flask's command line leaves the tables as they are
+    try:
+        database.upgrade(current_app)  # Flask's command line leaves the tables as they are
+    except StartError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def init_app(app: Flask) -> None:

@@ -3,7 +3,7 @@
 from alembic import context
 from flask import current_app
 
-from fooocus_flask import tables  # noqa: F401 (what it defines is what the metadata know)
+from fooocus_flask import tables, upgrades  # noqa: F401 (what tables defines is what the metadata know)
 from fooocus_flask.database import db
 
 extension = current_app.extensions["migrate"]
@@ -11,10 +11,10 @@ metadata = db.metadata
 
 
 def online() -> None:
-    """Change the tables of the application's database."""
-    with extension.db.engine.connect() as connection:
+    """Change the tables of the application's database, all together or not at all."""
+    with extension.db.engine.connect() as connection, upgrades.transaction(connection):
         context.configure(connection=connection, target_metadata=metadata, **extension.configure_args)
-        with context.begin_transaction():
+        with context.begin_transaction():  # part of the one that is there
             context.run_migrations()
 
 

@@ -11,11 +11,13 @@ from typing import Any
 
 from flask import Flask
 
+from fooocus_flask.errors import StartError
+
 CONFIG_PATH = "config_path"
 """The environment's variable that names the file."""
 
 
-class ConfigError(Exception):
+class ConfigError(StartError):
     """`config.txt` cannot be used; the text says where and what would work."""
 
 

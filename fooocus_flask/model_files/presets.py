@@ -14,6 +14,7 @@ from marshmallow import ValidationError
 from engine.files import known_files
 from engine.files.catalogue import SUFFIXES, Catalogue, has_suffix, stays_inside
 from engine.files.known_files import KnownFile
+from fooocus_flask.errors import StartError
 from fooocus_flask.extension import Extension
 from fooocus_flask.model_files import config_txt
 from fooocus_flask.model_files.folders import folders, style_names
@@ -69,7 +70,7 @@ AT_START = {key: field for key, field in FIELDS.items() if field not in NOT_AT_S
 """Which parameter's default each key sets that Fooocus's `config.txt`, the environment or the start's preset has."""
 
 
-class PresetError(Exception):
+class PresetError(StartError):
     """No preset has this name, or its file does not hold one; the text says which and what would work."""
 
 

@@ -10,7 +10,8 @@ import shlex
 import signal
 import socket as plain_socket
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,10 @@ from gevent.pywsgi import WSGIServer
 from werkzeug.wsgi import ClosingIterator
 
 import fooocus_flask
+from fooocus_flask import server_lock
 from fooocus_flask.access import callers, file_tokens
-from fooocus_flask.environment import SettingError
-from fooocus_flask.kept_secrets import SecretError
+from fooocus_flask.errors import StartError
 from fooocus_flask.model_files import presets
-from fooocus_flask.model_files.config_txt import ConfigError
 from fooocus_flask.version import VERSION
 
 if TYPE_CHECKING:
@@ -64,12 +64,8 @@ VALUES_WITHOUT_EFFECT: dict[str, dict[str, Any]] = {
 }
 
 
-class StartError(Exception):
-    """The server cannot start as asked; the text says why and what would work."""
-
-
 def parser() -> argparse.ArgumentParser:
-    """The command line: every flag of FooocusAPI, and three of our own."""
+    """The command line: every flag of FooocusAPI, and some of our own."""
     parser = argparse.ArgumentParser(
         prog="wsgi.py", description="Serve fooocus-flask. The API has the port after the WebUI's: 7866."
     )
@@ -89,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     add("--rebuild-hash-cache", type=int, metavar="N", nargs="?", const=-1, help="hash all models now, N at a time")
     add("--allow-downloads", action="store_true", help="fetch model files that requests need, where their URL is known")
     add("--hf-mirror", metavar="URL", default="", help="stands in for https://huggingface.co when files are fetched")
+    add("--standby", action="store_true", help="wait for the end of another server on the same database")
     add("--gpu-device-id", type=int, metavar="N", help="the graphics card to draw with")
     add("--always-cpu", type=int, metavar="THREADS", nargs="?", const=0, help="draw without a graphics card")
     ignored = parser.add_argument_group("accepted without effect, so that the reference's command lines work")
@@ -136,6 +133,7 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
         "PRESET": args.preset,
         "ALLOW_DOWNLOADS": args.allow_downloads,
         "HF_MIRROR": mirror(args.hf_mirror, environ),
+        "STANDBY": args.standby,
         "DISABLE_METADATA": args.disable_metadata,
         "DISABLE_IMAGE_LOG": args.disable_image_log,
         "ENGINE_THREADS": args.always_cpu,
@@ -311,18 +309,26 @@ def serve(app: Flask, sock: socket.socket, greeting: str = "") -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Start what the command line asks for, and serve until told to stop."""
     args = parser().parse_args(argv)
-    try:
+    with sentences():
         settings = overrides(args, os.environ)
         app = checked(fooocus_flask.create_app(**settings))
+        server_lock.take(app)
         sock = listener(args.listen, api_port(args.port, os.environ))
-    except (StartError, SettingError, SecretError, ConfigError, presets.PresetError) as error:
-        print(f"wsgi.py: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
     for host in open_hosts(app, [args.listen]):
         print(warning(host), file=sys.stderr, flush=True)
     with app.app_context():
         key = callers.keys_on()
     serve(app, sock, greeting_text(args.listen, sock.getsockname()[1], key=key))
+
+
+@contextmanager
+def sentences(status: int = 2) -> Iterator[None]:
+    """What keeps the server from starting ends the process with a sentence and this exit status."""
+    try:
+        yield
+    except StartError as error:
+        print(f"wsgi.py: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(status) from None
 
 
 def checked(app: Flask) -> Flask:
