@@ -10,7 +10,7 @@ import flask_smorest
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from fooocus_flask import cors, database, environment, errors, logs, request_ids, server_lock, settings
+from fooocus_flask import cors, database, environment, errors, logs, request_ids, settings
 from fooocus_flask.access import commands, scopes
 from fooocus_flask.following import streams, waiters, webhooks
 from fooocus_flask.model_files.folders import folders
@@ -69,9 +69,9 @@ def start(app: Flask) -> None:
     """Begin to serve: start the engine process, go on with the queue, its downloads and the webhooks still owed.
 
     Raises:
-        LockHeld: another server does so, on the same database.
+        StartError: another server does so, on the same database.
     """
-    server_lock.take(app)
+    database.lock(app)
     runner.of(app).start()
     with app.app_context():
         webhooks.sender.of(app).wake()

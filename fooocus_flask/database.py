@@ -87,20 +87,26 @@ def upgrade(app: Flask) -> None:
             check_writable()
 
 
-def check_writable() -> None:
-    """Begin a transaction that may write, and end it.
+def lock(app: Flask) -> None:
+    """Make this process the database's only server; a standby waits until it is.
 
     Raises:
-        DBAPIError: the database may only be read.
-        DatabaseFault: the same, of PostgreSQL.
+        LockHeld: another server is running on it.
+        DatabaseFault: it cannot be used.
+    """
+    with explained(app):
+        server_lock.take(app)
+
+
+def check_writable() -> None:
+    """Write something, and take it back: SQLite begins a transaction to write even where it may only read.
+
+    Raises:
+        DBAPIError: the database may only be read, or others keep it locked.
     """
     with db.engine.connect() as connection:
-        if db.engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            connection.exec_driver_sql("ROLLBACK")
-        elif connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on":
-            name = server_lock.told(db.engine.url)
-            raise DatabaseFault(f"The database {name} can only be read; name one that this user may write")
+        connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+        connection.rollback()
 
 
 @contextmanager

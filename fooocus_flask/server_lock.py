@@ -10,7 +10,8 @@ import fcntl
 import logging
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -132,16 +133,21 @@ class Holder:
         self._lock = lock_of(engine)
         self._watch: gevent.Greenlet | None = None
 
+    @property
+    def held(self) -> bool:
+        """Whether this server has the lock, or needs none."""
+        return self._lock is None or self._lock.held()
+
     def take(self) -> None:
         """Take the lock, once; a standby waits for it.
 
         Raises:
             LockHeld: another server has it.
         """
-        if self._lock is None or self._lock.held():
+        if self.held:
             return
         waits = False
-        while not self._lock.take():
+        while not self._is_free(waits):
             if not self.app.config["STANDBY"]:
                 raise LockHeld(
                     f"Another server is running on the database {self.database}: stop it first, or give this one an "
@@ -156,6 +162,16 @@ class Holder:
         if isinstance(self._lock, AdvisoryLock):
             self._watch = gevent.spawn(self._look)
 
+    def _is_free(self, waits: bool) -> bool:
+        """Take the lock if it is free; who stands by waits for the database too."""
+        try:
+            return self._lock is None or self._lock.take()
+        except SQLAlchemyError as error:
+            if not waits:
+                raise
+            log.warning("The lock on the database cannot be asked for: %s", error)
+            return False
+
     def release(self) -> None:
         """Give the lock back."""
         watch, self._watch = self._watch, None
@@ -169,7 +185,7 @@ class Holder:
         while True:
             gevent.sleep(LOOK_EVERY)
             try:
-                if self._lock is None or self._lock.held() or self._lock.take():
+                if self.held or self._is_free(False):
                     continue
             except SQLAlchemyError as error:
                 log.warning("The lock on the database cannot be looked after: %s", error)
@@ -190,6 +206,23 @@ def take(app: Flask) -> None:
         LockHeld: another server has it, and STANDBY is off.
     """
     app.extensions[EXTENSION].take()
+
+
+@contextmanager
+def taken(app: Flask) -> Iterator[None]:
+    """Have the lock of the application's database for a while, or for as long as before.
+
+    Raises:
+        LockHeld: another server has it, and STANDBY is off.
+    """
+    holder: Holder = app.extensions[EXTENSION]
+    before = holder.held
+    holder.take()
+    try:
+        yield
+    finally:
+        if not before:
+            holder.release()
 
 
 def release(app: Flask) -> None:

@@ -56,8 +56,8 @@ def upgrade(app: Flask, engine: Engine) -> bool:
             f"{revision} is not known here, the newest is {scripts.get_current_head()}): start that version, or put "
             "back a copy from before its upgrade"
         )
-    server_lock.take(app)
-    command.upgrade(config, "head")
+    with server_lock.taken(app):
+        command.upgrade(config, "head")
     return True
 
 

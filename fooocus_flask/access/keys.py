@@ -151,7 +151,8 @@ def _note_use(database: Connection, key: Row[Any]) -> None:
         return
     database.rollback()  # SQLite makes no writer of a reader that others have overtaken
     try:
-        database.execute(update(TABLE).where(TABLE.c.id == key.id).values(used_mills=now))
+        noted = update(TABLE).where(TABLE.c.id == key.id).values(used_mills=now)
+        database.execute(noted.execution_options(patience=0))
         database.commit()
     except OperationalError as error:
         log.warning("The last use of the key %s could not be noted: %s", key.name, error.orig)

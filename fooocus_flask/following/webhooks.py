@@ -80,7 +80,7 @@ class WebhookSender:
         self.app, self.signer = app, signer(app)
         self.progress: dict[str, ProgressSender] = {}
         self._pool = Pool(AT_ONCE)
-        self._under_way: set[int] = set()
+        self._under_way: set[str] = set()
         self._news = Event()
         self._greenlet: gevent.Greenlet | None = None
 
@@ -111,33 +111,33 @@ class WebhookSender:
         """Send what is due, as far as there is room; seconds until the next one is."""
         with self.app.app_context():
             now, room = mills(), self._pool.free_count()
-            due = select(Delivery.id).where(is_due(now)).order_by(Delivery.due_mills).limit(2 * AT_ONCE)
-            numbers = db.session.scalars(due).all()
+            due = select(Delivery.message_id).where(is_due(now)).order_by(Delivery.due_mills).limit(2 * AT_ONCE)
+            names = db.session.scalars(due).all()
             later = db.session.scalar(select(func.min(Delivery.due_mills)).where(Delivery.due_mills > now))
-        for number in [number for number in numbers if number not in self._under_way][:room]:
-            self._under_way.add(number)
-            self._pool.spawn(self._deliver, number)
+        for name in [name for name in names if name not in self._under_way][:room]:
+            self._under_way.add(name)
+            self._pool.spawn(self._deliver, name)
         return LOOK_EVERY if later is None else (later - now) / 1000
 
-    def _deliver(self, number: int) -> None:
+    def _deliver(self, message_id: str) -> None:
         try:
             with self.app.app_context():
-                message = message_of(number)
+                message = message_of(message_id)
             if message:
                 with request_ids.after(message.request):
-                    self._send(number, message)
+                    self._send(message)
         except Exception:
-            log.exception("Webhook %d is tried again in %.0f s", number, LOOK_EVERY)
+            log.exception("Webhook %s is tried again in %.0f s", message_id, LOOK_EVERY)
             gevent.sleep(LOOK_EVERY)
         finally:
-            self._under_way.discard(number)
+            self._under_way.discard(message_id)
             self._news.set()
 
-    def _send(self, number: int, message: WebhookMessage) -> None:
+    def _send(self, message: WebhookMessage) -> None:
         with self.app.app_context():
             answer = post(message)
         with self.app.app_context():
-            record_outcome(number, answer)
+            record_outcome(message.id, answer)
 
 
 class ProgressSender:
@@ -194,13 +194,17 @@ def is_due(now: int) -> ColumnElement[bool]:
     return Delivery.due_mills.is_not(None) & ((Delivery.due_mills <= now) | (last > now + CLOCK_SLACK))
 
 
-def message_of(number: int) -> WebhookMessage | None:
-    """What this delivery sends; None if it owes nothing any more."""
-    delivery = db.session.get(Delivery, number)
+def find_delivery(message_id: str) -> Delivery | None:
+    """The delivery of this message; None if it was deleted with its task."""
+    return db.session.scalar(select(Delivery).where(Delivery.message_id == message_id))
+
+
+def message_of(message_id: str) -> WebhookMessage | None:
+    """What is sent under this name; None if it is owed no more."""
+    delivery = find_delivery(message_id)
     task = delivery and db.session.get(Task, delivery.record_id)
     if delivery is None or delivery.due_mills is None or task is None:
         return None
-    message_id = delivery.message_id or f"msg_{task.task_id}"
     return WebhookMessage(delivery.url, message_id, delivery.event, body(task), task.request_id)
 
 
@@ -253,9 +257,9 @@ def retry_after(header: str | None) -> float:
     return min(max(0.0, seconds), LONGEST_WAIT)
 
 
-def record_outcome(number: int, answer: ReceiverAnswer) -> None:
+def record_outcome(message_id: str, answer: ReceiverAnswer) -> None:
     """Record what became of a try: delivered, due again later, or given up."""
-    delivery = db.session.get(Delivery, number)
+    delivery = find_delivery(message_id)
     if delivery is None:
         return
     now, delays = mills(), current_app.config["WEBHOOK_DELAYS"]

@@ -24,7 +24,7 @@ from gevent.pywsgi import WSGIServer
 from werkzeug.wsgi import ClosingIterator
 
 import fooocus_flask
-from fooocus_flask import server_lock
+from fooocus_flask import database
 from fooocus_flask.access import callers, file_tokens
 from fooocus_flask.errors import StartError
 from fooocus_flask.model_files import presets
@@ -312,7 +312,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with sentences():
         settings = overrides(args, os.environ)
         app = checked(fooocus_flask.create_app(**settings))
-        server_lock.take(app)
+        database.lock(app)
         sock = listener(args.listen, api_port(args.port, os.environ))
     for host in open_hosts(app, [args.listen]):
         print(warning(host), file=sys.stderr, flush=True)

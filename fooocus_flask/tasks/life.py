@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, delete, func, null, select, update
 
 from fooocus_flask import request_ids, signals
 from fooocus_flask.clock import mills
-from fooocus_flask.database import commit, db
+from fooocus_flask.database import begin_write, commit, db
 from fooocus_flask.errors import KeyQueueFull, QueueFull, TaskNotFound
 from fooocus_flask.model_files.awaited_file import to_row
 from fooocus_flask.pictures import outputs
@@ -79,6 +79,7 @@ def enqueue(new: NewTask, base_url: str, options: QueueOptions | None = None) ->
         request_id=request_ids.current(),
     )
     try:
+        begin_write()
         _check_room(options)
         db.session.add(task)
         db.session.flush()
@@ -155,6 +156,7 @@ def paused() -> bool:
 
 def pause() -> None:
     """Begin no further task, also after a restart, until `resume`."""
+    begin_write()
     db.session.merge(Switch(name=PAUSED, made_mills=mills()))
     commit()
 
@@ -218,7 +220,7 @@ def _check_room(options: QueueOptions) -> None:
         raise QueueFull(count, SECONDS_A_TASK)
     if not most:
         return
-    # Until the commit nobody else counts for this key; SQLite needs no lock, for it gives nobody a turn in between.
+    # Until the commit nobody else counts for this key; on SQLite nobody else writes at all.
     db.session.execute(select(Key.id).where(Key.name == options.key_name).with_for_update())
     mine = (Task.task_status == PENDING) & (Task.key_name == options.key_name)
     if (db.session.scalar(select(func.count()).select_from(Task).where(mine)) or 0) >= most:

@@ -112,6 +112,16 @@ def test_a_receiver_that_is_gone_is_left_alone(app, add, receiver):
         assert [row.answer for row in db.session.query(Delivery)] == ["410", "410"]
 
 
+def test_an_answer_is_noted_on_the_message_it_answers_alone(app, add, receiver):
+    """The task may have been deleted while its message was under way, and its row's number belong to another."""
+    with app.app_context():
+        record = life.find(add("finished", webhook_url=receiver.url)).id
+        db.session.add(Delivery(record_id=record, url=receiver.url, message_id="msg_other", due_mills=2**45))
+        db.session.commit()
+        webhooks.record_outcome("msg_deleted", webhooks.ReceiverAnswer(True, "200"))
+    assert (delivery(app).message_id, delivery(app).due_mills, delivery(app).answer) == ("msg_other", 2**45, None)
+
+
 def test_a_receiver_may_ask_for_time(app, add, receiver):
     receiver.answers, receiver.headers = [503], {"Retry-After": "3600"}
     with app.app_context():
