@@ -16,6 +16,15 @@ access_log_format = '%(h)s %(t)s "%(r)s" %(s)s %(b)s %(L)s [%({x-request-id}o)s]
 LOOK_EVERY = 0.5
 
 
+def on_starting(server):
+    """Refuse several workers before any begins: the second would find the database locked, each with a sentence."""
+    if server.cfg.workers > 1:
+        sys.exit(
+            f"gunicorn.conf.py: {server.cfg.workers} workers were asked for, and the application has one engine and "
+            "one queue: start it with one worker (-w 1), which serves hundreds of clients at once"
+        )
+
+
 def on_reload(server):
     """Have the new worker wait for the old one's end: both would draw what waits."""
     os.environ["FOOOCUS_STANDBY"] = "true"

@@ -152,7 +152,7 @@ class Holder:
                 raise LockHeld(
                     f"Another server is running on the database {self.database}: stop it first, or give this one an "
                     "instance folder or a database of its own (FOOOCUS_INSTANCE, DATABASE_URL), or have it wait for "
-                    "the other's end with --standby (FOOOCUS_STANDBY=1); gunicorn must have one worker (-w 1)"
+                    "the other's end with --standby (FOOOCUS_STANDBY=1)"
                 )
             if not waits:
                 log.warning("Standing by: another server is running on the database %s", self.database)

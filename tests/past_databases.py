@@ -17,6 +17,13 @@ from fooocus_flask.database import MIGRATIONS
 
 PRAGMAS_0_1_0 = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "foreign_keys=ON")
 ROWS = 3
+SPECIAL: dict[str, Any] = {
+    "req_params": {"prompt": "A Cat", "image_seed": 7},
+    "task_status": "finished",
+    "drawn_with": {"device": "cpu"},
+    "downloads": None,
+}
+"""Values that the application reads more into than their column says."""
 
 
 def scripts() -> ScriptDirectory:
@@ -70,11 +77,11 @@ def upgrade(address: str, target: str, statements: int | None = None) -> int:
     return done
 
 
-def fill(address: str) -> None:
-    """Put rows into every table."""
+def fill(address: str, rows: int = ROWS) -> None:
+    """Put so many rows into every table."""
     with opened(address) as engine, engine.begin() as connection:
         for table in tables(connection):
-            connection.execute(table.insert(), [row(table, number) for number in range(1, ROWS + 1)])
+            connection.execute(table.insert(), [row(table, number) for number in range(1, rows + 1)])
 
 
 def row(table: sa.Table, number: int) -> dict[str, Any]:
@@ -84,8 +91,8 @@ def row(table: sa.Table, number: int) -> dict[str, Any]:
 
 def value(column: sa.Column[Any], number: int) -> Any:
     """Something that fits the column."""
-    if column.name == "req_params":
-        return {"prompt": f"A Cat {number}", "image_seed": number}
+    if column.name in SPECIAL:
+        return SPECIAL[column.name]
     if isinstance(column.type, sa.JSON):
         return [f"{column.name} {number}"]
     if isinstance(column.type, sa.Boolean):

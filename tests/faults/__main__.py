@@ -1,4 +1,7 @@
-"""`python -m tests.faults --rounds 20`: every victim in every state, so many times over."""
+"""`python -m tests.faults --rounds 20`: every victim in every state, so many times over.
+
+With `--start`, first starts and upgrades of the database are killed instead.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
+from tests.faults import starts
 from tests.faults.rounds import SETTINGS, STATES, VICTIMS, play
+from tests.faults.starts import BEGINNINGS
 from tests.receiving import Receiver, receiving
 from tests.serving import Server
 from tests.toy import toy_checkpoint
@@ -19,7 +24,29 @@ def main() -> None:
     """Print a line for each victim and state, and exit with the number of broken promises."""
     parser = argparse.ArgumentParser(prog="tests.faults", description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="rounds for each victim and state")
-    rounds, broken = parser.parse_args().rounds, 0
+    parser.add_argument("--start", action="store_true", help="kill first starts and upgrades instead")
+    parser.add_argument("--every", type=float, default=0.01, help="seconds between two such kills' moments")
+    parser.add_argument("--rows", type=int, default=1000, help="rows in each table of a database that is upgraded")
+    args = parser.parse_args()
+    raise SystemExit(kill_starts(args.every, args.rows) if args.start else kill_servers(args.rounds))
+
+
+def kill_starts(every: float, rows: int) -> int:
+    """Kill starts at every such moment; the number of broken promises."""
+    broken = 0
+    for revision in BEGINNINGS:
+        begun = monotonic()
+        kills, failures = starts.play(revision, every, rows)
+        broken += len(failures)
+        what = f"upgrade from {revision}, {rows} rows a table" if revision else "first start"
+        kept = f"{kills} kills, {len(failures)} broken, {monotonic() - begun:.0f} s"
+        print(f"kill -9 at every {every * 1000:.0f} ms of a {what}: {kept}", *failures, sep="\n  ", flush=True)
+    return broken
+
+
+def kill_servers(rounds: int) -> int:
+    """Kill servers at work and their engines; the number of broken promises."""
+    broken = 0
     with tempfile.TemporaryDirectory() as name, receiving() as receiver:
         models = Path(name) / "models"
         (models / "checkpoints").mkdir(parents=True)
@@ -33,7 +60,7 @@ def main() -> None:
                 print(
                     f"kill -9 of the {victim:6} {state:11} {kept}, {seconds:.0f} s", *failures, sep="\n  ", flush=True
                 )
-    raise SystemExit(broken)
+    return broken
 
 
 def played(models: Path, receiver: Receiver, victim: str, state: str, rounds: int) -> list[str]:

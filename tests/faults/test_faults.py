@@ -15,6 +15,7 @@ from fooocus_flask.database import db
 from fooocus_flask.following import webhooks
 from fooocus_flask.tables import Delivery
 from fooocus_flask.tasks import life
+from tests.faults import starts
 from tests.faults.rounds import SETTINGS, STATES, VICTIMS, play
 from tests.patience import CEILING, patience
 from tests.serving import Server, engines
@@ -155,6 +156,15 @@ def test_a_disk_full_for_the_database_refuses_and_forgets_nothing(server):
     reply = server.get("/tasks")
     assert (reply.json["pending"], reply.json["current"]) == ([], [])
     assert int(reply.headers["X-Total-Count"]) == before + 2
+
+
+@pytest.mark.sqlite("its file is copied; PostgreSQL's upgrades are transactions")
+def test_the_program_kills_starts_and_upgrades(database):
+    """At few moments; by itself it does so at every 10 ms."""
+    command = [sys.executable, "-m", "tests.faults", "--start", "--every", "0.3", "--rows", "10"]
+    environ = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environ)
+    assert done.returncode == 0 and done.stdout.count(" 0 broken") == len(starts.BEGINNINGS), done.stdout + done.stderr
 
 
 def test_the_program_plays_rounds(database):
