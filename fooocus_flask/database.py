@@ -71,7 +71,6 @@ def init_app(app: Flask) -> None:
                 sqlite.Patience().listen(db.engine)
             if db.engine.dialect.name == "postgresql":
                 event.listen(db.engine, "do_connect", set_encoding)
-            server_lock.init_app(app, db.engine)
     if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
         upgrade(app)
 
@@ -95,7 +94,7 @@ def lock(app: Flask) -> None:
         DatabaseFault: it cannot be used.
     """
     with explained(app):
-        server_lock.take(app)
+        server_lock.holder.of(app).take()
 
 
 def check_writable() -> None:
@@ -120,16 +119,18 @@ def explained(app: Flask) -> Iterator[None]:
         yield
     except DBAPIError as error:
         with app.app_context():
-            raise DatabaseFault(f"The database {server_lock.told(db.engine.url)} {reason(error.orig)}") from error
+            raise DatabaseFault(f"The database {server_lock.name_of(db.engine.url)} {reason(error.orig)}") from error
     except (ArgumentError, NoSuchModuleError) as error:
-        text = "DATABASE_URL, or SQLALCHEMY_DATABASE_URI, is no address of a database; give one such as "
-        raise DatabaseFault(f"{text}postgresql://user:password@host/name, or none for an SQLite file") from error
+        problem = "DATABASE_URL, or SQLALCHEMY_DATABASE_URI, is no address of a database; give one such as "
+        raise DatabaseFault(f"{problem}postgresql://user:password@host/name, or none for an SQLite file") from error
     except ModuleNotFoundError as error:
-        text = f"The database needs a driver that is not installed ({error.name})"
-        raise DatabaseFault(f'{text}; for PostgreSQL: pip install -e ".[postgres]"') from error
+        problem = f"The database needs a driver that is not installed ({error.name})"
+        raise DatabaseFault(f'{problem}; for PostgreSQL: pip install -e ".[postgres]"') from error
     except OSError as error:
-        text = f"{error.filename or app.instance_path} cannot be made or written: {error.strerror}"
-        raise DatabaseFault(f"{text}; let this user write there, or name another folder (FOOOCUS_INSTANCE)") from error
+        problem = f"{error.filename or app.instance_path} cannot be made or written: {error.strerror}"
+        raise DatabaseFault(
+            f"{problem}; let this user write there, or name another folder (FOOOCUS_INSTANCE)"
+        ) from error
 
 
 def reason(error: BaseException | None) -> str:
@@ -144,7 +145,7 @@ def close(app: Flask) -> None:
     """Give back the connections and the server's lock; whoever asks again gets new connections."""
     with app.app_context():
         db.engine.dispose()
-    server_lock.release(app)
+    server_lock.holder.of(app).release()
 
 
 def begin_write() -> None:

@@ -22,10 +22,10 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from fooocus_flask.errors import StartError
+from fooocus_flask.extension import Extension
 
 log = logging.getLogger(__name__)
 
-EXTENSION = "fooocus-server-lock"
 ADVISORY = 7866_0000
 """The lock's name among PostgreSQL's advisory locks, which each database has for itself."""
 KEEPALIVES = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3}
@@ -127,9 +127,11 @@ class AdvisoryLock:
 class Holder:
     """The lock of one application's database, and the watch over it."""
 
-    def __init__(self, app: Flask, engine: Engine) -> None:
+    def __init__(self, app: Flask) -> None:
+        with app.app_context():
+            engine: Engine = app.extensions["sqlalchemy"].engine
         self.app = app
-        self.database = told(engine.url)
+        self.database = name_of(engine.url)
         self._lock = lock_of(engine)
         self._watch: gevent.Greenlet | None = None
 
@@ -161,6 +163,21 @@ class Holder:
             gevent.sleep(TRY_EVERY)
         if isinstance(self._lock, AdvisoryLock):
             self._watch = gevent.spawn(self._look)
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Have the lock for a while, or for as long as before.
+
+        Raises:
+            LockHeld: another server has it.
+        """
+        before = self.held
+        self.take()
+        try:
+            yield
+        finally:
+            if not before:
+                self.release()
 
     def _is_free(self, waits: bool) -> bool:
         """Take the lock if it is free; who stands by waits for the database too."""
@@ -194,40 +211,8 @@ class Holder:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def init_app(app: Flask, engine: Engine) -> None:
-    """Give the application the lock of its database, which is not taken yet."""
-    app.extensions[EXTENSION] = Holder(app, engine)
-
-
-def take(app: Flask) -> None:
-    """Take the lock of the application's database, unless it has it.
-
-    Raises:
-        LockHeld: another server has it, and STANDBY is off.
-    """
-    app.extensions[EXTENSION].take()
-
-
-@contextmanager
-def taken(app: Flask) -> Iterator[None]:
-    """Have the lock of the application's database for a while, or for as long as before.
-
-    Raises:
-        LockHeld: another server has it, and STANDBY is off.
-    """
-    holder: Holder = app.extensions[EXTENSION]
-    before = holder.held
-    holder.take()
-    try:
-        yield
-    finally:
-        if not before:
-            holder.release()
-
-
-def release(app: Flask) -> None:
-    """Give back the lock of the application's database."""
-    app.extensions[EXTENSION].release()
+holder = Extension("fooocus-server-lock", Holder)
+"""The lock of each application's database, which is taken when serving begins."""
 
 
 def lock_of(engine: Engine) -> Lock | None:
@@ -244,6 +229,6 @@ def file_of(url: URL) -> Path | None:
     return Path(name) if url.get_backend_name() == "sqlite" and name and ":memory:" not in name else None
 
 
-def told(url: URL) -> str:
+def name_of(url: URL) -> str:
     """A database's name for people, without its password."""
     return str(file_of(url) or url.set(password=None).render_as_string())

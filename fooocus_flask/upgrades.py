@@ -52,11 +52,11 @@ def upgrade(app: Flask, engine: Engine) -> bool:
         return False
     if revision not in {None, *(script.revision for script in scripts.walk_revisions())}:
         raise UpgradeError(
-            f"The database {server_lock.told(engine.url)} was made by a later version of this program (its revision "
+            f"The database {server_lock.name_of(engine.url)} was made by a later version of this program (its revision "
             f"{revision} is not known here, the newest is {scripts.get_current_head()}): start that version, or put "
             "back a copy from before its upgrade"
         )
-    with server_lock.taken(app):
+    with server_lock.holder.of(app).taken():
         command.upgrade(config, "head")
     return True
 
@@ -109,7 +109,7 @@ def _drop_half_done(connection: Connection) -> None:
         table = sa.table(name)
         if connection.scalar(sa.select(sa.literal(1)).select_from(table).limit(1)):
             raise UpgradeError(
-                f"The database {server_lock.told(connection.engine.url)} has a table {name} with rows that this "
+                f"The database {server_lock.name_of(connection.engine.url)} has a table {name} with rows that this "
                 "program did not make: name another database, which is made if it is not there"
             )
         connection.exec_driver_sql(f"DROP TABLE {name}")

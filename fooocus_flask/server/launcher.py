@@ -339,7 +339,7 @@ def checked(app: Flask) -> Flask:
         SecretError: the secret cannot.
     """
     with app.app_context():
-        file_tokens.secret()
+        file_tokens.secret.current()
         presets.global_defaults()
         presets.standing_downloads()
     return app

@@ -9,7 +9,7 @@ from fooocus_flask import FOLDERS, settings
 from tests.serving import ROOT
 
 LISTED = set(re.findall(r"^\| `([\w.]+)/?`", (ROOT / "instance/README.md").read_text(), re.MULTILINE))
-BESIDE = {"db.sqlite3-wal", "db.sqlite3-shm"}
+BESIDE = {"db.sqlite3-wal", "db.sqlite3-shm", "db.sqlite3.lock"}
 """What the README names in the row of the database."""
 
 

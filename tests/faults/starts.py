@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import blueprints
 import fooocus_flask
 from fooocus_flask.server import launcher
 from tests import past_databases
@@ -25,6 +26,7 @@ MOST_SECONDS = 60.0
 def play(revision: str | None, every: float, rows: int) -> tuple[int, list[str]]:
     """Kill starts from this revision, each so many seconds later than the last, until one ends first: how many were
     killed, and what was broken."""
+    list(blueprints.discover())  # imported here, once
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         before = past(folder / "before", revision, rows)

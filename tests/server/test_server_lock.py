@@ -9,8 +9,7 @@ import pytest
 from flask_migrate import downgrade
 
 import fooocus_flask
-from fooocus_flask import server_lock
-from fooocus_flask.server_lock import LockHeld
+from fooocus_flask.server_lock import LockHeld, holder
 from tests import postgresql
 from tests.serving import GUNICORN, LAUNCHER, PATIENCE, ROOT, engines, gone
 
@@ -93,18 +92,18 @@ def test_commands_need_no_lock(make_server):
 
 def test_the_lock_is_free_again_once_the_server_is_closed(make_app):
     first, second = make_app(), make_app()
-    server_lock.take(first)
-    server_lock.take(first)
+    holder.of(first).take()
+    holder.of(first).take()
     with pytest.raises(LockHeld, match="--standby"):
-        server_lock.take(second)
+        holder.of(second).take()
     fooocus_flask.close(first)
-    server_lock.take(second)
+    holder.of(second).take()
 
 
 def test_tables_are_not_changed_under_a_running_server(make_app):
     """A command of a later version would change them under an earlier one's server."""
     app = make_app()
-    server_lock.take(app)
+    holder.of(app).take()
     with app.app_context():
         downgrade(revision="0005")
     with pytest.raises(LockHeld):
