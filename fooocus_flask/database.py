@@ -128,9 +128,7 @@ def explained(app: Flask) -> Iterator[None]:
         raise DatabaseFault(f'{problem}; for PostgreSQL: pip install -e ".[postgres]"') from error
     except OSError as error:
         problem = f"{error.filename or app.instance_path} cannot be made or written: {error.strerror}"
-        raise DatabaseFault(
-            f"{problem}; let this user write there, or name another folder (FOOOCUS_INSTANCE)"
-        ) from error
+        raise DatabaseFault(f"{problem}; let this user write there, or set FOOOCUS_INSTANCE") from error
 
 
 def reason(error: BaseException | None) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import blueprints
 import fooocus_flask
 from fooocus_flask.server import launcher
+from fooocus_flask.tasks import history
 from tests import past_databases
 from tests.past_databases import REVISIONS
 
@@ -65,8 +66,9 @@ def start(instance: Path, seconds: float = MOST_SECONDS) -> int:
     if child == 0:
         try:
             app = launcher.checked(fooocus_flask.create_app(INSTANCE=instance))
-            ok = app.test_client().get("/tasks").status_code == 200
-            os._exit(0 if ok else 1)
+            with app.app_context():
+                history.ended(0, 10)
+            os._exit(0)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
