@@ -9,11 +9,14 @@ from fooocus_flask.tables import Delivery
 from tests import past_databases, postgresql
 from tests.past_databases import OF_0_1_0, REVISIONS
 
+pytestmark = pytest.mark.sql("upgrades")
+
 
 @pytest.fixture
 def address(tmp_path, database):
     """The database of the application that `make_app` makes."""
     (tmp_path / "instance").mkdir()
+    postgresql.address(tmp_path / "instance", "TEMPLATE template0")  # without tables, unlike other tests'
     settings = postgresql.settings(tmp_path / "instance")
     return settings.get("SQLALCHEMY_DATABASE_URI") or f"sqlite:///{tmp_path / 'instance' / 'db.sqlite3'}"
 

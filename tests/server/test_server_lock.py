@@ -11,7 +11,10 @@ from flask_migrate import downgrade
 import fooocus_flask
 from fooocus_flask.server_lock import LockHeld, holder
 from tests import postgresql
-from tests.serving import GUNICORN, LAUNCHER, PATIENCE, ROOT, engines, gone
+from tests.patience import CEILING, gone
+from tests.serving import GUNICORN, LAUNCHER, ROOT, engines
+
+pytestmark = pytest.mark.sql("server_lock")
 
 SENTENCE = "wsgi.py: Another server is running on the database "
 
@@ -26,7 +29,7 @@ def started(instance, command, **environ):
 def told(process):
     """What a server that ends by itself says."""
     try:
-        return process.communicate(timeout=PATIENCE)[0]
+        return process.communicate(timeout=CEILING)[0]
     finally:
         process.kill()
 

@@ -11,7 +11,10 @@ import pytest
 from fooocus_flask.errors import StartError
 from fooocus_flask.server import launcher
 from tests import past_databases
-from tests.serving import GUNICORN, LAUNCHER, PATIENCE, ROOT
+from tests.patience import CEILING
+from tests.serving import GUNICORN, LAUNCHER, ROOT
+
+pytestmark = pytest.mark.sql("database")
 
 
 def damaged(instance):
@@ -126,7 +129,7 @@ def ended(instance, command, before=None):
     here = {"FOOOCUS_INSTANCE": str(instance), "OMP_NUM_THREADS": "1", "API_PORT": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     environ = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"} | here
     done = subprocess.run(
-        command, cwd=ROOT, env=environ, preexec_fn=before, capture_output=True, text=True, timeout=PATIENCE
+        command, cwd=ROOT, env=environ, preexec_fn=before, capture_output=True, text=True, timeout=CEILING
     )
     return done.returncode, done.stderr
 
