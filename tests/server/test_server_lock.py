@@ -11,7 +11,7 @@ from flask_migrate import downgrade
 import fooocus_flask
 from fooocus_flask.server_lock import LockHeld, holder
 from tests import postgresql
-from tests.patience import CEILING, gone
+from tests.patience import CEILING, children, gone
 from tests.serving import GUNICORN, LAUNCHER, ROOT, engines
 
 pytestmark = pytest.mark.sql("server_lock")
@@ -80,9 +80,9 @@ def test_a_standby_that_is_told_to_stop_ends(make_server):
 def test_a_reloaded_gunicorn_goes_on_with_a_new_worker(make_server):
     """The new worker waits for the old one's task."""
     server = make_server(GUNICORN).ready()
-    (engine,) = engines(server.process.pid)
+    (worker,) = children(server.process.pid)
     server.process.send_signal(signal.SIGHUP)
-    assert gone(engine)
+    assert gone(worker)
     assert server.draw().json["task_status"] == "finished"
 
 
