@@ -103,10 +103,10 @@ def test_a_comment_comes_while_nothing_happens(follower, monkeypatch):
 def test_events_keep_their_distance(follower):
     """From before one is asked for to its coming: so a machine that is busy lengthens what is measured."""
     pieces, gaps = iter(follower), []
-    follower.tell(streams.event(0, None, "…", []))
+    follower.update(streams.event(0, None, "…", []))
     next(pieces)
     for percent in (1, 2, 3):
-        follower.tell(streams.event(percent, None, "…", []))
+        follower.update(streams.event(percent, None, "…", []))
         asked = monotonic()
         assert event(next(pieces))["progress"] == percent
         gaps.append(monotonic() - asked)

@@ -146,12 +146,12 @@ def test_a_requests_name_runs_through_the_engine_and_the_webhooks(make_server, r
     receiver.answers = [503, 200]
     server = make_server(FOOOCUS_ALLOW_PRIVATE_ADDRESSES="true", FOOOCUS_WEBHOOK_DELAYS="[1]").ready()
     task_id = server.draw({"async_process": True, "webhook_url": receiver.url}, X_Request_Id="a-1").json["task_id"]
-    server.said(rf"engine\.pipeline \[a-1\]: task {task_id} finished")
+    server.said(rf"engine\.pipeline\.pipeline \[a-1\]: task {task_id} finished")
     server.said(rf"fooocus_flask\.task \[a-1\]: task={task_id} status=finished")
-    server.said(r"fooocus_flask\.webhooks \[a-1\]: Webhook \S+ to \S+ failed at try 1: 503")
-    server.said(r"fooocus_flask\.webhooks \[a-1\]: Webhook \S+ to \S+ delivered at try 2")
+    server.said(r"fooocus_flask\.following\.webhooks \[a-1\]: Webhook \S+ to \S+ failed at try 1: 503")
+    server.said(r"fooocus_flask\.following\.webhooks \[a-1\]: Webhook \S+ to \S+ delivered at try 2")
     server.draw()
-    server.said(r"engine\.pipeline \[(?!a-1)\w{32}\]: task \w{32} finished")
+    server.said(r"engine\.pipeline\.pipeline \[(?!a-1)\w{32}\]: task \w{32} finished")
 
 
 def test_a_request_keeps_its_name_over_a_restart(make_server):
@@ -159,4 +159,4 @@ def test_a_request_keeps_its_name_over_a_restart(make_server):
     task_id = server.draw({"async_process": True}, X_Request_Id="b-2").json["task_id"]
     server.stop()
     server.start()
-    server.said(rf"engine\.pipeline \[b-2\]: task {task_id} finished")
+    server.said(rf"engine\.pipeline\.pipeline \[b-2\]: task {task_id} finished")

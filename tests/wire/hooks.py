@@ -12,7 +12,7 @@ from marshmallow import Schema
 from PIL import Image
 from schemathesis.core.parameters import ParameterLocation
 
-from schemas.fields import NO_IMAGE_WORDS, Bounded, Items, Part
+from schemas.fields import NO_IMAGE_WORDS, Bounded, Items, Object
 from schemas.submission import IDEMPOTENCY_HEADER, SubmissionSchema
 from tests.serving import GENERATE
 
@@ -110,7 +110,7 @@ def bring_within(schema: Schema, members: dict[str, Any]) -> None:
         if isinstance(field, Bounded) and isinstance(sent, str) and field.text.fullmatch(sent):
             number = min(max(float(sent), field.least or 0), field.most or 1)
             members[name] = str(number if field.kind == "number" else int(number))
-        elif isinstance(field, Items) and isinstance(field.inner, Part) and isinstance(sent, list):
+        elif isinstance(field, Items) and isinstance(field.inner, Object) and isinstance(sent, list):
             for part in sent:
                 if isinstance(part, dict):
                     bring_within(field.inner.schema, part)
