@@ -114,7 +114,7 @@ def describe_image(query: dict[str, Any]) -> tuple[dict[str, str], dict[str, str
 @blueprint.response(200, MetadataSchema)
 @scopes.needs(DRAW)
 def read_metadata(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Read the parameters out of a picture: a PNG, JPEG or WebP that Fooocus or a web UI wrote."""
+    """Read the parameters out of a picture: a PNG, JPEG or WebP of Fooocus, a web UI or another program."""
     data = inputs.given(arguments["image"], "image")
     return inputs.in_thread(from_metadata.from_picture, data, catalogue(), style_names())
 

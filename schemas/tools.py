@@ -46,7 +46,11 @@ class MetadataSchema(Schema):
     """The parameters that a picture carries."""
 
     metadata_scheme = fields.String(
-        allow_none=True, metadata={"description": "fooocus or a1111; null: the picture carries none."}
+        allow_none=True,
+        metadata={
+            "description": "fooocus, a1111, comfyui, invokeai, swarmui, novelai or ruinedfooocus; null: the picture "
+            "carries none of these."
+        },
     )
     parameters = fields.Raw(
         metadata={"type": "object", "description": "Members of a generation request that draws such a picture again."}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
@@ -38,6 +39,8 @@ MODEL_FOLDERS: Mapping[str, str] = MappingProxyType(
     | {"prompt_expansion": "prompt_expansion/fooocus_expansion"}
 )
 """Where each kind lies below a models folder laid out like Fooocus's."""
+
+HASH_SUFFIX = re.compile(r" \[[0-9a-fA-F]{8,64}\]$")
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,24 @@ class Catalogue:
         if not stays_inside(name) or not has_suffix(PurePosixPath(name), SUFFIXES[kind]):
             return []
         return [folder / name for folder in folders]
+
+
+def matching(name: str, there: Sequence[str]) -> list[str]:
+    """The files that a name means: the one of that very name or path, else all of that name in any folder.
+
+    Web UIs and other programs write names without their suffix, with folders of their own, with `\\` for `/`, or with
+    a hash in brackets behind them.
+    """
+    name = HASH_SUFFIX.sub("", name.strip()).replace("\\", "/")
+    spelled = {file: file.replace("\\", "/") for file in there}
+    exact = [file for file, path in spelled.items() if path == name]
+    exact = exact or [file for file, path in spelled.items() if path.casefold() == name.casefold()]
+    if exact or not stays_inside(name):
+        return exact[:1]
+    paths = {file: PurePosixPath(path) for file, path in spelled.items()}
+    within = [file for file, path in paths.items() if str(path.with_suffix("")) == name]
+    bare = PurePosixPath(name).name
+    return within[:1] or [file for file, path in paths.items() if bare in (path.name, path.stem)]
 
 
 def _names_below(folder: Path, kind: str) -> Iterator[str]:

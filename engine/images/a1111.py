@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-NEGATIVE_MARK = "Negative prompt:"
+NEGATIVE_MARK, PAIRS_MARK = "Negative prompt:", "Steps: "
 KARRAS_SUFFIX = " Karras"
+AUTOMATIC = "Automatic"
 SAMPLER_LABELS = {
     "euler": "Euler",
     "euler_ancestral": "Euler a",
@@ -30,8 +31,39 @@ SAMPLER_LABELS = {
     "ddim": "DDIM",
     "uni_pc": "UniPC",
 }
+"""What Fooocus writes; it writes its own names of the samplers that are missing here."""
+READ_SAMPLERS = SAMPLER_LABELS | {
+    "dpmpp_3m_sde": "DPM++ 3M SDE",
+    "dpmpp_3m_sde_gpu": "DPM++ 3M SDE",
+    "heunpp2": "HeunPP2",
+    "ddpm": "DDPM",
+    "uni_pc_bh2": "UniPC BH2",
+}
+SCHEDULE_LABELS = {
+    "normal": "Normal",
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "sgm_uniform": "SGM Uniform",
+    "simple": "Simple",
+    "ddim_uniform": "DDIM",
+    "turbo": "Turbo",
+    "align_your_steps": "Align Your Steps",
+}
+"""Schedules as the web UIs call them since AUTOMATIC1111's 1.9, which moved them out of the samplers' names."""
+SCHEDULE_ALIASES = {
+    "uniform": "normal",
+    "sgmuniform": "sgm_uniform",
+    "ddim uniform": "ddim_uniform",
+    "sdxl turbo": "turbo",
+    "ays": "align_your_steps",
+}
+AUTOMATIC_SCHEDULES = {
+    "karras": ("dpm_2", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_2m", "restart"),
+    "exponential": ("dpmpp_2m_sde", "dpmpp_3m_sde"),
+}
+"""What `Automatic` means for these samplers in AUTOMATIC1111's web UI; for all others it means `normal`."""
 FEWEST_PAIRS = 3
-"""A last line with fewer pairs is taken for prompt text."""
+"""A line with fewer pairs is taken for prompt text."""
 
 _PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
 
@@ -54,15 +86,15 @@ def ascii_only(text: str) -> str:
 
 
 def parsed(text: str) -> tuple[str, str, dict[str, str]]:
-    """The positive text, the negative text and the pairs, unquoted, of a metadata text."""
-    *lines, last = text.strip().split("\n")
-    pairs = dict(_pairs(last))
-    if len(pairs) < FEWEST_PAIRS:
-        lines, pairs = [*lines, last], {}
-    cut = next((index for index, line in enumerate(lines) if line.strip().startswith(NEGATIVE_MARK)), len(lines))
-    positive = "\n".join(line.strip() for line in lines[:cut])
-    negative = "\n".join(line.strip() for line in lines[cut:]).removeprefix(NEGATIVE_MARK)
-    return positive.strip(), negative.strip(), {label: _unquoted(value) for label, value in pairs.items()}
+    """The positive text, the negative text and the pairs, unquoted, of a metadata text.
+
+    Lines that follow the line of pairs are pairs too: a label, and what stands behind its colon.
+    """
+    text = text.replace("\r\n", "\n").strip()
+    prompts, pairs, rest = _at_pairs(text)
+    found = dict(_pairs(pairs)) | dict(_line_pairs(rest))
+    positive, negative = _at_negative(prompts)
+    return positive, negative, {label: _unquoted(value) for label, value in found.items()}
 
 
 def sampler_label(sampler: str, scheduler: str) -> str:
@@ -72,11 +104,88 @@ def sampler_label(sampler: str, scheduler: str) -> str:
     return SAMPLER_LABELS[sampler] + (KARRAS_SUFFIX if scheduler == "karras" else "")
 
 
+def schedule_label(sampler: str, scheduler: str) -> str | None:
+    """The schedule as web UIs name it; None if they have no name for it, or if the sampler's label tells it."""
+    told = scheduler == "karras" and sampler in SAMPLER_LABELS
+    return None if told else SCHEDULE_LABELS.get(scheduler)
+
+
+def sampling(label: str, schedule: str, *, prefer_gpu: bool) -> tuple[str | None, str | None]:
+    """The sampler and the scheduler that a sampler's label and a schedule's stand for.
+
+    Older web UIs write the schedule behind the sampler's label. What has no name here stays as it is written; what is not written is None. Two samplers share some labels,
+    `prefer_gpu` takes the second.
+    """
+    sampler = sampler_name(label, prefer_gpu=prefer_gpu)
+    if sampler is None:
+        label, suffix = _parted(label)
+        sampler, schedule = sampler_name(label, prefer_gpu=prefer_gpu) or label or None, schedule or suffix
+    if schedule.casefold() == AUTOMATIC.casefold():
+        return sampler, _automatic(sampler or "")
+    return sampler, schedule_name(schedule) or schedule or None
+
+
 def sampler_name(label: str, *, prefer_gpu: bool) -> str | None:
-    """The sampler a label stands for, None if unknown; two names share some labels, `prefer_gpu` takes the second."""
-    label = label.removesuffix(KARRAS_SUFFIX)
-    found = [name for name, known in SAMPLER_LABELS.items() if known == label]
+    """The sampler that a label stands for, None if unknown."""
+    wanted = label.casefold()
+    found = [name for name, known in READ_SAMPLERS.items() if wanted in (known.casefold(), name)]
     return found[-1 if prefer_gpu else 0] if found else None
+
+
+def schedule_name(label: str) -> str | None:
+    """The scheduler that a label or a name stands for, None if unknown."""
+    wanted = label.casefold()
+    known = next((name for name, own in SCHEDULE_LABELS.items() if wanted in (own.casefold(), name)), None)
+    return known or SCHEDULE_ALIASES.get(wanted)
+
+
+def _parted(label: str) -> tuple[str, str]:
+    """A sampler's label without the schedule that older web UIs wrote behind it, and that schedule."""
+    for suffix in sorted((*SCHEDULE_LABELS.values(), *SCHEDULE_ALIASES, AUTOMATIC), key=len, reverse=True):
+        if label.casefold().endswith(f" {suffix.casefold()}"):
+            return label[: -len(suffix) - 1], label[-len(suffix) :]
+    return label, ""
+
+
+def _automatic(sampler: str) -> str:
+    sampler = sampler.removesuffix("_gpu")
+    return next((schedule for schedule, names in AUTOMATIC_SCHEDULES.items() if sampler in names), "normal")
+
+
+def _at_pairs(text: str) -> tuple[str, str, list[str]]:
+    """The prompts, the line of pairs and the lines that follow it."""
+    lines = text.split("\n")
+    for index in range(len(lines) - 1, -1, -1):
+        start = lines[index].find(PAIRS_MARK)
+        begins = start == 0 or (start > 0 and lines[index][start - 1].isspace())
+        if begins and _has_pairs(lines[index][start:]):
+            prompts = [*lines[:index], lines[index][:start]]
+            return "\n".join(prompts).rstrip(), lines[index][start:], lines[index + 1 :]
+    if _has_pairs(lines[-1]):
+        return "\n".join(lines[:-1]), lines[-1], []
+    return text, "", []
+
+
+def _has_pairs(line: str) -> bool:
+    return len(dict(_pairs(line))) >= FEWEST_PAIRS
+
+
+def _line_pairs(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        label, colon, value = line.partition(":")
+        if colon and label.strip():
+            yield label.strip(), value.strip()
+
+
+def _at_negative(prompts: str) -> tuple[str, str]:
+    """The positive and the negative text; a mark that begins a line counts before one within a line."""
+    lines = [line.strip() for line in prompts.split("\n")]
+    cut = next((index for index, line in enumerate(lines) if line.startswith(NEGATIVE_MARK)), None)
+    if cut is None:
+        positive, _, negative = "\n".join(lines).partition(NEGATIVE_MARK)
+    else:
+        positive, negative = "\n".join(lines[:cut]), "\n".join(lines[cut:]).removeprefix(NEGATIVE_MARK)
+    return positive.strip(), negative.strip()
 
 
 def _pairs(line: str) -> Iterator[tuple[str, str]]:

@@ -226,6 +226,7 @@ def _a1111_values(generation: Generation) -> dict[str, Any]:
     return {
         "Steps": generation.steps,
         "Sampler": a1111.sampler_label(row["sampler"], row["scheduler"]),
+        "Schedule type": a1111.schedule_label(row["sampler"], row["scheduler"]),
         "Seed": row["seed"],
         "Size": "{}x{}".format(*generation.size),
         "CFG scale": row["guidance_scale"],

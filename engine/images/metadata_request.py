@@ -10,11 +10,15 @@ from typing import Any, Protocol
 
 from engine import choices
 from engine.files import builtin_set
+from engine.files.catalogue import matching
+from engine.images import other_programs
 from engine.images.metadata import stem
 from engine.prompt.style_recovery import recovered
 from engine.prompt.styles import Styles
 
 LONGEST_LITERAL = 20_000
+LORA_KEY = re.compile(r"(?:lora_combined_|LoRA )(\d{1,4})")
+OTHER_KEYS = frozenset({"full_prompt", "full_negative_prompt", "lora_weights", "lora_hashes"})
 
 LABELS = {
     "prompt": "Prompt",
@@ -42,6 +46,16 @@ LABELS = {
 }
 """What each key is called in old logs, which hold labels in place of keys."""
 
+UNEXPLAINED = (
+    "The picture's texts hold words of styles whose templates are not among the styles here, so style_selections lacks "
+    "them: name styles yourself, or send the whole texts, full_prompt and full_negative_prompt of raw, as prompts"
+)
+
+
+def is_known(key: str) -> bool:
+    """Whether a key, or a label of old logs, has a meaning here."""
+    return key in LABELS or key in LABELS.values() or key in OTHER_KEYS or bool(LORA_KEY.fullmatch(key))
+
 
 class ModelNames(Protocol):
     """Whoever knows which model files are here."""
@@ -61,21 +75,28 @@ def to_request(
 ) -> tuple[dict[str, Any], list[str]]:
     """The generate request that would draw such a picture again, and notes on what had to be left out of it."""
     found = dict(found)
+    unexplained = False
     if "styles" not in found and isinstance(found.get("full_prompt"), str):
-        _recover_prompts(found, styles or Styles())
+        unexplained = _recover_prompts(found, styles or Styles())
     reading = _Reading(found)
+    if unexplained:
+        reading.notes.append(UNEXPLAINED)
     reading.prompts()
     reading.sampling()
     reading.size_and_steps()
     reading.tuples()
     reading.models(models)
     reading.loras(models.loras())
+    reading.other_members()
     reading.request["image_number"] = 1
     return reading.request, reading.notes
 
 
-def _recover_prompts(found: dict[str, Any], styles: Styles) -> None:
-    """Put the prompts and the styles that a text of the web UIs' format only implies under their keys."""
+def _recover_prompts(found: dict[str, Any], styles: Styles) -> bool:
+    """Put the prompts and the styles that a text of the web UIs' format only implies under their keys.
+
+    Whether some of the text came from styles that are not here.
+    """
     positive, negative = found["full_prompt"], str(found.get("full_negative_prompt") or "")
     raw = {key: found[key] for key in ("prompt", "negative_prompt") if isinstance(found.get(key), str)}
     if positive.isascii() and negative.isascii():  # EXIF holds `?` for every other character
@@ -84,6 +105,7 @@ def _recover_prompts(found: dict[str, Any], styles: Styles) -> None:
         seen = raw
     texts = recovered(positive, negative, styles, seen.get("prompt"), seen.get("negative_prompt"))
     found |= {"prompt": texts.prompt, "negative_prompt": texts.negative_prompt, "styles": texts.styles} | raw
+    return texts.unexplained
 
 
 class _Reading:
@@ -107,6 +129,14 @@ class _Reading:
             self.request[field] = converted(value)
         except (ValueError, TypeError, OverflowError) as error:
             self.notes.append(f"{key} is left out: {error}")
+
+    def other_members(self) -> None:
+        """Note what another program wrote and no member of a request means."""
+        program = other_programs.NAMES.get(str(self.found.get("metadata_scheme")))
+        names = self.found.get(other_programs.LEFT_OUT)
+        if program and isinstance(names, list) and names:
+            listed = ", ".join(str(name) for name in names)
+            self.notes.append(f"Written by {program} and left out, since no member of a request means it: {listed}")
 
     def prompts(self) -> None:
         self.take("prompt", "prompt", _as_text)
@@ -138,9 +168,6 @@ class _Reading:
         self.request["overwrite_step"] = -1
         self.take("steps", "overwrite_step", _whole)
         steps = self.request["overwrite_step"]
-        modes = {mode.steps: mode.name for mode in reversed(choices.PERFORMANCES.values())}
-        if "performance_selection" not in self.request and self.value("performance") is None and steps in modes:
-            self.request["performance_selection"] = modes[steps]
         mode = choices.PERFORMANCES.get(self.request.get("performance_selection", ""))
         if mode and mode.steps == steps:
             self.request["overwrite_step"] = -1
@@ -177,7 +204,7 @@ def _lora_texts(found: Mapping[str, Any]) -> list[str]:
     """`name : weight` of each LoRA, in either scheme's spelling."""
     keyed = []
     for key, value in found.items():
-        match = re.fullmatch(r"(?:lora_combined_|LoRA )(\d{1,4})", key)
+        match = LORA_KEY.fullmatch(key)
         if match and isinstance(value, str):
             keyed.append((int(match[1]), value))
     if keyed:
@@ -274,15 +301,14 @@ def _one_of(legal: Sequence[str] | Mapping[str, Any]) -> Callable[[Any], str]:
 
 
 def _listed(kind: str, there: Sequence[str], word: str | None = None) -> Callable[[Any], str]:
-    """The file of that name, or the first of that stem; `word` stands for itself, as does an empty text for it."""
+    """The file that the name means, the first of several; `word` stands for itself, as does an empty text for it."""
 
     def converted(value: Any) -> str:
         name = _as_text(value)
         if word is not None and name in (word, ""):
             return word
-        for file in there:
-            if file == name or name in (stem(file), file.replace("\\", "/")):
-                return file
+        if files := matching(name, there):
+            return files[0]
         raise ValueError(f"there is no {kind} {_shown(name)} here")
 
     return converted

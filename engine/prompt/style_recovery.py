@@ -13,11 +13,15 @@ JOINT = ", "
 
 @dataclass(frozen=True)
 class Recovered:
-    """The styles of a text, in the order they were applied, and the prompts they were applied to."""
+    """The styles of a text, in the order they were applied, and the prompts they were applied to.
+
+    `unexplained` says that words are left which neither the prompts nor expansion gave: those of unknown styles.
+    """
 
     styles: list[str]
     prompt: str
     negative_prompt: str
+    unexplained: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,22 +54,25 @@ def recovered(
         found.append(match)
     found.sort(key=lambda match: whole_negative.find(match.negative) if match.negative else len(whole_negative))
     slots = [match.prompt for match in found if match.prompt is not None]
-    own, expanded = _own_prompt(positive, slots, lines)
-    names = [EXPANSION_STYLE] * expanded + [match.name for match in found]
-    return Recovered(names, own, negative if negative_prompt is None else negative_prompt)
+    own, rest = _own_prompt(positive, slots, lines)
+    names = [EXPANSION_STYLE] * (rest != "") + [match.name for match in found]
+    if negative_prompt is None:
+        return Recovered(names, own, negative)
+    by_expansion = rest.startswith(own.split("\n")[0].split(JOINT)[0])  # which begins with the prompt
+    return Recovered(names, own, negative_prompt, negative != "" or (rest != "" and not by_expansion))
 
 
-def _own_prompt(rest: str, slots: list[str], lines: Iterable[str | None]) -> tuple[str, bool]:
-    """The prompt, and whether expansion added to it, given what the styles left over."""
+def _own_prompt(rest: str, slots: list[str], lines: Iterable[str | None]) -> tuple[str, str]:
+    """The prompt, and what expansion added to it, given what the styles left over."""
     known = [line for line in lines if line is not None]
     if known:
         for line in known[1:] if slots else known:
             rest = _without(rest, line)
-        return "\n".join(known), rest != ""
+        return "\n".join(known), rest
     if slots:
-        return slots[0], rest != ""
+        return slots[0], rest
     again = rest.rfind(JOINT + rest.split(JOINT)[0])
-    return (rest[:again], True) if again > 0 else (rest, False)
+    return (rest[:again], rest[again:]) if again > 0 else (rest, "")
 
 
 def _first(positive: str, negative: str, styles: Styles, prompt: str | None, known: set[str]) -> _Match | None:

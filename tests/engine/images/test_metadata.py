@@ -265,7 +265,12 @@ def test_a_picture_read_back_gives_the_request_that_drew_it(scheme, output_forma
 
 def test_a_refiner_and_its_settings_come_back(tmp_path):
     params = parameters(refiner_switch=0.75, refiner_swap_method="separate", overwrite_switch=20, adaptive_cfg=6)
-    picture = generation(params=params, refiner_model=ModelFile("refiner.safetensors", "00"), vae="sharp_vae.pt")
+    picture = replace(
+        styled("a cat", "ugly", ["Fooocus Sharp"]),
+        params=params,
+        refiner_model=ModelFile("refiner.safetensors", "00"),
+        vae="sharp_vae.pt",
+    )
     for scheme in SCHEMES:
         request, notes = to_request(read(saved(picture, scheme, "png", tmp_path)), Folder(), STYLES)
         assert notes == []
@@ -295,7 +300,11 @@ def test_the_lora_of_the_performance_mode_is_not_asked_for_twice(scheme, tmp_pat
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_models_that_are_not_here_are_left_out_with_a_note(scheme, tmp_path):
-    picture = generation(base_model=ModelFile("other.safetensors"), loras=(AppliedLora("gone.safetensors"),))
+    picture = replace(
+        styled("a cat", "ugly", ["Fooocus Sharp"]),
+        base_model=ModelFile("other.safetensors"),
+        loras=(AppliedLora("gone.safetensors"),),
+    )
     request, notes = to_request(read(saved(picture, scheme, "png", tmp_path)), Folder(), STYLES)
     assert "base_model_name" not in request
     assert request["loras"] == []
@@ -321,14 +330,13 @@ def test_a_picture_of_the_web_ui_is_understood(tmp_path):
         "prompt": "a harbour at dawn, boats\n<lora:film.v1:0.5>",
         "negative_prompt": "fog,\nrain",
         "style_selections": [],
-        "performance_selection": "Extreme Speed",
         "sampler_name": "dpmpp_sde",
         "scheduler_name": "karras",
         "guidance_scale": 7.0,
         "image_seed": 42,
         "overwrite_width": 512,
         "overwrite_height": 768,
-        "overwrite_step": -1,
+        "overwrite_step": 8,
         "freeu_enabled": False,
         "base_model_name": "refiner.safetensors",
         "loras": [],
