@@ -43,6 +43,11 @@ POSTGRES = [
     "psycopg[binary]>=3.2,<4",
 ]
 
+# Reads the HEIC pictures of phones.
+HEIC = [
+    "pillow-heif>=1.1,<2",
+]
+
 TEST = [
     *POSTGRES,
     "pytest>=9,<10",
@@ -84,5 +89,5 @@ setup(
         "schemas": ["py.typed"],
     },
     install_requires=RUNTIME,
-    extras_require={"postgres": POSTGRES, "test": TEST, "maintain": MAINTAIN, "training": TRAINING},
+    extras_require={"heic": HEIC, "postgres": POSTGRES, "test": TEST, "maintain": MAINTAIN, "training": TRAINING},
 )

@@ -113,8 +113,8 @@ def schedule_label(sampler: str, scheduler: str) -> str | None:
 def sampling(label: str, schedule: str, *, prefer_gpu: bool) -> tuple[str | None, str | None]:
     """The sampler and the scheduler that a sampler's label and a schedule's stand for.
 
-    Older web UIs write the schedule behind the sampler's label. What has no name here stays as it is written; what is not written is None. Two samplers share some labels,
-    `prefer_gpu` takes the second.
+    Older web UIs write the schedule behind the sampler's label. What has no name here stays as it is written; what is
+    not written is None. Two samplers share some labels, `prefer_gpu` takes the second.
     """
     sampler = sampler_name(label, prefer_gpu=prefer_gpu)
     if sampler is None:

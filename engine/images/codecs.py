@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from engine.images.a1111 import ascii_only
+from engine.images.colour import to_srgb
 from engine.images.metadata import MAKER_NOTE, MOST_EXIF_BYTES, SOFTWARE, USER_COMMENT, VERSION
 
 try:
@@ -82,12 +83,12 @@ def convert(source: bytes | Path, output_format: str) -> bytes:
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
         image.load()
         texts, exif = _metadata_both_ways(image)
-        name = PILLOW_FORMATS[output_format]
-        if name == "PNG" and image.mode == "RGB":
-            return encode_png(np.asarray(image), texts)
+        shown, name = to_srgb(image), PILLOW_FORMATS[output_format]
+        if name == "PNG" and shown.mode == "RGB":
+            return encode_png(np.asarray(shown), texts)
         if name == "PNG":
-            return with_texts(_encode_any_png(image), texts)
-        return _encode_pillow(_opaque(image) if name == "JPEG" else image, output_format, exif)
+            return with_texts(_encode_any_png(shown), texts)
+        return _encode_pillow(_opaque(shown) if name == "JPEG" else shown, output_format, exif)
 
 
 def with_texts(png: bytes, texts: Mapping[str, str]) -> bytes:

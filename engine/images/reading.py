@@ -25,6 +25,16 @@ from PIL import (
 
 from engine.images import codecs
 from engine.images.codecs import Mask
+from engine.images.colour import to_srgb
+
+try:
+    import pillow_heif
+except ImportError:  # it is an extra of this package
+    pillow_heif = None
+else:
+    pillow_heif.register_heif_opener(thumbnails=False)
+
+HEIF = "HEIF"
 
 MOST_BYTES = 20_000_000
 MOST_PIXELS = 50_000_000
@@ -38,12 +48,20 @@ ENDINGS = {
     BmpImagePlugin.BmpImageFile.format: "bmp",
     TiffImagePlugin.TiffImageFile.format: "tiff",
     AvifImagePlugin.AvifImageFile.format: "avif",
-}
+} | ({HEIF: "heic"} if pillow_heif else {})
 """The kinds of file that are read, with the ending each is kept under."""
 
 OPENED = tuple(kind for kind in ENDINGS if kind != MpoImagePlugin.MpoImageFile.format)  # that one comes as a JPEG
 
-MEDIA_TYPES = codecs.MEDIA_TYPES | {kind: f"image/{kind}" for kind in ("gif", "bmp", "tiff", "avif")}
+MEDIA_TYPES = codecs.MEDIA_TYPES | {kind: f"image/{kind}" for kind in ("gif", "bmp", "tiff", "avif", "heic")}
+
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""What a file of a phone's HEIC pictures says it is, in its fifth to twelfth byte behind `ftyp`."""
+
+NO_HEIC = (
+    "this is a HEIC picture, which this server cannot read; send a JPEG or PNG, or let the operator install the extra "
+    "heic: pip install pillow-heif"
+)
 
 DEEP = 65535
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -67,13 +85,15 @@ def ending(data: bytes) -> str:
 
 
 def read(source: Path | bytes) -> Pixels:
-    """The picture, turned as its orientation says; of an animation the first frame. RGBA where it has transparency.
+    """The picture in sRGB, turned as its orientation says; of an animation the first frame.
+
+    RGBA where it has transparency.
 
     Raises:
         UnreadablePicture: see `ending`.
         OSError: there is no such file.
     """
-    return np.array(_eight_bit(_upright(_loaded(_bytes(source))[0])))
+    return np.array(_eight_bit(to_srgb(_upright(_loaded(_bytes(source))[0]))))
 
 
 def read_mask(source: Path | bytes) -> Mask:
@@ -102,7 +122,7 @@ def convert(path: Path, output_format: str) -> bytes:
     if kind in ("PNG", "JPEG", "WEBP") and image.mode in PLAIN_MODES:
         return codecs.convert(data, output_format)
     plain = io.BytesIO()
-    _eight_bit(_upright(image)).save(plain, "PNG", compress_level=1, exif=b"")
+    _eight_bit(to_srgb(_upright(image))).save(plain, "PNG", compress_level=1, exif=b"")
     return codecs.convert(plain.getvalue(), output_format)
 
 
@@ -124,6 +144,8 @@ def _loaded(data: bytes) -> tuple[Image.Image, str | None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadablePicture(f"the picture has more than {MOST_PIXELS} pixels") from error
     except Image.UnidentifiedImageError as error:
+        if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS and not pillow_heif:
+            raise UnreadablePicture(NO_HEIC) from error
         kinds = ", ".join(sorted(set(ENDINGS.values())))
         raise UnreadablePicture(f"this is no picture of a kind that can be read: {kinds}") from error
     except Exception as error:  # decoders of broken files fail in every way there is

@@ -3,10 +3,11 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from engine.images import reading
@@ -121,6 +122,58 @@ def test_cmyk_is_seen_as_printed():
     pixels = read(saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=100))
     assert np.abs(pixels[4, 4].astype(int) - RED).max() <= 3
     assert corner(Image.new("CMYK", (2, 2), (0, 0, 0, 255)), kind="TIFF") == BLACK
+
+
+SWAPPED = (Path(__file__).parent / "data" / "icc_swapped.png").read_bytes()
+"""Red samples, and a profile in which red's primary is blue's: a picture in blue."""
+
+
+def profiled(mode, kind="PNG", **options):
+    """The same samples in another mode, with that profile."""
+    with Image.open(io.BytesIO(SWAPPED)) as image:
+        return saved(image.convert(mode), kind, icc_profile=image.info["icc_profile"], **options)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_a_profile_gives_the_colours_that_are_meant(mode):
+    red, green, blue = read(profiled(mode))[0, 0, :3].astype(int)
+    assert blue > 200 and red < 60 and green < 60
+
+
+@pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 100}), ("WEBP", {"lossless": True}), ("TIFF", {})])
+def test_a_profile_counts_in_every_kind_of_file(kind, options):
+    assert read(profiled("RGB", kind, **options))[4, 4, 2] > 200
+
+
+def test_a_profile_leaves_alpha_alone():
+    with Image.open(io.BytesIO(SWAPPED)) as image:
+        profile, pixels = image.info["icc_profile"], image.convert("RGBA")
+    pixels.putalpha(99)
+    assert read(saved(pixels, icc_profile=profile))[0, 0, 3] == 99
+
+
+@pytest.mark.parametrize("profile", [b"no profile", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()])
+def test_a_broken_profile_and_that_of_srgb_change_nothing(profile):
+    pixels = noise()
+    assert np.array_equal(read(saved(pixels, icc_profile=profile)), np.asarray(pixels))
+
+
+def test_a_profile_about_another_kind_of_picture_changes_nothing():
+    assert np.array_equal(read(profiled("L"))[0, 0], [read(profiled("L"))[0, 0, 0]] * 3)
+
+
+@pytest.mark.parametrize("output_format", ["png", "jpg", "webp"])
+def test_conversion_applies_a_profile_once(output_format, tmp_path):
+    path = tmp_path / "picture.png"
+    path.write_bytes(SWAPPED)
+    assert read(convert(path, output_format))[4, 4, 2] > 200
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+def test_a_phones_heic_is_read_or_told_what_is_missing(brand):
+    data = struct.pack("!I4s4sI4s4s", 24, b"ftyp", brand, 0, b"mif1", b"heic") + b"\0" * 64
+    with pytest.raises(UnreadablePicture, match="pillow-heif" if reading.pillow_heif is None else "damaged|no picture"):
+        read(data)
 
 
 @pytest.mark.parametrize("value", [1, 2, 3, 4, 5, 6, 7, 8])
