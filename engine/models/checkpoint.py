@@ -104,7 +104,7 @@ def load_checkpoint(path: Path, device: torch.device, kernels: Kernels | None = 
     """
     started = time.perf_counter()
     tensors = read_tensors(path)
-    precision = Precision.for_device(device)
+    precision, about = Precision.for_device(device), _about(path)
     parts = {
         prefix: weight_names.part_of(tensors, prefix)
         for prefix in (weight_names.UNET, weight_names.VAE, weight_names.CLIP_L, weight_names.CLIP_G)
@@ -119,12 +119,12 @@ def load_checkpoint(path: Path, device: torch.device, kernels: Kernels | None = 
             kernels,
         )
         _check_context(unet, text_encoders)
-        vae = Vae.load(parts[weight_names.VAE], device, precision.vae, kernels)
+        vae = Vae.load(parts[weight_names.VAE], device, precision.vae, kernels, about.get("vae_margin", 0))
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be drawn with: {error.args[0]}") from error
     log.info("loaded %s on %s in %.1f s", path.name, device, time.perf_counter() - started)
     prediction: Prediction = "v" if weight_names.V_PREDICTION in tensors else "eps"
-    return Checkpoint(path, unet, vae, text_encoders, prediction, _most_pixels(path))
+    return Checkpoint(path, unet, vae, text_encoders, prediction, about.get("most_pixels"))
 
 
 def load_vae(path: Path, device: torch.device, kernels: Kernels | None = None) -> Vae:
@@ -141,9 +141,10 @@ def load_vae(path: Path, device: torch.device, kernels: Kernels | None = None) -
         raise CheckpointError(f"{path.name} cannot be used as a VAE: {error.args[0]}") from error
 
 
-def _most_pixels(path: Path) -> int | None:
+def _about(path: Path) -> dict[str, Any]:
+    """What a packed file says of itself; nothing of any other file."""
     packed = path.suffix.lower() == SAFETENSORS and is_packed(path)
-    return manifest(path).get("most_pixels") if packed else None
+    return manifest(path) if packed else {}
 
 
 def _check_context(unet: UNet, text_encoders: TextEncoders) -> None:

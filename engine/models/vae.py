@@ -10,7 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
+from torch.nn.functional import pad
 
 from engine.errors import CheckpointError
 from engine.gpu.fused import Kernels, fuse
@@ -80,10 +82,14 @@ class Autoencoder(Protocol):
 
 
 class Vae:
-    """A VAE; its latents are not scaled for any UNet."""
+    """A VAE; its latents are not scaled for any UNet.
 
-    def __init__(self, module: Autoencoder) -> None:
-        self.module = module
+    `margin` latent pixels on each side repeat the edge before anything is encoded or decoded, and are cut off after:
+    the zeros that convolutions see beyond the edge reach that far in.
+    """
+
+    def __init__(self, module: Autoencoder, margin: int = 0) -> None:
+        self.module, self.margin = module, margin
         weight = next(module.parameters())
         self.device, self.dtype = weight.device, weight.dtype
 
@@ -94,6 +100,7 @@ class Vae:
         device: torch.device,
         dtype: torch.dtype,
         kernels: Kernels | None = None,
+        margin: int = 0,
     ) -> Vae:
         """A VAE with these weights (checkpoint or diffusers names, without prefix).
 
@@ -111,7 +118,7 @@ class Vae:
         module = fill(module, renamed, device, dtype, "the VAE")
         if kernels is not None:
             fuse(module, kernels)
-        return cls(module)
+        return cls(module, margin)
 
     @property
     def size(self) -> int:
@@ -166,10 +173,10 @@ class Vae:
 
     def _shifted(self, latent: Tensor) -> Tensor:
         """Decoded pictures, fp32, in [0, 2] and somewhat beyond."""
-        return self.module.decode(latent.to(self.device, self.dtype)).sample.float() + 1
+        return decoded(self.module, latent.to(self.device, self.dtype), self.margin).float() + 1
 
-    def _posterior(self, pixels: Tensor) -> Any:
-        return self.module.encode((pixels * 2 - 1).to(self.device, self.dtype)).latent_dist
+    def _posterior(self, pixels: Tensor) -> DiagonalGaussianDistribution:
+        return posterior(self.module, (pixels * 2 - 1).to(self.device, self.dtype), self.margin)
 
     def _drawn(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         posterior = self._posterior(pixels)
@@ -189,6 +196,29 @@ class Vae:
             return self._drawn(tile, generator)
 
         return averaged(drawn, pixels, ENCODED_TILES, ENCODED_OVERLAP, 1 / DOWNSCALE, each).to(self.device)
+
+
+def decoded(module: Any, latent: Tensor, margin: int) -> Tensor:
+    """The pictures `[batch, 3, 8h, 8w]` that a VAE's module decodes, in [-1, 1], with a margin while it does so."""
+    if not margin:
+        return module.decode(latent).sample
+    return _without(module.decode(_with(latent, margin)).sample, DOWNSCALE * margin)
+
+
+def posterior(module: Any, pixels: Tensor, margin: int) -> DiagonalGaussianDistribution:
+    """The latents that pictures `[batch, 3, 8h, 8w]` in [-1, 1] may have, encoded with a margin."""
+    if not margin:
+        return module.encode(pixels).latent_dist
+    found = module.encode(_with(pixels, DOWNSCALE * margin)).latent_dist
+    return DiagonalGaussianDistribution(_without(found.parameters, margin))
+
+
+def _with(values: Tensor, margin: int) -> Tensor:
+    return pad(values, (margin,) * 4, mode="replicate")
+
+
+def _without(values: Tensor, margin: int) -> Tensor:
+    return values[..., margin:-margin, margin:-margin]
 
 
 def _pixels(pictures: Tensor) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from engine.images.codecs import Pixels
+from engine.images.resize import resample
 from engine.models.vae import DOWNSCALE
 from engine.plan import Steps
 from engine.sampling.attachments import Attachment
@@ -27,7 +28,8 @@ def unchanged(pixels: Pixels) -> Pixels:
 class Canvas:
     """What pictures are drawn on.
 
-    `size` is a picture's in pixels, `sampled` that of its latent, which is enlarged where the two differ.
+    `size` is a picture's in pixels, `sampled` that of its latent; where the two differ, the decoded picture is enlarged,
+    since an enlarged latent gives a softer one.
     """
 
     size: Size
@@ -42,8 +44,17 @@ class Canvas:
     """Whether the VAE decodes in tiles."""
     finish: Finish = unchanged
 
+    @property
+    def resized(self) -> bool:
+        """Whether pictures are sampled at another size than their own."""
+        return self.sampled != self.size
+
+    def finished(self, pixels: Pixels) -> Pixels:
+        """A decoded picture, in its own size and finished."""
+        return self.finish(resample(pixels, *self.size) if self.resized else pixels)
+
     def at_full_size(self, latent: Tensor) -> Tensor:
-        """A sampled latent enlarged to the size of the picture."""
+        """A latent under way enlarged to the size of the picture, to be looked at."""
         width, height = self.size
         return enlarged(latent, height // DOWNSCALE, width // DOWNSCALE)
 
@@ -57,7 +68,7 @@ def blank_canvas(size: Size, most_pixels: int | None, steps: Steps) -> Canvas:
 
 def size_notes(canvas: Canvas) -> list[str]:
     """Remarks for the client on a size that the model was not trained for."""
-    if canvas.sampled == canvas.size:
+    if not canvas.resized:
         return []
     (width, height), (full_width, full_height) = canvas.sampled, canvas.size
     return [

@@ -54,7 +54,7 @@ class Renderer:
         sampled = sample(sampling_run(job.params, models, canvas, texts, seed), callback, self.graphs)
         callback.launch_ahead.finish()  # so that the stages' times are true
         job.steps_done += canvas.steps.count
-        return Sampled(canvas.at_full_size(sampled.latent), sampled.whose)
+        return sampled
 
     def decode(self, job: Job, models: Models, canvas: Canvas, sampled: Sampled) -> Future[codecs.Pixels]:
         """The finished picture of a denoised latent, decoded beside the sampling of the next.
@@ -69,7 +69,7 @@ class Renderer:
                     raise ArithmeticError("sampling ended in values that are no numbers; try another sampler or model")
                 vae = models.vae_of(sampled.whose)
                 decode = vae.decode_tiled if canvas.tiled else vae.decode
-                return canvas.finish(decode(sampled.latent)[0])
+                return canvas.finished(decode(sampled.latent)[0])
 
         return job.outbox.submit(decoded)
 

@@ -1,4 +1,4 @@
-"""Sizes a model was not trained for: sampled at one it knows, the clean latent enlarged to what was asked."""
+"""Sizes a model was not trained for: sampled at one it knows, the picture enlarged to what was asked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sampled_size(size: Size, most_pixels: int | None) -> Size:
 
 
 def enlarged(latent: Tensor, height: int, width: int) -> Tensor:
-    """A clean latent `[1, channels, h, w]` at `height`×`width` latent pixels, by bicubic interpolation."""
+    """A latent to be looked at, `[1, channels, h, w]`, at `height`×`width` latent pixels, by bicubic interpolation."""
     if latent.shape[-2:] == (height, width):
         return latent
     return interpolate(latent, size=(height, width), mode="bicubic", align_corners=False)
