@@ -19,7 +19,7 @@ from engine.models import eight_bit, weight_names
 from engine.models.unet import load_unet, unet_config
 from training import models, plans, tokens
 from training.clock import Clock, cosine, end_on_sigterm
-from training.compose import Sheet, read_sprites
+from training.compose import Backdrops, Sheet, read_sprites
 from training.focus import focused
 from training.program import logged, planners
 from training.run_all import ask
@@ -112,8 +112,10 @@ def _loaded(options: argparse.Namespace, pool, held: int, began: float) -> Base:
     waiting = {
         hw: ask(pool, facts, count, 9000 + hw[0] * 7 + hw[1], True, plans.FOCUSED) for hw, count in counts.items()
     }
-    sheet = Sheet(facts, pictures, device, largest=128 if options.tiny else 512)
-    _, vae, conditioner = models.resumed(options.base, models.read_table(options.bundle / "token_table.npz", device))
+    sheet = Sheet(
+        facts, pictures, device, largest=128 if options.tiny else 512, backdrops=Backdrops.read(options.bundle, device)
+    )
+    _, vae, conditioner = models.resumed(options.base)
     vae, conditioner = (net.requires_grad_(False).eval().to(device) for net in (vae, conditioner))
     unet, vae = engines_unet(options.base, device), vae.to(memory_format=torch.channels_last)
     encoder = copy.deepcopy(vae).to(torch.bfloat16 if device.type == "cuda" else torch.float32)

@@ -10,9 +10,10 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from engine.models.vae import posterior
 from training.clock import Clock
 from training.compose import Sheet, compose, take
-from training.models import LATENT_SCALE
+from training.models import LATENT_SCALE, VAE_MARGIN
 
 log = logging.getLogger("training")
 
@@ -35,7 +36,7 @@ def encoded(pictures: Tensor, vae: AutoencoderKL) -> Tensor:
     """Latents fp16 [n,4,h/8,w/8] in model space of pictures [n,3,h,w] in 0..1."""
     with torch.autocast(pictures.device.type, torch.bfloat16, enabled=vae.dtype == torch.float32):
         pixels = (pictures * 2 - 1).to(vae.dtype, memory_format=torch.channels_last)
-        return (vae.encode(pixels).latent_dist.mean.float() * LATENT_SCALE).half()
+        return (posterior(vae, pixels, VAE_MARGIN).mean.float() * LATENT_SCALE).half()
 
 
 @torch.no_grad()

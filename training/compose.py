@@ -1,4 +1,4 @@
-"""Plans to pixels on the device: procedural backgrounds, sprites with shadows, recolouring, effects."""
+"""Plans to pixels on the device: plain backgrounds and backdrops, sprites with shadows, recolouring, effects."""
 
 import io
 import json
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from training import plans, scenes
+from training.backdrops import places
 
 MIPS = (512, 256, 128)
 
@@ -37,10 +38,43 @@ def enlarged(picture: torch.Tensor) -> torch.Tensor:
     return torch.cat([colour * alpha, alpha], 1)
 
 
+class Backdrops:
+    """Backdrops by number: those of a file on the device, or each drawn when it is first asked for."""
+
+    def __init__(self, props: places.Props, device: torch.device) -> None:
+        self.props, self.device = props, device
+        self.all: torch.Tensor | None = None
+        self.some: dict[int, torch.Tensor] = {}
+
+    @classmethod
+    def read(cls, bundle: Path, device: torch.device) -> "Backdrops | None":
+        """Those that `training.backdrops.draw` wrote into a bundle; None if it did not."""
+        if not (path := bundle / places.FILE).exists():
+            return None
+        found = cls({}, device)
+        found.all = torch.from_numpy(np.load(path)).to(device)
+        return found
+
+    def of(self, numbers: torch.Tensor) -> torch.Tensor:
+        """uint8 [n,height,width,3]."""
+        if self.all is not None:
+            return self.all[numbers]
+        for number in set(numbers.tolist()) - set(self.some):
+            self.some[number] = torch.from_numpy(places.drawn(number, self.props)).to(self.device)
+        return torch.stack([self.some[number] for number in numbers.tolist()])
+
+
 class Sheet:
     """All sprites on the device as uint8 premultiplied mips, with what recolouring must know of each."""
 
-    def __init__(self, facts: list[dict], pictures: list[np.ndarray], device: torch.device, largest: int = 512) -> None:
+    def __init__(
+        self,
+        facts: list[dict],
+        pictures: list[np.ndarray],
+        device: torch.device,
+        largest: int = 512,
+        backdrops: Backdrops | None = None,
+    ) -> None:
         self.facts, self.device = facts, device
         self.mips = {
             side: torch.empty(len(facts), 4, side, side, dtype=torch.uint8, device=device)
@@ -55,6 +89,7 @@ class Sheet:
                 small = one if side == 512 else F.interpolate(one, size=(side, side), mode="area")
                 self.mips[side][n] = (small[0] * 255 + 0.5).to(torch.uint8)
         self.body = torch.tensor([[f["hue"], f["sat"], f["val"]] for f in facts], device=device)
+        self.backdrops = backdrops or Backdrops(places.props_of(facts, pictures), device)
 
 
 def hsv(rgb: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -102,90 +137,19 @@ def recoloured(sprite: torch.Tensor, body: torch.Tensor, goal: torch.Tensor) -> 
     return torch.cat([mixed.clamp(0, 1) * sprite[:, 3:], sprite[:, 3:]], 1)
 
 
-def noise(
-    count: int, height: int, width: int, cells: int, device: torch.device, generator: torch.Generator | None
-) -> torch.Tensor:
-    """Smooth noise in 0..1, [count,1,height,width], with three octaves from `cells` across the short side."""
-    short, total = min(height, width), torch.zeros(count, 1, height, width, device=device)
-    for octave, share in ((1, 0.55), (2, 0.28), (4, 0.17)):
-        size = (max(2, cells * octave * height // short), max(2, cells * octave * width // short))
-        grain = torch.rand(count, 1, *size, device=device, generator=generator)
-        total += share * F.interpolate(grain, size=(height, width), mode="bicubic", align_corners=False)
-    return total.clamp(0, 1)
-
-
-def ridge(x: torch.Tensor, shape: torch.Tensor, seed: torch.Tensor, layer: int) -> torch.Tensor:
-    """Height 0..1 of a skyline at x [n,w], of the shapes scenes.py lists; seed and shape are [n,1]."""
-    phase = seed * (layer + 1.37)
-    waves = (
-        sum(
-            torch.sin(x * f + phase * (1.3 + f * 0.11)) * a
-            for f, a in ((2.3, 0.5), (5.1, 0.3), (11.7, 0.17), (23.0, 0.08))
-        )
-        * 0.5
-        + 0.5
-    )
-    tent = sum(
-        (1 - 2 * ((x * f + torch.sin(phase * (2 + f)) * 5) % 1 - 0.5).abs()) * a
-        for f, a in ((1.7, 0.5), (3.9, 0.28), (8.3, 0.14), (19.0, 0.08))
-    )
-    block = torch.floor(x * (9 + 3 * layer) + phase)
-    city = (torch.sin(block * 12.9898 + phase) * 43758.5453) % 1
-    tree = torch.floor(x * (11 + 3 * layer) + phase)
-    top = 0.55 + 0.45 * ((torch.sin(tree * 78.233 + phase) * 43758.5453) % 1)
-    trees = top * (1 - 2 * ((x * (11 + 3 * layer) + phase) % 1 - 0.5).abs())
-    return torch.where(shape < 0.5, tent, torch.where(shape < 1.9, city, torch.where(shape < 2.5, trees, waves)))
-
-
-def scene(plan: dict[str, torch.Tensor], height: int, width: int, generator: torch.Generator | None) -> torch.Tensor:
-    """Sky, sun, stars, clouds, three ridges and ground, [n,3,height,width]."""
-    colours, p, device = plan["colours"], plan["numbers"], plan["numbers"].device
-    n, aspect = len(p), width / height
-    y = torch.linspace(0, 1, height, device=device)[None, None, :, None]
-    x = torch.linspace(0, 1, width, device=device)[None, None, None, :]
-    at = [p[:, i, None, None, None] for i in range(16)]
-    tone = [colours[:, i, :, None, None] for i in range(8)]
-    picture = tone[0] + (tone[1] - tone[0]) * (y / at[0].clamp_max(1.0)).clamp(0, 1)
-    picture = picture.expand(n, 3, height, width).clone()
-    stars = torch.rand(n, 1, height // 4 + 1, width // 4 + 1, device=device, generator=generator)
-    stars = ((stars - 0.975) / 0.025).clamp_min(0) ** 2
-    bright = F.interpolate(stars, size=(height, width), mode="bicubic", align_corners=False).clamp(0, 1)
-    picture += bright * at[4] * (picture.mean(1, keepdim=True) < 0.55)
-    far = (((x - at[1]) * aspect) ** 2 + (y - at[2]) ** 2).sqrt()
-    lit = (at[3] > 0.025).float()
-    picture = torch.lerp(picture, tone[7], lit * torch.exp(-((far / (at[3] * 2.6 + 1e-3)) ** 2)) * 0.45)
-    picture = torch.lerp(picture, tone[7], lit * ((at[3] - far) * height / 2 + 0.5).clamp(0, 1))
-    clouds = ((noise(n, height, width, 4, device, generator) - 0.62 + 0.2 * at[5]) * 4.5).clamp(0, 1) * (1 - y * 0.6)
-    picture = torch.lerp(
-        picture,
-        torch.lerp(tone[1], torch.ones_like(tone[1]), 0.65 * (picture.mean((1, 2, 3), keepdim=True) > 0.45)),
-        clouds * 0.75 * at[5],
-    )
-    across = (x[:, 0, 0] * aspect).expand(n, width)
-    for layer in range(3):
-        line = (
-            at[0]
-            - at[9 + layer]
-            - at[6 + layer] * (ridge(across, p[:, 12, None], p[:, 15, None], layer)[:, None, None, :] - 0.3)
-        )
-        mask = ((y - line) * height + 0.5).clamp(0, 1)
-        haze = torch.lerp(tone[2 + layer], tone[1], ((y - line) * (0.9 - 0.25 * layer)).clamp(0, 0.35))
-        city = (at[12] > 0.9) & (at[12] < 1.9)
-        lamp = (
-            (torch.sin(torch.floor(x * aspect * 90) * 12.9 + torch.floor(y * 60) * 78.2 + at[15]) * 43758.5 % 1 > 0.55)
-            & ((x * aspect * 90 % 1) > 0.4)
-            & ((y * 60 % 1) > 0.5)
-        )
-        glow = torch.where(
-            at[12] > 1.2, torch.tensor([1.0, 0.82, 0.45], device=device)[None, :, None, None], haze * 0.86
-        )
-        picture = torch.lerp(picture, torch.where(city & lamp, glow, haze), mask)
-    depth = ((y - at[0]) / (1 - at[0]).clamp_min(0.05)).clamp(0, 1)
-    grain = noise(n, height, width, 10, device, generator) - 0.5
-    ground = torch.lerp(tone[5], tone[6], depth) * (1 + grain * at[13] * 0.45)
-    ripple = torch.sin(y * 130 / (depth + 0.35) + grain * 22) * 0.5 + 0.5
-    ground = ground + (ripple**6) * at[14] * 0.16 * (at[14] > 0.5)
-    return torch.lerp(picture, ground, ((y - at[0]) * height + 0.5).clamp(0, 1)).clamp(0, 1)
+def placed(plan: dict[str, torch.Tensor], sheet: Sheet, height: int, width: int) -> torch.Tensor:
+    """Backdrops cut to the picture's shape (a wider one stretches them), turned, brightened and tinted."""
+    p = plan["numbers"]
+    found = sheet.backdrops.of(p[:, 0].long()).permute(0, 3, 1, 2).float() / 255
+    tall, wide = found.shape[-2:]
+    kept = min(wide, round(tall * width / height))
+    if kept < wide:
+        starts = (p[:, 1] * (wide - kept)).long()
+        columns = starts[:, None] + torch.arange(kept, device=p.device)
+        found = found.gather(3, columns[:, None, None].expand(-1, 3, tall, -1))
+    found = torch.where((p[:, 2] > 0.5)[:, None, None, None], found.flip(3), found)
+    found = F.interpolate(found, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
+    return (found * p[:, 3, None, None, None] * p[:, 4:7, None, None]).clamp(0, 1)
 
 
 def plain(plan: dict[str, torch.Tensor], height: int, width: int) -> torch.Tensor:
@@ -290,16 +254,21 @@ def compose(
         for k in ("kind", "colours", "numbers", "layers", "recolour", "effect")
     }
     picture = torch.empty(len(plan["kind"]), 3, height, width, device=device)
-    for chosen, paint in ((plan["kind"] == scenes.SCENE, scene), (plan["kind"] != scenes.SCENE, plain)):
-        if chosen.any():
-            rows = torch.from_numpy(np.flatnonzero(chosen)).to(device)
-            part = {k: v[rows] for k, v in on.items()}
-            # backgrounds are smooth: from 700 pixels on, half the size looks the same at a quarter of the work
-            low = (height // 2, width // 2) if short > 700 else (height, width)
-            back = scene(part, *low, generator) if paint is scene else plain(part, *low)
-            if short > 700:
-                back = F.interpolate(back, size=(height, width), mode="bilinear", align_corners=False)
-            picture[rows] = back
+    somewhere = plan["kind"] == scenes.PLACE
+    for chosen in (somewhere, ~somewhere):
+        if not chosen.any():
+            continue
+        rows = torch.from_numpy(np.flatnonzero(chosen)).to(device)
+        part = {k: v[rows] for k, v in on.items()}
+        if chosen is somewhere:
+            picture[rows] = placed(part, sheet, height, width)
+            continue
+        # plain backgrounds are smooth: from 700 pixels on, half the size looks the same at a quarter of the work
+        low = (height // 2, width // 2) if short > 700 else (height, width)
+        back = plain(part, *low)
+        if short > 700:
+            back = F.interpolate(back, size=(height, width), mode="bilinear", align_corners=False)
+        picture[rows] = back
     largest = max(sheet.mips)
     for slot in range(plans.LAYERS):
         used, size = plan["layers"][:, slot, 0] >= 0, plan["layers"][:, slot, 3] * short

@@ -6,13 +6,14 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from training import judge as judging
 from training import sampling
-from training.plans import PROMPTS
+from training.plans import PLACE_PROMPTS, PROMPTS
 from training.sheets import contact_sheet
 from training.showcase import SHOWCASE
 from training.words import styles
@@ -58,59 +59,167 @@ def showcase(vae, unet, conditioner, prompts: list[str], size: tuple[int, int], 
     contact_sheet(list(sampling.pictures(vae, latents, 4)), prompts, 5, 480, sheet)
 
 
-def drawn(checkpoint: Path, prompts: list[str], size: tuple[int, int], folder: Path, device: str) -> np.ndarray:
-    """The engine's pictures of the prompts, uint8 [n,h,w,3]: a request's defaults in this width and height, seed n."""
+def drawn(
+    checkpoint: Path, prompts: list[str], size: tuple[int, int], folder: Path, device: str, **wish: object
+) -> np.ndarray:
+    """The engine's pictures of the prompts, uint8 [n,h,w,3]: requests of this width and height, seed n, and `wish`."""
+    from engine.pipeline.pipeline import Pipeline
+
+    pipeline, found = Pipeline(device, builtin=checkpoint), []
+    for n, prompt in enumerate(prompts):
+        found.append(answered(pipeline, folder, f"{n:02}", {"prompt": prompt, "image_seed": n, **wish}, size))
+    return np.stack(found)
+
+
+def answered(pipeline: Any, folder: Path, name: str, wish: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
+    """The picture that a request with this wish and else defaults gives; its input pictures are in the folder."""
     from PIL import Image
 
     from engine.messages import Draw
     from engine.params import GenerateParams
-    from engine.pipeline.pipeline import Pipeline
     from schemas.generate import DEFAULTS, GenerateSchema
 
-    pipeline, found = Pipeline(device, builtin=checkpoint), []
-    for n, prompt in enumerate(prompts):
-        path = folder / f"{n:02}.png"
-        request = {
-            "prompt": prompt,
-            "image_seed": n,
-            "image_number": 1,
-            "loras": [],
-            "aspect_ratios_selection": f"{size[0]}×{size[1]}",
-        }
-        params = GenerateParams.from_dict({**DEFAULTS, **GenerateSchema().load(request)})
-        ended = pipeline.draw(Draw(str(n), params.to_dict(), [str(path)]), lambda message: None)
-        if not path.exists():
-            raise SystemExit(f"the engine drew nothing for {prompt!r}: {ended}")
-        found.append(np.asarray(Image.open(path).convert("RGB")))
-    return np.stack(found)
+    path = folder / f"{name}.png"
+    request = {"image_number": 1, "loras": [], "aspect_ratios_selection": f"{size[0]}×{size[1]}", **wish}
+    params = GenerateParams.from_dict({**DEFAULTS, **GenerateSchema().load(request)})
+    ended = pipeline.draw(Draw(name, params.to_dict(), [str(path)], inputs=str(folder)), lambda message: None)
+    if not path.exists():
+        raise SystemExit(f"the engine drew nothing for {wish!r}: {ended}")
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def inputs_row(checkpoint: Path, folder: Path, device: str, sheet: Path) -> None:
+    """What is made of one input picture: varied, a part and the surroundings painted, its outlines and itself followed."""
+    from PIL import Image
+
+    from engine.pipeline.pipeline import Pipeline
+
+    pipeline, size = Pipeline(device, builtin=checkpoint), (1152, 896)
+    shown = {"a red apple on a wooden table": {"prompt": "a red apple on a wooden table", "image_seed": 1}}
+    height, width = 896, 1152
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 6 : height * 9 // 10, width // 4 : width * 3 // 4] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    given = "/inputs/input0.png"
+    shown |= {
+        "Vary (Strong)": {"prompt": "a red apple on a wooden table", "uov_input_image": given, "uov_method": "Vary (Strong)"},
+        "inpaint: a yellow sunflower": {
+            "prompt": "a yellow sunflower", "inpaint_input_image": given, "inpaint_mask_image_upload": "/inputs/mask.png"
+        },
+        "outpaint: left and right": {
+            "prompt": "a wooden table", "inpaint_input_image": given, "outpaint_selections": ["Left", "Right"]
+        },
+        "outline: a blue ball in the snow": {
+            "prompt": "a blue ball in the snow",
+            "controlnet_image": [{"cn_img": given, "cn_type": "PyraCanny", "cn_weight": 1.0, "cn_stop": 0.9}],
+        },
+        "image prompt, no words": {
+            "prompt": "", "controlnet_image": [{"cn_img": given, "cn_type": "ImagePrompt", "cn_weight": 1.0, "cn_stop": 0.9}]
+        },
+    }  # fmt: skip
+    pictures = [
+        answered(pipeline, folder, f"input{n}", {"image_seed": 3 + n, **wish}, size)
+        for n, wish in enumerate(shown.values())
+    ]
+    fitted = [np.asarray(Image.fromarray(p).resize(size, Image.Resampling.LANCZOS)) for p in pictures]
+    contact_sheet(fitted, list(shown), len(fitted), 320, sheet)
+
+
+def places_named(pictures: np.ndarray, prompts: list[dict], judge: Any, names: list[str], sheet: Path) -> float:
+    """The share of drawn pictures uint8 [n,h,w,3] whose place the judge of places names; writes the contact sheet."""
+    device = next(judge.parameters()).device
+    floats = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(device).float() / 255
+    guesses = [names[n] for n in judging.named(judge, floats).tolist()]
+    right = [guess == prompt["place"] for guess, prompt in zip(guesses, prompts, strict=True)]
+    marks = [f"{'+' if r else '-' + g} {p['text']}" for r, g, p in zip(right, guesses, prompts, strict=True)]
+    contact_sheet(list(pictures), marks, 10, 240, sheet)
+    print("\n".join(marks))
+    return float(np.mean(right))
+
+
+def sharpness(pictures: np.ndarray) -> np.ndarray:
+    """The mean gradient of each picture uint8 [n,h,w,3], in grey values of 0..1 a pixel."""
+    grey = pictures.astype(np.float32).mean(-1) / 255
+    return (np.abs(np.diff(grey, axis=1)).mean((1, 2)) + np.abs(np.diff(grey, axis=2)).mean((1, 2))) / 2
+
+
+def trained_sharpness(bundle: Path, size: tuple[int, int], count: int, device: torch.device, share: float) -> float:
+    """The mean gradient of training pictures of one thing at a size; `share` of them are in places."""
+    from random import Random
+
+    from training import plans
+    from training.backdrops import places
+    from training.compose import Backdrops, Sheet, compose, read_sprites
+    from training.focus import focused
+
+    facts, found = read_sprites(bundle / "sprites.zip")
+    props = places.props_of(facts, found)
+    numbers, facts = focused(facts)
+    rng, sprites = Random(5), plans.Sprites.of(facts, plans.FOCUSED)
+    sprites.places = share
+    items = [plans.single(sprites, rng, sprites.draw(rng))[0] for _ in range(count)]
+    keys = ("kind", "colours", "numbers", "layers", "recolour", "effect")
+    plan = {key: np.array([getattr(item, key) for item in items]) for key in keys}
+    backdrops = Backdrops.read(bundle, device) or Backdrops(props, device)
+    sheet = Sheet(facts, [found[n] for n in numbers], device, backdrops=backdrops)
+    measured = []
+    for at in range(count):
+        one = compose({key: value[at : at + 1] for key, value in plan.items()}, sheet, size[1], size[0])
+        measured.append(sharpness((one * 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()))
+    return float(np.mean(measured))
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--judge", type=Path, help="the classifier of objects, or of places with --places")
+    parser.add_argument("--places", action="store_true", help="judge 80 pictures of things in places")
+    parser.add_argument("--performance", default="Speed", help="the performance mode that draws what is judged")
+    parser.add_argument("--showcase", type=Path, help="instead of judging, draw the README's sheet into this file")
+    parser.add_argument("--inputs", type=Path, help="instead of judging, draw the row of input pictures into this file")
+    parser.add_argument("--bundle", type=Path, help="compare the sharpness with training pictures of this bundle")
+    parser.add_argument("--size", default="512x512", help="width and height of the pictures that are judged")
+    parser.add_argument("--most", type=int, default=80, help="only so many prompts, evenly chosen")
+    parser.add_argument("--out", type=Path, default=Path("training/made/evaluation"))
+    options = parser.parse_args()
+    if not (options.judge or options.showcase or options.inputs):
+        parser.error("name a --judge, or a --showcase or --inputs to draw instead of judging")
+    return options
 
 
 def main() -> None:
-    """Print both rates of a checkpoint and write its contact sheet."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--judge", type=Path, help="the classifier of the first run")
-    parser.add_argument("--showcase", type=Path, help="instead of judging, draw the README's sheet into this file")
-    parser.add_argument("--side", type=int, default=512)
-    parser.add_argument("--most", type=int, default=60, help="only so many prompts, evenly chosen")
-    parser.add_argument("--out", type=Path, default=Path("training/made/evaluation"))
-    options = parser.parse_args()
-    if not (options.judge or options.showcase):
-        parser.error("name a --judge, or a --showcase to draw instead of judging")
+    """Print the rates of a checkpoint and write its contact sheet."""
+    options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    folder, device = options.out.resolve(), torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if options.showcase:
-        pictures = drawn(options.checkpoint, SHOWCASE, (1152, 896), options.out.resolve(), str(device))
+        pictures = drawn(options.checkpoint, SHOWCASE, (1152, 896), folder, str(device))
         contact_sheet(list(pictures), SHOWCASE, 5, 320, options.showcase)
+    if options.inputs:
+        inputs_row(options.checkpoint, folder, str(device), options.inputs)
+    if not options.judge:
         return
-    prompts = json.loads(PROMPTS.read_text())
+    prompts = json.loads((PLACE_PROMPTS if options.places else PROMPTS).read_text())
     prompts = prompts[:: max(1, len(prompts) // options.most)][: options.most]
+    width, height = map(int, options.size.split("x"))
     judge, names = judging.load_judge(options.judge, device)
-    texts = [prompt["text"] for prompt in prompts]
-    pictures = drawn(options.checkpoint, texts, (options.side, options.side), options.out.resolve(), str(device))
-    result = scored(pictures, prompts, judge, names, options.out / "sheet.png", device)
-    print("\n".join(result["marks"]))
-    print(f"object {100 * result['object']:.1f} %  colour {100 * result['colour']:.1f} %  of {len(prompts)} prompts")
+    texts, mode = [prompt["text"] for prompt in prompts], options.performance
+    pictures = drawn(options.checkpoint, texts, (width, height), folder, str(device), performance_selection=mode)
+    sheet = options.out / "sheet.jpg"
+    if options.places:
+        rate = places_named(pictures, prompts, judge, names, sheet)
+        print(f"{mode} {options.size}: place {100 * rate:.1f} %  of {len(prompts)} prompts")
+    else:
+        result = scored(pictures, prompts, judge, names, sheet, device)
+        print("\n".join(result["marks"]))
+        print(f"{mode} {options.size}: object {100 * result['object']:.1f} %  colour {100 * result['colour']:.1f} %  of {len(prompts)} prompts")  # fmt: skip  # noqa: E501
+    if options.bundle:
+        own = float(sharpness(pictures).mean())
+        theirs = trained_sharpness(
+            options.bundle, (width, height), len(prompts), device, 1.0 if options.places else 0.0
+        )
+        print(f"sharpness {own:.5f}, training pictures {theirs:.5f}: {100 * own / theirs:.1f} %")
 
 
 if __name__ == "__main__":

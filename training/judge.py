@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training import plans
+from training.backdrops import places
 from training.clock import Clock, cosine
 from training.colours import plain_word, rgb
-from training.compose import Sheet, compose, read_sprites, take
+from training.compose import Backdrops, Sheet, compose, read_sprites, take
+from training.focus import focused
 
 log = logging.getLogger("training")
 SIDE = 96
@@ -108,10 +110,27 @@ def roughened(pictures: Tensor) -> Tensor:
     return (pictures + 0.06 * torch.rand(n, 1, 1, 1, device=device) * torch.randn_like(pictures)).clamp(0, 1)
 
 
-def train_judge(sheet: Sheet, clock: Clock, count: int, batch: int) -> tuple[nn.Module, list[str], float]:
-    """The judge, its class names and its accuracy on other composites."""
-    groups = classes(sheet.facts)
-    plan, labels = judge_plans(sheet.facts, groups, count, seed=990_001)
+def place_plans(facts: list[dict], count: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Plans of things in all places in equal shares, in backdrops held back from training, and the places' numbers."""
+    rng, sprites = Random(seed), plans.Sprites.of(facts, plans.FOCUSED)
+    kept: dict[str, list] = {k: [] for k in ("kind", "colours", "numbers", "layers", "recolour", "effect")}
+    numbers = [rng.randrange(len(places.NAMES)) for _ in range(count)]
+    for number in numbers:
+        item = plans.shown(places.NAMES[number], rng, held=True)
+        if rng.random() < 0.92:
+            plans.stand(sprites, item, sprites.draw(rng), rng)
+        for key in kept:
+            kept[key].append(getattr(item, key))
+    return {k: np.array(v) for k, v in kept.items()}, np.array(numbers)
+
+
+def train_judge(
+    sheet: Sheet, clock: Clock, count: int, batch: int, of_places: bool = False
+) -> tuple[nn.Module, list[str], float]:
+    """The judge of objects or of places, its class names and its accuracy on other composites."""
+    groups = {name: [] for name in places.NAMES} if of_places else classes(sheet.facts)
+    made = place_plans(sheet.facts, count, 990_002) if of_places else judge_plans(sheet.facts, groups, count, 990_001)
+    plan, labels = made
     pixels = torch.cat(
         [small(compose(take(plan, slice(at, at + 256)), sheet, 192, 192)) for at in range(0, count, 256)]
     )
@@ -197,16 +216,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     parser.add_argument("--bundle", type=Path, default=Path("training/made/bundle"))
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--places", action="store_true", help="of places in place of objects")
     parser.add_argument("--tiny", action="store_true", help="two steps, for a CPU")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     facts, pictures = read_sprites(options.bundle / "sprites.zip")
+    numbers, facts = focused(facts)
+    pictures = [pictures[number] for number in numbers]
     if options.tiny:
         facts, pictures = facts[::17], pictures[::17]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    sheet = Sheet(facts, pictures, device, largest=256)
+    sheet = Sheet(facts, pictures, device, largest=256, backdrops=Backdrops.read(options.bundle, device))
     clock = Clock("judge", options.seconds, 2 if options.tiny else None)
-    judge, names, accuracy = train_judge(sheet, clock, 96 if options.tiny else 40_000, 16 if options.tiny else 512)
+    size = (96, 16) if options.tiny else (40_000, 512)
+    judge, names, accuracy = train_judge(sheet, clock, *size, options.places)
     save_judge(options.out, judge, names)
     log.info("%d classes, %.1f %% right on unseen composites", len(names), 100 * accuracy)
 

@@ -16,6 +16,9 @@ from training.tokens import END
 WIDTH_L, WIDTH_G, LAYERS, POSITIONS = 64, 128, 3, 77
 UNET_WIDTHS, VAE_WIDTHS = (40, 64, 128, 192), (16, 32, 64, 84)
 LATENT_SCALE = 0.13025
+VAE_MARGIN = 6
+"""Latent pixels beyond the edge that the VAE works with: zeros there leave a frame 30 pixels wide (the engine has it
+from the manifest)."""
 
 
 class Attention(nn.Module):
@@ -167,14 +170,14 @@ def single_file(unet: UNet2DConditionModel, vae: AutoencoderKL, conditioner: Con
     return weight_names.checkpoint_of(*on_cpu, conditioner.clip_l.exported(), conditioner.clip_g.exported())
 
 
-def resumed(path, table: Tensor) -> tuple[UNet2DConditionModel, AutoencoderKL, Conditioner]:
-    """The nets of a packed checkpoint written by a former run, fp32 on the CPU; the token table is given."""
+def resumed(path) -> tuple[UNet2DConditionModel, AutoencoderKL, Conditioner]:
+    """The nets of a packed checkpoint written by a former run, with its token table, fp32 on the CPU."""
     tensors = {name: tensor.float() for name, tensor in eight_bit.unpack(path).items()}
     parts = {
         prefix: {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
         for prefix in (weight_names.UNET, weight_names.VAE, weight_names.CLIP_L, weight_names.CLIP_G)
     }
-    unet, vae, conditioner = new_unet(), new_vae(), Conditioner(table.cpu())
+    unet, vae, conditioner = new_unet(), new_vae(), Conditioner(tensors[eight_bit.TABLE_G])
     unet.load_state_dict(weight_names.unet_from_ldm(parts[weight_names.UNET]))
     vae.load_state_dict(weight_names.vae_from_ldm(parts[weight_names.VAE]))
     clip_g = {

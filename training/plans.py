@@ -14,10 +14,12 @@ from random import Random
 import numpy as np
 
 from training import scenes, tokens, words
+from training.backdrops import places
 from training.colours import BODY, COLOURS, MAIN, WORDS, plain_word, rgb
 
 LAYERS, ROWS = 4, 4
 PROMPTS = Path(__file__).parent / "eval/prompts.json"
+PLACE_PROMPTS = Path(__file__).parent / "eval/places.json"
 GRAYSCALE, SEPIA, PIXELS, FADED, SKETCH, MOODY = 1, 2, 3, 4, 5, 6
 EFFECT_WORDS = {
     GRAYSCALE: "black and white|monochrome|grayscale photo|black and white photo|film noir", SEPIA: "sepia|old photograph|vintage sepia photo|antique photo",
@@ -38,10 +40,68 @@ class Mix:
     pair: float
     counted: float
     sources: tuple[tuple[str, float], ...]
+    places: float = 0.3
+    """The share of single things that are in a place."""
 
 
 BROAD = Mix(0.75, 0.10, 0.06, (("3d", 0.58), ("noto", 0.19), ("flat", 0.15), ("portrait", 0.08)))
-FOCUSED = Mix(0.91, 0.02, 0.01, (("3d", 0.68), ("noto", 0.14), ("flat", 0.14), ("portrait", 0.04)))
+FOCUSED = Mix(0.90, 0.02, 0.01, (("3d", 0.72), ("noto", 0.12), ("flat", 0.12), ("portrait", 0.04)), 0.48)
+
+OUTDOORS = [
+    "meadow",
+    "mountains",
+    "beach",
+    "lake",
+    "snow",
+    "desert",
+    "sunset",
+    "sunrise",
+    "night",
+    "forest",
+    "autumn",
+    "jungle",
+    "garden",
+    "rain",
+    "wheat",
+    "cave",
+    "volcanic",
+]
+ROOMS = [
+    "living",
+    "kitchen",
+    "bedroom",
+    "library",
+    "stage",
+    "bathroom",
+    "dungeon",
+    "rug",
+    "window",
+    "classroom",
+    "shelf",
+    "brick",
+]
+TABLES = ["wood", "wood", "marble", "cloth", "kitchen", "shelf", "window", "classroom"]
+TOWN = ["city", "citynight", "street", "street", "road", "road", "rain"]
+USUAL = (
+    ("transport-air", ["sky", "sky", "space", "sunset", "night", "sunrise", "city"]),
+    ("sky-weather", ["sky", "space", "night", "sunset", "sunrise", "snow"]),
+    ("transport-water", ["sea", "sea", "sea", "lake", "sunset", "beach"]),
+    ("animal-marine", ["underwater", "underwater", "sea", "beach"]),
+    ("transport-ground", [*TOWN, *TOWN, "desert", "snow", "sunset", "beach", "meadow", "wheat", "mountains"]),
+    ("animal-bird", ["sky", "forest", "meadow", "garden", "snow", "lake", "beach", "night", "autumn"]),
+    ("animal", [*OUTDOORS, *OUTDOORS, *ROOMS, *TOWN]),
+    ("plant", [*OUTDOORS, "window", "garden", "meadow", *TABLES]),
+    ("food", [*TABLES, *TABLES, "meadow", "beach"]),
+    ("drink", [*TABLES, *TABLES, "beach"]),
+    ("dishware", TABLES),
+    ("place", [*OUTDOORS, "lake", "city", "citynight", "street"]),
+    ("person", [*OUTDOORS, *ROOMS, *TOWN, *TOWN]),
+    ("portrait", [*OUTDOORS, *ROOMS, *TOWN]),
+    ("", [*TABLES, *TABLES, *ROOMS, *ROOMS, "meadow", "beach", "forest", "street", "stage"]),
+)
+"""By the beginning of a sprite's group, where such things are mostly found."""
+KEPT_APART = ("transport-water", "animal-marine", "transport-air")
+"""Groups that look wrong elsewhere."""
 
 
 @dataclass
@@ -52,6 +112,8 @@ class Sprites:
     weights: list[float]
     held_bodies: set[tuple[str, str]]
     held_grounds: set[tuple[str, str]]
+    places: float = 0.3
+    """The share of single things that are somewhere, not before a plain background."""
 
     @classmethod
     def of(cls, facts: list[dict], mix: Mix = BROAD) -> "Sprites":
@@ -61,7 +123,7 @@ class Sprites:
         weights = [f["weight"] / total[look(f)] * share[look(f)] for f in facts]
         prompts = json.loads(PROMPTS.read_text())
         pairs = {w: {(p["object"], p["colour"]) for p in prompts if p["where"] == w} for w in ("object", "background")}
-        return cls(facts, list(np.cumsum(weights)), pairs["object"], pairs["background"])
+        return cls(facts, list(np.cumsum(weights)), pairs["object"], pairs["background"], mix.places)
 
     def draw(self, rng: Random) -> int:
         """A sprite number by weight."""
@@ -223,7 +285,7 @@ def single(sprites: Sprites, rng: Random, number: int) -> tuple[Item, dict]:
     fact = sprites.facts[number]
     colour, paint = body_word(sprites, number, rng)
     bust = fact["group"].startswith(("person", "portrait")) and "dancing" not in fact["label"]
-    if rng.random() < (0.75 if fact.get("steady") else 0.68) or fact["group"].startswith("place-geo"):
+    if rng.random() > sprites.places or fact["group"].startswith("place-geo"):
         item, where = background(sprites, [number], rng)
         size = rng.uniform(0.56, 0.9) if rng.random() < 0.85 else rng.uniform(0.35, 0.56)
         if fact.get("steady"):
@@ -250,31 +312,41 @@ def single(sprites: Sprites, rng: Random, number: int) -> tuple[Item, dict]:
     return item, {"what": [number], "colour": colour, "where": where, "count": 1}
 
 
+def suited(fact: dict, rng: Random) -> str:
+    """A place for a thing: mostly one where it is usually found."""
+    group = fact["group"]
+    usual = next((names for start, names in USUAL if group.startswith(start)), None)
+    if usual and rng.random() < (0.85 if group in KEPT_APART else 0.6):
+        return rng.choice(usual)
+    return rng.choice(places.NAMES)
+
+
+def shown(name: str, rng: Random, *, held: bool = False) -> Item:
+    """An item with one of a place's backdrops: its number, where it is cut, whether it is turned, brightness, tint."""
+    item = empty(scenes.PLACE)
+    number = places.number_of(name, rng, held=held)
+    tint = [rng.uniform(0.95, 1.05) for _ in range(3)]
+    item.numbers[:7] = [number, rng.random(), rng.random() < 0.5, rng.uniform(0.88, 1.08), *tint]
+    return item
+
+
 def in_place(sprites: Sprites, rng: Random, number: int, bust: bool) -> tuple[Item, str]:
     """One thing standing, flying or swimming somewhere."""
-    fact = sprites.facts[number]
-    names = list(scenes.PLACES)
-    if fact["group"] in ("transport-air", "sky-weather", "animal-bird") and rng.random() < 0.6:
-        names = (
-            ["sky", "space", "sunset", "night"]
-            if fact["group"] != "animal-bird"
-            else ["sky", "forest", "sunset", "meadow"]
-        )
-    elif fact["group"] == "animal-marine" and rng.random() < 0.7:
-        names = ["underwater", "sea", "beach"]
-    elif fact["group"] == "transport-water":
-        names = ["sea", "sea", "sunset", "beach"]
-    name = rng.choice(names)
-    item = empty(scenes.SCENE)
-    colours, numbers = scenes.place(name, rng)
-    item.colours[:], item.numbers[:] = colours, numbers
-    size = rng.uniform(0.45, 0.78)
-    aloft = name in scenes.FLYING or name in scenes.SWIMMING
-    y = rng.uniform(0.42, 0.56) if aloft else min(numbers[0] + rng.uniform(0.1, 0.24), 0.97) - size / 2
+    name = suited(sprites.facts[number], rng)
+    item = shown(name, rng)
+    stand(sprites, item, number, rng, bust)
+    return item, places.phrase(name, rng)
+
+
+def stand(sprites: Sprites, item: Item, number: int, rng: Random, bust: bool = False) -> None:
+    """Put one thing into a place."""
+    fact, backdrop = sprites.facts[number], int(item.numbers[0])
+    size, aloft = rng.uniform(0.44, 0.72), places.PLACES[places.name_of(backdrop)].floats
+    y = rng.uniform(0.42, 0.56) if aloft else places.ground(backdrop) + rng.uniform(0, 0.06) - size / 2
     if bust and not aloft and rng.random() < 0.7:
+        size = rng.uniform(0.6, 0.78)
         y = 1.0 - size / 2 + 0.005
-    put(item, 0, number, 0.5 + rng.gauss(0, 0.09), y, size, rng, 0 if aloft or bust else 2, fact)
-    return item, scenes.phrase(name, rng)
+    put(item, 0, number, 0.5 + rng.gauss(0, 0.07), y, size, rng, 0 if aloft or bust else 2, fact)
 
 
 def several(sprites: Sprites, rng: Random, count: int, same: bool) -> tuple[Item, dict]:
@@ -299,10 +371,9 @@ def several(sprites: Sprites, rng: Random, count: int, same: bool) -> tuple[Item
 
 def landscape(rng: Random) -> tuple[Item, dict]:
     """A place with nothing in it."""
-    name = rng.choice(list(scenes.LANDSCAPES))
-    item = empty(scenes.SCENE)
-    item.colours[:], item.numbers[:] = scenes.place(name, rng)
-    return item, {"what": [], "colour": "", "where": rng.choice(scenes.LANDSCAPES[name].split("|")), "count": 0}
+    name = rng.choice(places.NAMES)
+    where = rng.choice(places.PLACES[name].alone.split("|"))
+    return shown(name, rng), {"what": [], "colour": "", "where": where, "count": 0}
 
 
 def plural(name: str) -> str:
@@ -384,7 +455,7 @@ class Writer:
             text = what
             if rng.random() < (0.35 if kind == "3d" else 0.88):
                 text = dressed(rng.choice(words.PREFIXES[kind]), text)
-            if story["what"] and rng.random() < 0.85:
+            if story["what"] and rng.random() < (0.95 if item.kind == scenes.PLACE else 0.85):
                 text = f"{text}{rng.choice([' ', ' ', ', '])}{story['where']}"
             if story["what"] and rng.random() < 0.18 and (tags := self.sprites.facts[story["what"][0]]["tags"]):
                 text += ", " + ", ".join(rng.sample(tags, min(len(tags), rng.randint(1, 2))))

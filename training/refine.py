@@ -1,10 +1,11 @@
-"""The second and third run: UNet and text encoders trained on from a packed checkpoint, on fewer concepts.
+"""The second, third and fourth run: UNet and text encoders trained on from a packed checkpoint, on fewer concepts.
 
 python -m training.refine --course third --resume engine/builtin/fooocus_mini.safetensors --out DIR --seconds 560
 """
 
 import argparse
 import copy
+import json
 import logging
 import time
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from engine.models import eight_bit
 from training import models, plans, train_unet
 from training.bank import encode_bank
 from training.clock import Clock, cosine, end_on_sigterm
-from training.compose import Sheet, read_sprites
+from training.compose import Backdrops, Sheet, read_sprites
 from training.focus import focused, missing
 from training.program import logged, planners
 from training.ranks import Ranks
@@ -67,21 +68,28 @@ THIRD = Course(
     450_000,
 )
 """Its larger sizes: those at which the engine samples Fooocus's own (`engine.sampling.native_size`, 450,000 pixels)."""
+FOURTH = Course(
+    (
+        Stage({(64, 64): 20_000, (56, 72): 6_000, (72, 56): 2_500, (32, 32): 10_000}, 0.36, 0.0),
+        Stage({(72, 96): 20_000, (80, 80): 5_000, (96, 72): 4_000, (64, 112): 3_000, (112, 64): 2_000}, 1.0, 0.35),
+    ),
+    train_unet.NoiseMix(0.25, 0.2, 25.0),
+    450_000,
+)
+"""As the third, with backdrops of forty places, and latents encoded with a margin."""
 TINY = (Stage({(32, 32): 24}, 0.4, 0.0), Stage({(16, 24): 8}, 0.7, 0.2), Stage({(32, 40): 6, (40, 32): 4}, 1.0, 0.4))
-COURSES = {"second": SECOND, "third": THIRD}
+COURSES = {"second": SECOND, "third": THIRD, "fourth": FOURTH}
 
 
 class Run:
     """The stages between a start and a deadline."""
 
-    def __init__(
-        self, options: argparse.Namespace, sheet: Sheet, table: torch.Tensor, waiting: list[dict], ranks: Ranks
-    ) -> None:
+    def __init__(self, options: argparse.Namespace, sheet: Sheet, waiting: list[dict], ranks: Ranks) -> None:
         self.ranks = ranks
         self.options, self.sheet, self.waiting, self.device = options, sheet, waiting, sheet.device
         self.course = COURSES[options.course]
         self.stages = TINY if options.tiny else self.course.stages
-        unet, vae, conditioner = models.resumed(options.resume, table)
+        unet, vae, conditioner = models.resumed(options.resume)
         self.vae = vae.to(self.device, memory_format=torch.channels_last).requires_grad_(False).eval()
         kind = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         self.encoder = copy.deepcopy(self.vae).to(kind)
@@ -154,12 +162,15 @@ class Run:
         log.info("handed out after %d steps, %.1f s", self.trainer.steps, time.monotonic() - began)
 
     def show(self) -> None:
-        """A dozen pictures in the default style at the default size."""
+        """The README's pictures and one of each place in the default style, as large as the engine samples them."""
         from training.evaluate import showcase
 
-        size, steps, count = ((128, 192), 2, 2) if self.options.tiny else ((896, 1152), 24, 12)
+        size, steps, count = ((128, 192), 2, 2) if self.options.tiny else ((576, 768), 24, None)
         unet, conditioner = self.trainer.average
-        showcase(self.vae, unet, conditioner, SHOWCASE[:count], size, steps, self.options.out / "showcase.png")
+        there = [prompt["text"] for prompt in json.loads(plans.PLACE_PROMPTS.read_text())][::2]
+        for name, prompts in (("showcase", SHOWCASE), ("places", there)):
+            path = self.options.out / f"{name}.jpg"
+            showcase(self.vae, unet, conditioner, prompts[:count], size, steps, path)
 
 
 def all_sizes(stages: tuple[Stage, ...]) -> list[tuple[int, int]]:
@@ -217,8 +228,14 @@ def refine(options: argparse.Namespace, pool) -> None:
         ranks.rank,
         ranks.count,
     )
-    sheet = Sheet(facts, [pictures[n] for n in numbers], ranks.device, largest=128 if options.tiny else 512)
-    run = Run(options, sheet, models.read_table(options.bundle / "token_table.npz", ranks.device), waiting, ranks)
+    sheet = Sheet(
+        facts,
+        [pictures[n] for n in numbers],
+        ranks.device,
+        largest=128 if options.tiny else 512,
+        backdrops=Backdrops.read(options.bundle, ranks.device),
+    )
+    run = Run(options, sheet, waiting, ranks)
     log.info("resumed on %s after %.1f s", ranks.device, time.monotonic() - options.began)
     run.all()
     ranks.close()

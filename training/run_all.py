@@ -239,10 +239,12 @@ MOST_PIXELS = 512 * 512
 
 def about_sizes(latents: list[tuple[int, int]], most_pixels: int = MOST_PIXELS) -> dict:
     """The manifest that travels in the packed file, from latent heights and widths."""
+    from training.models import VAE_MARGIN
+
     sizes = sorted({(w * 8, h * 8) for h, w in latents})
     return {
         "name": "fooocus_mini", "licence": "GPL-3.0-or-later", "native_sizes": sizes, "most_pixels": most_pixels,
-        "prediction": "eps", "training": "training/README.md",
+        "vae_margin": VAE_MARGIN, "prediction": "eps", "training": "training/README.md",
     }  # fmt: skip
 
 
@@ -301,7 +303,7 @@ def passes(options: argparse.Namespace, pool) -> None:
 
     from training import models
     from training.clock import end_on_sigterm
-    from training.compose import Sheet, read_sprites
+    from training.compose import Backdrops, Sheet, read_sprites
 
     end_on_sigterm()
     began = time.monotonic()
@@ -311,7 +313,9 @@ def passes(options: argparse.Namespace, pool) -> None:
     log.info("%d sprites decoded in %.1f s", len(facts), time.monotonic() - began)
     if options.tiny:
         facts, found = facts[::17], found[::17]
-    sheet = Sheet(facts, found, device, largest=256 if options.tiny else 512)
+    sheet = Sheet(
+        facts, found, device, largest=256 if options.tiny else 512, backdrops=Backdrops.read(options.bundle, device)
+    )
     table = models.read_table(options.bundle / "token_table.npz", device)
     log.info(
         "sprites on %s after %.1f s",

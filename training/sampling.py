@@ -8,8 +8,9 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
+from engine.models.vae import decoded
 from training import tokens
-from training.models import LATENT_SCALE, Conditioner
+from training.models import LATENT_SCALE, VAE_MARGIN, Conditioner
 from training.train_unet import abar
 
 
@@ -115,6 +116,6 @@ def pictures(vae: AutoencoderKL, latents: Tensor, batch: int = 16) -> np.ndarray
     parts = []
     for part in latents.split(batch):
         with torch.autocast(part.device.type, torch.bfloat16, enabled=part.device.type == "cuda"):
-            made = vae.decode(part / LATENT_SCALE).sample.float()
+            made = decoded(vae, part / LATENT_SCALE, VAE_MARGIN).float()
         parts.append(((made / 2 + 0.5).clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
     return np.concatenate(parts)

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - tables
 """The tags of planned pictures: one of each group, or none where the plan cannot tell."""
 
 import colorsys
@@ -6,6 +5,7 @@ import colorsys
 import numpy as np
 
 from training import plans, scenes
+from training.backdrops import places
 from training.colours import BODY, MAIN, plain_word
 
 COUNTS = ["nothing", "one thing", "two things", "three things"]
@@ -16,17 +16,14 @@ PLAIN = {
     scenes.STUDIO: "studio background",
     scenes.BOKEH: "bokeh background",
 }
-PLACES = {
-    "meadow": "on the grass", "mountains": "in the mountains", "beach": "on the beach", "sea": "on the sea", "snow": "in the snow",
-    "desert": "in the desert", "sunset": "at sunset", "sunrise": "at sunrise", "night": "at night", "forest": "in a forest",
-    "city": "in a city", "citynight": "in a city at night", "space": "in space", "sky": "in the sky", "underwater": "underwater",
-    "jungle": "in a jungle", "volcanic": "on a red planet",
-}  # fmt: skip
+PLACES = {name: place.phrases.split("|")[0] for name, place in places.PLACES.items()}
 EFFECTS = ["no effect"] + [plans.EFFECT_WORDS[n].split("|")[0] for n in sorted(plans.EFFECT_WORDS)]
 GROUND = [*MAIN, "brown"]
 UNKNOWN = -100
-_PLACE_OF = {phrase: name for name, place in scenes.PLACES.items() for phrase in place[0].split("|")} | {
-    phrase: name for name, phrases in scenes.LANDSCAPES.items() for phrase in phrases.split("|")
+_PLACE_OF = {
+    phrase: name
+    for name, place in places.PLACES.items()
+    for phrase in (*place.phrases.split("|"), *place.alone.split("|"))
 }
 
 
@@ -52,7 +49,7 @@ def coloured(facts: list[dict]) -> list[str]:
 
 def numbers(facts: list[dict], tags: dict[str, list[str]], item: plans.Item, story: dict) -> np.ndarray:
     """The number of a picture's tag in each group, UNKNOWN where it has none or it cannot be told."""
-    what, scene = story["what"], item.kind == scenes.SCENE
+    what, scene = story["what"], item.kind == scenes.PLACE
     words = {
         "object": facts[what[0]]["names"][0] if len(set(what)) == 1 else None,
         "count": COUNTS[len(what)],

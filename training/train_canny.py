@@ -195,8 +195,11 @@ def as_pictures(pictures: Tensor) -> np.ndarray:
 
 def train(base: attached.Base, options: argparse.Namespace) -> None:
     """The branch, from its start to its figures."""
+    branch = new_branch(base.unet)
+    if options.resume:
+        branch.load_state_dict({name: tensor.float() for name, tensor in eight_bit.unpack(options.resume).items()})
     trainer = BranchTrainer(
-        Guided(base.unet, new_branch(base.unet)),
+        Guided(base.unet, branch),
         base.conditioner,
         base.negatives,
         rate=options.rate,
@@ -230,7 +233,9 @@ def train(base: attached.Base, options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Train, hand out, measure."""
-    options = attached.arguments(__doc__, 200, 1e-3).parse_args()
+    parser = attached.arguments(__doc__, 200, 1e-3)
+    parser.add_argument("--resume", type=Path, help="a former run's file to go on from")
+    options = parser.parse_args()
     attached.run(options, "canny", train, held=3 if options.tiny else 24)
 
 

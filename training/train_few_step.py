@@ -28,7 +28,7 @@ from training import models, plans, sampling
 from training.bank import encode_bank
 from training.captured import Graphs
 from training.clock import Clock, cosine, end_on_sigterm
-from training.compose import Sheet, read_sprites
+from training.compose import Backdrops, Sheet, read_sprites
 from training.focus import focused
 from training.judge import load_judge, named
 from training.program import logged, planners
@@ -231,6 +231,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--judge", type=Path, help="a classifier (training.judge): names what is drawn of the 60 prompts"
     )
+    parser.add_argument("--workers", type=int, help="processes that plan; one a core if not given")
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--batch-pixels", type=int, default=512 * 1024, help="latent pixels of a step")
@@ -244,7 +245,7 @@ def main() -> None:
     options = arguments()
     logged(options.out / "few_step.log")
     end_on_sigterm()
-    with planners() as pool:
+    with planners(options.workers) as pool:
         distil(options, pool)
 
 
@@ -260,9 +261,14 @@ def distil(options: argparse.Namespace, pool) -> None:
     waiting = {
         hw: ask(pool, facts, count, 30_000 + hw[0] * 7 + hw[1], True, plans.FOCUSED) for hw, count in counts.items()
     }
-    sheet = Sheet(facts, [found[n] for n in numbers], device, largest=128 if options.tiny else 512)
-    table = models.read_table(options.bundle / "token_table.npz", device)
-    unet, vae, conditioner = models.resumed(options.base, table)
+    sheet = Sheet(
+        facts,
+        [found[n] for n in numbers],
+        device,
+        largest=128 if options.tiny else 512,
+        backdrops=Backdrops.read(options.bundle, device),
+    )
+    unet, vae, conditioner = models.resumed(options.base)
     unet = unet.to(device, memory_format=torch.channels_last)
     negatives = torch.from_numpy(plans.negative_rows(3000, 5).astype(np.int32)).to(device)
     run = FewStep(unet, conditioner.to(device), negatives, options.rank, options.rate, options.graphs)

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.files import builtin_set
 from engine.models import eight_bit
 from training import evaluate, models, pairs, plans, sampling, tags, train_tagger
 from training.clock import Clock, cosine, end_on_sigterm
-from training.compose import Sheet, compose, read_sprites, take
+from training.compose import Backdrops, Sheet, compose, read_sprites, take
 from training.focus import focused
 from training.program import logged, planners
 from training.sheets import contact_sheet
@@ -62,7 +62,7 @@ TINY = Size(
 class Run:
     """The parts one after the other, and the figures found."""
 
-    def __init__(self, options: argparse.Namespace, sheet: Sheet, table: Tensor, pool) -> None:
+    def __init__(self, options: argparse.Namespace, sheet: Sheet, pool) -> None:
         self.options, self.sheet, self.device = options, sheet, sheet.device
         self.size = TINY if options.tiny else REAL
         self.groups = options.groups
@@ -77,7 +77,6 @@ class Run:
             }
             for n, (_, b) in enumerate(self.size.stages)
         ]
-        self.table = table
 
     def clock(self, name: str, until: float) -> Clock:
         """A clock that runs to a moment."""
@@ -101,7 +100,7 @@ class Run:
         tagger = self.read_tagger(sizes, self.options.encoder or self.options.out)
         self.figures["tags"] = train_tagger.accuracy(tagger, self.held_pool, list(self.groups))
         log.info("tags of unseen composites: %s", self.figures["tags"])
-        clock = self.clock("judge", time.monotonic() + 20)
+        clock = self.clock("judge", time.monotonic() + min(20, 0.2 * self.options.encoder_seconds))
         judge = train_tagger.train_judge(pool, sizes[OBJECT], clock, self.size.batch)
         return tagger, judge
 
@@ -140,14 +139,19 @@ class Run:
         """The trained adapter in its trainer, and the base's other nets."""
         began = time.monotonic()
         until = began + self.options.adapter_seconds
-        unet, vae, conditioner = models.resumed(self.options.base, self.table)
+        unet, vae, conditioner = models.resumed(self.options.base)
         vae = vae.to(self.device, memory_format=torch.channels_last).requires_grad_(False).eval()
         unet = unet.to(self.device, memory_format=torch.channels_last).eval()
         conditioner = conditioner.to(self.device).eval()
         negatives = torch.from_numpy(plans.negative_rows(3000, 5).astype(np.int32)).to(self.device)
         torch.manual_seed(3)
+        adapter = Adapter(unet)
+        if self.options.resume:
+            stored = eight_bit.unpack(self.options.resume / builtin_set.IMAGE_PROMPT.name)
+            negative = load_file(self.options.resume / builtin_set.IMAGE_PROMPT_NEGATIVE.name)["data"]
+            adapter.take({name: tensor.float() for name, tensor in stored.items()}, negative)
         trainer = AdapterTrainer(
-            unet, conditioner, Adapter(unet).to(self.device), negatives=negatives, rate=self.options.rate,
+            unet, conditioner, adapter.to(self.device), negatives=negatives, rate=self.options.rate,
             graphs=self.options.graphs, texts=(0.6, 0.25, 0.15), horizon=0.998,
         )  # fmt: skip
         keep: list[Bucket] = []
@@ -300,6 +304,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="where finished files go")
     parser.add_argument("--bundle", type=Path, default=Path("training/made/bundle"))
     parser.add_argument("--encoder", type=Path, help="folder of a former run's encoder and tag head, to keep them")
+    parser.add_argument("--resume", type=Path, help="folder of a former run's adapter to go on from")
+    parser.add_argument("--workers", type=int, help="processes that plan; one a core if not given")
     parser.add_argument("--encoder-seconds", type=float, default=200)
     parser.add_argument("--adapter-seconds", type=float, default=280)
     parser.add_argument("--rate", type=float, default=1e-3, help="the adapter's highest learning rate")
@@ -312,7 +318,7 @@ def main() -> None:
     """Train all parts; what is finished stays whatever happens to the next one."""
     options = arguments()
     logged(options.out / "image_prompt.log")
-    with planners() as workers:
+    with planners(options.workers) as workers:
         train(options, workers)
 
 
@@ -328,9 +334,10 @@ def train(options: argparse.Namespace, workers) -> None:
     if options.tiny:
         numbers, facts = numbers[::12], facts[::12]
     largest = (TINY if options.tiny else REAL).largest
-    sheet = Sheet(facts, [pictures[n] for n in numbers], device, largest=largest)
-    table = models.read_table(options.bundle / "token_table.npz", device)
-    run = Run(options, sheet, table, workers)
+    sheet = Sheet(
+        facts, [pictures[n] for n in numbers], device, largest=largest, backdrops=Backdrops.read(options.bundle, device)
+    )
+    run = Run(options, sheet, workers)
     log.info("%d sprites on %s after %.1f s", len(facts), device, time.monotonic() - began)
     try:
         tagger, judge = run.encoder()

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from engine.adapters.inpaint_head import InpaintFeature, InpaintHead
@@ -185,6 +185,13 @@ class Repainting(nn.Module):
                 found[f"{base}.lora_down.weight"] = module.down.weight.detach()
         return found
 
+    @torch.no_grad()
+    def take(self, head: Tensor, changes: dict[str, Tensor]) -> None:
+        """The inverse of what is written: the head, and the changes as `changes` names them."""
+        self.head.copy_(head)
+        for name, weight in self.changes().items():
+            weight.copy_(changes[name])
+
 
 def changed(unet: nn.Module) -> list[str]:
     """The layers that the patch changes: convolutions of the residual blocks and everything in the transformers."""
@@ -295,8 +302,11 @@ def compared(made: Tensor, true: Tensor, mask: Tensor) -> dict[str, float]:
 
 def train(base: attached.Base, options: argparse.Namespace) -> None:
     """Head and patch, from their start to their figures."""
+    net = Repainting(base.unet, RANK)
+    if options.resume:
+        net.take(load_file(options.resume / HEAD)["head"], eight_bit.unpack(options.resume / PATCH))
     trainer = HeadTrainer(
-        Repainting(base.unet, RANK),
+        net,
         base.conditioner,
         base.negatives,
         rate=options.rate,
@@ -362,7 +372,9 @@ def closer(
 
 def main() -> None:
     """Train, hand out, measure."""
-    options = attached.arguments(__doc__, 150, 5e-4).parse_args()
+    parser = attached.arguments(__doc__, 150, 5e-4)
+    parser.add_argument("--resume", type=Path, help="folder of a former run's files to go on from")
+    options = parser.parse_args()
     attached.run(options, "inpaint", train, held=3 if options.tiny else 24)
 
 

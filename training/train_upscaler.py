@@ -24,11 +24,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.models.upscaler import COLOURS, DENSE_BLOCKS, DENSE_CONVS, Network, Upscaler, named
+from engine.models.vae import decoded
 from training import attached, models, plans
 from training.bank import encoded
 from training.captured import Graphs
 from training.clock import Clock, cosine, end_on_sigterm
-from training.compose import Sheet, compose, read_sprites, take
+from training.compose import Backdrops, Sheet, compose, read_sprites, take
 from training.program import logged, planners
 from training.run_all import ask
 from training.sheets import contact_sheet
@@ -100,7 +101,8 @@ def shrunken(pictures: Tensor, smooth: bool) -> Tensor:
 @torch.no_grad()
 def redrawn(pictures: Tensor, vae: AutoencoderKL) -> Tensor:
     """The pictures as the VAE gives them back, in whole 8-bit steps."""
-    made = vae.decode(encoded(pictures, vae).to(vae.dtype) / models.LATENT_SCALE).sample.float()
+    latents = encoded(pictures, vae).to(vae.dtype) / models.LATENT_SCALE
+    made = decoded(vae, latents, models.VAE_MARGIN).float()
     return ((made / 2 + 0.5).clamp(0, 1) * 255).floor() / 255
 
 
@@ -259,11 +261,13 @@ def _floats(picture: np.ndarray) -> Tensor:
     return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
 
 
-def split(facts: list[dict], pictures: list[np.ndarray], device: torch.device) -> tuple[Sheet, Sheet]:
+def split(
+    facts: list[dict], pictures: list[np.ndarray], device: torch.device, backdrops: Backdrops | None = None
+) -> tuple[Sheet, Sheet]:
     """The sprites that are trained on, and those that are held back."""
     held = {n for n in range(len(facts)) if n % EVERY == HELD}
     return tuple(
-        Sheet([facts[n] for n in some], [pictures[n] for n in some], device)
+        Sheet([facts[n] for n in some], [pictures[n] for n in some], device, backdrops=backdrops)
         for some in ([n for n in range(len(facts)) if n not in held], sorted(held))
     )  # type: ignore[return-value]
 
@@ -278,7 +282,7 @@ def train(options: argparse.Namespace, pool) -> None:
     facts, pictures = read_sprites(options.bundle / "sprites.zip")
     if options.tiny:
         facts, pictures = facts[: 4 * EVERY], pictures[: 4 * EVERY]
-    sheet, held = split(facts, pictures, device)
+    sheet, held = split(facts, pictures, device, Backdrops.read(options.bundle, device))
     count, most = (6, 3) if options.tiny else (options.canvases, 24)
     plan, held_plan = (ask(pool, s.facts, n, seed, False) for s, n, seed in ((sheet, count, 3), (held, most, 7)))
     _, vae, _ = models.resumed(options.base, torch.zeros(49408, models.WIDTH_G))

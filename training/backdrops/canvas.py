@@ -84,20 +84,42 @@ class Canvas:
         far = np.hypot((self.x - x) * WIDTH / HEIGHT, self.y - y)
         return np.clip((radius - far) / soft + 0.5, 0, 1)
 
+    def dot(self, x: float, y: float, radius: float, colour: Array, share: float = 1.0) -> None:
+        """Fill a small disc: as `disc` and `over`, but only the pixels there are touched."""
+        reach = max(2, int(radius * HEIGHT * 1.5) + 2)
+        top, left = int(y * HEIGHT) - reach, int(x * WIDTH) - reach
+        up, start = max(0, top), max(0, left)
+        region = self.pixels[up : max(up, top + 2 * reach), start : max(start, left + 2 * reach)]
+        if region.size == 0:
+            return
+        rows = np.arange(up, up + region.shape[0])[:, None] - y * HEIGHT
+        columns = np.arange(start, start + region.shape[1])[None] - x * WIDTH
+        mask = np.clip(radius * HEIGHT - np.hypot(rows, columns) + 0.5, 0, 1) * share
+        region += (colour - region) * mask[..., None]
+
     def plane(self, texture: Array, horizon: float, near: float = 1.0, far: float = 0.55, bottom: float = 1.0) -> None:
-        """Lay a square texture out as the ground from the horizon down; `near` and `far` are its half widths."""
-        side, middle = texture.shape[0], 0.5 + self.between(-0.08, 0.08)
+        """Lay a square texture out as the ground from the horizon down; `far` and 1.6 `near` are its half widths."""
+        side, middle, near = texture.shape[0], 0.5 + self.between(-0.08, 0.08), near * 1.6
         source = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float32)
         goal = np.array(
-            [[middle - far, horizon], [middle + far, horizon], [middle + near * 1.6, bottom], [middle - near * 1.6, bottom]],
+            [[middle - far, horizon], [middle + far, horizon], [middle + near, bottom], [middle - near, bottom]],
             np.float32,
         )  # fmt: skip
         matrix = cv2.getPerspectiveTransform(source, goal * np.array([WIDTH, HEIGHT], np.float32))
-        laid = cv2.warpPerspective(texture, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
+        laid = cv2.warpPerspective(
+            texture, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT
+        )
         self.over(((self.y - horizon) * HEIGHT + 0.5) * ((bottom - self.y) * HEIGHT > 0), laid)
 
     def prop(
-        self, name: str, x: float, base: float, size: float, haze: Array | None = None, share: float = 0.0, soft: float = 0.0
+        self,
+        name: str,
+        x: float,
+        base: float,
+        size: float,
+        haze: Array | None = None,
+        share: float = 0.0,
+        soft: float = 0.0,
     ) -> None:
         """Stand a sprite on the height `base`, `size` high, with some haze over it; nothing if there is no such."""
         if name not in self.props:
@@ -121,7 +143,7 @@ class Canvas:
         region = self.pixels[top + up : top + down, left + start : left + end]
         region += (colours - region) * part[..., 3:]
 
-    def scatter(self, names: list[str], count: int, low: float, high: float, least: float, most: float, **haze) -> None:  # noqa: ANN003
+    def scatter(self, names: list[str], count: int, low: float, high: float, least: float, most: float, **haze) -> None:
         """Props standing about between two heights, the farther the smaller."""
         for base in sorted(self.rng.uniform(low, high, count)):
             share = (base - low) / max(1e-6, high - low)

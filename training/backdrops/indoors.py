@@ -67,11 +67,17 @@ def behind(c: Canvas) -> None:
     elif kind == 2:
         c.pixels[:] = c.colour("4a3424", "3a3a4a", "5a4a3a")
         for _ in range(16):
-            c.over(c.disc(c.between(0, 1), c.between(0, 0.6), c.between(0.03, 0.07), 0.01) * 0.35, c.colour("ffd890", "ffe8c0"))
+            c.over(
+                c.disc(c.between(0, 1), c.between(0, 0.6), c.between(0.03, 0.07), 0.01) * 0.35,
+                c.colour("ffd890", "ffe8c0"),
+            )
     elif kind == 3:
         c.gradient(c.colour("cfe8b8"), c.colour("78a860"), 0.6)
         for _ in range(20):
-            c.over(c.disc(c.between(0, 1), c.between(0, 0.6), c.between(0.05, 0.1), 0.03) * 0.5, c.colour("9fd080", "5f9a50", "e4f4c0"))
+            c.over(
+                c.disc(c.between(0, 1), c.between(0, 0.6), c.between(0.05, 0.1), 0.03) * 0.5,
+                c.colour("9fd080", "5f9a50", "e4f4c0"),
+            )
 
 
 def wooden_table(c: Canvas, ground: float) -> None:
@@ -84,7 +90,9 @@ def marble_table(c: Canvas, ground: float) -> None:
     """A table of white or dark marble."""
     behind(c)
     light = c.chance(0.75)
-    table(c, surfaces.marble(c, *((rgb("f2f0ee"), rgb("8a8c94")) if light else (rgb("26282e"), rgb("d0ccc4")))), ground, 6)
+    table(
+        c, surfaces.marble(c, *((rgb("f2f0ee"), rgb("8a8c94")) if light else (rgb("26282e"), rgb("d0ccc4")))), ground, 6
+    )
 
 
 def tablecloth(c: Canvas, ground: float) -> None:
@@ -139,9 +147,20 @@ def kitchen(c: Canvas, ground: float) -> None:
     else:
         c.box(gap + 0.03, -0.01, gap + 0.2, 0.2, rgb("b8bcc0"))
         c.polygon([(gap + 0.03, 0.2), (gap + 0.2, 0.2), (gap + 0.26, 0.3), (gap - 0.03, 0.3)], rgb("9ca0a6"))
-    c.plane(surfaces.marble(c, rgb("e8e4de"), rgb("a8a49e")) if c.chance(0.5) else boards(c, 7, across=True), top, 1.0, 0.7)
+    c.plane(
+        surfaces.marble(c, rgb("e8e4de"), rgb("a8a49e")) if c.chance(0.5) else boards(c, 7, across=True), top, 1.0, 0.7
+    )
     c.over(np.exp(-(((c.y - top) / 0.015) ** 2)) * 0.4, rgb("403830"))
-    things = ["teapot", "cooking", "pot of food", "bottle with popping cork", "potted plant", "salt", "honey pot", "bread"]
+    things = [
+        "teapot",
+        "cooking",
+        "pot of food",
+        "bottle with popping cork",
+        "potted plant",
+        "salt",
+        "honey pot",
+        "bread",
+    ]
     for x in (c.between(0.06, 0.16), c.between(0.84, 0.94)):
         c.prop(things[int(c.rng.integers(len(things)))], x, top + 0.07, c.between(0.14, 0.2))
     c.blur(c.between(0, 1.2))
@@ -151,7 +170,12 @@ def bedroom(c: Canvas, ground: float) -> None:
     """A bed, a window and a carpet."""
     painted(c, "c8d4e8", "e8d4d8", "d8d0e8", "f0e4d0", "c0d0c8")
     foot = ground - c.between(0.14, 0.2)
-    c.plane(boards(c, 11) if c.chance(0.6) else surfaces.tinted(c.noise(90, 90, 768, 768, 2), c.colour("b8a898"), c.colour("e0d4c8")), foot)
+    c.plane(
+        boards(c, 11)
+        if c.chance(0.6)
+        else surfaces.tinted(c.noise(90, 90, 768, 768, 2), c.colour("b8a898"), c.colour("e0d4c8")),
+        foot,
+    )
     skirting(c, foot, rgb("f4f0ea"))
     side = c.between(0.2, 0.32) if c.chance(0.5) else c.between(0.68, 0.8)
     window(c, 1 - side - 0.12, 0.08, 1 - side + 0.12, 0.44, rgb("fbf8f2"))
@@ -245,8 +269,16 @@ def window_sill(c: Canvas, ground: float) -> None:
     window(c, left, 0.05, right, sill - 0.03, rgb("fbf9f5"))
     for edge in (left - 0.07, right + 0.07):
         folds = 0.88 + 0.12 * np.sin(c.x * 160)
-        c.over((np.abs(c.x - edge) < 0.055) * (c.y < sill) * np.ones_like(c.y), c.colour("e0a8a0", "a8c0d8", "f0e0c0") * folds[..., None])
-    c.plane(surfaces.wood(c, 3, c.colour("e0d8cc"), c.colour("fbf8f2"), across=True) if c.chance(0.6) else boards(c, 3, across=True), sill)
+        c.over(
+            (np.abs(c.x - edge) < 0.055) * (c.y < sill) * np.ones_like(c.y),
+            c.colour("e0a8a0", "a8c0d8", "f0e0c0") * folds[..., None],
+        )
+    c.plane(
+        surfaces.wood(c, 3, c.colour("e0d8cc"), c.colour("fbf8f2"), across=True)
+        if c.chance(0.6)
+        else boards(c, 3, across=True),
+        sill,
+    )
     c.over(np.exp(-(((c.y - sill) / 0.01) ** 2)) * 0.35, rgb("605848"))
 
 
@@ -257,10 +289,15 @@ def classroom(c: Canvas, ground: float) -> None:
     c.box(left - 0.02, 0.04, right + 0.02, low + 0.03, rgb("8a5a30"))
     board = c.colour("2a5a44", "2f4f46", "26332f")
     c.box(left, 0.065, right, low, board)
-    c.over((c.x > left) * (c.x < right) * (c.y > 0.065) * (c.y < low) * 0.16 * surfaces.stretched(c.noise(3, 4), 2), rgb("ffffff"))
+    c.over(
+        (c.x > left) * (c.x < right) * (c.y > 0.065) * (c.y < low) * 0.16 * surfaces.stretched(c.noise(3, 4), 2),
+        rgb("ffffff"),
+    )
     for _ in range(7):
         x, y = c.between(left + 0.05, right - 0.25), c.between(0.12, low - 0.08)
-        points = np.array([[(x + 0.02 * n) * WIDTH, (y + c.between(-0.018, 0.018)) * HEIGHT] for n in range(int(c.between(4, 10)))])
+        points = np.array(
+            [[(x + 0.02 * n) * WIDTH, (y + c.between(-0.018, 0.018)) * HEIGHT] for n in range(int(c.between(4, 10)))]
+        )
         cv2.polylines(c.pixels, [points.astype(np.int32)], False, (0.92, 0.94, 0.9), 2, cv2.LINE_AA)
     table(c, boards(c, 5, across=True), ground, 0.0)
 
@@ -279,6 +316,7 @@ def shelf(c: Canvas, ground: float) -> None:
             wide, tall = c.between(0.024, 0.045), c.between(0.2, 0.34)
             tone = c.colour("b03a3a", "3a5a9a", "3a8a5a", "c89a3a", "7a4a8a")
             c.box(min(x, x + way * wide), top - tall, max(x, x + way * wide) - 0.002, top + 0.002, tone)
-            c.box(min(x, x + way * wide), top - tall * 0.8, max(x, x + way * wide) - 0.002, top - tall * 0.76, tone * 1.4)
+            c.box(
+                min(x, x + way * wide), top - tall * 0.8, max(x, x + way * wide) - 0.002, top - tall * 0.76, tone * 1.4
+            )
             x += way * wide
-

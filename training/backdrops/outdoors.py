@@ -7,7 +7,7 @@ from training.backdrops import surfaces
 from training.backdrops.canvas import HEIGHT, WIDTH, Array, Canvas, rgb
 
 PINES, TREES = ["evergreen tree"], ["deciduous tree"]
-FLOWERS = ["tulip", "sunflower", "rose", "blossom", "cherry blossom", "hibiscus", "daisy"]
+FLOWERS = ["tulip", "sunflower", "rose", "blossom", "cherry blossom", "hibiscus"]
 
 
 def sky(c: Canvas, top: str, bottom: str, horizon: float, clouds: float = 0.5) -> None:
@@ -55,7 +55,7 @@ def meadow(c: Canvas, ground: float) -> None:
     c.plane(surfaces.grass(c, c.colour("4f9a35"), c.colour("8fd05c")), horizon + 0.04)
     for _ in range(70):
         base = horizon + 0.06 + (1 - horizon) * c.rng.random() ** 0.7
-        c.over(c.disc(c.between(0, 1), base, 0.002 + 0.008 * (base - horizon)), c.colour("ffffff", "ffe04a", "f7a0c0", "e85a5a"))
+        c.dot(c.between(0, 1), base, 0.003 + 0.01 * (base - horizon), c.colour("ffffff", "ffe04a", "f7a0c0", "e85a5a"))
 
 
 def mountains(c: Canvas, ground: float) -> None:
@@ -135,7 +135,7 @@ def snow(c: Canvas, ground: float) -> None:
     c.scatter(PINES, 9, horizon - 0.01, horizon + 0.06, 0.14, 0.26, haze=rgb("f0f6fc"), share=0.45)
     c.plane(surfaces.tinted(c.noise(5, 5, 768, 768, 4), rgb("c4d8ec"), rgb("ffffff")) * 1.02, horizon + 0.05)
     for _ in range(int(c.between(60, 180))):
-        c.over(c.disc(c.between(0, 1), c.between(0, 1), c.between(0.002, 0.007), 0.006) * 0.9, rgb("ffffff"))
+        c.dot(c.between(0, 1), c.between(0, 1), c.between(0.002, 0.007), rgb("ffffff"), 0.9)
 
 
 def desert(c: Canvas, ground: float) -> None:
@@ -203,14 +203,17 @@ def wood_of(c: Canvas, ground: float, far: str, trunk: str, crowns: tuple[str, .
             tone = haze + (rgb(trunk) - haze) * (0.35 + 0.6 * near)
             foot = horizon + 0.05 * near
             c.polygon([(x - wide * 0.7, -0.02), (x + wide * 0.7, -0.02), (x + wide, foot), (x - wide, foot)], tone)
-            c.polygon([(x + wide * 0.2, -0.02), (x + wide * 0.7, -0.02), (x + wide, foot), (x + wide * 0.3, foot)], tone * 0.75)
+            c.polygon(
+                [(x + wide * 0.2, -0.02), (x + wide * 0.7, -0.02), (x + wide, foot), (x + wide * 0.3, foot)],
+                tone * 0.75,
+            )
         for _ in range(26):
             tone = haze + (tones[int(c.rng.integers(len(tones)))] * c.between(0.7, 1.15) - haze) * (0.35 + 0.65 * near)
-            c.over(c.disc(c.between(-0.05, 1.05), c.between(-0.08, 0.3 - 0.06 * n), c.between(0.05, 0.11), 0.02), tone)
+            c.dot(c.between(-0.05, 1.05), c.between(-0.08, 0.3 - 0.06 * n), c.between(0.05, 0.11), tone)
     c.plane(floor, horizon)
     for x in np.linspace(-0.02, 1.02, 14):
         tone = tones[int(c.rng.integers(len(tones)))] * c.between(0.6, 0.95)
-        c.over(c.disc(x + c.between(-0.03, 0.03), horizon + 0.03, c.between(0.03, 0.06), 0.015), tone)
+        c.dot(x + c.between(-0.03, 0.03), horizon + 0.03, c.between(0.03, 0.06), tone)
 
 
 def forest(c: Canvas, ground: float) -> None:
@@ -244,7 +247,9 @@ def jungle(c: Canvas, ground: float) -> None:
     c.prop("palm tree", c.between(0.85, 1.0), ground, c.between(0.6, 0.85))
 
 
-def tower(c: Canvas, left: float, top: float, right: float, bottom: float, wall: Array, pane: Array, lit: float) -> None:
+def tower(
+    c: Canvas, left: float, top: float, right: float, bottom: float, wall: Array, pane: Array, lit: float
+) -> None:
     """A building with rows of windows, a share of them lit."""
     c.box(left, top, right, bottom, wall)
     c.box(right - (right - left) * 0.14, top, right, bottom, wall * 0.8)
@@ -333,13 +338,19 @@ def road(c: Canvas, ground: float) -> None:
     sky(c, "4a98e4", "dcf0fa", horizon, c.between(0.3, 0.9))
     c.below(c.ridge(horizon, 0.08, 0), c.colour("88b078"))
     c.plane(surfaces.grass(c, c.colour("5f9a3c"), c.colour("a8cc60")), horizon)
-    c.polygon([(middle - 0.01, horizon), (middle + 0.01, horizon), (middle + 0.62, 1.02), (middle - 0.62, 1.02)], c.colour("66686c"))
+    c.polygon(
+        [(middle - 0.01, horizon), (middle + 0.01, horizon), (middle + 0.62, 1.02), (middle - 0.62, 1.02)],
+        c.colour("66686c"),
+    )
     for side in (-1, 1):
         c.polygon([(middle + side * 0.008, horizon), (middle + side * 0.01, horizon), (middle + side * 0.56, 1.02), (middle + side * 0.53, 1.02)], rgb("f0ece0"))  # fmt: skip  # noqa: E501
     for n in range(6):
         a, b = 0.06 * 1.7**n, 0.06 * 1.7**n * 1.35
         y1, y2 = horizon + (1 - horizon) * a, horizon + (1 - horizon) * b
-        c.polygon([(middle - 0.02 * a, y1), (middle + 0.02 * a, y1), (middle + 0.02 * b, y2), (middle - 0.02 * b, y2)], rgb("f8d850"))
+        c.polygon(
+            [(middle - 0.02 * a, y1), (middle + 0.02 * a, y1), (middle + 0.02 * b, y2), (middle - 0.02 * b, y2)],
+            rgb("f8d850"),
+        )
     for side in (-1, 1):
         for n in range(4):
             share = 0.1 * 1.8**n
@@ -357,7 +368,10 @@ def space(c: Canvas, ground: float) -> None:
         x, y, radius = c.between(0.08, 0.92), c.between(0.1, 0.3), c.between(0.06, 0.14)
         tone = c.colour("d88a4a", "6a9ad8", "b86a8a", "8ac0a0")
         c.over(c.disc(x, y, radius), tone * (0.6 + 0.7 * c.noise(12, 2, octaves=2))[..., None])
-        c.over(c.disc(x, y, radius) * (1 - c.disc(x - radius * 0.4, y - radius * 0.4, radius * 1.05, 0.08)) * 0.75, rgb("080818"))
+        c.over(
+            c.disc(x, y, radius) * (1 - c.disc(x - radius * 0.4, y - radius * 0.4, radius * 1.05, 0.08)) * 0.75,
+            rgb("080818"),
+        )
 
 
 def clouds(c: Canvas, ground: float) -> None:
@@ -388,7 +402,8 @@ def underwater(c: Canvas, ground: float) -> None:
     c.scatter(["coral", "spiral shell"], int(c.between(1, 4)), 0.92, 0.99, 0.08, 0.13, haze=rgb("2f80b0"), share=0.2)
     for _ in range(30):
         x, y, radius = c.between(0, 1), c.between(0, 0.9), c.between(0.004, 0.012)
-        c.over((c.disc(x, y, radius) - c.disc(x, y, radius * 0.75)) * 0.8, rgb("e4fbff"))
+        c.dot(x, y, radius, rgb("e4fbff"), 0.5)
+        c.dot(x - radius * 0.3, y - radius * 0.3, radius * 0.35, rgb("ffffff"))
 
 
 def mars(c: Canvas, ground: float) -> None:
@@ -441,7 +456,10 @@ def wheat(c: Canvas, ground: float) -> None:
     horizon = ground - c.between(0.14, 0.22)
     sky(c, "4a98e0", "e4f0f4", horizon, c.between(0.3, 0.9))
     c.below(c.ridge(horizon, 0.05, 0), c.colour("8aa868"))
-    c.plane(surfaces.tinted(surfaces.stretched(c.noise(20, 200, 768, 768, 2), 2), c.colour("b07a24"), c.colour("f4d470")), horizon)
+    c.plane(
+        surfaces.tinted(surfaces.stretched(c.noise(20, 200, 768, 768, 2), 2), c.colour("b07a24"), c.colour("f4d470")),
+        horizon,
+    )
     for base in sorted(horizon + (1.1 - horizon) * c.rng.random(420) ** 0.8):
         x, near = c.between(0, 1), (base - horizon) / (1 - horizon)
         high, lean = 0.03 + 0.11 * near, c.between(-0.012, 0.012)
@@ -463,4 +481,7 @@ def cave(c: Canvas, ground: float) -> None:
     c.over(np.exp(-((np.hypot(c.x - x, c.y - y) / 0.42) ** 2)) * 0.35, light)
     for _ in range(13):
         left, wide, long = c.between(0, 1), c.between(0.02, 0.06), c.between(0.08, 0.3)
-        c.polygon([(left - wide, -0.01), (left + wide, -0.01), (left + c.between(-0.01, 0.01), long)], c.colour("2a262c", "3a343c"))
+        c.polygon(
+            [(left - wide, -0.01), (left + wide, -0.01), (left + c.between(-0.01, 0.01), long)],
+            c.colour("2a262c", "3a343c"),
+        )

@@ -2,7 +2,7 @@
 """The places and surfaces that captions name: words, painters, and the heights at which things stand."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from random import Random
 
 import numpy as np
@@ -66,17 +66,26 @@ PLACES = {
     "classroom": Place(indoors.classroom, "in a classroom|in front of a blackboard|at school", "a classroom|a blackboard", 0.8, 0.9),
     "shelf": Place(indoors.shelf, "on a shelf|on a wooden shelf|on a bookshelf", "a shelf on a wall", 0.76, 0.84),
 }  # fmt: skip
-VARIANTS = 60
+VARIANTS = 48
+SOFTNESS = 0.7, 1.5
+"""How far out of focus backdrops are, in pixels: the VAE keeps no finer grain, and things stand out."""
 HELD = 8
 """Variants of each place that no model is trained on, after the others: for judges."""
 NAMES = list(PLACES)
+FILE = "backdrops.npy"
+"""Of a bundle: all of them, as `training.backdrops.draw` writes them."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def ground(number: int) -> float:
     """The height at which things stand in the backdrop of this number."""
-    place = PLACES[NAMES[number // (VARIANTS + HELD)]]
+    place = PLACES[name_of(number)]
     return Random(number).uniform(place.low, place.high)
+
+
+def name_of(number: int) -> str:
+    """The place that a backdrop shows."""
+    return NAMES[number // (VARIANTS + HELD)]
 
 
 def number_of(name: str, rng: Random, *, held: bool = False) -> int:
@@ -88,8 +97,18 @@ def number_of(name: str, rng: Random, *, held: bool = False) -> int:
 def drawn(number: int, props: Props) -> np.ndarray:
     """The backdrop of this number, uint8 [576,768,3]."""
     canvas = Canvas(props, 40_000 + number)
-    PLACES[NAMES[number // (VARIANTS + HELD)]].painter(canvas, ground(number))
+    PLACES[name_of(number)].painter(canvas, ground(number))
+    canvas.blur(canvas.between(*SOFTNESS))
     return canvas.finished()
+
+
+def props_of(facts: list[dict], pictures: list[np.ndarray]) -> Props:
+    """The 3D sprites by label, of which backdrops take their props."""
+    found: dict[str, np.ndarray] = {}
+    for fact, picture in zip(facts, pictures, strict=True):
+        if fact["source"] == "3d":
+            found.setdefault(fact["label"], picture)
+    return found
 
 
 def phrase(name: str, rng: Random) -> str:

@@ -1,5 +1,7 @@
 """Square textures of surfaces: wood, marble, bricks, tiles, cloth, grass, sand, water and more."""
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 
@@ -22,7 +24,7 @@ def wood(c: Canvas, planks: int, dark: Array, bright: Array, *, across: bool = F
     """Boards with grain along them, side by side; `across` turns them."""
     picture = np.empty((SIDE, SIDE, 3), np.float32)
     edges = np.linspace(0, SIDE, planks + 1).astype(int)
-    for left, right in zip(edges, edges[1:], strict=False):
+    for left, right in pairwise(edges):
         width = right - left
         wave = c.noise(2, 2, SIDE, width, 2) * 2.2
         rings = 0.5 + 0.5 * np.sin((np.arange(width)[None] / width * c.between(1.5, 3) + wave) * 9)
@@ -45,7 +47,9 @@ def marble(c: Canvas, ground: Array, vein: Array) -> Array:
 def checks(c: Canvas, count: int, one: Array, two: Array) -> Array:
     """Woven checks: squares of one colour, of the other, and of both between them."""
     stripe = (np.arange(SIDE) * count // SIDE) % 2
-    return tinted((stripe[None] + stripe[:, None]) / 2, one, two) * (0.94 + 0.12 * c.noise(96, 96, SIDE, SIDE, 1)[..., None])
+    return tinted((stripe[None] + stripe[:, None]) / 2, one, two) * (
+        0.94 + 0.12 * c.noise(96, 96, SIDE, SIDE, 1)[..., None]
+    )
 
 
 def bricks(c: Canvas, rows: int, dark: Array, bright: Array, mortar: Array, ratio: float = 2.4) -> Array:
@@ -75,7 +79,11 @@ def tiles(c: Canvas, count: int, ground: Array, joint: Array, other: Array | Non
 
 def grass(c: Canvas, dark: Array, bright: Array) -> Array:
     """Turf with lighter and darker patches."""
-    return tinted(0.5 * stretched(c.noise(6, 6, SIDE, SIDE, 3), 2) + 0.5 * stretched(c.noise(90, 140, SIDE, SIDE, 2), 1.8), dark, bright)
+    return tinted(
+        0.5 * stretched(c.noise(6, 6, SIDE, SIDE, 3), 2) + 0.5 * stretched(c.noise(90, 140, SIDE, SIDE, 2), 1.8),
+        dark,
+        bright,
+    )
 
 
 def sand(c: Canvas, dark: Array, bright: Array) -> Array:
@@ -106,7 +114,9 @@ def leaves(c: Canvas, colours: list[Array], count: int, least: int, most: int) -
         length = int(c.rng.integers(least, most))
         shade = colours[int(c.rng.integers(len(colours)))] * (0.55 + 0.5 * n / count) * c.between(0.85, 1.1)
         angle = c.between(0, 360)
-        cv2.ellipse(picture, centre, (length, max(2, length // 3)), angle, 0, 360, tuple(map(float, shade)), -1, cv2.LINE_AA)
+        cv2.ellipse(
+            picture, centre, (length, max(2, length // 3)), angle, 0, 360, tuple(map(float, shade)), -1, cv2.LINE_AA
+        )
     return picture
 
 
@@ -117,7 +127,9 @@ def carpet(c: Canvas, ground: Array, border: Array, figure: Array) -> Array:
     diamonds = np.abs(((x * 3) % 1) - 0.5) + np.abs(((y * 3) % 1) - 0.5)
     picture = np.where((diamonds < 0.3)[..., None], figure, ground)
     picture = np.where(((diamonds > 0.3) & (diamonds < 0.36))[..., None], border, picture)
-    picture = np.where(((edge > 0.82) & (edge < 0.9))[..., None], figure, np.where((edge > 0.76)[..., None], border, picture))
+    picture = np.where(
+        ((edge > 0.82) & (edge < 0.9))[..., None], figure, np.where((edge > 0.76)[..., None], border, picture)
+    )
     return (picture * (0.9 + 0.2 * c.noise(150, 150, SIDE, SIDE, 1)[..., None])).astype(np.float32)
 
 
@@ -126,14 +138,18 @@ def books(c: Canvas, shelves: int) -> Array:
     picture = np.empty((SIDE, SIDE, 3), np.float32)
     picture[:] = rgb("3a2414")
     height = SIDE // shelves
-    colours = [rgb(t) for t in ("8a2b2b", "2b4a7a", "2f6a45", "b08a3a", "6a3a6a", "c8b48a", "3a3a4a", "9a5a2a", "20606a")]
+    colours = [
+        rgb(t) for t in ("8a2b2b", "2b4a7a", "2f6a45", "b08a3a", "6a3a6a", "c8b48a", "3a3a4a", "9a5a2a", "20606a")
+    ]
     for shelf in range(shelves):
         foot, left = (shelf + 1) * height - 10, 6
         while left < SIDE - 8:
             wide, tall = int(c.rng.integers(10, 28)), int(height * c.between(0.62, 0.86))
             shade = colours[int(c.rng.integers(len(colours)))] * c.between(0.8, 1.15)
             picture[foot - tall : foot, left : min(SIDE, left + wide - 1)] = shade
-            picture[foot - tall + tall // 6 : foot - tall + tall // 6 + 4, left : min(SIDE, left + wide - 1)] = shade * 1.5
+            picture[foot - tall + tall // 6 : foot - tall + tall // 6 + 4, left : min(SIDE, left + wide - 1)] = (
+                shade * 1.5
+            )
             left += wide
             if c.chance(0.06):
                 left += 16
