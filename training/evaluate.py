@@ -14,6 +14,7 @@ import torch
 from training import judge as judging
 from training import sampling
 from training.plans import PLACE_PROMPTS, PROMPTS
+from training.sharpness import sharpness, trained_sharpness
 from training.sheets import contact_sheet
 from training.showcase import SHOWCASE
 from training.words import styles
@@ -88,43 +89,6 @@ def answered(pipeline: Any, folder: Path, name: str, wish: dict[str, Any], size:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def inputs_row(checkpoint: Path, folder: Path, device: str, sheet: Path) -> None:
-    """What is made of one input picture: varied, a part and the surroundings painted, its outlines and itself followed."""
-    from PIL import Image
-
-    from engine.pipeline.pipeline import Pipeline
-
-    pipeline, size = Pipeline(device, builtin=checkpoint), (1152, 896)
-    shown = {"a red apple on a wooden table": {"prompt": "a red apple on a wooden table", "image_seed": 1}}
-    height, width = 896, 1152
-    mask = np.zeros((height, width), np.uint8)
-    mask[height // 6 : height * 9 // 10, width // 4 : width * 3 // 4] = 255
-    Image.fromarray(mask).save(folder / "mask.png")
-    given = "/inputs/input0.png"
-    shown |= {
-        "Vary (Strong)": {"prompt": "a red apple on a wooden table", "uov_input_image": given, "uov_method": "Vary (Strong)"},
-        "inpaint: a yellow sunflower": {
-            "prompt": "a yellow sunflower", "inpaint_input_image": given, "inpaint_mask_image_upload": "/inputs/mask.png"
-        },
-        "outpaint: left and right": {
-            "prompt": "a wooden table", "inpaint_input_image": given, "outpaint_selections": ["Left", "Right"]
-        },
-        "outline: a blue ball in the snow": {
-            "prompt": "a blue ball in the snow",
-            "controlnet_image": [{"cn_img": given, "cn_type": "PyraCanny", "cn_weight": 1.0, "cn_stop": 0.9}],
-        },
-        "image prompt, no words": {
-            "prompt": "", "controlnet_image": [{"cn_img": given, "cn_type": "ImagePrompt", "cn_weight": 1.0, "cn_stop": 0.9}]
-        },
-    }  # fmt: skip
-    pictures = [
-        answered(pipeline, folder, f"input{n}", {"image_seed": 3 + n, **wish}, size)
-        for n, wish in enumerate(shown.values())
-    ]
-    fitted = [np.asarray(Image.fromarray(p).resize(size, Image.Resampling.LANCZOS)) for p in pictures]
-    contact_sheet(fitted, list(shown), len(fitted), 320, sheet)
-
-
 def places_named(pictures: np.ndarray, prompts: list[dict], judge: Any, names: list[str], sheet: Path) -> float:
     """The share of drawn pictures uint8 [n,h,w,3] whose place the judge of places names; writes the contact sheet."""
     device = next(judge.parameters()).device
@@ -135,38 +99,6 @@ def places_named(pictures: np.ndarray, prompts: list[dict], judge: Any, names: l
     contact_sheet(list(pictures), marks, 10, 240, sheet)
     print("\n".join(marks))
     return float(np.mean(right))
-
-
-def sharpness(pictures: np.ndarray) -> np.ndarray:
-    """The mean gradient of each picture uint8 [n,h,w,3], in grey values of 0..1 a pixel."""
-    grey = pictures.astype(np.float32).mean(-1) / 255
-    return (np.abs(np.diff(grey, axis=1)).mean((1, 2)) + np.abs(np.diff(grey, axis=2)).mean((1, 2))) / 2
-
-
-def trained_sharpness(bundle: Path, size: tuple[int, int], count: int, device: torch.device, share: float) -> float:
-    """The mean gradient of training pictures of one thing at a size; `share` of them are in places."""
-    from random import Random
-
-    from training import plans
-    from training.backdrops import places
-    from training.compose import Backdrops, Sheet, compose, read_sprites
-    from training.focus import focused
-
-    facts, found = read_sprites(bundle / "sprites.zip")
-    props = places.props_of(facts, found)
-    numbers, facts = focused(facts)
-    rng, sprites = Random(5), plans.Sprites.of(facts, plans.FOCUSED)
-    sprites.places = share
-    items = [plans.single(sprites, rng, sprites.draw(rng))[0] for _ in range(count)]
-    keys = ("kind", "colours", "numbers", "layers", "recolour", "effect")
-    plan = {key: np.array([getattr(item, key) for item in items]) for key in keys}
-    backdrops = Backdrops.read(bundle, device) or Backdrops(props, device)
-    sheet = Sheet(facts, [found[n] for n in numbers], device, backdrops=backdrops)
-    measured = []
-    for at in range(count):
-        one = compose({key: value[at : at + 1] for key, value in plan.items()}, sheet, size[1], size[0])
-        measured.append(sharpness((one * 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()))
-    return float(np.mean(measured))
 
 
 def arguments() -> argparse.Namespace:
@@ -197,7 +129,9 @@ def main() -> None:
         pictures = drawn(options.checkpoint, SHOWCASE, (1152, 896), folder, str(device))
         contact_sheet(list(pictures), SHOWCASE, 5, 320, options.showcase)
     if options.inputs:
-        inputs_row(options.checkpoint, folder, str(device), options.inputs)
+        from training.input_row import input_row
+
+        input_row(options.checkpoint, folder, str(device), options.inputs)
     if not options.judge:
         return
     prompts = json.loads((PLACE_PROMPTS if options.places else PROMPTS).read_text())
@@ -213,7 +147,8 @@ def main() -> None:
     else:
         result = scored(pictures, prompts, judge, names, sheet, device)
         print("\n".join(result["marks"]))
-        print(f"{mode} {options.size}: object {100 * result['object']:.1f} %  colour {100 * result['colour']:.1f} %  of {len(prompts)} prompts")  # fmt: skip  # noqa: E501
+        shares = " ".join(f"{what} {100 * result[what]:.1f} %" for what in ("object", "colour"))
+        print(f"{mode} {options.size}: {shares}  of {len(prompts)} prompts")
     if options.bundle:
         own = float(sharpness(pictures).mean())
         theirs = trained_sharpness(

@@ -1,0 +1,62 @@
+"""A row of pictures that begin with a picture: vary, inpaint, outpaint, outlines and image prompt, seeds 3 to 8."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from engine.pipeline.pipeline import Pipeline
+from training.evaluate import answered
+from training.sheets import contact_sheet
+
+PROMPT = "a red apple on a wooden table"
+SIZE = 1152, 896
+GIVEN = "/inputs/input0.png"
+
+
+def control(kind: str) -> dict[str, Any]:
+    """A request's part that has the picture followed as this kind of control image."""
+    return {"controlnet_image": [{"cn_img": GIVEN, "cn_type": kind, "cn_weight": 1.0, "cn_stop": 0.9}]}
+
+
+WISHES: dict[str, dict[str, Any]] = {
+    PROMPT: {"prompt": PROMPT},
+    "Vary (Strong)": {"prompt": PROMPT, "uov_input_image": GIVEN, "uov_method": "Vary (Strong)"},
+    "inpaint: a yellow sunflower": {
+        "prompt": "a yellow sunflower",
+        "inpaint_input_image": GIVEN,
+        "inpaint_mask_image_upload": "/inputs/mask.png",
+    },
+    "outpaint: left and right": {
+        "prompt": "a wooden table",
+        "inpaint_input_image": GIVEN,
+        "outpaint_selections": ["Left", "Right"],
+    },
+    "outlines: a blue ball in the snow": {"prompt": "a blue ball in the snow"} | control("PyraCanny"),
+    "image prompt, no words": {"prompt": ""} | control("ImagePrompt"),
+}
+
+
+def input_row(checkpoint: Path, folder: Path, device: str, sheet: Path) -> None:
+    """Draw the row with the engine; pictures and mask lie in the folder."""
+    pipeline, (width, height) = Pipeline(device, builtin=checkpoint), SIZE
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 6 : height * 9 // 10, width // 4 : width * 3 // 4] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    drawn = [
+        answered(pipeline, folder, f"input{n}", {"image_seed": 3 + n, **wish}, SIZE)
+        for n, wish in enumerate(WISHES.values())
+    ]
+    contact_sheet([fitted(picture) for picture in drawn], list(WISHES), len(drawn), 320, sheet)
+
+
+def fitted(picture: np.ndarray) -> np.ndarray:
+    """A picture of any shape in a white frame of the row's."""
+    frame, (width, height) = Image.new("RGB", SIZE, "white"), SIZE
+    share = min(width / picture.shape[1], height / picture.shape[0])
+    inner = Image.fromarray(picture).resize(
+        (round(picture.shape[1] * share), round(picture.shape[0] * share)), Image.Resampling.LANCZOS
+    )
+    frame.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
+    return np.asarray(frame)
