@@ -28,8 +28,8 @@ def unchanged(pixels: Pixels) -> Pixels:
 class Canvas:
     """What pictures are drawn on.
 
-    `size` is a picture's in pixels, `sampled` that of its latent; where the two differ, the decoded picture is enlarged,
-    since an enlarged latent gives a softer one.
+    `size` is a picture's in pixels, `sampled` that of its latent; where the two differ, the decoded picture is
+    enlarged, since an enlarged latent gives a softer one.
     """
 
     size: Size

@@ -54,6 +54,21 @@ def scaled(picture):
     return np.asarray(Image.fromarray(picture.astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.LANCZOS), float)
 
 
+def test_a_picture_sampled_smaller_than_it_is_has_no_frame(drawn):
+    notes = []
+    made = drawn("framed", prompt="a red apple on a blue background", aspect_ratios_selection="768×704", notes=notes)
+    assert made.shape == (704, 768, 3) and any(note.startswith("Sampled at 704×640") for note in notes)
+
+    def steps(part):
+        return np.abs(np.diff(part, axis=0)).mean() + np.abs(np.diff(part, axis=1)).mean()
+
+    above = made[:, 8:-8].mean(2)  # the background's upper part, from the edge inwards
+    edge, inwards = steps(above[:40, :200]), steps(above[40:80, 40:200])
+    assert edge <= 1.5 * inwards + 0.3
+    columns = made.mean(2)[:200]
+    assert steps(columns[:, :40]) <= 1.5 * steps(columns[:, 40:80]) + 0.3
+
+
 def test_upscaling_keeps_what_is_in_the_picture(drawn):
     made = drawn("larger", uov_input_image="/inputs/apple-0.png", uov_method="Upscale (1.5x)", image_seed=99)
     assert made.shape == (1024, 1024, 3)  # less would be smaller than what is drawn at
