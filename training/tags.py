@@ -48,7 +48,7 @@ def coloured(facts: list[dict]) -> list[str]:
 
 
 def numbers(facts: list[dict], tags: dict[str, list[str]], item: plans.Item, story: dict) -> np.ndarray:
-    """The number of a picture's tag in each group, UNKNOWN where it has none or it cannot be told."""
+    """The number of a picture's tag in each group; UNKNOWN where it has none of the group's, or it cannot be told."""
     what, scene = story["what"], item.kind == scenes.PLACE
     words = {
         "object": facts[what[0]]["names"][0] if len(set(what)) == 1 else None,
@@ -59,7 +59,8 @@ def numbers(facts: list[dict], tags: dict[str, list[str]], item: plans.Item, sto
         "look": LOOKS[plans.look(facts[what[0]])] if what and not item.effect else None,
         "effect": EFFECTS[item.effect],
     }
-    return np.array([tags[group].index(word) if word else UNKNOWN for group, word in words.items()], np.int16)
+    known = ((tags[group], word) for group, word in words.items())
+    return np.array([names.index(word) if word in names else UNKNOWN for names, word in known], np.int16)
 
 
 def body_colour(facts: list[dict], item: plans.Item, story: dict) -> str | None:

@@ -331,6 +331,8 @@ def train(options: argparse.Namespace, workers) -> None:
     facts, pictures = read_sprites(options.bundle / "sprites.zip")
     numbers, facts = focused(facts)
     options.groups, options.coloured = tags.groups(facts), tags.coloured(facts)
+    if options.encoder:
+        options.groups = eight_bit.manifest(options.encoder / builtin_set.TAG_HEAD.name)["groups"]
     if options.tiny:
         numbers, facts = numbers[::12], facts[::12]
     largest = (TINY if options.tiny else REAL).largest

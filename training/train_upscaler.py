@@ -285,7 +285,7 @@ def train(options: argparse.Namespace, pool) -> None:
     sheet, held = split(facts, pictures, device, Backdrops.read(options.bundle, device))
     count, most = (6, 3) if options.tiny else (options.canvases, 24)
     plan, held_plan = (ask(pool, s.facts, n, seed, False) for s, n, seed in ((sheet, count, 3), (held, most, 7)))
-    _, vae, _ = models.resumed(options.base, torch.zeros(49408, models.WIDTH_G))
+    _, vae, _ = models.resumed(options.base)
     vae = vae.requires_grad_(False).eval().to(device)
     path, names = options.out / FILE, untrained(Shape())
 
