@@ -198,14 +198,14 @@ class Vae:
         return averaged(drawn, pixels, ENCODED_TILES, ENCODED_OVERLAP, 1 / DOWNSCALE, each).to(self.device)
 
 
-def decoded(module: Any, latent: Tensor, margin: int) -> Tensor:
+def decoded(module: Autoencoder, latent: Tensor, margin: int) -> Tensor:
     """The pictures `[batch, 3, 8h, 8w]` that a VAE's module decodes, in [-1, 1], with a margin while it does so."""
     if not margin:
         return module.decode(latent).sample
     return _without(module.decode(_with(latent, margin)).sample, DOWNSCALE * margin)
 
 
-def posterior(module: Any, pixels: Tensor, margin: int) -> DiagonalGaussianDistribution:
+def posterior(module: Autoencoder, pixels: Tensor, margin: int) -> DiagonalGaussianDistribution:
     """The latents that pictures `[batch, 3, 8h, 8w]` in [-1, 1] may have, encoded with a margin."""
     if not margin:
         return module.encode(pixels).latent_dist
