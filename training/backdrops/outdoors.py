@@ -72,7 +72,6 @@ def mountains(c: Canvas, ground: float) -> None:
 def shore(c: Canvas, sea: float, foam: float) -> None:
     """The sea from its horizon to a curved line of foam, sand below."""
     c.plane(surfaces.water(c, c.colour("1f86c0"), c.colour("6cd0e0")), sea, 1.2, 0.9)
-    c.pixels[: int(sea * HEIGHT) + 2] = c.pixels[: int(sea * HEIGHT) + 2]
     line = foam + 0.02 * np.sin(c.x[0] * c.between(4, 8) + c.between(0, 6)) + 0.01 * (c.noise(1, 12, 1, WIDTH)[0] - 0.5)
     kept = c.pixels.copy()
     c.plane(surfaces.sand(c, c.colour("dcb878"), c.colour("f8e6b8")), foam - 0.06)
