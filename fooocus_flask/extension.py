@@ -28,5 +28,5 @@ class Extension(Generic[T]):
         return found
 
     def current(self) -> T:
-        """That of the application at hand."""
+        """The current application's own."""
         return self.of(current_app._get_current_object())  # type: ignore[attr-defined]

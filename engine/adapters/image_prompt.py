@@ -141,7 +141,7 @@ class ImagePrompts:
         return state
 
     def residuals(self, evaluation: Evaluation) -> Residuals | None:
-        """Nothing is added to the skips."""
+        """None: image prompts add nothing to the skip connections."""
         return None
 
     def pictures(self, layer: int) -> KeyValue | None:

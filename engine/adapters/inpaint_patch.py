@@ -1,4 +1,4 @@
-"""The inpaint patch: weights by which a base model repaints, on it for as long as it does."""
+"""The inpaint patch: weights that are added to a base model while it inpaints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class InpaintPatch:
 
     @contextmanager
     def attached(self, unet: UNet) -> Iterator[None]:
-        """Have it in force for the length of the block."""
+        """Apply the patch inside the block, and remove it afterwards."""
         self.model.apply(self.patches)
         try:
             yield
@@ -30,8 +30,8 @@ class InpaintPatch:
             self.model.apply(self.others)
 
     def state(self, evaluation: Evaluation) -> None:
-        """Every evaluation is treated alike."""
+        """None: the patch does not depend on the evaluation."""
 
     def residuals(self, evaluation: Evaluation) -> Residuals | None:
-        """Nothing is added to the skips."""
+        """None: the patch adds nothing to the skip connections."""
         return None

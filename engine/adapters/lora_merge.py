@@ -121,7 +121,7 @@ class PatchedModel:
         return _Matched(deltas, notes, bool(text.deltas), _size_of(tensors.values()))
 
     def _merge(self, name: str, stack: Sequence[tuple[_Key, lora_formats.Delta]]) -> list[str]:
-        """Put a weight under its deltas, unless it is already."""
+        """Merge these deltas into the weight, unless they are merged already; notes on what does not fit."""
         keys = tuple(key for key, _ in stack)
         if self._stacks.get(name) == keys:
             return []

@@ -104,7 +104,7 @@ def drawn(logits: Tensor, tokens: list[int], chance: torch.Generator) -> int:
 
 
 def seed_of(image: Pixels) -> int:
-    """A number that belongs to the picture."""
+    """A seed computed from the picture: the same picture, the same seed."""
     return int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "big") >> 1
 
 

@@ -28,6 +28,6 @@ class LogContext(logging.Filter):
             self._name = before
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let all pass."""
+        """Set `record.request`; every record passes."""
         record.request = self._name if (record.threadName or "").startswith(THREADS) else NONE
         return True

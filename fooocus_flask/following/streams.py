@@ -108,7 +108,7 @@ class Follower:
         self._changed.set()
 
     def close(self) -> None:
-        """Follow no longer; called when the answer is over, however it came to that."""
+        """Stop following; called when the answer has ended, for whatever reason."""
         if self._closed:
             return
         self.dismiss()

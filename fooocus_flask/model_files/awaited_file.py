@@ -11,13 +11,13 @@ from engine.files.known_files import KnownFile
 
 @dataclass(frozen=True)
 class Awaited(KnownFile):
-    """`spare` names the request's member that can do without the file, if one can; nobody insisted on it then."""
+    """`spare` names the member of the request that works without the file; None if the file is required."""
 
     spare: str | None = None
 
     @classmethod
     def of(cls, file: KnownFile, spare: str | None = None) -> Awaited:
-        """This file, waited for."""
+        """A known file that a task waits for."""
         return cls(file.kind, file.name, file.url, file.size, file.md5, spare)
 
 

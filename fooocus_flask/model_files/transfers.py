@@ -29,7 +29,7 @@ AT_ONCE = 3
 CLOSE_SECONDS = 2.0
 Place = tuple[str, str]
 Outcome = Exception | None
-"""What a transfer came to: nothing if the file is there, `Stopped`, or why it cannot be had."""
+"""The result of a transfer: None if the file is there, `Stopped`, or the error."""
 
 
 class Transfer:
@@ -43,7 +43,7 @@ class Transfer:
         self._result: AsyncResult | None = None
 
     def start(self, pool: ThreadPool, ended: Callable[[], object]) -> None:
-        """Set out; `ended` is called when it is over, one way or the other."""
+        """Start the transfer; `ended` is called when it finishes or fails."""
         log.info("Downloading %s/%s to %s", self.file.kind, self.file.name, self.target)
         self._result = pool.spawn(self._run)
         self._result.rawlink(lambda _: ended())
@@ -59,7 +59,7 @@ class Transfer:
 
     @property
     def outcome(self) -> Outcome:
-        """What it came to, once it is over."""
+        """The result, once the transfer has ended."""
         return self._result.get() if self._result is not None else None
 
     @property
@@ -119,7 +119,7 @@ class Transfers:
         transfer.start(self._pool, ended)
 
     def forget(self, transfer: Transfer) -> None:
-        """It is over, and everybody knows."""
+        """Remove a transfer that has ended from the table."""
         del self._by_place[transfer.file.place]
 
     def serialise(self, file: KnownFile) -> dict[str, Any]:
