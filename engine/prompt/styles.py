@@ -12,6 +12,7 @@ from typing import Any
 
 from engine.choices import EXPANSION_STYLE, RANDOM_STYLE
 from engine.files.identity import Identity, identity
+from engine.files.text_files import read_text
 from engine.prompt.files import files_below
 
 log = logging.getLogger(__name__)
@@ -101,19 +102,24 @@ def _rank(path: Path) -> int:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, StyleTemplate]]:
-    """The styles of a file; one that cannot be read is left out with a warning."""
+    """The styles of a file; what cannot be read is left out with a warning, one entry at a time."""
     try:
-        styles = [_entry(entry) for entry in json.loads(path.read_text("utf-8"))]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if path.parent == SHIPPED:
-            raise
-        log.warning("styles of %s left out: %s: %s", path, type(error).__name__, error)
+        entries = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
+        log.warning("styles of %s left out: %s", path, error)
         return
-    yield from styles
+    if not isinstance(entries, list):
+        log.warning("styles of %s left out: it should be a list of objects with name and prompt", path)
+        return
+    for number, entry in enumerate(entries, 1):
+        try:
+            yield _entry(entry)
+        except (KeyError, TypeError, AttributeError) as error:
+            log.warning("style %d of %s left out: %s: %s", number, path, type(error).__name__, error)
 
 
 def _entry(entry: dict[str, Any]) -> tuple[str, StyleTemplate]:
-    texts = entry["name"], entry.get("prompt", ""), entry.get("negative_prompt", "")
+    texts = entry["name"], entry.get("prompt") or "", entry.get("negative_prompt") or ""
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("name, prompt and negative_prompt must be text")
     return normalised(texts[0]), StyleTemplate(*texts[1:])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from random import Random
 
+from engine.files.text_files import read_text
 from engine.prompt.files import files_below
+
+log = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).parent / "data" / "wildcards"
 PLACEHOLDER = re.compile(r"__([\w-]+)__")
@@ -32,7 +36,11 @@ class Wildcards:
         path = next((path for path in self._files() if path.stem == name), None)
         if path is None:
             return []
-        return [line for line in path.read_text("utf-8").splitlines() if line]
+        try:
+            return [line for line in read_text(path).splitlines() if line]
+        except OSError as error:
+            log.warning("the words of %s are left out: %s", path, error)
+            return []
 
     def _files(self) -> Iterable[Path]:
         return chain.from_iterable(files_below(folder, ".txt") for folder in self.folders)

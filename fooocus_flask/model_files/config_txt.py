@@ -11,6 +11,7 @@ from typing import Any
 
 from flask import Flask
 
+from engine.files.text_files import read_text
 from fooocus_flask.errors import StartError
 
 CONFIG_PATH = "config_path"
@@ -28,7 +29,7 @@ def path_of(app: Flask) -> Path:
 
 
 def read(path: Path) -> Mapping[str, Any]:
-    """What the file holds; nothing if it is not there.
+    """What the file holds; nothing if it is not there or empty.
 
     Raises:
         ConfigError: it is there and no JSON object.
@@ -36,12 +37,30 @@ def read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is no JSON: {error}. Backslashes in paths must be doubled: C:\\\\models") from error
+        text = read_text(path)
+        found = json.loads(text) if text.strip() else {}
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no JSON: {why_no_json(error)}") from error
     if not isinstance(found, dict):
         raise ConfigError(f'{path} should hold a JSON object, such as {{"path_checkpoints": "/models/checkpoints"}}')
     return found
+
+
+def why_no_json(error: ValueError | RecursionError) -> str:
+    """What is wrong with a text that should be JSON, where, and what would work."""
+    if not isinstance(error, json.JSONDecodeError):
+        return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    place = f"in line {error.lineno}, column {error.colno}"
+    before = error.doc[: error.pos].rstrip()
+    if "\\escape" in error.msg:
+        return f"{place}, a backslash stands alone; double the backslashes of paths: C:\\\\models"
+    if "trailing comma" in error.msg or (before.endswith(",") and error.doc[error.pos : error.pos + 1] in ("}", "]")):
+        return f"{place}, a comma stands before the closing bracket; remove it"
+    if error.pos >= len(error.doc.rstrip()):
+        return f"{place}, the text ends too early; a quote or a bracket is not closed"
+    return f"{place}: {error.msg}"
 
 
 def from_environment(keys: Iterable[str]) -> dict[str, Any]:

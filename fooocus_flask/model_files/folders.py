@@ -72,6 +72,8 @@ def _named(config: Mapping[str, Any], start: Path) -> Iterator[tuple[str, tuple[
         there = tuple(place for place in places if place.is_dir())
         for place in places:
             if place not in there:
+                if not str(place).isprintable():
+                    log.warning("%s names %r: double the backslashes of paths: C:\\\\models", key, str(place))
                 used = ", ".join(map(str, there)) or "the usual one"
                 log.warning("%s names the folder %s, which is not there; used instead: %s", key, place, used)
         if there:

@@ -2,11 +2,14 @@
 
 import json
 import logging
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from engine.prompt.styles import Styles, StyleTemplate, normalised
+
+DATA = Path(__file__).parent / "data" / "sdxl_styles"
 
 
 @pytest.fixture
@@ -103,6 +106,25 @@ def test_a_broken_file_of_a_user_is_left_out_with_a_warning(tmp_path, caplog, co
     with caplog.at_level(logging.WARNING):
         assert len(Styles([tmp_path]).names()) == 279
     assert "broken.json" in caplog.text
+
+
+def test_one_bad_entry_of_a_users_file_leaves_the_others(caplog):
+    styles = Styles([DATA])
+    names = styles.names()
+    assert "Turn Two Good" in names and "Turn Two Last" in names
+    assert styles.apply("Turn Two Null", "cat").negative == []
+    assert "style 3 of" in caplog.text and "one_bad_entry.json" in caplog.text
+
+
+def test_a_users_file_with_a_byte_order_mark_is_read():
+    assert Styles([DATA]).apply("Turn Two Bom", "cat").positive == ["b cat"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "gbk", "cp932"])
+def test_a_users_file_in_another_encoding_is_read(tmp_path, encoding):
+    text = '[{"name": "mine", "prompt": "水彩画 {prompt}"}]'
+    (tmp_path / "mine.json").write_bytes(text.encode(encoding))
+    assert Styles([tmp_path]).apply("Mine", "cat").positive == ["水彩画 cat"]
 
 
 def test_an_unknown_style_is_an_error():

@@ -1,5 +1,6 @@
 """Words in place of placeholders, and arrays."""
 
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -23,6 +24,9 @@ def folder(tmp_path):
     for name, words in files.items():
         (tmp_path / name).write_text(words, "utf-8")
     return tmp_path
+
+
+DATA = Path(__file__).parent / "data" / "wildcards"
 
 
 def drawn(wildcards, text, seed=0):
@@ -124,3 +128,8 @@ def test_brackets_that_are_never_closed_are_read_once():
     text = "[" * 400_000
     with processor_time(2):
         assert with_array_items(text, 3) == text
+
+
+@pytest.mark.parametrize(("name", "word"), [("bom", "beta"), ("crlf", "gamma"), ("utf16", "delta")])
+def test_words_are_read_in_whatever_form_an_editor_saved_them(name, word):
+    assert Wildcards([DATA]).words(name) == [word]
