@@ -25,7 +25,8 @@ MOST_ENHANCE_STEPS = 3
 LEAST_SIDE, MOST_SIDE, SIDE_STEP = 64, 2048, 8
 MOST_STEPS = 200
 
-SIZE = re.compile(r"([0-9]{1,5})[*×]([0-9]{1,5})", re.ASCII)
+SIZE = re.compile(r"\s*([0-9]{1,5})\s*[*×xX]\s*([0-9]{1,5})\s*(?:<.*)?", re.DOTALL)
+"""Two numbers, as people join them; behind them the mark-up that Fooocus puts into its labels."""
 SAVE_NAME = re.compile(r"(\.\./[^/\\.][^/\\]*/)?[^/\\.][^/\\]*")
 WEBHOOK = re.compile(r"https?://[^\s/?#]\S*", re.IGNORECASE)
 
@@ -66,7 +67,8 @@ class Size(Text):
             rule = f"WIDTH*HEIGHT, each {LEAST_SIDE} to {MOST_SIDE} and a multiple of {SIDE_STEP}"
             usual = ", ".join(choices.ASPECT_RATIOS)
             raise fault("enum", f"Input should be {rule}, such as 1152*896", text, expected=usual)
-        return text
+        width, height = match.groups()
+        return text if text in (f"{width}*{height}", f"{width}×{height}") else f"{int(width)}*{int(height)}"
 
 
 class Side(Whole):
@@ -204,7 +206,7 @@ class PromptMembers(Schema):
         default="Speed",
     )
     aspect_ratios_selection = Size(
-        f"Width and height in pixels, joined by * or ×: one of GET /v1/engines/sizes, or any pair of {LEAST_SIDE} to "
+        f"Width and height in pixels, joined by *, × or x: one of GET /v1/engines/sizes, or any pair of {LEAST_SIDE} to "
         f"{MOST_SIDE} that are multiples of {SIDE_STEP}.",
         default="1152*896",
         metadata={"examples": [size.replace("×", "*") for size in choices.ASPECT_RATIOS]},

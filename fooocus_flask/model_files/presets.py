@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from flask import Flask, current_app
-from marshmallow import ValidationError
 
+from engine.choices import NO_MODEL
 from engine.files import known_files
 from engine.files.catalogue import SUFFIXES, Catalogue, has_suffix, stays_inside
 from engine.files.known_files import KnownFile
+from engine.files.text_files import read_text
 from fooocus_flask.errors import StartError
 from fooocus_flask.extension import Extension
 from fooocus_flask.model_files import config_txt
 from fooocus_flask.model_files.folders import folders, style_names
 from schemas.faults import Fault, flat
 from schemas.fields import fresh
-from schemas.generate import DEFAULTS, GenerateSchema
+from schemas.generate import DEFAULTS, MOST_LORAS, GenerateSchema
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,10 @@ AT_START = {key: field for key, field in FIELDS.items() if field not in NOT_AT_S
 """Which parameter's default each key sets that Fooocus's `config.txt`, the environment or the start's preset has."""
 
 
+DEPRECATED_LORA = "default_lora"
+"""How presets of Fooocus of its first months named their one LoRA; with `_weight` behind it, its weight."""
+
+
 class PresetError(StartError):
     """No preset has this name, or its file does not hold one; the text says which and what would work."""
 
@@ -85,7 +90,20 @@ def values(name: str) -> dict[str, Any]:
     Raises:
         PresetError: the name is unknown or the file unusable.
     """
-    return _loaded(name, FIELDS)
+    return values_and_notes(name)[0]
+
+
+def values_and_notes(name: str) -> tuple[dict[str, Any], list[str]]:
+    """The same, with notes on what does not fit: such keys, and such entries of lists and downloads, change nothing.
+
+    Raises:
+        PresetError: the name is unknown or the file unusable.
+    """
+    notes: list[str] = []
+    found, source = keys(name), f"the preset {name}"
+    fitting = _fitting(found, FIELDS, source, notes)
+    _downloads(found, source, notes)
+    return fitting, notes
 
 
 def keys(name: str) -> dict[str, Any]:
@@ -100,21 +118,23 @@ def keys(name: str) -> dict[str, Any]:
     if path is None:
         raise PresetError(f"There is no preset {name!r}; there are {', '.join(names())}")
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise PresetError(f"The preset {name!r} cannot be read: {error}") from error
+        found = json.loads(read_text(path))
+    except OSError as error:
+        raise PresetError(f"The preset {name!r} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise PresetError(f"The preset {name!r} cannot be read: {config_txt.why_no_json(error)}") from error
     if not isinstance(found, dict):
         raise PresetError(f"The preset {name!r} cannot be read: it should be a JSON object")
     return found
 
 
 def downloads(name: str) -> list[KnownFile]:
-    """The model files that a preset says where to get.
+    """The model files that a preset says where to get; what is no file name or no address is left out.
 
     Raises:
-        PresetError: the name is unknown, the file unusable, or what it says is no file name or no address.
+        PresetError: the name is unknown or the file unusable.
     """
-    return _downloads(keys(name), f"The preset {name!r}")
+    return _downloads(keys(name), f"the preset {name}", [])
 
 
 def standing_downloads() -> list[KnownFile]:
@@ -150,43 +170,50 @@ def installed_model(model: str, previous: Sequence[str], models: Catalogue) -> s
 def _standing(app: Flask) -> dict[str, Any]:
     path, started_with = config_txt.path_of(app), app.config.get("PRESET") or INITIAL
     config, environment = config_txt.read(path), config_txt.from_environment(AT_START)
-    values = DEFAULTS | _fitting(config, path) | _loaded(started_with, AT_START)
-    values |= _fitting(environment, "the environment")
+    preset, notes = keys(started_with), list[str]()
+    values = DEFAULTS | _fitting(config, AT_START, str(path), notes)
+    values |= _fitting(preset, AT_START, f"the preset {started_with}", notes)
+    values |= _fitting(environment, AT_START, "the environment", notes)
+    for note in notes:
+        log.warning("%s", note)
     wanted, models = values["base_model_name"], Catalogue(folders.of(app))
-    model = installed_model(wanted, _previous(config, keys(started_with)), models)
+    model = installed_model(wanted, _previous(config, preset), models)
     if model != wanted:
         log.info("The default checkpoint is %s, as %s is not on this server", model, wanted)
     return values | {"base_model_name": model}
 
 
 def _standing_downloads(app: Flask) -> list[KnownFile]:
-    path = config_txt.path_of(app)
-    found = downloads(app.config.get("PRESET") or INITIAL)
-    try:
-        return [*_downloads(config_txt.read(path), str(path)), *found]
-    except PresetError as error:
-        log.warning("Nothing is fetched from the addresses there: %s", error)
-        return found
+    path, started_with, notes = config_txt.path_of(app), app.config.get("PRESET") or INITIAL, list[str]()
+    found = _downloads(config_txt.read(path), str(path), notes)
+    found += _downloads(keys(started_with), f"the preset {started_with}", notes)
+    for note in notes:
+        log.warning("%s", note)
+    return found
 
 
 _defaults_kept = Extension("fooocus-global-defaults", _standing)
 _downloads_kept = Extension("fooocus-standing-downloads", _standing_downloads)
 
 
-def _downloads(found: Mapping[str, Any], source: str) -> list[KnownFile]:
-    """The files of these keys; only http and https lead anywhere."""
+def _downloads(found: Mapping[str, Any], source: str, notes: list[str]) -> list[KnownFile]:
+    """The files of these keys; only http and https lead anywhere. Notes tell of the entries that are left out."""
     files = []
     for key, kind in DOWNLOADS.items():
         listed = found.get(key) or {}
         if not isinstance(listed, dict):
-            raise PresetError(f"{source} does not fit: {key} should be an object of file names and addresses")
+            notes.append(f"{key} of {source} is left out: it should be an object of file names and addresses")
+            continue
         for file, url in listed.items():
-            legal = stays_inside(file) and has_suffix(PurePosixPath(file), SUFFIXES[kind])
-            if not (legal and isinstance(url, str) and url.startswith(("https://", "http://"))):
-                raise PresetError(f"{source} does not fit: {key} has {file!r} from {url!r}")
-            name = file.replace("\\", "/")
-            known = known_files.by_name(kind, name)
-            files.append(known if known and known.url == url else KnownFile(kind, name, url))
+            if not (stays_inside(file) and has_suffix(PurePosixPath(file), SUFFIXES[kind])):
+                suffixes = ", ".join(SUFFIXES[kind])
+                notes.append(f"{key} of {source}: {file} is left out: it should be a file name that ends in {suffixes}")
+            elif not (isinstance(url, str) and url.startswith(("https://", "http://"))):
+                notes.append(f"{key} of {source}: {file} is left out: {url!r} is no http:// or https:// address")
+            else:
+                name = file.replace("\\", "/")
+                known = known_files.by_name(kind, name)
+                files.append(known if known and known.url == url else KnownFile(kind, name, url))
     return files
 
 
@@ -197,52 +224,67 @@ def _previous(*layers: Mapping[str, Any]) -> list[str]:
     return [name for name in previous if isinstance(name, str)] if isinstance(previous, list) else []
 
 
-def _loaded(name: str, fields: Mapping[str, str]) -> dict[str, Any]:
-    """The parameters that a preset's keys set."""
-    try:
-        return _parameters(keys(name), fields)
-    except ValidationError as error:
-        raise PresetError(f"The preset {name!r} does not fit: {_reasons(error)}") from error
-    except (ValueError, TypeError) as error:
-        raise PresetError(f"The preset {name!r} cannot be read: {error}") from error
-
-
-def _fitting(found: Mapping[str, Any], source: Path | str) -> dict[str, Any]:
-    """The defaults that these keys set; one that does not fit is logged and left out."""
+def _fitting(found: Mapping[str, Any], fields: Mapping[str, str], source: str, notes: list[str]) -> dict[str, Any]:
+    """The parameters that these keys set, checked like a request's; notes tell of what does not fit and is left out."""
     fitting: dict[str, Any] = {}
-    for key, field in AT_START.items():
-        try:
-            fitting |= _parameters(found, {key: field})
-        except ValidationError as error:
-            log.warning("%s of %s is left out: %s", key, source, _reasons(error))
-        except (ValueError, TypeError) as error:
-            log.warning("%s of %s is left out: %s", key, source, error)
+    for key, field in fields.items():
+        if found.get(key) is not None:
+            fitting |= _checked(field, found[key], f"{key} of {source}", notes)
+    if DEPRECATED_LORA in found and "default_loras" not in found:
+        instead = [[found[DEPRECATED_LORA], found.get(f"{DEPRECATED_LORA}_weight", 1.0)]]
+        notes.append(f"{DEPRECATED_LORA} of {source} is left out: write default_loras: {json.dumps(instead)}")
     return fitting
 
 
-def _parameters(found: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
-    """The values of these keys, checked like a request's."""
-    sent = {field: _as_sent(field, found[key]) for key, field in fields.items() if found.get(key) is not None}
-    checked: dict[str, Any] = GenerateSchema(style_names=style_names).load(sent)
+def _checked(field: str, value: Any, place: str, notes: list[str]) -> dict[str, Any]:
+    """The parameter, if the value fits; of a list that which fits."""
+    told = len(notes)
+    if field == "loras" and isinstance(value, list | tuple):
+        value = _loras(value, place, notes)
+    schema = GenerateSchema(style_names=style_names)
+    faults = list(flat(schema.validate({field: value}), ()))
+    unfit = {step: fault.msg for fault in faults for step in fault.loc[1:2] if isinstance(step, int)}
+    if isinstance(value, list) and len(unfit) > 0:
+        notes += [f"{place}: {_named(value[index])} is left out: {reason}" for index, reason in unfit.items()]
+        value = [entry for index, entry in enumerate(value) if index not in unfit]
+        faults = list(flat(schema.validate({field: value}), ()))
+    if faults:
+        notes.append(f"{place} is left out: {_reasons(faults)}")
+    if faults or (value == [] and len(notes) > told):  # of a list of which nothing fits, nothing is meant
+        return {}
+    checked: dict[str, Any] = schema.load({field: value})
     return checked
 
 
-def _reasons(error: ValidationError) -> str:
-    return "; ".join(f"{_place(fault)}: {fault.msg}" for fault in flat(error.messages, ()))
+def _loras(listed: Iterable[Any], place: str, notes: list[str]) -> list[dict[str, Any]]:
+    """A preset's LoRAs in a request's form, empty slots left out; those that are on go first where some do not fit."""
+    loras = []
+    for entry in listed:
+        triple = [True, *entry] if isinstance(entry, list | tuple) and len(entry) == 2 else entry
+        if not (isinstance(triple, list | tuple) and len(triple) == 3):
+            form = "[name, weight] or [true or false, name, weight]"
+            notes.append(f"{place}: {entry!r} is left out: it should be {form}")
+        elif str(triple[1]).casefold() not in ("", NO_MODEL.casefold()):
+            loras.append(dict(zip(("enabled", "model_name", "weight"), triple, strict=True)))
+    active = [lora for lora in loras if lora["enabled"]]
+    kept = loras if len(loras) <= MOST_LORAS else active[:MOST_LORAS]
+    for lora in active[len(kept) :]:
+        notes.append(f"{place}: {lora['model_name']} is left out: at most {MOST_LORAS} LoRAs act at a time")
+    return kept
+
+
+def _named(entry: Any) -> str:
+    return str(entry.get("model_name")) if isinstance(entry, dict) else str(entry)
+
+
+def _reasons(faults: Sequence[Fault]) -> str:
+    return "; ".join(f"{_place(fault)}: {fault.msg}" for fault in faults)
 
 
 def _files() -> dict[str, Path]:
     """Every preset's file; the operator's stand in for shipped ones of the same name."""
     places = (SHIPPED, Path(current_app.instance_path) / "presets")
     return {path.stem: path for folder in places for path in sorted(folder.glob("*.json"))}
-
-
-def _as_sent(field: str, value: Any) -> Any:
-    """A preset's value in a request's form: LoRAs are objects there."""
-    if field != "loras":
-        return value
-    triples = ((True, *entry) if len(entry) == 2 else entry for entry in value)
-    return [{"enabled": enabled, "model_name": name, "weight": weight} for enabled, name, weight in triples]
 
 
 def _place(fault: Fault) -> str:

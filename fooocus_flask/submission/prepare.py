@@ -57,12 +57,12 @@ def merged(sent: Mapping[str, Any]) -> Draft:
     values = standing | dict(sent)
     asked = frozenset(name for name in sent if values[name] != standing[name])
     try:
-        chosen = presets.values(values["preset"])
+        chosen, notes = presets.values_and_notes(values["preset"])
     except presets.PresetError as error:
         raise no_preset(values["preset"], error) from error
     from_preset = frozenset(chosen) - asked
     values = settled(values | {name: chosen[name] for name in from_preset})
-    return Draft(GenerateParams.from_dict(values), asked, from_preset)
+    return Draft(GenerateParams.from_dict(values), asked, from_preset, notes)
 
 
 def settled(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Presets: found by name, checked like a request, and mapped to the right parameters."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from flask import Flask
 from engine.files import known_files
 from fooocus_flask.model_files import presets
 from fooocus_flask.model_files.folders import folders
-from schemas.generate import DEFAULTS
+from schemas.generate import DEFAULTS, empty_lora
+
+PRESETS = Path(__file__).parent / "data" / "presets"
 
 
 @pytest.fixture
@@ -87,13 +90,104 @@ def test_an_unknown_name_is_told_with_the_names_there_are(app, name):
         presets.values(name)
 
 
-def test_a_preset_with_a_value_out_of_range_is_told_with_its_parameter(app):
-    add(app, "mine", default_sample_sharpness=99)
-    with pytest.raises(presets.PresetError, match=r"'mine'.*sharpness.*30"):
-        presets.values("mine")
+def test_a_value_out_of_range_falls_back_alone_and_is_told_with_its_parameter(app):
+    add(app, "mine", default_sample_sharpness=99, default_cfg_scale=3.5)
+    values, notes = presets.values_and_notes("mine")
+    assert values == {"guidance_scale": 3.5}
+    assert len(notes) == 1
+    assert re.search(r"default_sample_sharpness of the preset mine is left out: sharpness.*30", notes[0])
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"default_loras": 5}', '{"default_loras": [["only"]]}'])
+def case(app, name):
+    """What a preset out of people's folders sets, and the notes on it."""
+    (Path(app.instance_path) / "presets" / f"{name}.json").write_bytes((PRESETS / f"{name}.json").read_bytes())
+    return presets.values_and_notes(name)
+
+
+def test_a_style_that_is_not_here_falls_back_alone(app):
+    values, notes = case(app, "gone_style")
+    assert values == {"style_selections": ["Fooocus V2"], "guidance_scale": 3.5}
+    assert len(notes) == 1 and "gone_style: A Style Of Another Fork is left out" in notes[0]
+
+
+@pytest.mark.parametrize("name", ["label_ratio", "spaced_ratio"])
+def test_sizes_are_read_as_people_write_them(app, name):
+    values, notes = case(app, name)
+    assert (values["aspect_ratios_selection"], notes) == ("1152*896", [])
+
+
+@pytest.mark.parametrize("name", ["lower_none", "weight_5"])
+def test_empty_slots_are_no_loras_whatever_their_weight(app, name):
+    values, notes = case(app, name)
+    assert (values["loras"], notes) == ([empty_lora()] * 5, [])
+
+
+def test_keys_of_old_presets_are_told_with_what_to_write(app):
+    values, notes = case(app, "old_keys")
+    assert values == {"refiner_model_name": "None", "guidance_scale": 3.5}
+    assert len(notes) == 1 and '[["x.safetensors", 0.5]]' in notes[0]
+
+
+def test_a_preset_with_a_byte_order_mark_is_read(app):
+    assert case(app, "bom") == ({"guidance_scale": 3.5}, [])
+
+
+def test_a_lora_that_does_not_fit_falls_back_alone(app):
+    add(app, "mine", default_loras=[["a.safetensors", 99], ["b.safetensors", 0.5], ["only"]])
+    values, notes = presets.values_and_notes("mine")
+    assert [lora["model_name"] for lora in values["loras"]] == ["b.safetensors", *["None"] * 4]
+    assert len(notes) == 2 and "['only']" in notes[0] and "a.safetensors" in notes[1]
+
+
+def test_of_more_loras_than_slots_those_that_act_go_first(app):
+    listed = [["None", 1], [False, "off.safetensors", 1], *([f"{letter}.safetensors", 0.5] for letter in "abcdef")]
+    add(app, "mine", default_loras=listed)
+    values, notes = presets.values_and_notes("mine")
+    assert [lora["model_name"] for lora in values["loras"]] == [f"{letter}.safetensors" for letter in "abcde"]
+    assert len(notes) == 1 and "f.safetensors is left out" in notes[0]
+
+
+def test_more_default_loras_than_slots_act_as_far_as_they_fit(app, caplog):
+    listed = [[True, "None", 1.0], *([True, f"{letter}.safetensors", 0.5] for letter in "abcdef")]
+    (Path(app.instance_path) / "config.txt").write_text(json.dumps({"default_loras": listed}))
+    loras = presets.global_defaults()["loras"]
+    assert [lora["model_name"] for lora in loras] == [f"{letter}.safetensors" for letter in "abcde"]
+    assert "f.safetensors is left out" in caplog.text
+
+
+def test_a_preset_of_another_program_does_not_end_the_start(app, caplog):
+    add(
+        app,
+        "mine",
+        default_aspect_ratio="0*0",
+        default_performance="",
+        default_cfg_scale=3.5,
+        default_sampler="res_multistep",
+        checkpoint_downloads={"a.gguf": "https://h/a.gguf", "b.safetensors": "https://h/b.safetensors"},
+    )
+    app.config["PRESET"] = "mine"
+    assert presets.global_defaults() == DEFAULTS | {"guidance_scale": 3.5}
+    assert "default_aspect_ratio of the preset mine is left out" in caplog.text
+    assert [file.name for file in presets.standing_downloads()] == ["b.safetensors"]
+    assert "a.gguf is left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("{", "ends too early"), ('{"a": 1,}', "comma"), (r'{"a": "\F"}', "backslash")]
+)
+def test_a_file_that_is_no_json_is_told_with_the_true_cause(app, text, why):
+    write(app, "broken", text)
+    with pytest.raises(presets.PresetError, match=why):
+        presets.values("broken")
+
+
+def test_a_list_that_is_none_falls_back_alone(app):
+    add(app, "mine", default_loras=5, default_cfg_scale=3.5)
+    values, notes = presets.values_and_notes("mine")
+    assert (values, len(notes)) == ({"guidance_scale": 3.5}, 1)
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
 def test_a_file_that_holds_no_preset_is_told(app, text):
     write(app, "broken", text)
     with pytest.raises(presets.PresetError, match="'broken' cannot be read"):
@@ -171,7 +265,8 @@ def test_an_operators_preset_says_where_its_files_are(app):
 @pytest.mark.parametrize(
     "listed", [["a.pth"], {"../a.pth": "https://h/"}, {"a.pth": "file:///a"}, {"a.py": "https://h/"}, {"a.pth": 5}]
 )
-def test_a_download_that_is_none_is_told(app, listed):
-    add(app, "mine", lora_downloads=listed)
-    with pytest.raises(presets.PresetError, match="lora_downloads"):
-        presets.downloads("mine")
+def test_a_download_that_is_none_is_told_and_leaves_the_others(app, listed):
+    add(app, "mine", lora_downloads=listed, vae_downloads={"v.pth": "https://h/v.pth"})
+    assert [file.name for file in presets.downloads("mine")] == ["v.pth"]
+    notes = presets.values_and_notes("mine")[1]
+    assert len(notes) == 1 and "lora_downloads of the preset mine" in notes[0]

@@ -191,7 +191,17 @@ def test_sizes_that_can_be_drawn(size):
     assert load("CommonRequest", aspect_ratios_selection=size)["aspect_ratios_selection"] == size
 
 
-@pytest.mark.parametrize("size", ["1024x1024", "1000*1001", "56*1024", "2056*1024", "1024", "", "1024*-8", "١٠٢٤*1024"])
+@pytest.mark.parametrize(
+    "size",
+    ["1152x896", "1152X896", "1152 * 896", " 1152 × 896 ", '1152×896 <span style="color: grey;"> \u2223 9:7</span>'],
+)
+def test_sizes_are_read_as_people_write_them(size):
+    assert load("CommonRequest", aspect_ratios_selection=size)["aspect_ratios_selection"] == "1152*896"
+
+
+@pytest.mark.parametrize(
+    "size", ["1024/1024", "1024×1024 9:7", "1000*1001", "56*1024", "2056*1024", "1024", "", "1024*-8", "١٠٢٤*1024"]
+)
 def test_sizes_that_cannot(size):
     assert faults(aspect_ratios_selection=size) == [("enum", ("aspect_ratios_selection",))]
 
