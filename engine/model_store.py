@@ -29,7 +29,7 @@ from engine.models.refiner import Refiner
 from engine.models.vae import Vae
 from engine.params import NamedLora
 from engine.plan import Plan
-from engine.prompt.lora_tags import all_loras
+from engine.prompt.lora_tags import MAX_LORAS, all_loras, over_the_limit
 from engine.sampling.latent_format import latent_format
 from engine.sampling.step import Whose
 
@@ -58,12 +58,12 @@ class ModelStore:
         self.cache.begin()
         params, files = plan.params, plan.files
         base = self._base(files.checkpoint)
-        loras = self._loras(plan, found)
+        loras, notes = self._loras(plan, found)
         patches = [Patch(lora.path, lora.weight) for lora in loras if lora.path]
         inpaint: tuple[InpaintPatch, ...] = ()
         if inpaint_engine != NO_MODEL:
             inpaint = (InpaintPatch(base.patches, patches, files.inpaint_patch(inpaint_engine)),)
-        notes = [*(inpaint[0].notes if inpaint else base.patches.apply(patches))]
+        notes += inpaint[0].notes if inpaint else base.patches.apply(patches)
         refiner, refiner_file, interposer = None, None, None
         if params.refiner_model_name != NO_MODEL:
             path = self.catalogue.path("checkpoints", params.refiner_model_name)
@@ -136,18 +136,21 @@ class ModelStore:
         path = self.catalogue.path("vae", name)
         return self.cache.get(("vae", identity(path)), partial(load_vae, path, self.device, self.kernels), _bytes(path))
 
-    def _loras(self, plan: Plan, found: Sequence[NamedLora]) -> list[AppliedLora]:
-        """The LoRAs in force: the request's, those of its prompt, the performance mode's own."""
-        named = all_loras([(lora.model_name, lora.weight) for lora in plan.params.loras if lora.enabled], found)
+    def _loras(self, plan: Plan, found: Sequence[NamedLora]) -> tuple[list[AppliedLora], list[str]]:
+        """The LoRAs in force: the request's, those of its prompt, the performance mode's own; notes on the others."""
+        requested = [(lora.model_name, lora.weight) for lora in plan.params.loras if lora.enabled]
+        notes = [
+            f"The LoRA {name} of the prompt is left out: at most {MAX_LORAS} LoRAs act at a time"
+            for name, _ in over_the_limit(requested, found)
+        ]
         loras = [
             AppliedLora(name, path=self.catalogue.path("loras", name), weight=weight)
-            for name, weight in named
-            if name != NO_MODEL
+            for name, weight in all_loras(requested, found)
         ]
         if plan.lora:
             name, weight = plan.lora
             loras.append(AppliedLora(name, path=plan.files.performance_lora(name), weight=weight))
-        return loras
+        return loras, notes
 
     def _previewer(self, base: PatchedCheckpoint, refiner: Refiner | None, whose: Whose, plan: Plan) -> Previewer:
         """The previews' network for latents of the base or the refiner, else a map fitted to the VAE."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import PurePath
 
+from engine.choices import NO_MODEL
 from engine.modes import modes_of
 from engine.params import GenerateParams, NamedLora
 from engine.prompt.lines import prompt_lines, with_additional
@@ -61,5 +62,16 @@ def tidied(line: str) -> str:
 
 
 def all_loras(requested: Sequence[NamedLora], found: Sequence[NamedLora], limit: int = MAX_LORAS) -> list[NamedLora]:
-    """The request's LoRAs and those of its tags; only if there are any of these are all together cut to `limit`."""
-    return [*requested, *found][:limit] if found else list(requested)
+    """The request's LoRAs and those of its tags; only if there are any of these are all together cut to `limit`.
+
+    Empty slots count for nothing.
+    """
+    named = [lora for lora in requested if lora[0] != NO_MODEL]
+    return [*named, *found][:limit] if found else named
+
+
+def over_the_limit(
+    requested: Sequence[NamedLora], found: Sequence[NamedLora], limit: int = MAX_LORAS
+) -> list[NamedLora]:
+    """The LoRAs of tags that `all_loras` cuts off."""
+    return [*(lora for lora in requested if lora[0] != NO_MODEL), *found][limit:] if found else []

@@ -98,6 +98,16 @@ def test_a_tag_in_the_prompt_is_a_lora_and_no_text(drawn):
     assert (told["prompt"], told["lora_combined_1"]) == ("a red cat", "other : 0.7")
 
 
+def test_a_tag_counts_beside_empty_slots_and_what_exceeds_the_limit_is_named(drawn):
+    slots = [{"enabled": True, "model_name": "None", "weight": 1.0}] * 5
+    _, ended, told, _ = drawn(prompt="a red cat <lora:other:0.7>", loras=slots)
+    assert (told["lora_combined_1"], ended.notes) == ("other : 0.7", [])
+    full = named("style.safetensors", 0.1)["loras"] * 5
+    _, ended, told, _ = drawn(prompt="a red cat <lora:other:0.7>", loras=full)
+    assert "other" not in {name for name, *_ in told["loras"]}
+    assert len(ended.notes) == 1 and "sub/other.safetensors of the prompt is left out" in ended.notes[0]
+
+
 def test_a_fast_mode_brings_its_lora_and_what_it_forces(drawn):
     picture, _, told, heard = drawn(performance_selection="Lightning", overwrite_step=-1)
     assert told["loras"][0][:2] == ["sdxl_lightning_4step_lora", 1.0]

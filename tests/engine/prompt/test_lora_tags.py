@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.prompt.lora_tags import all_loras, tag_names, tagged_loras, take_tags
+from engine.prompt.lora_tags import all_loras, over_the_limit, tag_names, tagged_loras, take_tags
 from tests.toy import toy_params
 
 FILES = ["sub/foo.safetensors", "bar.safetensors"]
@@ -40,6 +40,19 @@ def test_tags_join_the_requests_loras_up_to_the_limit():
     assert all_loras([("ui", 0.1)], [("sub/foo.safetensors", 0.5)]) == [("ui", 0.1), ("sub/foo.safetensors", 0.5)]
     many = [(str(i), 1.0) for i in range(7)]
     assert all_loras(many[:4], many[4:]) == many[:5]
+
+
+def test_empty_slots_take_no_place_from_tags():
+    slots = [("None", 1.0)] * 5
+    assert all_loras(slots, [("tagged", 1.0)]) == [("tagged", 1.0)]
+    assert all_loras([("second", 1.0), *slots[1:]], [("tagged", 1.0)]) == [("second", 1.0), ("tagged", 1.0)]
+    assert all_loras(slots, []) == over_the_limit(slots, [("tagged", 1.0)]) == []
+
+
+def test_what_exceeds_the_limit_is_known_by_name():
+    many = [(str(i), 1.0) for i in range(7)]
+    assert over_the_limit([("None", 1.0), *many[:4]], many[4:]) == many[5:]
+    assert over_the_limit(many, []) == []
 
 
 def test_without_tags_nothing_is_cut():
