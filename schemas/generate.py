@@ -206,8 +206,8 @@ class PromptMembers(Schema):
         default="Speed",
     )
     aspect_ratios_selection = Size(
-        f"Width and height in pixels, joined by *, × or x: one of GET /v1/engines/sizes, or any pair of {LEAST_SIDE} to "
-        f"{MOST_SIDE} that are multiples of {SIDE_STEP}.",
+        "Width and height in pixels, joined by *, × or x: one of GET /v1/engines/sizes, or any pair of "
+        f"{LEAST_SIDE} to {MOST_SIDE} that are multiples of {SIDE_STEP}.",
         default="1152*896",
         metadata={"examples": [size.replace("×", "*") for size in choices.ASPECT_RATIOS]},
     )

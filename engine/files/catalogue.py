@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 
 from engine.choices import BUILTIN_CHECKPOINT
 from engine.errors import CheckpointError
 from engine.files import builtin_set
+
+log = logging.getLogger(__name__)
 
 MODEL_SUFFIXES = (".pth", ".ckpt", ".bin", ".safetensors")
 AUXILIARY_SUFFIXES = (*MODEL_SUFFIXES, ".pt")
@@ -95,10 +100,17 @@ class Catalogue:
         return list(dict.fromkeys(name for folder in self.folders[kind] for name in _names_below(folder, kind)))
 
     def find(self, kind: str, name: str) -> Path | None:
-        """The path of the file of this kind and name, or None; a name that leads out of its folder finds nothing."""
+        """The path of the file of this kind and name, or None; a name that leads out of its folder finds nothing.
+
+        Where no file has that very name, the only one that `matching` it finds is meant.
+        """
         found = next((path for path in self._places(kind, name) if path.is_file()), None)
         if found is None and (kind, name) == ("checkpoints", BUILTIN_CHECKPOINT) and self.builtin.is_file():
             return self.builtin
+        if found is None and stays_inside(name.replace("\\", "/")):
+            meant = matching(name, self.names(kind))
+            places = self._places(kind, meant[0]) if len(meant) == 1 else []
+            found = next((path for path in places if path.is_file()), None)
         return found
 
     def path(self, kind: str, name: str) -> Path:
@@ -173,17 +185,44 @@ def _names_below(folder: Path, kind: str) -> Iterator[str]:
 def files_with(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     """Every file below a folder with one of these suffixes: sub-folders first, each sorted without case.
 
-    Linked folders are left out; linked files are not.
+    Links are followed, except to a folder that they lie in. Names that are not UTF-8 are left out, and logged.
     """
-    if not folder.is_dir():
+    yield from _files_with(folder, suffixes, ())
+
+
+def _files_with(folder: Path, suffixes: tuple[str, ...], above: tuple[Path, ...]) -> Iterator[Path]:
+    place = folder.resolve()
+    if not folder.is_dir() or place in above:
         return
-    entries = sorted(folder.iterdir(), key=lambda entry: (entry.name.casefold(), entry.name))
+    entries = sorted(named_in_text(folder.iterdir()), key=lambda entry: (entry.name.casefold(), entry.name))
     for entry in entries:
-        if entry.is_dir() and not entry.is_symlink():
-            yield from files_with(entry, suffixes)
+        if entry.is_dir():
+            yield from _files_with(entry, suffixes, (*above, place))
     for entry in entries:
         if entry.is_file() and has_suffix(entry, suffixes):
             yield entry
+
+
+def named_in_text(entries: Iterable[Path]) -> Iterator[Path]:
+    """The files and folders whose names are UTF-8; no answer could name the others, which are logged once."""
+    for entry in entries:
+        if _is_text(entry.name):
+            yield entry
+        else:
+            _tell_unnamable(entry)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1000)
+def _tell_unnamable(path: Path) -> None:
+    log.warning("%r is left out of the listings: its name is not UTF-8; rename it", os.fsencode(path))
 
 
 def has_suffix(path: PurePosixPath | Path, suffixes: tuple[str, ...]) -> bool:

@@ -12,7 +12,7 @@ from flask import Flask, current_app
 
 from engine.choices import NO_MODEL
 from engine.files import known_files
-from engine.files.catalogue import SUFFIXES, Catalogue, has_suffix, stays_inside
+from engine.files.catalogue import SUFFIXES, Catalogue, has_suffix, named_in_text, stays_inside
 from engine.files.known_files import KnownFile
 from engine.files.text_files import read_text
 from fooocus_flask.errors import StartError
@@ -284,7 +284,7 @@ def _reasons(faults: Sequence[Fault]) -> str:
 def _files() -> dict[str, Path]:
     """Every preset's file; the operator's stand in for shipped ones of the same name."""
     places = (SHIPPED, Path(current_app.instance_path) / "presets")
-    return {path.stem: path for folder in places for path in sorted(folder.glob("*.json"))}
+    return {path.stem: path for folder in places for path in sorted(named_in_text(folder.glob("*.json")))}
 
 
 def _place(fault: Fault) -> str:

@@ -1,6 +1,7 @@
 """Presets: found by name, checked like a request, and mapped to the right parameters."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -47,6 +48,13 @@ def test_the_shipped_ones_are_listed_after_the_one_that_changes_nothing(app):
 def test_a_shipped_preset_fits_a_request(app, name):
     assert presets.values(name).items() > {}.items()
     assert set(presets.values(name)) <= set(DEFAULTS)
+
+
+def test_a_preset_whose_name_is_not_utf_8_breaks_no_list(app):
+    (Path(app.instance_path) / "presets" / os.fsdecode(b"caf\xe9.json")).write_text("{}")
+    assert "initial" in presets.names() and all(name.encode() for name in presets.names())
+    with pytest.raises(presets.PresetError, match="there are"):
+        presets.values("nowhere")
 
 
 def test_initial_sets_nothing(app):

@@ -1,5 +1,7 @@
 """What lies in a models folder, and what a name may lead to."""
 
+import os
+
 import pytest
 
 from engine.choices import BUILTIN_CHECKPOINT
@@ -73,12 +75,47 @@ def test_without_a_folder_there_is_nothing(tmp_path):
     assert catalogue.find("checkpoints", BUILTIN_CHECKPOINT) is None
 
 
-def test_linked_folders_are_left_out_and_linked_files_are_not(catalogue, models, tmp_path):
+def test_linked_folders_and_files_are_listed_and_circles_end(catalogue, models, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "big.safetensors").touch()
+    (tmp_path / "elsewhere" / "back").symlink_to(models / "loras")
     (models / "loras" / "folder").symlink_to(tmp_path / "elsewhere")
     (models / "loras" / "big.safetensors").symlink_to(tmp_path / "elsewhere" / "big.safetensors")
-    assert catalogue.loras() == ["big.safetensors", "loras.safetensors"]
+    (models / "loras" / "self").symlink_to(models / "loras")
+    assert catalogue.loras() == ["folder/big.safetensors", "big.safetensors", "loras.safetensors"]
+    assert catalogue.find("loras", "folder/big.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("c.pth", "sub/deep/c.pth"),
+        ("c", "sub/deep/c.pth"),
+        ("SDXL\\c.pth", "sub/deep/c.pth"),
+        ("deep/c.pth", "sub/deep/c.pth"),
+        ("a.ckpt", "A.ckpt"),
+        ("b [0123456789]", "b.safetensors"),
+        ("b.safetensors [0123456789abcdef]", "b.safetensors"),
+        ("sub\\z.SAFETENSORS", "sub/z.SAFETENSORS"),
+    ],
+)
+def test_a_name_finds_the_only_file_that_it_can_mean(catalogue, models, name, file):
+    assert catalogue.find("checkpoints", name) == models / "checkpoints" / file
+
+
+def test_a_name_that_several_files_have_in_sub_folders_finds_none(catalogue, models):
+    (models / "checkpoints" / "other").mkdir()
+    (models / "checkpoints" / "other" / "c.pth").touch()
+    assert catalogue.find("checkpoints", "c.pth") is None
+    assert catalogue.find("checkpoints", "other/c.pth")
+
+
+def test_a_name_that_is_not_utf_8_is_left_out_with_a_warning(catalogue, models, caplog):
+    (models / "loras" / os.fsdecode(b"caf\xe9.safetensors")).touch()
+    (models / "loras" / os.fsdecode(b"d\xe9j\xe0")).mkdir()
+    (models / "loras" / os.fsdecode(b"d\xe9j\xe0") / "vu.safetensors").touch()
+    assert catalogue.loras() == ["loras.safetensors"]
+    assert "its name is not UTF-8" in caplog.text
 
 
 def test_the_first_of_several_folders_wins(tmp_path):
