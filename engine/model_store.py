@@ -159,7 +159,7 @@ class ModelStore:
         network = plan.files.preview_network(network_file(form))
         if network is not None:
             return self.cache.get(("previewer", identity(network)), lambda: NetworkPreviewer(network, self.device))
-        file, vae = base.checkpoint.path, base.checkpoint.vae
+        file, vae = base.checkpoint.path, base.checkpoint.own_vae or self._vae(base, plan.params.vae_name)
         if refiner is not None and refiner.vae is not None and whose == "refiner":
             file, vae = refiner.path, refiner.vae
         return self.cache.get(("previewer", identity(file), form), lambda: LinearPreviewer(vae, form))

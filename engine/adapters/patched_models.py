@@ -37,12 +37,12 @@ class PatchedCheckpoint:
     def load(
         cls, path: Path, device: torch.device, kernels: Kernels | None, embeddings: Sequence[Path]
     ) -> PatchedCheckpoint:
-        """The checkpoint in `path`, without patches; its texts find embeddings in these folders.
+        """The checkpoint in `path`, without patches, with a VAE or without; its texts find embeddings in these folders.
 
         Raises:
             CheckpointError: the file cannot be used.
         """
-        checkpoint = load_checkpoint(path, device, kernels)
+        checkpoint = load_checkpoint(path, device, kernels, needs_vae=False)
         checkpoint.text_encoders.embeddings = Embeddings(embeddings)
         return cls(checkpoint, PatchedModel(checkpoint.unet, checkpoint.text_encoders))
 

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.errors import CheckpointError
+from engine.files import detect, torch_files
+from engine.files.pickled import unwrapped
 from engine.gpu.fused import Kernels
 from engine.models import weight_names
 from engine.models.eight_bit import is_packed, manifest, unpack
 from engine.models.fill import weights_size
+from engine.models.left_over import without_left_overs
 from engine.models.text_encoders import TextEncoders
 from engine.models.unet import load_unet, unet_config
-from engine.models.vae import Vae
+from engine.models.vae import NO_VAE, Vae
 from engine.sampling.model_sampling import Prediction
 from engine.sampling.unet import UNet
 
 log = logging.getLogger(__name__)
 
 SAFETENSORS = ".safetensors"
-WRAPPERS = ("state_dict", "params_ema", "params", "model")
-"""Names under which a file may hold its tensors, the best first."""
+DAMAGED = "damaged, or neither a safetensors nor a PyTorch file; fetch it again"
 
 
 @dataclass(frozen=True)
@@ -58,17 +57,29 @@ class Checkpoint:
 
     path: Path
     unet: UNet
-    vae: Vae
+    own_vae: Vae | None
     text_encoders: TextEncoders
     prediction: Prediction
     most_pixels: int | None = None
     """The largest area it was trained for, if its file says so; larger pictures are sampled at about this one."""
 
     @property
+    def vae(self) -> Vae:
+        """The file's own VAE.
+
+        Raises:
+            CheckpointError: it has none.
+        """
+        if self.own_vae is None:
+            raise CheckpointError(f"{self.path.name} cannot be drawn with by itself: {NO_VAE}, or vae_name with a VAE")
+        return self.own_vae
+
+    @property
     def size(self) -> int:
         """Bytes of its weights."""
         encoders = self.text_encoders
-        return weights_size(self.unet, self.vae.module, encoders.clip_l.module, encoders.clip_g.module)
+        own = weights_size(self.own_vae.module) if self.own_vae else 0
+        return own + weights_size(self.unet, encoders.clip_l.module, encoders.clip_g.module)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -82,28 +93,32 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix.lower() == SAFETENSORS:
             return unpack(path) if is_packed(path) else load_file(path)
-        # Files of before 2020 are no archives, which alone can be mapped.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path.name}: not a readable model file ({error})") from error
-    content = _unwrapped(content) if isinstance(content, dict) else None
-    if not content or not all(isinstance(name, str) for name in content):
-        raise CheckpointError(f"{path.name}: holds no dictionary of tensors")
-    return {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+        content = unwrapped(torch_files.load(path))
+    except (CheckpointError, OSError, MemoryError):
+        raise
+    except Exception as error:  # readers of broken files fail in every way there is
+        log.info("%s cannot be read", path, exc_info=error)
+        reason = detect.unusable(path) or DAMAGED
+        raise CheckpointError(f"{path.name}: not a readable model file: it is {reason}") from error
+    tensors = {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor) and isinstance(name, str)}
+    if not tensors:
+        raise CheckpointError(f"{path.name}: not a readable model file: it holds no dictionary of tensors")
+    return tensors
 
 
-def _unwrapped(content: dict[str, Any]) -> Any:
-    return next((content[name] for name in WRAPPERS if name in content), content)
-
-
-def load_checkpoint(path: Path, device: torch.device, kernels: Kernels | None = None) -> Checkpoint:
+def load_checkpoint(
+    path: Path, device: torch.device, kernels: Kernels | None = None, *, needs_vae: bool = True
+) -> Checkpoint:
     """The checkpoint in `path` on `device`, its UNet and VAE fused with `kernels` if there are any.
+
+    A file without a VAE is usable where it `needs_vae` not, because another file brings one.
 
     Raises:
         CheckpointError: a file is unusable; the text names it and what is needed.
     """
     started = time.perf_counter()
-    tensors = read_tensors(path)
+    check_kind(path, "base_model_name")
+    tensors = without_left_overs(read_tensors(path), path)
     precision, about = Precision.for_device(device), _about(path)
     parts = {
         prefix: weight_names.part_of(tensors, prefix)
@@ -119,7 +134,8 @@ def load_checkpoint(path: Path, device: torch.device, kernels: Kernels | None = 
             kernels,
         )
         _check_context(unet, text_encoders)
-        vae = Vae.load(parts[weight_names.VAE], device, precision.vae, kernels, about.get("vae_margin", 0))
+        has_vae, margin = needs_vae or bool(parts[weight_names.VAE]), about.get("vae_margin", 0)
+        vae = Vae.load(parts[weight_names.VAE], device, precision.vae, kernels, margin) if has_vae else None
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be drawn with: {error.args[0]}") from error
     log.info("loaded %s on %s in %.1f s", path.name, device, time.perf_counter() - started)
@@ -133,12 +149,24 @@ def load_vae(path: Path, device: torch.device, kernels: Kernels | None = None) -
     Raises:
         CheckpointError: the file holds no usable VAE.
     """
-    tensors = read_tensors(path)
+    check_kind(path, "vae_name")
+    tensors = without_left_overs(read_tensors(path), path)
     tensors = weight_names.part_of(tensors, weight_names.VAE) or tensors
     try:
         return Vae.load(tensors, device, Precision.for_device(device).vae, kernels)
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be used as a VAE: {error.args[0]}") from error
+
+
+def check_kind(path: Path, member: str) -> None:
+    """Refuse a file that is known to be something else than what this member of a request takes.
+
+    Raises:
+        CheckpointError: it is; the text says what.
+    """
+    reason = detect.unfit(path, member) if path.is_file() else None
+    if reason:
+        raise CheckpointError(reason)
 
 
 def _about(path: Path) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from torch import Tensor
 from engine.errors import CheckpointError
 from engine.gpu.fused import Kernels
 from engine.models import weight_names
-from engine.models.checkpoint import Precision, read_tensors
+from engine.models.checkpoint import Precision, check_kind, read_tensors
 from engine.models.fill import weights_size
+from engine.models.left_over import without_left_overs
 from engine.models.text_encoders import TextEncoders
 from engine.models.unet import context_width, load_unet, refiner_config, unet_config
 from engine.models.vae import Vae
@@ -49,7 +50,8 @@ def load_refiner(path: Path, device: torch.device, encoders: TextEncoders, kerne
         CheckpointError: a file that is none, or whose UNet cannot read this base model's texts.
     """
     started = time.perf_counter()
-    tensors = read_tensors(path)
+    check_kind(path, "refiner_model_name")
+    tensors = without_left_overs(read_tensors(path), path)
     parts = {prefix: weight_names.part_of(tensors, prefix) for prefix in (weight_names.UNET, weight_names.VAE)}
     precision, vae = Precision.for_device(device), None
     try:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import pickle
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.errors import CheckpointError
+from engine.files import detect, torch_files
 from engine.files.catalogue import stays_inside
 from engine.files.identity import Identity, identity
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".safetensors", ".pt", ".bin")
 MOST_KEPT_FILES = 64
@@ -89,9 +91,15 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix.lower() == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"The embedding {path.name} is not readable: {error}") from error
+        content = torch_files.load(path)
+    except Exception as error:  # readers of broken files fail in every way there is
+        log.info("%s cannot be read", path, exc_info=error)
+        reason = (detect.unusable(path) if path.is_file() else None) or "damaged; fetch it again"
+        raise CheckpointError(f"The embedding {path.name} is not readable: it is {reason}") from error
+    parts = content if isinstance(content, list) else [content]
+    if not any(isinstance(part, Mapping) for part in parts):
+        raise CheckpointError(f"The embedding {path.name} is not readable: it holds no tensors")
+    return content
 
 
 def _folders_below(folder: Path) -> Iterator[Path]:

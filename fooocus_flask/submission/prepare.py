@@ -18,6 +18,7 @@ from fooocus_flask.model_files import addresses, presets
 from fooocus_flask.model_files.folders import folders
 from fooocus_flask.pictures import public_hosts
 from fooocus_flask.submission.draft import Draft
+from fooocus_flask.submission.file_kinds import check_kinds
 from fooocus_flask.submission.required_files import check_files, find_checkpoint
 from fooocus_flask.tasks.new_task import NewTask
 from schemas.faults import Fault
@@ -35,6 +36,7 @@ def prepare(sent: Mapping[str, Any]) -> NewTask:
     files = file_set(models, checkpoint)
     check_fit(draft, files)
     check_files(draft, files, models, sources)
+    check_kinds(draft, files, models)
     check_sampling(draft)
     check_pictures(draft)
     check_webhook(draft)

@@ -389,7 +389,7 @@ def test_a_lora_of_the_list_is_not_fetched_twice_for_a_tag(make_app, styled):
 
 def test_a_tag_whose_lora_lies_here_fetches_nothing(make_app, styled, models):
     (models / "loras").mkdir(exist_ok=True)
-    (models / "loras" / "style.safetensors").write_bytes(b"")
+    (models / "loras" / "style.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     with make_app(**ALLOWED).app_context():
         prepared = loaded(**TOY, prompt="<lora:style:0.5>")
     assert (prepared.downloads, prepared.notes) == ([], [])

@@ -113,11 +113,15 @@ def checkpoint(app):
     return add(app, "checkpoints", DEFAULTS["base_model_name"])
 
 
+NO_TENSORS = b"\x02\0\0\0\0\0\0\0{}"
+"""The least that is a model file."""
+
+
 def add(app, folder, name):
     """Put a model file's name on disk."""
     path = Path(app.config["MODELS_PATH"]) / folder / name
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(b"")
+    path.write_bytes(NO_TENSORS)
     return str(path)
 
 
@@ -281,6 +285,38 @@ def test_files_that_are_there_can_be_asked_for(app, checkpoint):
     params = result.params
     assert params.loras[0].enabled and result.notes == []
     assert (params.vae_name, params.refiner_model_name) == ("there.safetensors", "refiner.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"), [(b"", "empty"), (b"<!DOCTYPE html><html>", "a web page"), (b"GGUF\3\0", "a GGUF file")]
+)
+@pytest.mark.parametrize("member", ["base_model_name", "refiner_model_name", "vae_name", "loras"])
+def test_a_file_that_is_none_is_refused_by_what_it_is(app, checkpoint, member, content, what):
+    folder = {"vae_name": "vae", "loras": "loras"}.get(member, "checkpoints")
+    Path(add(app, folder, "wrong.safetensors")).write_bytes(content)
+    lora = [{"enabled": True, "model_name": "wrong.safetensors"}]
+    pairs, (message,) = faults(**{member: lora if member == "loras" else "wrong.safetensors"})
+    assert pairs == [("value_error", member)]
+    assert message.startswith(f"wrong.safetensors is {what}")
+
+
+def test_a_broken_file_that_nobody_insists_on_is_left_out_with_a_note(app, checkpoint):
+    name = "sd_xl_offset_example-lora_1.0.safetensors"
+    Path(add(app, "loras", name)).write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    result = prepared()
+    assert not result.params.loras[0].enabled
+    assert any(name in note and "a Git LFS pointer" in note for note in result.notes)
+
+
+def test_a_checkpoint_without_a_vae_needs_one_by_name(app):
+    path = add(app, "checkpoints", "bare.safetensors")
+    numbers = np.zeros(4, np.float16)
+    save_file({"model.diffusion_model.out.2.bias": numbers, "conditioner.x": numbers}, path)
+    pairs, (message,) = faults(base_model_name="bare.safetensors", loras=[])
+    assert pairs == [("value_error", "base_model_name")] and "has no VAE: name one in vae_name" in message
+    add(app, "vae", "there.safetensors")
+    named = prepared(base_model_name="bare.safetensors", vae_name="there.safetensors", loras=[])
+    assert named.params.vae_name == "there.safetensors"
 
 
 @pytest.mark.parametrize(("member", "kind"), [("vae_name", "VAE"), ("refiner_model_name", "refiner")])

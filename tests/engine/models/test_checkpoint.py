@@ -102,6 +102,51 @@ def test_a_torch_file_that_runs_code_is_refused(tmp_path):
         read_tensors(tmp_path / "a.ckpt")
 
 
+def test_trainers_left_overs_refuse_no_good_file(toy, tensors, tmp_path, caplog):
+    beside = {
+        weight_names.CLIP_L + "embeddings.position_ids": torch.arange(77)[None],
+        weight_names.VAE + "loss.logvar": torch.ones(1),
+        weight_names.VAE + "model_ema.decay": torch.ones(1),
+        weight_names.UNET + "scaled_fp8": torch.zeros(0),
+        "model_ema.decay": torch.ones(1),
+    }
+    path = saved(tmp_path / "trained.safetensors", {**tensors, **beside})
+    with caplog.at_level("INFO"):
+        checkpoint = load_checkpoint(path, CPU)
+    assert torch.equal(checkpoint.unet.conv_in.weight, load_checkpoint(toy, CPU).unet.conv_in.weight)
+    assert "5 tensors are no weights" in caplog.text
+
+
+@pytest.mark.parametrize("scale", ["scale_weight", "weight_scale"])
+def test_scales_of_eight_bit_floats_are_applied(tensors, tmp_path, scale):
+    name = weight_names.UNET + "time_embed.0.weight"
+    small = {**tensors, name: (tensors[name].float() / 0.5).to(torch.float8_e4m3fn)}
+    small[name.replace("weight", scale)] = torch.tensor(0.5)
+    small[name.replace("weight", "scale_input")] = torch.tensor(1.0)
+    unet = load_checkpoint(saved(tmp_path / "fp8.safetensors", small), CPU).unet
+    assert torch.equal(unet.time_embedding.linear_1.weight, small[name].float() * 0.5)
+
+
+def test_a_checkpoint_without_a_vae_loads_where_another_file_brings_one(tensors, tmp_path):
+    path = saved(tmp_path / "bare.safetensors", REFUSED["no VAE"](tensors))
+    checkpoint = load_checkpoint(path, CPU, needs_vae=False)
+    assert checkpoint.own_vae is None and checkpoint.size > 0
+    with pytest.raises(CheckpointError, match=r"bare\.safetensors .* vae_name"):
+        checkpoint.vae  # noqa: B018
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"<html>", b"\x08\0\0\0\0\0\0\0nonsense", b"PK\3\4"])
+@pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
+def test_a_broken_file_is_told_in_one_plain_line(tmp_path, content, suffix):
+    path = tmp_path / f"broken.{suffix}"
+    path.write_bytes(content)
+    for load in (read_tensors, lambda path: load_checkpoint(path, CPU), lambda path: load_vae(path, CPU)):
+        with pytest.raises(CheckpointError, match=rf"broken\.{suffix}") as caught:
+            load(path)
+        text = str(caught.value)
+        assert text.isprintable() and "weights_only" not in text and "Error" not in text
+
+
 def with_inputs(tensors, channels):
     return {**tensors, weight_names.UNET + "input_blocks.0.0.weight": torch.zeros(32, channels, 3, 3)}
 

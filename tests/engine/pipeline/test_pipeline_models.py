@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from benchmarks.make_checkpoint import SIZES, random_weights
 from engine.errors import CheckpointError
@@ -137,6 +137,16 @@ def test_another_vae_decodes_the_same_latent(drawn):
     plain, _, _, _ = drawn()
     other, _, told, _ = drawn(vae_name="other.safetensors")
     assert not np.array_equal(plain, other) and told["vae"] == "other"
+
+
+def test_a_checkpoint_without_a_vae_draws_with_one_that_is_named(drawn, models):
+    weights = load_file(models / "checkpoints" / "base.safetensors")
+    bare = {name: tensor for name, tensor in weights.items() if not name.startswith(weight_names.VAE)}
+    save_file(bare, models / "checkpoints" / "bare.safetensors")
+    picture, _, _, _ = drawn(base_model_name="bare.safetensors", vae_name="other.safetensors")
+    assert np.array_equal(picture, drawn(vae_name="other.safetensors")[0])
+    with pytest.raises(CheckpointError, match=r"bare\.safetensors .* vae_name"):
+        drawn(base_model_name="bare.safetensors")
 
 
 def test_an_embedding_stands_for_its_word(drawn):
