@@ -1,7 +1,7 @@
 """LoRA files: matching their tensors to a network's weights, and the change each makes to a weight.
 
 A file's tensors are grouped by base name `X`; `X` names one weight in any of the spellings trainers use. The formulas
-are those of LoRA (Hu 2021), LyCORIS (LoHa, LoKr, LoCon; Yeh 2023) and GLoRA (Chavan 2023).
+are those of LoRA (Hu 2021), LyCORIS (LoHa, LoKr, LoCon; Yeh 2023), GLoRA (Chavan 2023) and DoRA (Liu 2024).
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def unet_bases(ldm_names: Mapping[str, str]) -> dict[str, str]:
         if not ldm.endswith(".weight"):
             continue
         module, ldm_module = name.removesuffix(".weight"), ldm.removesuffix(".weight")
+        for spelling in (ldm_module, f"diffusion_model.{ldm_module}", module, f"diffusion_model.{module}"):
+            bases[spelling] = name
         bases["lora_unet_" + ldm_module.replace(".", "_")] = name
         bases["lora_unet_" + module.replace(".", "_")] = name
         processor = re.sub(r"\.to_out\.0$", ".to_out", module.replace(".to_", ".processor.to_"))
@@ -60,6 +62,7 @@ def text_bases(layers_of: Mapping[str, int]) -> dict[str, str]:
                 path = f"encoder.layers.{layer}.{module}"
                 name = f"{encoder}.{path}.weight"
                 bases[f"{encoder}.transformer.text_model.{path}.weight"] = name
+                bases[f"{encoder}.transformer.text_model.{path}"] = name
                 for prefix in prefixes[encoder]:
                     kohya = prefix.startswith("lora_te")
                     full = f"text_model.{path}"
@@ -81,6 +84,10 @@ def match(tensors: Mapping[str, Any], bases: Mapping[str, str]) -> Match:
                 continue
             delta, keys, target = found
             used.update(keys)
+            magnitude = f"{base}.dora_scale"
+            if target == "weight" and magnitude in tensors:
+                delta = _decomposed(delta, tensors[magnitude])
+                used.add(magnitude)
             deltas[re.sub(r"\.weight$", ".bias", name) if target == "bias" else name] = delta
             if kind is _quantised:
                 break
@@ -88,11 +95,35 @@ def match(tensors: Mapping[str, Any], bases: Mapping[str, str]) -> Match:
 
 
 def patched(weight: Tensor, deltas: Iterable[tuple[float, Delta]]) -> Tensor:
-    """`weight` with every (strength, delta) added in order: summed in fp32, rounded once to the weight's dtype."""
+    """`weight` with every (strength, delta) added in order: summed in fp32, rounded once to the weight's dtype.
+
+    Raises:
+        ValueError, RuntimeError: a delta does not fit the weight.
+    """
     total = weight.to(torch.float32, copy=True)
     for strength, delta in deltas:
         total += strength * delta(total).to(total.device)
     return total.to(weight.dtype)
+
+
+def _decomposed(change: Delta, magnitude: Tensor) -> Delta:
+    """DoRA (Liu 2024): the changed weight's rows or columns brought to learnt lengths.
+
+    Magnitudes `[outputs]` or `[outputs, 1, …]` are of rows, those of shape `[1, inputs, …]` of columns.
+    """
+
+    def delta(weight: Tensor) -> Tensor:
+        whole = weight + change(weight)
+        columns = magnitude.dim() > 1 and magnitude.shape[0] == 1 and magnitude.numel() > 1
+        rows = (whole.transpose(0, 1) if columns else whole).flatten(1)
+        lengths = rows.norm(dim=1).clamp_min(torch.finfo(torch.float32).eps)
+        if magnitude.numel() not in (1, len(lengths)):
+            raise ValueError(f"the file has {magnitude.numel()} magnitudes, this weight needs {len(lengths)}")
+        factors = magnitude.float().flatten() / lengths
+        spread = (1, -1) if columns else (-1, 1)
+        return whole * factors.reshape(*spread, *[1] * (whole.dim() - 2)) - weight
+
+    return delta
 
 
 _Found = tuple[Delta, list[str], str] | None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from engine.adapters import lora_formats
+from engine.adapters.lora_names import adapter_settings, not_numbers, unsupported_kind, usual
 from engine.errors import CheckpointError
 from engine.files.identity import identity
 from engine.models.checkpoint import read_tensors
@@ -21,6 +22,7 @@ from engine.sampling.unet import UNet
 
 log = logging.getLogger(__name__)
 
+SUPPORTED = "LoRA, LoCon, LoHa, LoKr, GLoRA and DoRA"
 PATCH_SUFFIX = ".patch"
 ROOM = 4 << 30
 """Bytes of a GPU's memory that kept originals leave free; where there is less they go to the host's."""
@@ -68,6 +70,7 @@ class PatchedModel:
                 self._weights |= {f"{name}.{inner}": weight for inner, weight in _bare_parameters(part.module)}
         self._originals: dict[str, Tensor] = {}
         self._stacks: dict[str, tuple[_Key, ...]] = {}
+        self._unfit: dict[str, tuple[_Key, ...]] = {}
         self._files: dict[Hashable, _Matched] = {}
 
     @property
@@ -85,12 +88,14 @@ class PatchedModel:
         """
         notes: list[str] = []
         in_force: list[tuple[_Key, _Matched]] = []
+        files: dict[_Key, str] = {}
         for patch in patches:
             file = (identity(patch.path), patch.unet_only)
             matched = self._files.get(file) or self._matched(patch)
             self._files[file] = matched
             notes += matched.notes
             in_force.append(((file, patch.strength), matched))
+            files[file, patch.strength] = patch.path.name
         self._files = {key[0]: matched for key, matched in in_force}
         stacks: dict[str, list[tuple[_Key, lora_formats.Delta]]] = {}
         for key, matched in in_force:
@@ -100,51 +105,65 @@ class PatchedModel:
             self.encoders.state = object()  # should merging end halfway, no text is taken for one of another state
         for name in [name for name in self._stacks if name not in stacks]:
             self._restore(name)
+        unfit: dict[str, list[str]] = {}
         for name, stack in stacks.items():
-            notes += self._merge(name, stack)
+            for key in self._merge(name, stack):
+                unfit.setdefault(files[key], []).append(name)
+        notes += [
+            f"{len(names)} weights that {file} changes are not in this model, or of another shape, and stay as they "
+            f"are, first {names[0]}"
+            for file, names in unfit.items()
+        ]
         if self.encoders is not None:
             self.encoders.state = tuple(key for key, matched in in_force if matched.changes_texts)
         return list(dict.fromkeys(notes))
 
     def _matched(self, patch: Patch) -> _Matched:
         tensors = {key: _moved(value, self._device) for key, value in read_patch(patch.path).items()}
+        if broken := not_numbers(tensors):
+            names = f"{len(broken)} of its tensors hold values that are no numbers (NaN or infinity), first {broken[0]}"
+            return _Matched({}, (f"The LoRA {patch.path.name} is left out: {names}",))
         unet = lora_formats.match(tensors, self._unet_bases)
         text = lora_formats.match(
             {key: tensors[key] for key in unet.unmatched}, {} if patch.unet_only else self._text_bases
         )
         left = len(text.unmatched)
+        if kind := unsupported_kind(tensors, text.unmatched):
+            why = f"it is of the kind {kind}, and none but {SUPPORTED} are applied"
+            return _Matched({}, (f"The LoRA {patch.path.name} is left out: {why}",))
         if left > lora_formats.MOST_UNMATCHED:
             made_for = f"{patch.path.name} is left out: {left} of its {len(tensors)} tensors fit nothing in this model"
             return _Matched({}, (f"The LoRA {made_for}; it was made for another kind",))
-        notes = (f"{left} tensors of {patch.path.name} fit nothing in this model",) if left else ()
+        first = f", first {text.unmatched[0]}" if left else ""
+        notes = (f"{left} tensors of {patch.path.name} fit nothing in this model{first}",) if left else ()
         deltas = {**unet.deltas, **(text.deltas if self.encoders is not None else {})}
         return _Matched(deltas, notes, bool(text.deltas), _size_of(tensors.values()))
 
-    def _merge(self, name: str, stack: Sequence[tuple[_Key, lora_formats.Delta]]) -> list[str]:
-        """Merge these deltas into the weight, unless they are merged already; notes on what does not fit."""
+    def _merge(self, name: str, stack: Sequence[tuple[_Key, lora_formats.Delta]]) -> Sequence[_Key]:
+        """Merge these deltas into the weight, unless they are merged already; return those left out as unfit."""
         keys = tuple(key for key, _ in stack)
         if self._stacks.get(name) == keys:
-            return []
+            return self._unfit.get(name, ())
         weight = self._weights.get(name)
         if weight is None:
-            return [f"A LoRA changes {name}, which this model has not"]
+            return keys
         if name not in self._originals:
             self._originals[name] = self._kept(weight)
         original = self._originals[name].to(weight.device)
-        try:
-            merged = lora_formats.patched(original, [(key[1], delta) for key, delta in stack])
-        except torch.OutOfMemoryError:
-            raise
-        except (ValueError, RuntimeError) as error:
-            self._restore(name)
-            return [f"A LoRA does not fit the weight {name}: {error}"]
-        weight.copy_(merged.half() if name.startswith("clip_") else merged)
+        fitting = stack
+        merged = _merged(original, stack)
+        if merged is None:
+            fitting = [entry for entry in stack if _merged(original, [entry]) is not None]
+            merged = _merged(original, fitting)
+        weight.copy_(original if merged is None else merged.half() if name.startswith("clip_") else merged)
         self._stacks[name] = keys
-        return []
+        self._unfit[name] = tuple(key for key, delta in stack if (key, delta) not in fitting)
+        return self._unfit[name]
 
     def _restore(self, name: str) -> None:
         self._weights[name].copy_(self._originals.pop(name))
         self._stacks.pop(name, None)
+        self._unfit.pop(name, None)
 
     def _kept(self, weight: Tensor) -> Tensor:
         crowded = weight.is_cuda and torch.cuda.mem_get_info(weight.device)[0] < ROOM
@@ -155,6 +174,17 @@ class PatchedModel:
         return next(iter(self._weights.values())).device
 
 
+def _merged(original: Tensor, stack: Sequence[tuple[_Key, lora_formats.Delta]]) -> Tensor | None:
+    """The weight under these deltas; None if one of them does not fit it."""
+    try:
+        return lora_formats.patched(original, [(key[1], delta) for key, delta in stack])
+    except torch.OutOfMemoryError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        log.debug("a change does not fit: %s", error)
+        return None
+
+
 def read_patch(path: Path) -> dict[str, Any]:
     """A LoRA file's tensors; those of a `.fooocus.patch` are triples of 8-bit values, their least and their largest.
 
@@ -162,14 +192,15 @@ def read_patch(path: Path) -> dict[str, Any]:
         CheckpointError: the file is not there or holds no such thing.
     """
     if path.suffix.lower() != PATCH_SUFFIX:
-        return dict(read_tensors(path))
+        return usual(read_tensors(path), adapter_settings(path))
     if not path.is_file():
         raise CheckpointError(f"{path.name}: there is no such file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         return {str(name): tuple(map(torch.as_tensor, values)) for name, values in content.items()}
     except Exception as error:
-        raise CheckpointError(f"{path.name}: not a readable patch file ({error})") from error
+        log.info("%s cannot be read", path, exc_info=error)
+        raise CheckpointError(f"{path.name}: not a readable patch file; fetch it again") from error
 
 
 def _bare_parameters(module: Any) -> Iterable[tuple[str, Tensor]]:

@@ -30,6 +30,9 @@ def change(tensors, weight, strength=1.0):
         "lora_unet_down_blocks_0_attentions_0_to_q",
         "down_blocks.0.attentions.0.processor.to_q",
         "unet.down_blocks.0.attentions.0.processor.to_q",
+        "down_blocks.0.attentions.0.to_q",
+        "diffusion_model.input_blocks.1.1.to_q",
+        "input_blocks.1.1.to_q",
     ],
 )
 def test_every_spelling_of_a_name_finds_its_weight(base):
@@ -125,6 +128,27 @@ def test_glora_sees_the_weight_it_changes():
     tensors = {f"{BASE}.{name}.weight": part for name, part in {"a1": a1, "a2": a2, "b1": b1, "b2": b2}.items()}
     weight = rand(8, 6)
     torch.testing.assert_close(change(tensors, weight), b2 @ b1 + weight @ a2 @ a1)
+
+
+@pytest.mark.parametrize("shape", [(8, 6), (8, 6, 3, 3)])
+@pytest.mark.parametrize("axis", ["rows", "columns", "vector"])
+def test_dora_brings_the_changed_weight_to_learnt_lengths(shape, axis):
+    weight, ones = rand(*shape), (1,) * (len(shape) - 2)
+    up, down = rand(8, 2, *ones), rand(2, 6, *shape[2:])
+    magnitude = {"rows": rand(8, 1, *ones), "columns": rand(1, 6, *ones), "vector": rand(8)}[axis].abs()
+    tensors = {f"{BASE}.lora_up.weight": up, f"{BASE}.lora_down.weight": down, f"{BASE}.dora_scale": magnitude}
+    whole = weight + torch.einsum("or,ri...->oi...", up.flatten(1), down)
+    others = [axis_ for axis_ in range(len(shape)) if axis_ != (1 if axis == "columns" else 0)]
+    lengths = whole.square().sum(others, keepdim=True).sqrt()
+    expected = magnitude.reshape(lengths.shape) * whole / lengths - weight
+    torch.testing.assert_close(change(tensors, weight), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(change(tensors, weight, 0.5), 0.5 * expected, atol=1e-5, rtol=1e-4)
+
+
+def test_comfyuis_names_reach_the_text_encoders():
+    bases = text_bases({"clip_l": 2, "clip_g": 3})
+    name = "transformer.text_model.encoder.layers.1.mlp.fc1"
+    assert bases[f"clip_g.{name}"] == "clip_g.encoder.layers.1.mlp.fc1.weight"
 
 
 def test_a_full_difference_is_added_as_it_is_and_a_wrong_shape_is_refused():

@@ -1,5 +1,7 @@
 """LoRAs in a real model's weights: in force, exchanged, and out again without a trace."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -204,3 +206,80 @@ def test_a_file_that_only_pretends_is_an_error(tmp_path, model):
     (tmp_path / "bad.fooocus.patch").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=r"bad\.fooocus\.patch"):
         model.apply([Patch(tmp_path / "bad.fooocus.patch", 1.0)])
+
+
+def test_one_note_names_the_file_whatever_the_number_of_weights(tmp_path, checkpoint, model):
+    bases = [f"lora_unet_middle_block_1_transformer_blocks_0_attn1_to_{part}" for part in "qkv"]
+    save_file({f"{base}.diff": torch.ones(3, 3) for base in bases}, tmp_path / "odd.safetensors")
+    before = snapshot(checkpoint)
+    (note,) = model.apply([Patch(tmp_path / "odd.safetensors", 1.0)])
+    assert note.startswith("3 weights that odd.safetensors changes") and note.isprintable()
+    assert same(snapshot(checkpoint), before)
+    assert model.apply([Patch(tmp_path / "odd.safetensors", 1.0)]) == [note]
+
+
+def test_a_lora_that_does_not_fit_takes_no_other_along(tmp_path, checkpoint, model):
+    save_file(
+        {f"{UNET_BASE}.lora_up.weight": torch.ones(3, 2), f"{UNET_BASE}.lora_down.weight": torch.ones(2, 3)},
+        tmp_path / "odd.safetensors",
+    )
+    good = Patch(lora_file(tmp_path, checkpoint), 1.0)
+    model.apply([good])
+    alone = snapshot(checkpoint)
+    (note,) = model.apply([Patch(tmp_path / "odd.safetensors", 1.0), good])
+    assert "odd.safetensors" in note and same(snapshot(checkpoint), alone)
+
+
+def test_a_file_with_values_that_are_no_numbers_is_named_and_left_out(tmp_path, checkpoint, model):
+    path = lora_file(tmp_path, checkpoint, "nan")
+    tensors = load_file(path)
+    tensors[f"{UNET_BASE}.lora_up.weight"][0, 0] = torch.nan
+    save_file(tensors, path)
+    before = snapshot(checkpoint)
+    (note,) = model.apply([Patch(path, 1.0)])
+    assert "nan.safetensors is left out" in note and "lora_up" in note
+    assert same(snapshot(checkpoint), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "kind"),
+    [
+        ("oft_blocks", (2, 4, 4), "OFT"),
+        ("oft_blocks", (2, 2, 4, 4), "BOFT"),
+        ("on_input", (1,), "IA³"),
+        ("lambda_layer", (1, 2), "T-LoRA"),
+    ],
+)
+def test_a_kind_that_is_not_applied_is_named(tmp_path, checkpoint, model, name, shape, kind):
+    save_file({f"{UNET_BASE}.{name}": torch.ones(shape)}, tmp_path / "other.safetensors")
+    (note,) = model.apply([Patch(tmp_path / "other.safetensors", 1.0)])
+    assert f"other.safetensors is left out: it is of the kind {kind}," in note
+
+
+PEFT_BASE = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+
+
+@pytest.mark.parametrize(
+    "base", [f"base_model.model.{PEFT_BASE}", f"base_model.model.unet.{PEFT_BASE}", PEFT_BASE, f"unet.{PEFT_BASE}"]
+)
+@pytest.mark.parametrize("adapter", ["", ".default"])
+def test_pefts_names_change_the_weight_by_the_alpha_of_the_files_settings(tmp_path, checkpoint, model, base, adapter):
+    weight = dict(checkpoint.unet.named_parameters())[UNET_WEIGHT]
+    before = weight.clone()
+    up, down = random(0, len(weight), 2), random(1, 2, weight.shape[1])
+    tensors = {f"{base}.lora_B{adapter}.weight": up, f"{base}.lora_A{adapter}.weight": down}
+    metadata = {"lora_adapter_metadata": json.dumps({"unet.r": 2, "unet.lora_alpha": 8})}
+    save_file(tensors, tmp_path / "peft.safetensors", metadata)
+    assert model.apply([Patch(tmp_path / "peft.safetensors", 1.0)]) == []
+    assert torch.allclose(weight, before + 4 * up @ down, atol=1e-5)
+
+
+def test_rank_stabilised_settings_scale_by_the_root_of_the_rank(tmp_path, checkpoint, model):
+    weight = dict(checkpoint.unet.named_parameters())[UNET_WEIGHT]
+    before = weight.clone()
+    up, down = random(0, len(weight), 4), random(1, 4, weight.shape[1])
+    tensors = {f"unet.{PEFT_BASE}.lora_B.weight": up, f"unet.{PEFT_BASE}.lora_A.weight": down}
+    settings = {"unet.lora_alpha": 1, "unet.use_rslora": True, "unet.alpha_pattern": {"attn1.to_q": 3}}
+    save_file(tensors, tmp_path / "rs.safetensors", {"lora_adapter_metadata": json.dumps(settings)})
+    assert model.apply([Patch(tmp_path / "rs.safetensors", 1.0)]) == []
+    assert torch.allclose(weight, before + 1.5 * up @ down, atol=1e-5)
