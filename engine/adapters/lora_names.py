@@ -94,13 +94,9 @@ def _usual_name(name: str) -> str:
 
 def _alpha(base: str, rank: int, settings: Mapping[str, Any]) -> float | None:
     """The alpha of a weight, such that alpha / rank is its factor."""
-    component = next(
-        (part for part in ("text_encoder_2", "text_encoder", "unet") if base.startswith(f"{part}.")), "unet"
-    )
-    own = {
-        key.removeprefix(f"{component}."): value for key, value in settings.items() if key.startswith(f"{component}.")
-    }
-    own = own or dict(settings)
+    parts = ("text_encoder_2", "text_encoder", "unet")
+    prefix = next((f"{part}." for part in parts if base.startswith(f"{part}.")), "unet.")
+    own = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)} or settings
     pattern = own.get("alpha_pattern")
     patterns = pattern.items() if isinstance(pattern, dict) else ()
     alpha = next((value for module, value in patterns if base.endswith(module)), own.get("lora_alpha"))

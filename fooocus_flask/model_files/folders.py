@@ -37,6 +37,13 @@ KEYS = {
 """Which key of Fooocus's `config.txt` names the folder, or the folders, of each kind."""
 
 
+NOT_USED = {
+    "path_outputs": "results lie in {}, as the setting OUTPUT_PATH or the flag --output-path says",
+    "temp_path": "nothing is kept there; results lie in {}, as the setting OUTPUT_PATH or the flag --output-path says",
+}
+"""Keys of `config.txt` that name folders whose place another setting decides, and which does."""
+
+
 def configured(app: Flask) -> Folders:
     """The folders of each kind: as the environment or `config.txt` says, else below the models folder.
 
@@ -45,7 +52,9 @@ def configured(app: Flask) -> Folders:
     """
     models, instance = Path(app.config["MODELS_PATH"]), Path(app.instance_path)
     config = config_txt.path_of(app)
-    named = dict(_named(config_txt.read(config), config.parent))
+    found = config_txt.read(config)
+    _warn_of_others({**found, **config_txt.from_environment(NOT_USED)}, config.parent, app)
+    named = dict(_named(found, config.parent))
     usual = {kind: (models / place,) for kind, place in MODEL_FOLDERS.items()}
     usual |= {"wildcards": (instance / "wildcards",), "styles": (instance / "sdxl_styles",)}
     return Folders(usual | named)
@@ -57,6 +66,16 @@ folders = Extension("fooocus-folders", configured)
 def style_names() -> list[str]:
     """Every style that a request may name: the shipped ones, and the user's own."""
     return styles_in(folders.current()["styles"]).names()
+
+
+def _warn_of_others(config: Mapping[str, Any], start: Path, app: Flask) -> None:
+    """Say what decides in place of the folders that Fooocus's keys name and that are not used."""
+    where = app.config.get("OUTPUT_PATH")
+    for key, instead in NOT_USED.items():
+        named = config.get(key)
+        same = isinstance(named, str) and start / Path(named).expanduser() == Path(str(where))
+        if named and not same:
+            log.warning("%s is %r and is not used: %s", key, named, instead.format(where))
 
 
 def _named(config: Mapping[str, Any], start: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,8 @@ from engine.files.catalogue import MODEL_FOLDERS
 from fooocus_flask.model_files.config_txt import ConfigError
 from fooocus_flask.model_files.folders import KEYS, folders
 from fooocus_flask.server import launcher
+
+DATA = Path(__file__).parent / "data" / "config"
 
 
 @pytest.fixture
@@ -62,6 +65,21 @@ def test_the_environment_may_name_several(places, tmp_path, monkeypatch):
 def test_what_is_no_folder_is_told_and_the_usual_one_taken(places, models, caplog, value):
     assert places({"path_loras": value})["loras"] == (models / "loras",)
     assert "path_loras is" in caplog.text
+
+
+def test_folders_that_another_setting_decides_are_told_with_it(places, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "fooocus_flask"):
+        places((DATA / "path_outputs.txt").read_text())
+    assert "path_outputs is '/tmp/turn2-outputs' and is not used: results lie in" in caplog.text
+    assert "OUTPUT_PATH" in caplog.text and "--output-path" in caplog.text
+
+
+@pytest.mark.parametrize(("key", "told"), [("temp_path", True), ("path_outputs", False)])
+def test_a_folder_of_results_that_is_the_settings_own_needs_no_word(places, tmp_path, caplog, key, told):
+    folder = "/elsewhere" if told else str(tmp_path / "instance" / "outputs")
+    with caplog.at_level(logging.WARNING, "fooocus_flask"):
+        places({key: folder})
+    assert (f"{key} is" in caplog.text) is told
 
 
 def test_the_environment_may_name_the_file(places, tmp_path, monkeypatch):
