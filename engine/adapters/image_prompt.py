@@ -5,7 +5,7 @@ One softmax goes over the tokens of the text and of all pictures together; there
 
 from __future__ import annotations
 
-import pickle
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,11 +20,14 @@ from torch.nn.functional import scaled_dot_product_attention
 from engine.adapters.resampler import load_projection
 from engine.detectors.clip_vision import ImageFeatures
 from engine.errors import CheckpointError
-from engine.models.checkpoint import SAFETENSORS, Precision, read_tensors
+from engine.files import detect, torch_files
+from engine.models.checkpoint import DAMAGED, SAFETENSORS, Precision, read_tensors
 from engine.models.fill import weights_size
 from engine.models.weight_names import part_of
 from engine.sampling.attachments import Evaluation, Residuals
 from engine.sampling.unet import UNet
+
+log = logging.getLogger(__name__)
 
 PARTS = ("image_proj", "ip_adapter")
 NEGATIVE = "data"
@@ -236,9 +239,13 @@ def _unpickled(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path.name}: there is no such file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path.name}: not a readable model file ({error})") from error
+        content = torch_files.load(path)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # readers of broken files fail in every way there is
+        log.info("%s cannot be read", path, exc_info=error)
+        reason = detect.unusable(path) or DAMAGED
+        raise CheckpointError(f"{path.name}: not a readable model file: it is {reason}") from error
     return content if isinstance(content, dict) else {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from engine.errors import CheckpointError
+from engine.files import detect
+
+log = logging.getLogger(__name__)
 
 ERRORS_ONLY = 3
 
@@ -37,7 +41,9 @@ class OnnxModel:
         try:
             session = onnxruntime.InferenceSession(path, options, providers=providers(device))
         except Exception as error:  # onnxruntime has a class for each kind of failure, without a common one
-            raise CheckpointError(f"{path.name}: not a readable ONNX file ({error})") from error
+            log.info("%s cannot be read", path, exc_info=error)
+            reason = detect.unusable(path) or "damaged, or of another kind; fetch it again"
+            raise CheckpointError(f"{path.name}: not a readable ONNX file: it is {reason}") from error
         return cls(session, path.stat().st_size)
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -49,7 +55,8 @@ class OnnxModel:
         try:
             return self.session.run(None, {self.input.name: batch})[0]
         except onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument as error:
-            raise CheckpointError(f"the ONNX file takes no input of {list(batch.shape)}: {error}") from error
+            log.info("the ONNX file takes another input", exc_info=error)
+            raise CheckpointError(f"the ONNX file takes no input of {list(batch.shape)}") from error
 
 
 def providers(device: torch.device) -> list[str]:

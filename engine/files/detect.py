@@ -67,6 +67,11 @@ def has_vae(path: Path) -> bool:
 
 def unfit(path: Path, member: str) -> str | None:
     """Why the file cannot be what this member of a request takes, in a line; None if nothing speaks against it."""
+    return _unfit(path, member, identity(path))
+
+
+@lru_cache(maxsize=256)
+def _unfit(path: Path, member: str, _state: Identity) -> str | None:
     reason = unusable(path)
     if reason:
         return f"{path.name} is {reason}"
@@ -88,7 +93,7 @@ def unusable(path: Path) -> str | None:
         return "a Git LFS pointer, not the file: fetch it with git lfs pull, or by its download address"
     if start.startswith(b"GGUF"):
         return "a GGUF file, which is not read here; use a .safetensors file"
-    if text.startswith(b"{") and b'"' in text[:64]:
+    if text.startswith(b"{") and b"\0" not in start[:8]:  # a safetensors file begins with a length, which has zeros
         return "a text of JSON, perhaps an error that its address answered; fetch the file again"
     if zipfile.is_zipfile(path):
         return None if _is_torch_archive(path) else "a zip archive: unpack it"

@@ -97,6 +97,13 @@ def test_what_is_no_model_file_is_told_by_what_it_is(tmp_path, content, what, me
     assert unfit(path, member).startswith(f"wrong.safetensors is {what}")
 
 
+def test_a_file_whose_length_begins_like_a_text_is_no_text(tmp_path):
+    header = b"{}".ljust(ord("{") + 256)
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    assert path.read_bytes().startswith(b"{") and unfit(path, "base_model_name") is None
+
+
 def test_a_file_that_ends_before_its_tensors_do_is_cut_short(tmp_path):
     path = safetensors(tmp_path / "a.safetensors", {"x": (100, 100)})
     path.write_bytes(path.read_bytes()[:-1000])
