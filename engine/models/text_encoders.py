@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from engine.models.unet import heads
 from engine.models.weight_names import clip_g_from_openclip
 from engine.prompt.embeddings import Embeddings
 from engine.prompt.tokens import (
+    CHUNK,
     EMBEDDING,
     END,
     PAD_G,
@@ -35,7 +36,16 @@ from engine.sampling.conditioning import Conditioning
 
 log = logging.getLogger(__name__)
 
-MOST_CACHED_TEXTS = 256
+MOST_CACHED_CHUNKS = 256
+AT_ONCE = 16
+"""Chunks that go through an encoder together: a long text's states of all layers would fill the memory."""
+
+Check = Callable[[], object]
+"""Called between two pieces of work; it raises where the task is to end."""
+
+
+def nothing() -> None:
+    """The check that never ends anything."""
 
 
 class Encoder:
@@ -48,8 +58,15 @@ class Encoder:
         self.device = next(module.parameters()).device
 
     @torch.inference_mode()
-    def states(self, chunks: Sequence[Chunk], clip_skip: int) -> tuple[Tensor, Tensor | None]:
+    def states(self, chunks: Sequence[Chunk], clip_skip: int, check: Check = nothing) -> tuple[Tensor, Tensor | None]:
         """The chunks' hidden states, emphasised, `[chunks, 77, width]`, and the first chunk's pooled vector if any."""
+        found = []
+        for first in range(0, len(chunks), AT_ONCE):
+            check()
+            found.append(self._states(chunks[first : first + AT_ONCE], clip_skip))
+        return torch.cat([hidden for hidden, _ in found]), found[0][1]
+
+    def _states(self, chunks: Sequence[Chunk], clip_skip: int) -> tuple[Tensor, Tensor | None]:
         neutral = empty_chunk(self.pad)
         emphasised = any(weight != 1.0 for chunk in chunks for weight in chunk.weights)
         batch = [*chunks, neutral] if emphasised else list(chunks)
@@ -129,9 +146,12 @@ class TextEncoders:
         norm = getattr(part.module, "text_model", part.module).final_layer_norm
         return norm(states.to(part.device)).float().cpu()
 
-    def encode(self, texts: Sequence[str], top_k: int, clip_skip: int) -> Conditioning:
-        """The texts' contexts one after the other, and the sum of the first `top_k` pooled vectors."""
-        known = [self._of_text(text, clip_skip) for text in texts]
+    def encode(self, texts: Sequence[str], top_k: int, clip_skip: int, check: Check = nothing) -> Conditioning:
+        """The texts' contexts one after the other, and the sum of the first `top_k` pooled vectors.
+
+        `check` is called between texts, and between the parts of a long one.
+        """
+        known = [self._of_text(text, clip_skip, check) for text in texts]
         pooled = torch.stack([conditioning.pooled for conditioning in known[:top_k]]).sum(dim=0)
         return Conditioning(torch.cat([conditioning.context for conditioning in known], dim=1), pooled)
 
@@ -154,24 +174,26 @@ class TextEncoders:
         """The file of an embedding as a text spells it, with the commas around it."""
         return self.embeddings.find(name) or self.embeddings.find(bare_name(name))
 
-    def _of_text(self, text: str, clip_skip: int) -> Conditioning:
+    def _of_text(self, text: str, clip_skip: int, check: Check = nothing) -> Conditioning:
         named = embedding_names(text) if EMBEDDING in text else ()
         files = tuple(identity(path) for path in map(self._embedding, named) if path)
         key = (text, clip_skip, self.state, files)
         if key not in self._known:
-            self._known[key] = self._encoded(text, clip_skip)
-            if len(self._known) > MOST_CACHED_TEXTS:
-                self._known.popitem(last=False)
+            check()
+            self._known[key] = self._encoded(text, clip_skip, check)
         self._known.move_to_end(key)
-        return self._known[key]
+        found = self._known[key]
+        while len(self._known) > 1 and sum(map(_chunks_in, self._known.values())) > MOST_CACHED_CHUNKS:
+            self._known.popitem(last=False)
+        return found
 
-    def _encoded(self, text: str, clip_skip: int) -> Conditioning:
+    def _encoded(self, text: str, clip_skip: int, check: Check) -> Conditioning:
         left, right = self._chunks(text, self.clip_l), self._chunks(text, self.clip_g)
         # An embedding that only one encoder reads may cost that one a chunk more.
         left += [empty_chunk(PAD_L)] * (len(right) - len(left))
         right += [empty_chunk(PAD_G)] * (len(left) - len(right))
-        states_l, _ = self.clip_l.states(left, clip_skip)
-        states_g, pooled = self.clip_g.states(right, clip_skip)
+        states_l, _ = self.clip_l.states(left, clip_skip, check)
+        states_g, pooled = self.clip_g.states(right, clip_skip, check)
         assert pooled is not None
         context = torch.cat([states_l, states_g], dim=-1).flatten(0, 1)[None]
         return Conditioning(context.float().cpu(), pooled.float().cpu())
@@ -188,6 +210,10 @@ class TextEncoders:
                 return ()
 
         return self.tokenizer.chunks(text, encoder.pad, lookup)
+
+
+def _chunks_in(conditioning: Conditioning) -> int:
+    return conditioning.context.shape[1] // CHUNK
 
 
 def clip_config(tensors: Mapping[str, Tensor], activation: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from engine.progress import Progress
 from engine.prompt.styles import styles_in
 from engine.prompt.texts import PictureTexts, picture_texts
 from engine.prompt.wildcards import Wildcards
+from engine.sampling.conditioning import Conditioning
 from engine.sampling.guidance import unguided
 
 
@@ -148,8 +149,15 @@ class Passes:
 
 
 def encode_texts(job: Job, encoders: TextEncoders, pictures: list[PictureTexts]) -> list[EncodedTexts]:
-    """Each picture's positive and negative conditioning; all positive ones first."""
-    count, clip_skip = len(pictures), job.params.clip_skip
+    """Each picture's positive and negative conditioning; all positive ones first. Equal texts share it."""
+    count, known = len(pictures), dict[tuple[tuple[str, ...], int], Conditioning]()
+
+    def encode(texts: list[str], top_k: int) -> Conditioning:
+        key = (tuple(texts), top_k)
+        if key not in known:
+            known[key] = encoders.encode(texts, top_k, job.params.clip_skip, job.stop_if_asked)
+        return known[key]
+
     with job.timed("text"):
         percent = job.progress.next()
         positive = []
@@ -157,7 +165,7 @@ def encode_texts(job: Job, encoders: TextEncoders, pictures: list[PictureTexts])
             job.stop_if_asked()
             job.report_progress(percent, f"Encoding the prompt of image {number}/{count} ...")
             job.add_notes(*encoders.embedding_notes([*picture.positive, *picture.negative]))
-            positive.append(encoders.encode(picture.positive, picture.positive_top_k, clip_skip))
+            positive.append(encode(picture.positive, picture.positive_top_k))
         percent = job.progress.next()
         if unguided(job.params.guidance_scale):
             return [(conditioning, None) for conditioning in positive]
@@ -165,6 +173,5 @@ def encode_texts(job: Job, encoders: TextEncoders, pictures: list[PictureTexts])
         for number, picture in enumerate(pictures, 1):
             job.stop_if_asked()
             job.report_progress(percent, f"Encoding the negative prompt of image {number}/{count} ...")
-            negative = encoders.encode(picture.negative, picture.negative_top_k, clip_skip)
-            texts.append((positive[number - 1], negative))
+            texts.append((positive[number - 1], encode(picture.negative, picture.negative_top_k)))
         return texts

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from engine.interruption import Stopped
 from engine.models.checkpoint import load_checkpoint
+from engine.models.text_encoders import AT_ONCE
 from engine.prompt.tokens import END, PAD_G, PAD_L, START, Tokenizer
 
 RED, CAT = 736, 2368
@@ -102,3 +104,24 @@ def test_a_text_is_encoded_once(encoders):
 
 def test_tokens_are_those_the_tests_count_on():
     assert Tokenizer().chunks("red cat", PAD_L)[0].ids[:4] == [START, RED, CAT, END]
+
+
+def test_a_long_text_is_encoded_in_parts_that_are_those_of_the_whole(encoders):
+    long = encoders.encode([" ".join(["cat"] * 75 * (AT_ONCE + 2))], 1, 2)
+    short = encoders.encode([" ".join(["cat"] * 75)], 1, 2)
+    assert long.context.shape[1] == 77 * (AT_ONCE + 2)
+    assert torch.allclose(long.context, short.context.repeat(1, AT_ONCE + 2, 1), atol=1e-5)
+    assert torch.allclose(long.pooled, short.pooled, atol=1e-5)
+
+
+@pytest.mark.parametrize("texts", [["a cat", "a dog", "a bird"], [" ".join(["dog"] * 75 * AT_ONCE * 3)]])
+def test_encoding_can_end_between_two_texts_and_within_a_long_one(encoders, texts):
+    calls = []
+
+    def check():
+        calls.append(None)
+        if len(calls) == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        encoders.encode([f"{text} stopped" for text in texts], 1, 2, check)

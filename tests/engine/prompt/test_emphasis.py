@@ -3,6 +3,7 @@
 import pytest
 
 from engine.prompt.emphasis import weighted
+from tests.processor_time import processor_time
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,11 @@ def test_a_weight_that_is_no_number_is_text(number):
 
 def test_any_depth_of_parentheses_is_read():
     assert weighted("(" * 3000 + "a" + ")" * 3000)[0][0] == "a"
+
+
+@pytest.mark.parametrize(
+    ("opened", "closed"), [("(", ")"), ("(", ""), ("((", ")"), ("(a:1 ", ")"), (":(a", ")"), (")(", ""), ("", ")")]
+)
+def test_a_text_full_of_parentheses_is_read_in_linear_time(opened, closed):
+    with processor_time(5.0):  # it takes a quarter of a second; reading it once for each depth, an hour
+        assert weighted(opened * 100_000 + "a" + closed * 100_000)
