@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, default_exceptions
 from werkzeug.exceptions import NotFound as WrongPath
 
-from schemas.faults import Fault, flat
+from schemas.faults import Fault, few, flat
 
 log = logging.getLogger(__name__)
 
@@ -82,13 +82,13 @@ class KeyQueueFull(FooocusError):
 
 
 class InvalidRequest(FooocusError):
-    """The request does not fit its shape; `detail` lists all faults at once."""
+    """The request does not fit its shape; `detail` lists all faults at once, or the first of many."""
 
     status = 422
 
     def __init__(self, faults: Iterable[Fault]):
         self.faults = list(faults)
-        super().__init__([fault.to_dict() for fault in self.faults])
+        super().__init__([fault.to_dict() for fault in few(self.faults)])
 
     @classmethod
     def from_messages(cls, messages: Any, place: str = "body") -> InvalidRequest:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from marshmallow import ValidationError
 from marshmallow.exceptions import SCHEMA
 
 LONGEST_ECHO = 500
-MOST_ITEMS = 40
+MOST_ITEMS, MOST_ITEMS_WITHIN = 40, 4
+"""Items of a list or an object that are told back, and of those inside it."""
+DEPTH = 4
+MOST_FAULTS = 20
+"""Faults that an answer tells; of more, how many they are."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,15 @@ def flat(messages: Any, loc: tuple[str | int, ...]) -> Iterator[Fault]:
         yield Fault("value_error", str(messages), loc=loc)
 
 
-def echo(value: Any, depth: int = 4) -> Any:
+def few(faults: Sequence[Fault]) -> list[Fault]:
+    """The first faults, and how many more there are."""
+    rest = len(faults) - MOST_FAULTS
+    if rest <= 0:
+        return list(faults)
+    return [*faults[:MOST_FAULTS], Fault("more", f"and {rest} more", loc=faults[MOST_FAULTS].loc[:1])]
+
+
+def echo(value: Any, depth: int = DEPTH) -> Any:
     """A value as it can be told back: valid JSON, valid UTF-8, and not long."""
     if isinstance(value, str):
         text = value if len(value) <= LONGEST_ECHO else value[:LONGEST_ECHO] + "…"
@@ -59,11 +72,16 @@ def echo(value: Any, depth: int = 4) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        if depth == 0:
-            return {}
-        return {echo(str(key)): echo(item, depth - 1) for key, item in list(value.items())[:MOST_ITEMS]}
+        return {echo(str(key)): echo(item, depth - 1) for key, item in islice(value.items(), most_items(depth))}
     if isinstance(value, Sequence):
-        return [echo(item, depth - 1) for item in value[:MOST_ITEMS]] if depth else []
+        return [echo(item, depth - 1) for item in value[: most_items(depth)]]
     if value is None or isinstance(value, (bool, int, float)):
         return value
     return echo(str(value))
+
+
+def most_items(depth: int) -> int:
+    """How many items are told back where so many levels may still follow."""
+    if depth == DEPTH:
+        return MOST_ITEMS
+    return MOST_ITEMS_WITHIN if depth else 0

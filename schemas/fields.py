@@ -16,11 +16,18 @@ from typing import Any, NoReturn, TypeVar
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing, post_load, pre_load
 
+from engine.images.reading import MOST_BYTES
 from schemas.faults import Fault, fault
 
 TRUE_WORDS = frozenset({"true", "yes", "on", "1", "t", "y"})
 FALSE_WORDS = frozenset({"false", "no", "off", "0", "f", "n"})
 NO_IMAGE_WORDS = frozenset({"", "None", "none", "null", "string"})
+LONGEST_NAME = 256
+"""Characters of a text that is no more than a name or a word."""
+LONGEST_URL = 2048
+LONGEST_PICTURE = MOST_BYTES * 3 // 2
+"""Characters of a picture in base64, which has 4 for 3 bytes, and breaks of lines."""
+URL = re.compile(r"\s{0,100}(?:[a-z][a-z0-9+.-]{0,30}://|/inputs/|/outputs/)", re.IGNORECASE)
 INTEGER = re.compile(r"\s*[+-]?[0-9]{1,40}(\.0*)?\s*", re.ASCII)
 NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?\s*", re.ASCII)
 
@@ -83,7 +90,12 @@ class Described(fields.Field[Any], ABC):
 
 
 class Text(Described, fields.String):
-    """A string, and only a string."""
+    """A string, and only a string, of at most `longest` characters."""
+
+    def __init__(self, description: str, *, longest: int | None = LONGEST_NAME, **kwargs: Any):
+        self.longest = longest
+        bound = {} if longest is None else {"maxLength": longest}
+        super().__init__(description, metadata=bound | kwargs.pop("metadata", {}), **kwargs)
 
     def refuse(self, value: Any) -> NoReturn:
         raise fault("string_type", "Input should be a valid string", value)
@@ -91,11 +103,21 @@ class Text(Described, fields.String):
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
             self.refuse(value)
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise fault("string_unicode", "Input should be valid Unicode: it holds half of a surrogate pair", value)
+        if self.longest is not None and len(value) > self.longest:
+            self.refuse_length(value, self.longest)
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            text = "Input should be valid Unicode: it holds half of a surrogate pair"
+            raise fault("string_unicode", text, value) from error
         if "\0" in value:  # PostgreSQL keeps no such text
             raise fault("string_unicode", "Input should be text: it holds the character U+0000", value)
         return value
+
+    def refuse_length(self, value: str, longest: int) -> NoReturn:
+        """Raise the fault of a value that is too long."""
+        text = f"Input should have at most {longest} characters, not {len(value)}"
+        raise fault("string_too_long", text, value, max_length=longest, actual_length=len(value))
 
 
 class Choice(Text):
@@ -114,7 +136,7 @@ class Choice(Text):
         self.aliases = dict(aliases or {})
         self.fold = fold
         description += " In upper or lower case." if fold else ""
-        super().__init__(description, metadata={"enum": [*self.words, *self.aliases]}, **kwargs)
+        super().__init__(description, longest=None, metadata={"enum": [*self.words, *self.aliases]}, **kwargs)
 
     def refuse(self, value: Any) -> NoReturn:
         legal = ", ".join(repr(word) for word in self.words)
@@ -174,7 +196,9 @@ class Whole(Bounded, fields.Integer):
             if not INTEGER.fullmatch(value):
                 self.refuse(value)
             return self.within(int(value.partition(".")[0]), value)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self.refuse(value)
+        if isinstance(value, float) and not math.isfinite(value):  # an int may be too large to be asked
             self.refuse(value)
         if value != int(value):
             raise fault("int_from_float", "Input should be a whole number, without a fraction", value)
@@ -238,7 +262,8 @@ class Image(Described, fields.String):
     def __init__(self, description: str, *, required: bool = False, **kwargs: Any):
         nullable = {} if required else {"allow_none": True, "default": kwargs.pop("default", None)}
         text = f"{description} URL, data URL or base64; null, empty or None: no image."
-        super().__init__(text, required=required, **nullable, **kwargs)
+        metadata = {"maxLength": LONGEST_PICTURE} | kwargs.pop("metadata", {})
+        super().__init__(text, required=required, metadata=metadata, **nullable, **kwargs)
 
     def refuse(self, value: Any) -> NoReturn:
         raise fault("string_type", "Input should be a valid string", value)
@@ -249,10 +274,20 @@ class Image(Described, fields.String):
         if not isinstance(value, str):
             self.refuse(value)
         if value not in NO_IMAGE_WORDS:
-            return value
+            return self.within(value)
         if self.required:
             raise fault("missing", "An image is required: a URL, a data URL or base64", value)
         return None
+
+    def within(self, value: str) -> str:
+        """The text, if it is not too long for what it is: a URL or base64."""
+        is_url = URL.match(value) is not None
+        longest = LONGEST_URL if is_url else LONGEST_PICTURE
+        if len(value) > longest:
+            kind = "A URL" if is_url else "A picture as a text"
+            text = f"{kind} should have at most {longest} characters, not {len(value)}"
+            raise fault("string_too_long", text, value, max_length=longest, actual_length=len(value))
+        return value
 
 
 class Items(Described, fields.List[Any]):
@@ -263,13 +298,12 @@ class Items(Described, fields.List[Any]):
         description: str,
         item: fields.Field[Any],
         *,
-        longest: int | None = None,
+        longest: int,
         filler: Callable[[], Any] | None = None,
         **kwargs: Any,
     ):
         self.longest, self.filler = longest, filler
-        metadata = {} if longest is None else {"maxItems": longest}
-        super().__init__(description, cls_or_instance=item, metadata=metadata, **kwargs)
+        super().__init__(description, cls_or_instance=item, metadata={"maxItems": longest}, **kwargs)
 
     def refuse(self, value: Any) -> NoReturn:
         raise fault("list_type", "Input should be a valid list", value)
@@ -277,14 +311,14 @@ class Items(Described, fields.List[Any]):
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> list[Any]:
         if not isinstance(value, list):
             self.refuse(value)
-        if self.longest is not None and len(value) > self.longest:
+        if len(value) > self.longest:
             text = f"List should have at most {self.longest} items, not {len(value)}"
             raise fault("too_long", text, value, max_length=self.longest, actual_length=len(value))
         return self.filled(super()._deserialize(value, attr, data, **kwargs))
 
     def filled(self, items: list[Any]) -> list[Any]:
         """The list, as long as the engine expects it."""
-        if self.filler is None or self.longest is None:
+        if self.filler is None:
             return items
         return items + [self.filler() for _ in range(self.longest - len(items))]
 

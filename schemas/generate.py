@@ -6,10 +6,9 @@ depend on how the server was started (`fooocus_flask.submission.prepare` fills t
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, NoReturn
 
 from marshmallow import EXCLUDE, Schema, post_load
 
@@ -17,13 +16,32 @@ from engine import choices
 from engine.params import MAX_SEED
 from engine.prompt.styles import styles_in
 from schemas.faults import fault
-from schemas.fields import Choice, FilledSchema, Flag, Image, Items, N, Number, Object, Text, Whole, defaults
+from schemas.fields import (
+    LONGEST_URL,
+    Choice,
+    FilledSchema,
+    Flag,
+    Image,
+    Items,
+    N,
+    Number,
+    Object,
+    Text,
+    Whole,
+    defaults,
+)
+from schemas.prompts import Prompt, StyleNames
 
 MOST_LORAS = 5
 MOST_CONTROL_IMAGES = 4
 MOST_ENHANCE_STEPS = 3
 LEAST_SIDE, MOST_SIDE, SIDE_STEP = 64, 2048, 8
 MOST_STEPS = 200
+MOST_SIDES = 8
+"""Four sides, and room for some that are named twice."""
+LONGEST_DISTANCE = 65_535
+LONGEST_SEARCH = 1000
+"""Characters of what a detector looks for; it reads 256 tokens."""
 
 SIZE = re.compile(r"\s*([0-9]{1,5})\s*[*×xX]\s*([0-9]{1,5})\s*(?:<.*)?", re.DOTALL)
 """Two numbers, as people join them; behind them the mark-up that Fooocus puts into its labels."""
@@ -42,19 +60,6 @@ DEFAULT_LORA = {"enabled": True, "model_name": "sd_xl_offset_example-lora_1.0.sa
 def shipped_styles() -> Sequence[str]:
     """The names of the styles that come with the engine."""
     return styles_in(()).names()
-
-
-class StyleName(Text):
-    """The name of a prompt style; its schema knows which there are."""
-
-    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str:
-        name = super()._deserialize(value, attr, data, **kwargs)
-        known = cast("GenerateSchema", self.root).style_names()
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 3)
-            text = "No style has this name; GET /v1/engines/styles lists them all"
-            raise fault("enum", text + (f"; near it: {', '.join(near)}" if near else ""), name, expected=near)
-        return name
 
 
 class Size(Text):
@@ -85,15 +90,20 @@ class Matching(Text):
     """A text that follows a pattern and is at most `longest` bytes long; empty and null stand for none."""
 
     def __init__(self, description: str, pattern: re.Pattern[str], longest: int, rule: str, **kwargs: Any):
-        self.pattern, self.longest, self.rule = pattern, longest, rule
-        super().__init__(description, allow_none=True, **kwargs)
+        self.pattern, self.rule = pattern, rule
+        super().__init__(description, longest=longest, allow_none=True, **kwargs)
+
+    def refuse_length(self, value: str, longest: int) -> NoReturn:
+        """Raise the fault of a value that does not follow the rule."""
+        rule = f"Input should be {self.rule}, at most {longest} bytes long"
+        raise fault("string_pattern_mismatch", rule, value, pattern=self.pattern.pattern)
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
+        assert self.longest
         fits = self.pattern.fullmatch(text) and text.isprintable() and len(text.encode()) <= self.longest
         if text and not fits:
-            rule = f"Input should be {self.rule}, at most {self.longest} bytes long"
-            raise fault("string_pattern_mismatch", rule, value, pattern=self.pattern.pattern)
+            self.refuse_length(text, self.longest)
         return text
 
 
@@ -161,9 +171,11 @@ class EnhanceStepSchema(FilledSchema):
     """One step of the enhance chain: find something in the picture and redraw it."""
 
     enhance_enabled = Flag("Whether this step runs.", default=False)
-    enhance_mask_dino_prompt = Text("What to look for, such as face, eye or hand; for the model sam.", default="")
-    enhance_prompt = Text("Prompt for what was found; empty: the task's.", default="")
-    enhance_negative_prompt = Text("Negative prompt for what was found; empty: the task's.", default="")
+    enhance_mask_dino_prompt = Text(
+        "What to look for, such as face, eye or hand; for the model sam.", longest=LONGEST_SEARCH, default=""
+    )
+    enhance_prompt = Prompt("Prompt for what was found; empty: the task's.", default="")
+    enhance_negative_prompt = Prompt("Negative prompt for what was found; empty: the task's.", default="")
     enhance_mask_model = Choice("The model that finds it.", choices.MASK_MODELS, default="sam")
     enhance_mask_cloth_category = Choice(
         "Which clothes; for u2net_cloth_seg.", choices.CLOTH_CATEGORIES, default="full"
@@ -190,14 +202,13 @@ def empty_lora() -> dict[str, Any]:
 class PromptMembers(Schema):
     """What to draw, how large and how many."""
 
-    prompt = Text(
+    prompt = Prompt(
         "What to draw. The first line leads; every further line is a prompt of its own beside it.", default=""
     )
-    negative_prompt = Text("What to keep out of the picture; lines count as in prompt.", default="")
-    style_selections = Items(
+    negative_prompt = Prompt("What to keep out of the picture; lines count as in prompt.", default="")
+    style_selections = StyleNames(
         "Prompt styles, applied in this order. Fooocus V2 expands the prompt, Random Style picks one for each picture; "
         "an empty list applies none. GET /v1/engines/styles lists the names.",
-        StyleName("The name of a style."),
         default=["Fooocus V2", "Fooocus Enhance", "Fooocus Sharp"],
     )
     performance_selection = Choice(
@@ -260,16 +271,19 @@ class ImageMembers(Schema):
     uov_method = Choice("What to do with uov_input_image.", choices.UPSCALE_OR_VARY_METHODS, default="Disabled")
     uov_input_image = Image("The picture to upscale or vary.", default="None")
     outpaint_selections = Items(
-        "Sides on which inpaint_input_image grows.", Choice("A side.", choices.OUTPAINT_SIDES), default=[]
+        "Sides on which inpaint_input_image grows.",
+        Choice("A side.", choices.OUTPAINT_SIDES),
+        longest=MOST_SIDES,
+        default=[],
     )
     outpaint_distance = Distances(
         "By how many pixels: left, top, right, bottom. 0 or less: 30 % of the picture's width or height.",
-        Whole("Pixels."),
+        Whole("Pixels.", -LONGEST_DISTANCE, LONGEST_DISTANCE),
         longest=4,
         default=[0, 0, 0, 0],
     )
     inpaint_input_image = Image("The picture to redraw in part, or to extend.", default="None")
-    inpaint_additional_prompt = Text("Prompt for the area that is redrawn; stands before prompt.", default="")
+    inpaint_additional_prompt = Prompt("Prompt for the area that is redrawn; stands before prompt.", default="")
     inpaint_mask_image_upload = Image("The mask: what is light is redrawn.", default="None")
     inpaint_mask_upload_checkbox = Flag("No effect: an older name of the next member.", default=False, load_only=True)
     inpaint_advanced_masking_checkbox = Flag("No effect: true exactly when a mask is given.", default=False)
@@ -413,7 +427,7 @@ class GenerateSchema(EnhanceMembers, AdvancedMembers, OutputMembers, ImageMember
     webhook_url = Matching(
         "Where the finished task is sent by POST; empty: the server's own, if any.",
         WEBHOOK,
-        2000,
+        LONGEST_URL,
         "an http:// or https:// URL, or empty",
         default="",
     )

@@ -10,6 +10,8 @@ from schemas.tasks import IMAGE_MEMBERS
 
 HIGHEST = 10
 EVENTS = ("started", "progress", "ended")
+MOST_EVENTS = 8
+"""Three, and room for some that are named twice."""
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 LONGEST_IDEMPOTENCY_KEY = 255
 MULTIPART = "multipart/form-data"
@@ -31,6 +33,7 @@ class QueueMembers(Schema):
     webhook_events = Items(
         "What the webhook is sent: that drawing began, progress (at most twice a second), the end.",
         Choice("An event.", EVENTS),
+        longest=MOST_EVENTS,
         default=["ended"],
     )
 

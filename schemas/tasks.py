@@ -15,8 +15,22 @@ from schemas.fields import Choice, Described, QuerySchema, Text, Whole, refused
 LISTS = ("all", "history", "current", "pending")
 STATUSES = ("pending", "running", "finished", "failed", "stop")
 LARGEST_PAGE = 500
+LONGEST_MOMENT = 64
+MOST_WORDS = 32
+"""Words of a search: each is a condition of the statement, and databases take so many."""
 IMAGE_MEMBERS = ("uov_input_image", "inpaint_input_image", "inpaint_mask_image_upload", "enhance_input_image")
 ZONE_WITH_BLANK = re.compile(r" (?=\d\d:?\d\d$)")
+
+
+class Words(Text):
+    """A few words with blanks between them."""
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        words = len(text.split())
+        if words > MOST_WORDS:
+            raise fault("too_many_words", f"Input should have at most {MOST_WORDS} words, not {words}", value)
+        return text
 
 
 class Moment(Described, fields.AwareDateTime):
@@ -28,10 +42,14 @@ class Moment(Described, fields.AwareDateTime):
 
     def shape(self) -> dict[str, Any]:
         """A text: JSON Schema's `date-time` knows neither a date alone nor a time without a zone."""
-        return {"type": "string", "examples": ["2024-07-05", "2024-07-05T09:31:25", "2024-07-05T07:31:25Z"]}
+        return {
+            "type": "string",
+            "maxLength": LONGEST_MOMENT,
+            "examples": ["2024-07-05", "2024-07-05T09:31:25", "2024-07-05T07:31:25Z"],
+        }
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> dt.datetime:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or len(value) > LONGEST_MOMENT:
             self.refuse(value)
         try:
             # In a query the + of a zone arrives as a blank unless the client encodes it.
@@ -49,7 +67,12 @@ class TasksQuerySchema(QuerySchema):
     start_at = Moment("Only tasks queued at or after this moment, oldest first.", default=None)
     end_at = Moment("Only tasks queued at or before this moment; absent: now.", default=None)
     status = Choice("Only tasks in this state.", STATUSES, default=None)
-    prompt = Text("Only tasks whose prompt holds each of these words or parts of words, in any case.", default=None)
+    prompt = Words(
+        "Only tasks whose prompt holds each of these words or parts of words, in any case; "
+        f"at most {MOST_WORDS} words.",
+        longest=1000,
+        default=None,
+    )
     action = Choice("delete: delete the tasks in the range and their pictures.", ("delete",), fold=True, default=None)
 
     @validates_schema

@@ -6,6 +6,7 @@ from marshmallow import Schema, fields
 
 from engine import choices
 from schemas.fields import Choice, FilledSchema, Flag, Image, Number, Text, Whole
+from schemas.generate import LONGEST_SEARCH
 
 
 class MaskSchema(FilledSchema):
@@ -14,7 +15,7 @@ class MaskSchema(FilledSchema):
     image = Image("The picture.", required=True)
     mask_model = Choice("The model that finds it.", choices.MASK_MODELS, default="isnet-general-use")
     cloth_category = Choice("Which clothes; for u2net_cloth_seg.", choices.CLOTH_CATEGORIES, default="full")
-    dino_prompt_text = Text("What to look for, in the singular; for sam.", default="")
+    dino_prompt_text = Text("What to look for, in the singular; for sam.", longest=LONGEST_SEARCH, default="")
     sam_model = Choice("Size of the SAM model; for sam.", choices.SAM_MODELS, default="vit_b")
     box_threshold = Number("How sure a box must be; for sam.", 0, 1, default=0.3)
     text_threshold = Number(

@@ -11,6 +11,7 @@ from fooocus_flask import errors
 from fooocus_flask.server import openapi
 from fooocus_flask.submission import parsing
 from schemas.faults import LONGEST_ECHO
+from schemas.fields import Whole
 from schemas.generate import GenerateSchema
 from schemas.tasks import TasksQuerySchema
 
@@ -193,3 +194,32 @@ def test_a_blueprint_with_flask_smorests_own_rules_tells_its_faults_alike(client
         "msg": "Input should be a valid integer",
         "input": "x",
     }
+
+
+def test_of_many_faults_the_first_are_told_and_how_many_more_there_are(client):
+    reply = client.post("/echo/", json={"style_selections": ["no such style"] * 60})
+    assert [fault["loc"] for fault in reply.json["detail"]] == [
+        *(["body", "style_selections", place] for place in range(20)),
+        ["body"],
+    ]
+    assert reply.json["detail"][-1]["msg"] == "and 40 more"
+
+
+WHOLE = [name for name, field in GenerateSchema().fields.items() if isinstance(field, Whole)]
+
+
+@pytest.mark.parametrize("digits", [30, 400, 4000, 5000])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_whole_number_of_any_length_is_refused_and_no_bug(client, digits, sign):
+    number = sign + "9" * digits
+    for name in WHOLE:
+        body = f'{{"{name}": {number}}}'
+        assert client.post("/echo/", data=body, content_type="application/json").status_code in (413, 422), name
+    assert client.get(f"/query?page={number}").status_code == 422
+    body = f'{{"outpaint_distance": [0, 0, 0, {number}]}}'
+    assert client.post("/echo/", data=body, content_type="application/json").status_code in (413, 422)
+
+
+def test_a_search_has_few_words(client):
+    assert client.get("/query?prompt=" + "+".join(["cat"] * 32)).status_code == 200
+    assert first(client.get("/query?prompt=" + "+".join(["cat"] * 500)))["loc"] == ["query", "prompt"]

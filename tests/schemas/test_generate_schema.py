@@ -5,12 +5,16 @@ import json
 from pathlib import Path
 
 import pytest
-from marshmallow import ValidationError
+from marshmallow import ValidationError, fields
 
 from engine.params import MAX_SEED, GenerateParams
+from schemas.control import ControlSchema
 from schemas.faults import flat
 from schemas.generate import DEFAULTS, EnhanceStepSchema, GenerateSchema, ImagePromptSchema, LoraSchema, shipped_styles
-from schemas.tools import DescribeSchema, MaskSchema
+from schemas.submission import SubmissionSchema
+from schemas.tasks import TasksQuerySchema
+from schemas.tools import DescribeQuerySchema, DescribeSchema, MaskSchema, ReadMetadataSchema
+from tests.processor_time import processor_time
 
 CONTRACT = json.loads(Path(__file__).with_name("contract.json").read_text("utf-8"))
 SCHEMAS = {
@@ -118,7 +122,13 @@ def test_an_integer_may_come_as_a_numeric_string_or_a_whole_float(text):
 
 @pytest.mark.parametrize(
     ("value", "word"),
-    [(2.5, "int_from_float"), ("2.5", "int_parsing"), ("", "int_parsing"), ("9" * 5000, "int_parsing")],
+    [
+        (2.5, "int_from_float"),
+        ("2.5", "int_parsing"),
+        ("", "int_parsing"),
+        ("9" * 5000, "int_parsing"),
+        (10**400, "less_than_equal"),
+    ],
 )
 def test_an_integer_is_not_made_of_a_fraction_or_of_something_else(value, word):
     assert faults(image_number=value) == [(word, ("image_number",))]
@@ -259,3 +269,80 @@ def test_half_of_a_surrogate_pair_is_no_text():
 def test_there_are_four_outpaint_distances(distances):
     assert faults(outpaint_distance=distances)[0][1] == ("outpaint_distance",)
     assert load("CommonRequest", outpaint_distance=[]) == {"outpaint_distance": [0, 0, 0, 0]}
+
+
+def texts(schema, path=()):
+    """Every member of a schema that takes a text, with those of its lists and of the objects in them."""
+    for name, field in schema.fields.items():
+        inner = field.inner if isinstance(field, fields.List) else field
+        if isinstance(inner, fields.Nested):
+            yield from texts(inner.schema, (*path, name))
+        elif isinstance(inner, fields.String):
+            yield ".".join((*path, name)), inner
+
+
+REQUESTS = (
+    *(SubmissionSchema, ControlSchema, TasksQuerySchema, MaskSchema, DescribeSchema, DescribeQuerySchema),
+    ReadMetadataSchema,
+)
+
+
+@pytest.mark.parametrize("schema", REQUESTS)
+def test_every_text_has_a_longest_length_or_is_one_of_a_few_words(schema):
+    unbounded = [name for name, field in texts(schema()) if not {"maxLength", "enum"} & field.metadata.keys()]
+    assert unbounded == []
+
+
+@pytest.mark.parametrize("schema", REQUESTS)
+def test_every_list_has_a_longest_length(schema):
+    lists = [field for field in schema().fields.values() if isinstance(field, fields.List)]
+    assert all(field.metadata["maxItems"] for field in lists)
+
+
+@pytest.mark.parametrize("name", ["prompt", "negative_prompt", "inpaint_additional_prompt"])
+def test_a_prompt_is_taken_at_its_bounds_and_told_them_beyond(name):
+    assert load("CommonRequest", **{name: "a" * 20_000})
+    assert load("CommonRequest", **{name: "\n".join(["a cat"] * 64)})
+    assert load("CommonRequest", **{name: "(" * 50 + ")" * 50 + "(a)" * 100 + r"\(" * 100 + "[[a, b]]" * 100})
+    assert faults(**{name: "a" * 20_001}) == [("string_too_long", (name,))]
+    assert faults(**{name: "\n".join(["a cat"] * 65)}) == [("too_many_lines", (name,))]
+    assert faults(**{name: "(" * 51}) == [("too_deep", (name,))]
+    assert faults(**{name: "a [" * 51}) == [("too_deep", (name,))]
+
+
+def test_the_refusal_of_a_long_text_says_what_would_work():
+    with pytest.raises(ValidationError) as caught:
+        load("CommonRequest", prompt="a" * 20_001)
+    (fault,) = flat(caught.value.messages, ())
+    assert fault.msg == "Input should have at most 20000 characters, not 20001"
+    assert fault.ctx == {"max_length": 20000, "actual_length": 20001}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("uov_input_image", "http://host/" + "a" * 2048),
+        ("uov_input_image", "/inputs/" + "a" * 2048),
+        ("uov_input_image", "A" * 30_000_001),
+        ("base_model_name", "a" * 257),
+        ("preset", "a" * 257),
+    ],
+)
+def test_other_texts_are_as_long_as_people_need_them(name, text):
+    assert faults(**{name: text}) == [("string_too_long", (name,))]
+    load("CommonRequest", uov_input_image="data:image/png;base64," + "A" * 100_000)
+    load("CommonRequest", uov_input_image="/9j/" + "A" * 100_000)
+
+
+@pytest.mark.parametrize("name", ["style_selections", "outpaint_selections", "loras", "controlnet_image"])
+def test_a_list_is_measured_before_its_items(name):
+    assert faults(**{name: [None] * 10_000}) == [("too_long", (name,))]
+
+
+def test_suggestions_are_made_for_the_first_of_many_misspelt_styles():
+    with pytest.raises(ValidationError) as caught, processor_time(5.0):  # a second for 3 of 500, minutes for all
+        load("CommonRequest", style_selections=["Fooocus Enhanse" + "x" * 200] * 400 + ["Fooocus Enhanse"])
+    assert len(list(flat(caught.value.messages, ()))) == 401
+    with pytest.raises(ValidationError) as caught:
+        load("CommonRequest", style_selections=["Fooocus Enhanse"] * 5)
+    assert [bool(fault.ctx["expected"]) for fault in flat(caught.value.messages, ())] == [True] * 3 + [False] * 2
