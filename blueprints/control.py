@@ -24,6 +24,8 @@ blueprint = Blueprint("control", __name__, url_prefix="/v1/engine", description=
 DONE = {"stop": "task stoped", "skip": "task skiped"}
 INVALID, NONE = "Invalid control action", "No task running"
 
+LARGEST_BODY = 64 * 1024
+"""Bytes of a body that has two words in it."""
 BODY = {"content": {kind: {"schema": ControlSchema} for kind in ("application/json", FORM)}}
 
 
@@ -117,6 +119,7 @@ def arguments() -> dict[str, Any]:
 
 def body() -> dict[str, Any]:
     """The members that a form or JSON body holds; none without one."""
+    request.max_content_length = LARGEST_BODY
     if request.mimetype in (FORM, "multipart/form-data") and request.form:
         return request.form.to_dict()
     return json_body(request) if request.get_data() else {}

@@ -86,7 +86,7 @@ def task_deliveries(task_id: str) -> Sequence[Delivery]:
     return webhooks.deliveries(found(task_id, READ))
 
 
-@blueprint.post("/<task_id>/deliveries/<int:delivery>/replay")
+@blueprint.post("/<task_id>/deliveries/<row:delivery>/replay")
 @blueprint.response(200, DeliverySchema)
 @scopes.needs(DRAW)
 def replay_delivery(task_id: str, delivery: int) -> Delivery:

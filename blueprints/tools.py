@@ -20,6 +20,7 @@ from fooocus_flask.pictures import inputs
 from fooocus_flask.runner.downloader import downloader
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.submission import from_metadata
+from fooocus_flask.submission.forms import form_body, is_form
 from fooocus_flask.submission.parsing import Blueprint, json_body
 from fooocus_flask.submission.prepare import catalogue
 from fooocus_flask.submission.required_files import require_files
@@ -120,12 +121,8 @@ def read_metadata(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def picture() -> dict[str, Any]:
-    """The body's picture and what is said about it; a file becomes base64, as JSON would have it."""
-    if request.mimetype != "multipart/form-data":
-        return json_body(request)
-    file = request.files.get("image")
-    parts = {} if file is None else {"image": base64.b64encode(file.read()).decode()}
-    return request.form.to_dict() | parts
+    """The body's picture and what is said about it; an `Upload` where it came as a file."""
+    return form_body(request, DescribeSchema()) if is_form(request) else json_body(request)
 
 
 def inspect(purpose: str, options: Mapping[str, Any], arguments: Mapping[str, Any], needs: Iterable[Need]) -> Seen:

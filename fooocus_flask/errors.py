@@ -143,9 +143,17 @@ def send_http_error(error: HTTPException) -> Response:
     plain = error.description == type(error).description
     detail = error.name if plain else error.description
     if isinstance(error, RequestEntityTooLarge):
-        detail = f"The request body is larger than {current_app.config['MAX_CONTENT_LENGTH']} bytes"
+        detail = too_large()
     headers = {name: value for name, value in error.get_headers() if name.lower() != "content-type"}
     return reply(error.code or 500, detail, headers)
+
+
+def too_large() -> str:
+    """What of the request at hand is too large: its body, or something in its form."""
+    if (request.content_length or 0) > (request.max_content_length or 0) or request.mimetype != "multipart/form-data":
+        return f"The request body is larger than {request.max_content_length} bytes"
+    parts, size = request.max_form_parts, request.max_form_memory_size
+    return f"A form may have {parts} parts, and {size} bytes in one that is no file"
 
 
 def other_slash_form_allows() -> list[str]:

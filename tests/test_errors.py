@@ -2,6 +2,7 @@
 
 import json
 import logging
+import tracemalloc
 
 import flask_smorest
 import pytest
@@ -223,3 +224,25 @@ def test_a_whole_number_of_any_length_is_refused_and_no_bug(client, digits, sign
 def test_a_search_has_few_words(client):
     assert client.get("/query?prompt=" + "+".join(["cat"] * 32)).status_code == 200
     assert first(client.get("/query?prompt=" + "+".join(["cat"] * 500)))["loc"] == ["query", "prompt"]
+
+
+def test_json_of_more_values_than_any_request_has_is_refused_before_it_is_built(client):
+    client.application.config["MAX_CONTENT_LENGTH"] = 20_000_000
+    tracemalloc.start()
+    reply = client.post("/echo/", data=b'{"loras": [' + b"{}," * 2_000_000 + b"{}]}")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert first(reply)["ctx"]["error"] == "it has more than 100000 commas and brackets"
+    assert most < 50_000_000
+
+
+@pytest.mark.parametrize("named", ["cat", "cat uov_input_image"])
+def test_a_body_is_large_because_of_its_pictures_or_is_refused(client, named):
+    client.application.config["MAX_CONTENT_LENGTH"] = 20_000_000
+    reply = client.post("/echo/", json={named: "A" * 9_000_000})
+    assert (reply.status_code, reply.json["detail"]) == (
+        413,
+        "Apart from pictures in base64 the request body may have 8388608 bytes",
+    )
+    sent = {"uov_input_image": "A" * 4_500_000, "controlnet_image": [{"cn_img": "A" * 4_500_000}]}
+    assert client.post("/echo/", json=sent).status_code == 200

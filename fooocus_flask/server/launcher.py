@@ -28,6 +28,7 @@ from fooocus_flask import database
 from fooocus_flask.access import callers, file_tokens
 from fooocus_flask.errors import StartError
 from fooocus_flask.model_files import presets
+from fooocus_flask.server.http_requests import RequestHandler
 from fooocus_flask.version import VERSION
 
 if TYPE_CHECKING:
@@ -284,7 +285,8 @@ class Answers:
 def serve(app: Flask, sock: socket.socket, greeting: str = "") -> None:
     """Draw and answer requests until SIGTERM or SIGINT; the greeting is printed once both would be heard."""
     answers, stopped = Answers(app), Event()
-    server = WSGIServer(sock, answers, log=None, error_log=logging.getLogger("gevent.pywsgi"))
+    log = logging.getLogger("gevent.pywsgi")
+    server = WSGIServer(sock, answers, log=None, error_log=log, handler_class=RequestHandler)
 
     def stop() -> None:
         try:

@@ -11,6 +11,7 @@ from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 from flask_swagger_ui import get_swaggerui_blueprint
 from marshmallow import Schema, fields
+from werkzeug.routing import IntegerConverter
 
 from fooocus_flask.access.callers import HEADER, OPEN_BLUEPRINTS
 from fooocus_flask.access.scopes import scopes_of
@@ -49,6 +50,12 @@ FAILURES = {
 """Statuses that many operations give, with the name of each answer in the document."""
 
 
+class RowNumber(IntegerConverter):
+    """A row's number in a path; more digits than a row has lead nowhere."""
+
+    regex = r"\d{1,9}"
+
+
 class Api(flask_smorest.Api):
     """flask-smorest's, with our error shape."""
 
@@ -69,6 +76,7 @@ class WireJson(DefaultJSONProvider):
 def init_app(app: Flask) -> Api:
     """The extension that blueprints are registered with; call it before any route exists."""
     app.json = WireJson(app)
+    app.url_map.converters["row"] = RowNumber
     app.url_map.strict_slashes = False  # a path answers with and without its last slash, and redirects nowhere
     app.config.update(
         API_TITLE="fooocus-flask",

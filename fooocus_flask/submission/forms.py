@@ -6,7 +6,6 @@ as its name several times. A part named `json` holds any number of members at on
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import gevent
@@ -16,32 +15,38 @@ from werkzeug.datastructures import FileStorage
 
 from engine.images.reading import MOST_BYTES
 from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.submission import json_text
 from schemas.faults import Fault
-from schemas.fields import Upload
+from schemas.fields import LONGEST_NAME, Upload
 from schemas.submission import JSON_PART, MULTIPART
 
 LONGEST_LIST = 64
+DEEPEST = 3
+"""Places that a part's name leads through: a list, a place in it, a member."""
 
 
 def is_form(request: Request) -> bool:
-    """Whether the request's body is a form with parts."""
-    return request.mimetype == MULTIPART
+    """Whether the request's body is a form with parts; without a boundary nothing could tell them apart."""
+    return request.mimetype == MULTIPART and bool(request.mimetype_params.get("boundary"))
 
 
 def form_body(request: Request, schema: Schema) -> dict[str, Any]:
     """The members that a form holds, as JSON would have them; files are `Upload`s.
 
     Raises:
-        InvalidRequest: a part is not what its name says.
+        InvalidRequest: a part is not what its name says, or there is none.
     """
+    if not request.form and not request.files:
+        text = "The body has no parts with the boundary that its Content-Type names; send JSON as application/json"
+        raise InvalidRequest([Fault("missing", text, loc=("body",))])
     body, faults = whole(request), []
     sent = [(name, texts(schema, name, request.form.getlist(name))) for name in request.form if name != JSON_PART]
     sent += [(name, upload(file)) for name, file in request.files.items() if name != JSON_PART and is_there(file)]
     for name, value in sent:
         try:
-            put(body, name.replace("]", "").replace("[", ".").split("."), value)
+            put(body, steps(name), value)
         except ValueError as error:
-            faults.append(Fault("value_error", str(error), value, loc=("body", name)))
+            faults.append(Fault("value_error", str(error), value, loc=("body", name[:LONGEST_NAME])))
     if faults:
         raise InvalidRequest(faults)
     return body
@@ -54,9 +59,10 @@ def whole(request: Request) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        members = json.loads(text, parse_constant=lambda _: text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest([Fault("json_invalid", "JSON decode error", text, loc=("body", JSON_PART))]) from error
+        members = json_text.read(text)
+    except ValueError as error:
+        fault = Fault("json_invalid", "JSON decode error", text, {"error": str(error)}, ("body", JSON_PART))
+        raise InvalidRequest([fault]) from error
     if not isinstance(members, dict):
         fault = Fault("model_attributes_type", "Input should be a JSON object", members, loc=("body", JSON_PART))
         raise InvalidRequest([fault])
@@ -69,8 +75,8 @@ def texts(schema: Schema, name: str, values: list[str]) -> Any:
         return values[-1]
     if len(values) == 1 and values[0].lstrip().startswith("["):
         try:
-            return json.loads(values[0])
-        except (ValueError, RecursionError):
+            return json_text.read(values[0])
+        except ValueError:
             return values[0]  # no list, as the member will say
     return [value for value in values if value]
 
@@ -83,6 +89,20 @@ def is_there(file: FileStorage) -> bool:
 def upload(file: FileStorage) -> Upload:
     """The file's content, as far as a picture may be long."""
     return Upload(gevent.get_hub().threadpool.apply(file.read, (MOST_BYTES + 1,)))
+
+
+def steps(name: str) -> list[str]:
+    """What a part's name leads through.
+
+    Raises:
+        ValueError: it is longer or deeper than any member's.
+    """
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"A part's name should have at most {LONGEST_NAME} characters, not {len(name)}")
+    found = name.replace("]", "").replace("[", ".").split(".")
+    if len(found) > DEEPEST:
+        raise ValueError(f"A part's name should lead through at most {DEEPEST} places, not {len(found)}")
+    return found
 
 
 def put(body: dict[str, Any], steps: list[str], value: Any) -> None:

@@ -6,6 +6,7 @@ Blueprints take their `Blueprint` from here; it is flask-smorest's with these ru
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 import flask_smorest
@@ -13,11 +14,16 @@ from flask import Request
 from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 
-from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.errors import FooocusError, InvalidRequest
+from fooocus_flask.pictures.inputs import CONTROL_IMAGE, CONTROL_IMAGES
+from fooocus_flask.submission import json_text
 from fooocus_flask.submission.forms import form_body, is_form
 from schemas.faults import Fault
+from schemas.tasks import IMAGE_MEMBERS
 
 FORM = "application/x-www-form-urlencoded"
+MOST_WITHOUT_PICTURES = 8 * 1024 * 1024
+PICTURE_NAMES = tuple(name.encode() for name in (*IMAGE_MEMBERS, CONTROL_IMAGE, '"image"'))
 
 
 class ArgumentsParser(FlaskParser):
@@ -49,9 +55,11 @@ def json_body(request: Request) -> dict[str, Any]:
     data = request.get_data(cache=True)
     if not data.strip():
         raise InvalidRequest([Fault("missing", "Field required", loc=("body",))])
+    if len(data) > MOST_WITHOUT_PICTURES and not any(name in data for name in PICTURE_NAMES):
+        raise too_large_without_pictures()
     try:
-        body = json.loads(data, parse_constant=refuse_constant)
-    except (ValueError, RecursionError) as error:
+        body = json_text.read(data)
+    except ValueError as error:
         if request.mimetype and not request.is_json:
             raise not_an_object(data.decode("utf-8", "replace")) from error
         raise InvalidRequest([broken_json(error)]) from error
@@ -59,12 +67,24 @@ def json_body(request: Request) -> dict[str, Any]:
         raise InvalidRequest([Fault("missing", "Field required", loc=("body",))])
     if not isinstance(body, dict):
         raise not_an_object(body)
+    if len(data) > MOST_WITHOUT_PICTURES + sum(map(len, picture_texts(body))):
+        raise too_large_without_pictures()
     return body
 
 
-def refuse_constant(word: str) -> NoReturn:
-    """Python reads NaN and Infinity, JSON has neither."""
-    raise ValueError(f"{word} is not JSON")
+def picture_texts(body: Mapping[str, Any]) -> Iterator[str]:
+    """The texts in a request that may be pictures."""
+    parts = body.get(CONTROL_IMAGES)
+    control = [part.get(CONTROL_IMAGE) for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    for sent in (*map(body.get, (*IMAGE_MEMBERS, "image")), *control):
+        if isinstance(sent, str):
+            yield sent
+
+
+def too_large_without_pictures() -> FooocusError:
+    """The refusal of a body that is large for another reason than its pictures."""
+    text = f"Apart from pictures in base64 the request body may have {MOST_WITHOUT_PICTURES} bytes"
+    return FooocusError(text, status=413)
 
 
 def broken_json(error: Exception) -> Fault:

@@ -262,12 +262,39 @@ def test_a_file_that_was_not_chosen_is_absent(app):
         ({"prompt": "a cat", "prompt.0": "x"}, "prompt.0"),
         ({"controlnet_image.64.cn_img": "x"}, "controlnet_image.64.cn_img"),
         ({"controlnet_image.0.cn_img": "x", "controlnet_image.x": "x"}, "controlnet_image.x"),
+        ({"json": '{"sharpness": NaN}'}, "json"),
+        ({"json": "[" + "{}," * 100_000 + "{}]"}, "json"),
+        ({"a" + ".a" * 200_000: "x"}, ("a" + ".a" * 200_000)[:256]),
+        ({"loras.0.weight.x": "x"}, "loras.0.weight.x"),
     ],
 )
 def test_a_part_that_leads_nowhere_is_refused(app, parts, place):
     with pytest.raises(InvalidRequest) as told:
         form(app, **parts)
     assert [fault["loc"] for fault in told.value.detail] == [["body", place]]
+
+
+JSON = b'{"prompt": "a cat", "base_model_name": "toy.safetensors", "async_process": true}'
+
+
+def test_json_that_is_called_a_form_is_read_as_json_or_refused(client):
+    told = client.post(GENERATE, data=JSON, content_type="multipart/form-data")
+    assert (told.status_code, told.json["req_params"]["prompt"]) == (200, "a cat")
+    for data, kind in (
+        (JSON, "multipart/form-data; boundary=x"),
+        (b"prompt=a+cat", "multipart/form-data"),
+        (b"--x\r\n", "multipart/form-data"),
+        (b"", "multipart/form-data; boundary=x"),
+    ):
+        reply = client.post(GENERATE, data=data, content_type=kind)
+        assert (reply.status_code, reply.json["detail"][0]["loc"]) == (422, ["body"]), (data, kind)
+
+
+def test_a_form_of_too_many_parts_is_told_how_many_it_may_have(client):
+    parts = {f"part{number}": "x" for number in range(1001)}
+    reply = client.post(GENERATE, data=parts, content_type="multipart/form-data")
+    assert reply.status_code == 413
+    assert reply.json["detail"].startswith("A form may have 1000 parts")
 
 
 def test_a_form_is_drawn(client):
