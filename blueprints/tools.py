@@ -10,6 +10,7 @@ from flask import Response, jsonify, request
 
 from engine import choices
 from engine.files import builtin_set
+from engine.images import reading
 from engine.messages import Seen
 from engine.required_files import Need, description_needs, mask_needs
 from fooocus_flask.access import scopes
@@ -17,6 +18,7 @@ from fooocus_flask.access.keys import DRAW
 from fooocus_flask.model_files import addresses
 from fooocus_flask.model_files.folders import style_names
 from fooocus_flask.pictures import inputs
+from fooocus_flask.pictures.decoding import room
 from fooocus_flask.runner.downloader import downloader
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.submission import from_metadata
@@ -117,7 +119,8 @@ def describe_image(query: dict[str, Any]) -> tuple[dict[str, str], dict[str, str
 def read_metadata(arguments: dict[str, Any]) -> dict[str, Any]:
     """Read the parameters out of a picture: a PNG, JPEG or WebP of Fooocus, a web UI or another program."""
     data = inputs.given(arguments["image"], "image")
-    return inputs.in_thread(from_metadata.from_picture, data, catalogue(), style_names())
+    with room.of(inputs.in_thread(reading.decoded_bytes, data)):
+        return inputs.in_thread(from_metadata.from_picture, data, catalogue(), style_names())
 
 
 def picture() -> dict[str, Any]:

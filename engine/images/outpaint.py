@@ -25,16 +25,25 @@ def outpainted(
     Raises:
         ValueError: an unknown direction.
     """
+    height, width = image.shape[:2]
+    added = room(width, height, directions, distances)
+    rows, columns = (added["top"], added["bottom"]), (added["left"], added["right"])
+    wider = np.pad(image, (rows, columns, (0, 0)), mode="edge")
+    return wider, np.pad(mask, (rows, columns), constant_values=255)
+
+
+def room(width: int, height: int, directions: Collection[str], distances: Sequence[int]) -> dict[str, int]:
+    """The pixels that are added in each direction; see `outpainted`.
+
+    Raises:
+        ValueError: an unknown direction.
+    """
     chosen = {direction.lower() for direction in directions}
     if strange := chosen - set(DIRECTIONS):
         raise ValueError(f"unknown direction {min(strange)}; there are {', '.join(DIRECTIONS)}")
-    height, width = image.shape[:2]
     usual = {"left": int(SHARE * width), "right": int(SHARE * width)}
     usual |= {"top": int(SHARE * height), "bottom": int(SHARE * height)}
-    room = {
+    return {
         direction: (distance if distance > 0 else usual[direction]) if direction in chosen else 0
         for direction, distance in zip(DIRECTIONS, distances, strict=True)
     }
-    rows, columns = (room["top"], room["bottom"]), (room["left"], room["right"])
-    wider = np.pad(image, (rows, columns, (0, 0)), mode="edge")
-    return wider, np.pad(mask, (rows, columns), constant_values=255)

@@ -22,6 +22,7 @@ from PIL import (
     TiffImagePlugin,
     WebPImagePlugin,
 )
+from PIL.ImageFile import ImageFile
 
 from engine.images import codecs
 from engine.images.codecs import Mask
@@ -63,6 +64,10 @@ NO_HEIC = (
     "heic: pip install pillow-heif"
 )
 
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
+"""EXIF's tag, and its values for pictures that lie on a side."""
+BYTES_A_PIXEL = 4
+
 DEEP = 65535
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 PLAIN_MODES = ("RGB", "RGBA", "L", "LA", "P", "1")
@@ -82,6 +87,31 @@ def ending(data: bytes) -> str:
         UnreadablePicture: it is none of the kinds, damaged, cut short, or too large.
     """
     return ENDINGS[str(_loaded(data)[1])]
+
+
+def size(source: Path | bytes) -> tuple[int, int]:
+    """The upright picture's width and height, from its head alone.
+
+    Raises:
+        UnreadablePicture: it has no such head, or is too large.
+        OSError: there is no such file.
+    """
+    image = _opened(_bytes(source))
+    known = image.format != PngImagePlugin.PngImageFile.format or "exif" in image.info  # else a PNG would be decoded
+    try:
+        turned = known and image.getexif().get(ORIENTATION) in SIDEWAYS
+    except Exception:  # an orientation that cannot be read is none
+        turned = False
+    return (image.height, image.width) if turned else (image.width, image.height)
+
+
+def decoded_bytes(source: Path | bytes) -> int:
+    """The memory that the picture takes once it is decoded, at most; 0 where it will not be."""
+    try:
+        image = _opened(_bytes(source))
+    except UnreadablePicture:
+        return 0
+    return image.width * image.height * BYTES_A_PIXEL
 
 
 def read(source: Path | bytes) -> Pixels:
@@ -132,13 +162,24 @@ def _bytes(source: Path | bytes) -> bytes:
 
 def _loaded(data: bytes) -> tuple[Image.Image, str | None]:
     """The decoded first frame, and its kind."""
+    image = _opened(data)
+    try:
+        image.load()
+    except Exception as error:  # decoders of broken files fail in every way there is
+        raise UnreadablePicture(f"the picture is damaged or cut short: {error}") from error
+    if image.mode == "F" or (image.mode == "I" and not _is_deep(image)):
+        raise UnreadablePicture("the picture's samples are no whole numbers of at most 16 bits; save it with 8 or 16")
+    return image, image.format
+
+
+def _opened(data: bytes) -> ImageFile:
+    """The picture, of which only the head is read."""
     if len(data) > MOST_BYTES:
         raise UnreadablePicture(f"the picture has {len(data)} bytes, more than {MOST_BYTES}")
     try:
         image = Image.open(io.BytesIO(data), formats=OPENED)
         if image.width * image.height > MOST_PIXELS:
             raise UnreadablePicture(f"the picture has {image.width}×{image.height} pixels, more than {MOST_PIXELS}")
-        image.load()
     except UnreadablePicture:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -150,9 +191,7 @@ def _loaded(data: bytes) -> tuple[Image.Image, str | None]:
         raise UnreadablePicture(f"this is no picture of a kind that can be read: {kinds}") from error
     except Exception as error:  # decoders of broken files fail in every way there is
         raise UnreadablePicture(f"the picture is damaged or cut short: {error}") from error
-    if image.mode == "F" or (image.mode == "I" and not _is_deep(image)):
-        raise UnreadablePicture("the picture's samples are no whole numbers of at most 16 bits; save it with 8 or 16")
-    return image, image.format
+    return image
 
 
 def _is_deep(image: Image.Image) -> bool:

@@ -26,6 +26,7 @@ from engine.images.reading import MOST_BYTES, UnreadablePicture
 from fooocus_flask.access import file_tokens
 from fooocus_flask.errors import Forbidden, InvalidRequest
 from fooocus_flask.pictures import urls
+from fooocus_flask.pictures.decoding import room
 from fooocus_flask.pictures.fetching import NotFetched, fetch
 from schemas.faults import Fault
 from schemas.fields import Upload
@@ -66,7 +67,9 @@ class InputStore:
         Raises:
             NotAPicture: it is none, or cannot be had.
         """
-        return in_thread(self._store, self.data(sent))
+        data = self.data(sent)
+        with room.of(in_thread(reading.decoded_bytes, data)):
+            return in_thread(self._store, data)
 
     def data(self, sent: str | Upload) -> bytes:
         """The bytes of a picture as it was sent: an upload, a URL, a data URL or base64. They may be anything.
@@ -143,7 +146,8 @@ def given(sent: str | Upload, *place: str | int) -> bytes:
     require_open(server, {place: sent})
     try:
         data = server.data(sent)
-        in_thread(reading.ending, data)
+        with room.of(in_thread(reading.decoded_bytes, data)):
+            in_thread(reading.ending, data)
         return data
     except (NotAPicture, UnreadablePicture) as error:
         raise InvalidRequest([Fault("image_error", str(error), sent, loc=("body", *place))]) from error

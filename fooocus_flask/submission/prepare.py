@@ -20,6 +20,7 @@ from fooocus_flask.pictures import public_hosts
 from fooocus_flask.submission.draft import Draft
 from fooocus_flask.submission.file_kinds import check_kinds
 from fooocus_flask.submission.required_files import check_files, find_checkpoint
+from fooocus_flask.submission.result_sizes import check_sizes
 from fooocus_flask.tasks.new_task import NewTask
 from schemas.faults import Fault
 
@@ -39,6 +40,7 @@ def prepare(sent: Mapping[str, Any]) -> NewTask:
     check_kinds(draft, files, models)
     check_sampling(draft)
     check_pictures(draft)
+    check_sizes(draft)
     check_webhook(draft)
     if draft.faults:
         raise InvalidRequest(draft.faults)
