@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +29,14 @@ class StyledTexts:
     positive: list[str]
     negative: list[str]
     has_prompt: bool
+
+
+@dataclass(frozen=True)
+class TextSize:
+    """How long the templates of one side are in bytes, and how many slots they have for the prompt."""
+
+    text: int
+    slots: int
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,14 @@ class Styles:
         """Every name a request may select, the two that are no template first."""
         return [EXPANSION_STYLE, RANDOM_STYLE, *self._styles]
 
+    def sizes(self, names: Sequence[str]) -> tuple[TextSize, TextSize]:
+        """The size of these styles' positive and negative texts; a random one counts as the largest there is."""
+        positive = [style.prompt for style in self._styles.values()]
+        negative = [style.negative_prompt for style in self._styles.values()]
+        random = StyleTemplate(max(positive, key=_cost, default=""), max(negative, key=_cost, default=""))
+        chosen = [random if name == RANDOM_STYLE else self._styles[name] for name in names]
+        return _size(style.prompt for style in chosen), _size(style.negative_prompt for style in chosen)
+
     def apply(self, name: str, prompt: str) -> StyledTexts:
         """What the style makes of the prompt.
 
@@ -83,6 +99,15 @@ class Styles:
             KeyError: no style of that name has a template.
         """
         return self._styles[name].apply(prompt)
+
+
+def _cost(template: str) -> tuple[int, int]:
+    return template.count(SLOT), len(template)
+
+
+def _size(templates: Iterable[str]) -> TextSize:
+    parts = [template.split(SLOT) for template in templates]
+    return TextSize(sum(len("".join(part).encode()) for part in parts), sum(len(part) - 1 for part in parts))
 
 
 def styles_in(folders: Iterable[Path] = ()) -> Styles:

@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from engine.choices import EXPANSION_STYLE, NO_MODEL, PERFORMANCES, RANDOM_STYLE
+from engine.modes import modes_of
 from engine.params import MAX_SEED, GenerateParams, NamedLora
-from engine.prompt.lines import prompt_lines
+from engine.prompt.lines import prompt_lines, with_additional
 from engine.prompt.lora_tags import take_tags
 from engine.prompt.styles import Styles
 from engine.prompt.wildcards import Wildcards, with_array_items
+
+MOST_BYTES = 100_000
+"""Bytes of the texts of one side, styles included: an encoder makes a chunk of some 75 of the worst of them."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,23 @@ def picture_texts(
             )
         )
     return pictures
+
+
+def most_bytes(params: GenerateParams, styles: Styles) -> int:
+    """The bytes of a picture's texts on its longer side, before wildcards; each style with a slot repeats a line.
+
+    The prompts of enhancement steps are used under the same styles.
+    """
+    modes, selected = modes_of(params), [name for name in params.style_selections if name != EXPANSION_STYLE]
+    positive, negative = styles.sizes(selected)
+    prompts = [with_additional(params.prompt, params.inpaint_additional_prompt) if modes.inpaint else params.prompt]
+    prompts += [step.enhance_prompt for step in modes.enhance_steps]
+    negatives = [params.negative_prompt, *(step.enhance_negative_prompt for step in modes.enhance_steps)]
+    first = max(len(prompt_lines(prompt)[0].encode()) for prompt in prompts)
+    return max(
+        positive.text + positive.slots * first + max(len(prompt.encode()) for prompt in prompts),
+        negative.text + max(len(prompt.encode()) for prompt in negatives),
+    )
 
 
 def _resolved(

@@ -13,6 +13,8 @@ from engine.file_set import FileSet
 from engine.files.catalogue import Catalogue
 from engine.files.file_sets import file_set
 from engine.params import MAX_SEED, GenerateParams
+from engine.prompt.styles import styles_in
+from engine.prompt.texts import MOST_BYTES, most_bytes
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files import addresses, presets
 from fooocus_flask.model_files.folders import folders
@@ -39,6 +41,7 @@ def prepare(sent: Mapping[str, Any]) -> NewTask:
     check_files(draft, files, models, sources)
     check_kinds(draft, files, models)
     check_sampling(draft)
+    check_texts(draft)
     check_pictures(draft)
     check_sizes(draft)
     check_webhook(draft)
@@ -106,6 +109,17 @@ def check_sampling(draft: Draft) -> None:
         member = "scheduler_name" if "scheduler_name" in draft.asked else "sampler_name"
         text = "The sampler tcd needs a discrete schedule, which edm_playground_v2.5 is not; choose another of the two"
         draft.refuse("value_error", member, text)
+
+
+def check_texts(draft: Draft) -> None:
+    """Refuse texts that together are longer than a picture can use: every style has one, most repeat the prompt."""
+    found = most_bytes(draft.params, styles_in(folders.current()["styles"]))
+    if found > MOST_BYTES:
+        text = (
+            f"Prompt and styles together have {found} bytes of text, and a picture is drawn from at most {MOST_BYTES}: "
+            "choose fewer styles, or a shorter first line of the prompt, which most styles repeat"
+        )
+        draft.refuse("too_large", "style_selections", text, max_length=MOST_BYTES, actual_length=found)
 
 
 def check_fit(draft: Draft, files: FileSet) -> None:

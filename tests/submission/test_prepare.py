@@ -14,7 +14,7 @@ from engine.params import MAX_SEED, GenerateParams
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files.folders import folders
 from fooocus_flask.submission.prepare import prepare
-from schemas.generate import DEFAULTS, GenerateSchema
+from schemas.generate import DEFAULTS, GenerateSchema, shipped_styles
 from schemas.tasks import TaskRecordSchema
 
 PICTURE = "/inputs/cat.png"
@@ -471,3 +471,27 @@ def test_a_record_can_be_sent_again(app):
     again = prepared(**json.loads(json.dumps(shown))).params
     assert again == first
     assert isinstance(again, GenerateParams)
+
+
+ALL_STYLES = [name for name in shipped_styles() if name != choices.RANDOM_STYLE]
+
+
+@pytest.mark.parametrize(
+    ("members", "taken"),
+    [
+        ({"style_selections": ALL_STYLES, "prompt": "a cat with a hat, " * 14}, True),
+        ({"style_selections": ALL_STYLES, "prompt": "a cat with a hat, " * 15}, False),
+        ({"style_selections": ["Random Style"] * 512, "prompt": "a cat " * 40}, False),
+        ({"style_selections": ["SAI Anime"], "prompt": "\u732b" * 16_000}, True),
+        ({"style_selections": ["SAI Anime", "SAI Anime"], "prompt": "\u732b" * 16_000}, False),
+        ({"style_selections": [], "prompt": "\U0001f431" * 20_000, "negative_prompt": "\U0001f431" * 20_000}, True),
+    ],
+)
+def test_all_texts_of_a_picture_together_have_a_longest_length(app, members, taken):
+    sent = GenerateSchema().load({"base_model_name": choices.BUILTIN_CHECKPOINT, **members})
+    if taken:
+        assert prepare(sent)
+        return
+    with pytest.raises(InvalidRequest) as told:
+        prepare(sent)
+    assert [(fault.type, fault.loc) for fault in told.value.faults] == [("too_large", ("body", "style_selections"))]
