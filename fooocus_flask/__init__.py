@@ -18,6 +18,7 @@ from fooocus_flask.pictures import retention
 from fooocus_flask.runner.downloader import downloader
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.server import metrics, openapi
+from fooocus_flask.server.form_parser import Request
 from fooocus_flask.tasks import history, live
 
 __all__ = ["close", "create_app", "start"]
@@ -41,6 +42,7 @@ def create_app(**overrides: Any) -> Flask:
     instance = overrides.pop("INSTANCE", None) or os.environ.get("FOOOCUS_INSTANCE")
     instance_path = str(Path(instance).resolve()) if instance else None
     app = Flask(__name__, instance_path=instance_path, instance_relative_config=True, static_folder=None)
+    app.request_class = Request
     configure(app, overrides)
     for part in PARTS:
         part.init_app(app)

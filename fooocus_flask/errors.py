@@ -16,6 +16,8 @@ from schemas.faults import Fault, few, flat
 
 log = logging.getLogger(__name__)
 
+LONGEST_HEAD = 16 * 1024
+"""Bytes of the head of a form's part, its name included."""
 PLACES = {
     **dict.fromkeys(("json", "form", "files", "json_or_form"), "body"),
     **dict.fromkeys(("query", "querystring"), "query"),
@@ -153,7 +155,7 @@ def too_large() -> str:
     if (request.content_length or 0) > (request.max_content_length or 0) or request.mimetype != "multipart/form-data":
         return f"The request body is larger than {request.max_content_length} bytes"
     parts, size = request.max_form_parts, request.max_form_memory_size
-    return f"A form may have {parts} parts, and {size} bytes in one that is no file"
+    return f"A form may have {parts} parts, with {LONGEST_HEAD} bytes in a head and {size} in one that is no file"
 
 
 def other_slash_form_allows() -> list[str]:

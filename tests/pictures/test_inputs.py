@@ -264,7 +264,7 @@ def test_a_file_that_was_not_chosen_is_absent(app):
         ({"controlnet_image.0.cn_img": "x", "controlnet_image.x": "x"}, "controlnet_image.x"),
         ({"json": '{"sharpness": NaN}'}, "json"),
         ({"json": "[" + "{}," * 100_000 + "{}]"}, "json"),
-        ({"a" + ".a" * 200_000: "x"}, ("a" + ".a" * 200_000)[:256]),
+        ({"a" + ".a" * 2_000: "x"}, ("a" + ".a" * 2_000)[:256]),
         ({"loras.0.weight.x": "x"}, "loras.0.weight.x"),
     ],
 )
@@ -295,6 +295,36 @@ def test_a_form_of_too_many_parts_is_told_how_many_it_may_have(client):
     reply = client.post(GENERATE, data=parts, content_type="multipart/form-data")
     assert reply.status_code == 413
     assert reply.json["detail"].startswith("A form may have 1000 parts")
+
+
+def raw_form(head, text=b"a cat"):
+    """A form of one part with this head, behind one that is as usual."""
+    usual = b'--x\r\nContent-Disposition: form-data; name="async_process"\r\n\r\ntrue\r\n'
+    return (
+        usual
+        + b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n'
+        + head
+        + b"\r\n\r\n"
+        + text
+        + b"\r\n--x--\r\n"
+    )
+
+
+@pytest.mark.parametrize("length", [10, 16_000, 17_000, 70_000, 1_000_000])
+def test_the_head_of_a_forms_part_is_short(client, length):
+    head = (b"X: " + b"y" * 60 + b"\r\n") * (length // 65) + b"Y: z"
+    reply = client.post(GENERATE, data=raw_form(head), content_type="multipart/form-data; boundary=x")
+    assert reply.status_code == (413 if length > 16_384 else 422)  # the second names a model that is not here
+    if length > 16_384:
+        assert "16384 bytes in a head" in reply.json["detail"]
+
+
+@pytest.mark.parametrize(
+    "text", [b"a--x" * 30_000, b"\r\n--" * 30_000, b"\r\n--y" * 30_000, b"\n" * 100_000, b"a" * 200_000]
+)
+def test_the_text_of_a_forms_part_may_be_anything(client, text):
+    reply = client.post(GENERATE, data=raw_form(b"X: y", text), content_type="multipart/form-data; boundary=x")
+    assert [fault["loc"] for fault in reply.json["detail"]] == [["body", "prompt"]]  # it is too long for a prompt
 
 
 def test_a_form_is_drawn(client):
