@@ -22,7 +22,7 @@ DOCS = "/docs"
 DOCUMENT = "/openapi.json"
 ABOUT = (
     "Members that a request leaves out have their defaults, and unknown ones are ignored. A number may also come as a "
-    "text of it, within the same bounds. What does not fit is answered with 422 and all faults, each with its place."
+    "text of it, within the same bounds. What does not fit is answered with 422 and its faults, each with its place."
 )
 """What holds for every request."""
 PARAMETER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
@@ -45,7 +45,7 @@ FAILURES = {
     "403": ("Forbidden", "The key is missing or wrong."),
     "404": ("NotFound", "There is nothing under this address."),
     "413": ("TooLarge", "The body is larger than this server takes."),
-    "422": ("Invalid", "Something in the request does not fit; `detail` lists all faults, each with its place."),
+    "422": ("Invalid", "Something in the request does not fit; `detail` lists the faults, each with its place."),
 }
 """Statuses that many operations give, with the name of each answer in the document."""
 
