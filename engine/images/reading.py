@@ -64,8 +64,10 @@ NO_HEIC = (
     "heic: pip install pillow-heif"
 )
 
-ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
-"""EXIF's tag, and its values for pictures that lie on a side."""
+ORIENTATION, UPRIGHT, SIDEWAYS = 0x0112, 1, (5, 6, 7, 8)
+"""EXIF's tag, and its values for pictures as they are, and for those that lie on a side."""
+STRIP = 1 << 20
+"""Pixels that are converted at once."""
 BYTES_A_PIXEL = 4
 
 DEEP = 65535
@@ -123,7 +125,16 @@ def read(source: Path | bytes) -> Pixels:
         UnreadablePicture: see `ending`.
         OSError: there is no such file.
     """
-    return np.array(_eight_bit(to_srgb(_upright(_loaded(_bytes(source))[0]))))
+    image = to_srgb(_upright(_loaded(_bytes(source))[0]))
+    pixels: Pixels | None = None
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):  # a whole copy in another mode would take as much memory again
+        strip = _eight_bit(image.crop((0, top, image.width, min(top + rows, image.height))))
+        if pixels is None:
+            pixels = np.empty((image.height, image.width, len(strip.getbands())), np.uint8)
+        pixels[top : top + rows] = np.asarray(strip)
+    assert pixels is not None
+    return pixels
 
 
 def read_mask(source: Path | bytes) -> Mask:
@@ -201,7 +212,8 @@ def _is_deep(image: Image.Image) -> bool:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        turned = image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
+        return ImageOps.exif_transpose(image) if turned else image  # which would copy it
     except Exception:  # an orientation that cannot be read is none
         return image
 

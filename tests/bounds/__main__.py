@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from tests.bounds.attacks import Attack, attacks
+from tests.bounds.attacks import Attack, attacks, beginnings
 from tests.bounds.watch import Pings, memories
 from tests.serving import GENERATE, Server
 from tests.toy import toy_checkpoint
@@ -51,7 +51,8 @@ def main() -> None:
         toy_checkpoint(models / "checkpoints" / "toy.safetensors")
         server = Server(Path(name) / "instance", models, FOOOCUS_QUEUE_LIMIT="0").ready()
         try:
-            server.draw()
+            for first in beginnings():  # what loads a model is no attack
+                server.ask(first.method, first.path, first.body)
             costs = attacked(server, chosen)
         finally:
             server.stop()

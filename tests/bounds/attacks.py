@@ -83,6 +83,13 @@ def attacks() -> Iterator[Attack]:
     yield from pictures()
 
 
+def beginnings() -> Iterator[Attack]:
+    """Requests as people send them: what they need is loaded afterwards."""
+    yield Attack("a picture is drawn", GENERATE, body(async_process=False))
+    for path in (DESCRIBE, READ_METADATA):
+        yield Attack("a picture is looked at", path, body(image=base64.b64encode(png((100, 100))).decode()))
+
+
 def texts_too_long(path: str, name: str, field: fields.Field) -> Iterator[Attack]:
     """A text member full of each piece."""
     if isinstance(field, Text):
