@@ -30,7 +30,7 @@ from schemas.fields import (
     Whole,
     defaults,
 )
-from schemas.prompts import Prompt, StyleNames
+from schemas.prompts import PromptText, StyleNames
 
 MOST_LORAS = 5
 MOST_CONTROL_IMAGES = 4
@@ -174,8 +174,8 @@ class EnhanceStepSchema(FilledSchema):
     enhance_mask_dino_prompt = Text(
         "What to look for, such as face, eye or hand; for the model sam.", longest=LONGEST_SEARCH, default=""
     )
-    enhance_prompt = Prompt("Prompt for what was found; empty: the task's.", default="")
-    enhance_negative_prompt = Prompt("Negative prompt for what was found; empty: the task's.", default="")
+    enhance_prompt = PromptText("Prompt for what was found; empty: the task's.", default="")
+    enhance_negative_prompt = PromptText("Negative prompt for what was found; empty: the task's.", default="")
     enhance_mask_model = Choice("The model that finds it.", choices.MASK_MODELS, default="sam")
     enhance_mask_cloth_category = Choice(
         "Which clothes; for u2net_cloth_seg.", choices.CLOTH_CATEGORIES, default="full"
@@ -202,10 +202,10 @@ def empty_lora() -> dict[str, Any]:
 class PromptMembers(Schema):
     """What to draw, how large and how many."""
 
-    prompt = Prompt(
+    prompt = PromptText(
         "What to draw. The first line leads; every further line is a prompt of its own beside it.", default=""
     )
-    negative_prompt = Prompt("What to keep out of the picture; lines count as in prompt.", default="")
+    negative_prompt = PromptText("What to keep out of the picture; lines count as in prompt.", default="")
     style_selections = StyleNames(
         "Prompt styles, applied in this order. Fooocus V2 expands the prompt, Random Style picks one for each picture; "
         "an empty list applies none. GET /v1/engines/styles lists the names.",
@@ -283,7 +283,7 @@ class ImageMembers(Schema):
         default=[0, 0, 0, 0],
     )
     inpaint_input_image = Image("The picture to redraw in part, or to extend.", default="None")
-    inpaint_additional_prompt = Prompt("Prompt for the area that is redrawn; stands before prompt.", default="")
+    inpaint_additional_prompt = PromptText("Prompt for the area that is redrawn; stands before prompt.", default="")
     inpaint_mask_image_upload = Image("The mask: what is light is redrawn.", default="None")
     inpaint_mask_upload_checkbox = Flag("No effect: an older name of the next member.", default=False, load_only=True)
     inpaint_advanced_masking_checkbox = Flag("No effect: true exactly when a mask is given.", default=False)

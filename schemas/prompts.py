@@ -22,7 +22,7 @@ BRACKET = re.compile(r"\\.|[()\[\]]", re.DOTALL)
 PAIRS = {"parentheses": ("(", ")"), "brackets": ("[", "]")}
 
 
-class Prompt(Text):
+class PromptText(Text):
     """A prompt: bounded in its characters, in its lines, and in the depth of its parentheses and brackets."""
 
     def __init__(self, description: str, **kwargs: Any):

@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from schemas.control import ControlSchema
 from schemas.fields import Text
-from schemas.prompts import Prompt
+from schemas.prompts import PromptText
 from schemas.submission import SubmissionSchema
 from schemas.tasks import TasksQuerySchema
 from schemas.tools import DescribeSchema, MaskSchema, ReadMetadataSchema
@@ -99,7 +99,9 @@ def texts_too_long(path: str, name: str, field: fields.Field) -> Iterator[Attack
 
 def prompts() -> Iterator[Attack]:
     """Prompts that are just taken."""
-    longest = {name: field.longest for name, field in SubmissionSchema().fields.items() if isinstance(field, Prompt)}
+    longest = {
+        name: field.longest for name, field in SubmissionSchema().fields.items() if isinstance(field, PromptText)
+    }
     for piece in PIECES:
         plain = piece.replace("(", "a(").replace("[", "a[") if piece in "([" else piece
         for name, length in longest.items():
