@@ -15,7 +15,7 @@ from fooocus_flask.runner.downloader import downloader
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.submission.parsing import FORM, Blueprint, json_body
 from fooocus_flask.tables import Task
-from fooocus_flask.tasks import history, life
+from fooocus_flask.tasks import history, queue
 from schemas.control import ControlSchema, MessageSchema, QueueSchema
 
 blueprint = Blueprint("control", __name__, url_prefix="/v1/engine", description="Stopping and skipping.")
@@ -50,7 +50,7 @@ def control() -> dict[str, str]:
     sent = arguments()
     if sent["action"] not in DONE:
         return {"message": INVALID}
-    task = life.find(sent["task_id"]) if sent["task_id"] else history.running()
+    task = queue.find(sent["task_id"]) if sent["task_id"] else history.running()
     if task is not None:
         scopes.require_own(task)
     if task is None or not act(sent["action"], task):
@@ -62,15 +62,15 @@ def control() -> dict[str, str]:
 @blueprint.response(200, QueueSchema)
 def look_at_queue() -> dict[str, Any]:
     """Tell how many tasks wait, and whether the queue is paused."""
-    return queue()
+    return queue_state()
 
 
 @blueprint.post("/queue/pause")
 @blueprint.response(200, QueueSchema)
 def pause_queue() -> dict[str, Any]:
     """Begin no further task, also after a restart; the one under way ends, and new ones are taken and wait."""
-    life.pause()
-    return queue()
+    queue.pause()
+    return queue_state()
 
 
 @blueprint.post("/queue/resume")
@@ -78,16 +78,16 @@ def pause_queue() -> dict[str, Any]:
 def resume_queue() -> dict[str, Any]:
     """Go on with the queue; model files are asked for again whose host could not be reached."""
     downloader.current().hosts.forget()
-    life.resume()
-    return queue()
+    queue.resume()
+    return queue_state()
 
 
-def queue() -> dict[str, Any]:
+def queue_state() -> dict[str, Any]:
     """The queue as it is now."""
     task, under_way = history.running(), transfers.current()
     return {
-        "paused": life.paused(),
-        "pending": life.waiting(),
+        "paused": queue.paused(),
+        "pending": queue.waiting(),
         "running": task and task.task_id,
         "downloads": [under_way.serialise(transfer.file) for transfer in under_way],
     }

@@ -18,7 +18,7 @@ from fooocus_flask.pictures import urls
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.submission.parsing import Blueprint
 from fooocus_flask.tables import Delivery, Task
-from fooocus_flask.tasks import estimates, history, life, records
+from fooocus_flask.tasks import estimates, history, queue, records
 from schemas.tasks import DeletedSchema, DeliverySchema, TaskRecordSchema, TasksQuerySchema, TasksSchema
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks", description="Tasks, waiting, running and ended.")
@@ -75,7 +75,7 @@ def one_task(task_id: str) -> dict[str, Any]:
 def cancel_task(task_id: str) -> dict[str, Any]:
     """Stop this task, whether it waits or runs; one that has ended stays as it is."""
     runner.current().stop(found(task_id, ADMIN))
-    return records.record(life.find(task_id), urls.base())
+    return records.record(queue.find(task_id), urls.base())
 
 
 @blueprint.get("/<task_id>/deliveries")
@@ -99,7 +99,7 @@ def replay_delivery(task_id: str, delivery: int) -> Delivery:
 @blueprint.alt_response(409, description="The task waits or runs; stop it first.")
 def delete_task(task_id: str) -> Response:
     """Delete an ended task and its pictures."""
-    task = life.find(task_id)
+    task = queue.find(task_id)
     if not task.ended:
         raise FooocusError(f"The task is {task.task_status}; stop it first", status=409)
     return deleted(history.clear_one(task))
@@ -112,7 +112,7 @@ def found(task_id: str, scope: str) -> Task:
         TaskNotFound: there is none.
         Forbidden: the caller is neither.
     """
-    task = life.find(task_id)
+    task = queue.find(task_id)
     scopes.require_own(task, scope)
     return task
 

@@ -39,7 +39,7 @@ def marked() -> set[str]:
 
 def test_whatever_speaks_sql_is_asked_of_postgresql_too():
     speaking = {name(path) for path in PRODUCT if "migrations" not in path.parts and speaks_sql(path)}
-    assert {"tasks/life", "access/keys"} <= speaking
+    assert {"tasks/queue", "access/keys"} <= speaking
     assert speaking - marked() - SQLITE_ALONE == set(), "no test module with the mark sql names these"
 
 

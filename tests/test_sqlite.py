@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from fooocus_flask import sqlite
 from fooocus_flask.access import keys
-from fooocus_flask.tasks import life
+from fooocus_flask.tasks import queue
 from tests.patience import CEILING
 from tests.serving import GENERATE, small
 
@@ -28,7 +28,7 @@ def locked(instance):
 def pause(app):
     """Write something."""
     with app.app_context():
-        life.pause()
+        queue.pause()
 
 
 def test_a_request_waits_for_another_process_s_lock_and_others_are_answered_meanwhile(make_server):
@@ -58,7 +58,7 @@ def test_a_write_is_made_when_the_lock_is_gone(app, tmp_path):
         assert not writing.ready()
     writing.get(timeout=CEILING)
     with app.app_context():
-        assert life.paused()
+        assert queue.paused()
 
 
 def test_those_who_wait_leave_connections_for_those_who_read(app, tmp_path):
@@ -67,7 +67,7 @@ def test_those_who_wait_leave_connections_for_those_who_read(app, tmp_path):
         gevent.sleep(3 * sqlite.TRY_EVERY)
         waiting = [greenlet for greenlet in writing if not greenlet.ready()]
         with app.app_context():
-            assert not life.paused()
+            assert not queue.paused()
     gevent.joinall(writing, timeout=CEILING)
     assert len(waiting) == sqlite.MOST_WAITING
     assert {type(one.exception) for one in writing if one not in waiting} == {OperationalError}
@@ -87,7 +87,7 @@ def test_a_limit_holds_while_those_who_submit_wait_for_a_lock(make_app, tmp_path
     """Who counts and then waits counts again, so that all of them together keep to the limit."""
     app = make_app(QUEUE_LIMIT=2)
     with app.app_context():
-        life.pause()
+        queue.pause()
     statuses = []
 
     def submit():

@@ -23,7 +23,7 @@ from fooocus_flask.database import db
 from fooocus_flask.extension import Extension
 from fooocus_flask.pictures import urls
 from fooocus_flask.tables import Task
-from fooocus_flask.tasks import life
+from fooocus_flask.tasks import queue
 
 PING_EVERY = 15.0
 GAP, LAST_GAP = 0.2, 0.03
@@ -69,7 +69,7 @@ class Follower:
         self._closed = False
         followers.of(app)[task_id].add(self)
         with app.app_context():
-            task = life.find(task_id)
+            task = queue.find(task_id)
             if task.ended:
                 self.finish(task)
             db.session.remove()

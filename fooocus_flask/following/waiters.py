@@ -13,7 +13,7 @@ from fooocus_flask.database import db
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.extension import Extension
 from fooocus_flask.tables import Task
-from fooocus_flask.tasks import life
+from fooocus_flask.tasks import queue
 
 STOPPING = "The server is stopping; the task is kept and goes on when it starts again"
 
@@ -36,10 +36,10 @@ def wait(task_id: str) -> Task:
     events, came = waiting.current(), Event()
     events[task_id].add(came)
     try:
-        if not (task := life.find(task_id)).ended:
+        if not (task := queue.find(task_id)).ended:
             db.session.remove()
             came.wait()
-            task = life.find(task_id)
+            task = queue.find(task_id)
     finally:
         events[task_id].discard(came)
         if not events[task_id]:

@@ -33,7 +33,7 @@ from fooocus_flask.model_files.transfers import transfers
 from fooocus_flask.submission.draft import Draft
 from fooocus_flask.submission.required_files import leave_out
 from fooocus_flask.tables import FAILED, PENDING, Task
-from fooocus_flask.tasks import failures, life
+from fooocus_flask.tasks import failures, queue
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +195,7 @@ class Downloader:
         if spared:
             self._let_go_on()
         for task_id in [task.task_id for task, wanted in rows if not wanted.spare]:
-            life.end(task_id, FAILED, only=PENDING, error=text, failure=failure)
+            queue.end(task_id, FAILED, only=PENDING, error=text, failure=failure)
         for waiting in self._looking_for(file):
             waiting.set_exception(FooocusError(text, status=failures.status_of(failure)))
 

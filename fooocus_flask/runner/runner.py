@@ -29,7 +29,7 @@ from fooocus_flask.pictures import outputs
 from fooocus_flask.runner.inspections import EngineAway, Inspections
 from fooocus_flask.runner.process import PATIENCE, EngineProcess
 from fooocus_flask.tables import FAILED, FINISHED, PENDING, STOPPED, Task
-from fooocus_flask.tasks import life
+from fooocus_flask.tasks import queue
 from fooocus_flask.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class Runner:
         atexit.unregister(self.close)
         if self._task is not None:
             with self.app.app_context():
-                life.give_back(self._task.task_id)
+                queue.give_back(self._task.task_id)
         greenlet.kill()
         self._hold(None)
 
@@ -132,9 +132,9 @@ class Runner:
 
     def stop(self, task: Task) -> bool:
         """End a task that waits or runs; whether there was something to end."""
-        if life.end(task.task_id, STOPPED, only=PENDING) is not None:
+        if queue.end(task.task_id, STOPPED, only=PENDING) is not None:
             return True
-        if not life.ask_to_stop(task.task_id):
+        if not queue.ask_to_stop(task.task_id):
             return False
         self._send(messages.Stop(task.task_id), task)
         return True
@@ -196,7 +196,7 @@ class Runner:
         task = self._task
         if task is not None and task.attempts >= MOST_ATTEMPTS:
             with self._named():
-                self._store(lambda: life.end(task.task_id, FAILED, error=too_often(reason), failure="engine"))
+                self._store(lambda: queue.end(task.task_id, FAILED, error=too_often(reason), failure="engine"))
         self._hold(None)
 
     def _attend(self, engine: EngineProcess) -> None:
@@ -299,7 +299,7 @@ class Runner:
 
     def _end(self, task: Task, ended: messages.Ended) -> None:
         pictures = [self._pictures[index] for index in sorted(self._pictures)]
-        life.end(
+        queue.end(
             task.task_id,
             STATUSES[ended.outcome],
             ended.seconds,
@@ -316,11 +316,11 @@ class Runner:
 
     def _next_draw(self) -> messages.Draw | None:
         """Claim the next task."""
-        while (task := life.claim()) is not None:
+        while (task := queue.claim()) is not None:
             if task.stop_asked:
-                life.end(task.task_id, STOPPED)
+                queue.end(task.task_id, STOPPED)
             elif task.attempts > MOST_ATTEMPTS:
-                life.end(task.task_id, FAILED, error=too_often("with its server"), failure="engine")
+                queue.end(task.task_id, FAILED, error=too_often("with its server"), failure="engine")
             else:
                 break
         self._hold(task)

@@ -16,7 +16,7 @@ from fooocus_flask.access import callers
 from fooocus_flask.pictures import inputs, urls
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Task
-from fooocus_flask.tasks import idempotency, life
+from fooocus_flask.tasks import idempotency, queue
 from fooocus_flask.tasks.new_task import ENDED_ONLY, QueueOptions
 from schemas.submission import QueueMembers
 
@@ -48,7 +48,7 @@ def submit(sent: Mapping[str, Any], answer: str | None = None, settled: Mapping[
     members = {name: value for name, value in sent.items() if name not in QUEUE_MEMBERS}
     new = prepare(inputs.resolve(members | dict(settled or {})))
     try:
-        return Submission(life.enqueue(new, urls.base(), queue_options(sent, key, asked)))
+        return Submission(queue.enqueue(new, urls.base(), queue_options(sent, key, asked)))
     except IntegrityError:  # the same request came twice at once
         task = idempotency.earlier(key, asked) if key else None
         if task is None:

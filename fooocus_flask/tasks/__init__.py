@@ -1,1 +1,1 @@
-"""The queue and its record: a task's life, history, estimates, and idempotency."""
+"""The queue and its record: a task's states, history, estimates, and idempotency."""

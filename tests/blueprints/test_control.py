@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = pytest.mark.sql("tasks/life")
+pytestmark = pytest.mark.sql("tasks/queue")
 
 CONTROL = "/v1/engine/control"
 LONG = {"overwrite_step": 120}

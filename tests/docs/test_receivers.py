@@ -21,7 +21,7 @@ from standardwebhooks import Webhook
 from fooocus_flask.database import db
 from fooocus_flask.following import webhooks
 from fooocus_flask.tables import Delivery
-from fooocus_flask.tasks import life
+from fooocus_flask.tasks import queue
 from tests.patience import CEILING, patience, patiently
 from tests.serving import ROOT
 
@@ -90,7 +90,7 @@ def status_of(url, headers, body):
 def test_the_receiver_takes_a_real_delivery(app, add, tmp_path, language):
     with receiver(language, tmp_path) as (process, url), app.app_context():
         task_id = add("running", webhook_url=url, result=["2024-07-05/cat.png"], notes=["Größe: 大"])
-        life.end(task_id, "finished")
+        queue.end(task_id, "finished")
         with patience():
             while webhooks.owed():
                 gevent.sleep(0.01)

@@ -14,7 +14,7 @@ import pytest
 from fooocus_flask.database import db
 from fooocus_flask.following import webhooks
 from fooocus_flask.tables import Delivery
-from fooocus_flask.tasks import life
+from fooocus_flask.tasks import queue
 from tests.faults import starts
 from tests.faults.rounds import SETTINGS, STATES, VICTIMS, play
 from tests.patience import CEILING, patience
@@ -111,9 +111,9 @@ def test_a_clock_that_jumps_leaves_nobody_waiting(app, add, monkeypatch, jump):
         monkeypatch.setattr(time, "time_ns", lambda: now() + jump * 10**9)
         after = add("pending", rank=time.time_ns() // 10**6)
         drawn = []
-        while (task := life.claim()) is not None:
+        while (task := queue.claim()) is not None:
             drawn.append(task.task_id)
-            assert life.end(task.task_id, "finished") is not None
+            assert queue.end(task.task_id, "finished") is not None
         assert sorted(drawn) == sorted([*before, after])
         assert app.test_client().get("/tasks").json["pending"] == []
         assert db.session.query(Delivery).count() == 0
@@ -123,7 +123,7 @@ def test_a_clock_set_back_delays_no_webhook(make_app, add, receiver, monkeypatch
     app, now = make_app(ALLOW_PRIVATE_ADDRESSES=True), time.time_ns
     tried = now() // 10**6
     with app.app_context():
-        task = life.find(add("finished", webhook_url=receiver.url))
+        task = queue.find(add("finished", webhook_url=receiver.url))
         moments = {"made_mills": tried - 10, "tried_mills": tried, "due_mills": tried + 5000}
         db.session.add(Delivery(record_id=task.id, url=receiver.url, attempts=1, **moments))
         db.session.commit()

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fooocus_flask.following import streams
-from fooocus_flask.tasks import life
+from fooocus_flask.tasks import queue
 from tests.patience import patience
 from tests.serving import event
 
@@ -147,7 +147,7 @@ def test_the_end_waits_for_no_distance_between_events(app, add, follower, monkey
     assert event(next(pieces))["progress"] == 1
     follower.update(streams.event(2, None, "…", []))
     with app.app_context():
-        follower.finish(life.find(add("finished", pictures=1)))
+        follower.finish(queue.find(add("finished", pictures=1)))
     with patience():
         last = list(pieces)[-1]
     assert event(last)["message"] == "Finished"

@@ -14,7 +14,7 @@ from fooocus_flask.database import db
 from fooocus_flask.following import webhooks
 from fooocus_flask.kept_secrets import SecretError
 from fooocus_flask.tables import Delivery
-from fooocus_flask.tasks import life
+from fooocus_flask.tasks import queue
 from tests.patience import patience
 from tests.serving import Server
 
@@ -38,7 +38,7 @@ def finish(app, add, receiver, **columns):
     """The number of the delivery that this task's end causes, once nothing more is under way."""
     with app.app_context():
         task_id = add("running", webhook_url=receiver.url, result=["2024-07-05/cat.png"], **columns)
-        life.end(task_id, "finished")
+        queue.end(task_id, "finished")
     settle(app)
     return task_id
 
@@ -103,7 +103,7 @@ def test_a_receiver_that_is_gone_is_left_alone(app, add, receiver):
     receiver.answers = [410]
     with app.app_context():
         later = add("finished", webhook_url=receiver.url)
-        record = life.find(later).id
+        record = queue.find(later).id
         db.session.add(Delivery(record_id=record, url=receiver.url, message_id="msg_b", due_mills=2**45))
         db.session.commit()
     finish(app, add, receiver)
@@ -115,7 +115,7 @@ def test_a_receiver_that_is_gone_is_left_alone(app, add, receiver):
 def test_an_answer_is_noted_on_the_message_it_answers_alone(app, add, receiver):
     """The task may have been deleted while its message was under way, and its row's number belong to another."""
     with app.app_context():
-        record = life.find(add("finished", webhook_url=receiver.url)).id
+        record = queue.find(add("finished", webhook_url=receiver.url)).id
         db.session.add(Delivery(record_id=record, url=receiver.url, message_id="msg_other", due_mills=2**45))
         db.session.commit()
         webhooks.record_outcome("msg_deleted", webhooks.ReceiverAnswer(True, "200"))
@@ -125,7 +125,7 @@ def test_an_answer_is_noted_on_the_message_it_answers_alone(app, add, receiver):
 def test_a_receiver_may_ask_for_time(app, add, receiver):
     receiver.answers, receiver.headers = [503], {"Retry-After": "3600"}
     with app.app_context():
-        life.end(add("running", webhook_url=receiver.url, result=[]), "finished")
+        queue.end(add("running", webhook_url=receiver.url, result=[]), "finished")
     with patience():
         while delivery(app).attempts == 0:
             gevent.sleep(0.01)
@@ -172,7 +172,7 @@ def test_a_receiver_hears_what_it_asked_for(server, receiver):
 
 def test_a_receiver_that_wants_no_end_hears_none(app, add, receiver):
     with app.app_context():
-        life.end(add("running", webhook_url=receiver.url, webhook_events=["started"], result=[]), "finished")
+        queue.end(add("running", webhook_url=receiver.url, webhook_events=["started"], result=[]), "finished")
         assert db.session.query(Delivery).count() == 0
 
 
@@ -232,7 +232,7 @@ def test_nobody_there_is_told_in_the_delivery(app, add, receiver):
 
 def test_what_is_owed_is_delivered_by_the_next_server(make_app, app, add, receiver):
     with app.app_context():
-        record = life.find(add("finished", webhook_url=receiver.url))
+        record = queue.find(add("finished", webhook_url=receiver.url))
         db.session.add(Delivery(record_id=record.id, url=receiver.url, attempts=1, due_mills=1))
         db.session.commit()
     later = make_app(ALLOW_PRIVATE_ADDRESSES=True)
@@ -245,7 +245,7 @@ def test_what_is_owed_is_delivered_by_the_next_server(make_app, app, add, receiv
 
 def test_a_task_without_a_webhook_owes_nothing(app, add):
     with app.app_context():
-        life.end(add("running", result=[]), "finished")
+        queue.end(add("running", result=[]), "finished")
         assert db.session.query(Delivery).count() == 0
 
 
@@ -260,7 +260,7 @@ def test_a_drawn_task_is_sent_with_urls_that_work(server, receiver):
 def test_a_receiver_that_does_not_answer_holds_up_nobody(app, add, client):
     with socket.create_server(("127.0.0.1", 0)) as deaf, app.app_context():
         task_id = add("running", webhook_url=f"http://127.0.0.1:{deaf.getsockname()[1]}/", result=[])
-        life.end(task_id, "finished")
+        queue.end(task_id, "finished")
         with patience():
             connection, _ = gevent.get_hub().threadpool.apply(deaf.accept)  # the record is on its way now
         with connection:

@@ -18,7 +18,7 @@ from fooocus_flask.pictures import inputs, retention
 from fooocus_flask.pictures.inputs import InputStore, NotAPicture
 from fooocus_flask.submission.forms import form_body
 from fooocus_flask.tasks import records
-from fooocus_flask.tasks.life import find
+from fooocus_flask.tasks.queue import find
 from schemas.fields import Upload
 from schemas.generate import GenerateSchema
 from tests.conftest import picture

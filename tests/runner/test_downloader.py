@@ -22,7 +22,7 @@ from fooocus_flask.model_files import addresses, host_backoff
 from fooocus_flask.model_files.transfers import transfers
 from fooocus_flask.runner.downloader import MOST_CLIENTS, downloader
 from fooocus_flask.submission.prepare import prepare
-from fooocus_flask.tasks import estimates, life
+from fooocus_flask.tasks import estimates, queue
 from schemas.generate import DEFAULTS, GenerateSchema
 from tests import postgresql
 from tests.blueprints.test_tools import PICTURE
@@ -190,8 +190,8 @@ def test_progress_is_told_in_the_record_and_others_overtake(client, host, checkp
         told = record(client, task_id)
         assert (told["task_status"], told["queue_position"], told["start_mills"]) == ("pending", 1, None)
         assert told["eta_seconds"] >= 0  # by the download's speed, and by the picture just drawn
-    queue = client.get("/v1/engine/queue").json
-    assert (queue["pending"], queue["running"], [file["file"] for file in queue["downloads"]]) == (
+    state = client.get("/v1/engine/queue").json
+    assert (state["pending"], state["running"], [file["file"] for file in state["downloads"]]) == (
         *(2, None),
         [f"checkpoints/{NEW}"],
     )
@@ -523,19 +523,19 @@ def test_places_and_guesses_leave_out_those_who_wait(client, host):
     waiting = submitted(client)
     halted(host)
     with app.app_context():
-        life.pause()
-        first, second = (life.enqueue(loaded(**drawable()), "http://h") for _ in range(2))
+        queue.pause()
+        first, second = (queue.enqueue(loaded(**drawable()), "http://h") for _ in range(2))
         assert [estimates.place_of(task).position for task in (first, second)] == [1, 2]
         page = {task["task_id"]: task["queue_position"] for task in client.get("/tasks?query=pending").json["pending"]}
         assert page == {waiting: 1, first.task_id: 1, second.task_id: 2}
-        assert estimates.place_of(life.find(waiting)).seconds is None
-        life.resume()
+        assert estimates.place_of(queue.find(waiting)).seconds is None
+        queue.resume()
 
 
 def test_a_task_left_by_a_server_that_was_allowed_fails_on_one_that_is_not(make_app, preset, host):
     app = make_app(**ALLOWED)
     with app.app_context():
-        task_id = life.enqueue(loaded(**new()), "http://h").task_id
+        task_id = queue.enqueue(loaded(**new()), "http://h").task_id
     other = make_app()
     downloader.of(app).close()
     downloader.of(other).wake()

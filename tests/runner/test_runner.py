@@ -12,7 +12,7 @@ from fooocus_flask import signals
 from fooocus_flask.database import db
 from fooocus_flask.following import waiters
 from fooocus_flask.runner import runner
-from fooocus_flask.tasks import life
+from fooocus_flask.tasks import queue
 from tests.patience import exit_status, gone, patience
 from tests.serving import GUNICORN, LAUNCHER, Server, engines
 
@@ -189,7 +189,7 @@ def test_a_server_that_stops_counts_no_attempt(app, add):
             gevent.sleep(0)
         now.close()
         assert attempts == [1]
-        assert (life.find(task_id).task_status, life.find(task_id).attempts) == ("running", 0)
+        assert (queue.find(task_id).task_status, queue.find(task_id).attempts) == ("running", 0)
 
 
 def test_an_engine_that_never_gets_ready_is_given_up_again_and_again(make_app, monkeypatch, caplog):
@@ -208,9 +208,9 @@ def test_a_stopped_task_is_not_drawn_again(app, add):
     task_id = add("running", files=["2024-07-05/cat.png"], result=["2024-07-05/cat.png"])
     with app.app_context():
         now = runner.runner.of(app)
-        assert now.stop(life.find(task_id))
+        assert now.stop(queue.find(task_id))
         assert now._next_draw() is None
-        task = life.find(task_id)
+        task = queue.find(task_id)
     assert (task.task_status, task.result) == ("stop", ["2024-07-05/cat.png"])
 
 
@@ -238,7 +238,7 @@ def test_closing_twice_is_closing_once(app):
     now.close()
     now.close()
     with app.app_context():
-        assert db.session.query(life.Task).count() == 0
+        assert db.session.query(queue.Task).count() == 0
 
 
 def test_all_models_are_hashed_at_the_start_if_asked(make_server, models):

@@ -5,7 +5,7 @@ import re
 import gevent
 import pytest
 
-from fooocus_flask.tasks import life
+from fooocus_flask.tasks import queue
 from tests.patience import patience
 from tests.serving import Server
 
@@ -103,7 +103,7 @@ def test_a_webhook_is_counted_by_what_came_of_it(app, client, add, receiver):
     app.config |= {"ALLOW_PRIVATE_ADDRESSES": True, "WEBHOOK_DELAYS": (0.01, 0.01)}
     receiver.answers = [503, 500, 200]
     with app.app_context():
-        life.end(add("running", webhook_url=receiver.url, result=[]), "finished")
+        queue.end(add("running", webhook_url=receiver.url, result=[]), "finished")
     with patience():
         while not value(text := client.get("/metrics").text, 'fooocus_webhook_tries_total{outcome="delivered"}'):
             gevent.sleep(0.01)

@@ -4,7 +4,7 @@ import pytest
 
 from fooocus_flask.database import commit
 from fooocus_flask.submission.prepare import prepare
-from fooocus_flask.tasks import estimates, life
+from fooocus_flask.tasks import estimates, queue
 from schemas.generate import GenerateSchema
 from tests.serving import small
 
@@ -19,7 +19,7 @@ def place(app, add):
 
     def place(task_id):
         with app.app_context():
-            found = estimates.place_of(life.find(task_id))
+            found = estimates.place_of(queue.find(task_id))
             return found.position, found.seconds
 
     return place
@@ -43,7 +43,7 @@ def test_places_count_by_rank_and_then_by_age(add, place):
 def test_seconds_follow_from_the_last_tasks(app, add, place):
     done = add("finished", work=WORK)
     with app.app_context():
-        task = life.find(done)
+        task = queue.find(done)
         task.finish_mills = task.start_mills + 4000
         commit()
     first, double = add("pending", rank=1, work=WORK), add("pending", rank=2, work=2 * WORK)

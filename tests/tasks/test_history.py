@@ -13,13 +13,13 @@ from fooocus_flask.database import db
 from fooocus_flask.pictures import outputs
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Delivery, Task
-from fooocus_flask.tasks import history, life
+from fooocus_flask.tasks import history, queue
 from fooocus_flask.tasks.new_task import QueueOptions
 from schemas.generate import GenerateSchema
 from tests import postgresql
 from tests.serving import small
 
-pytestmark = pytest.mark.sql("database", "tables", "tasks/history", "tasks/life")
+pytestmark = pytest.mark.sql("database", "tables", "tasks/history", "tasks/queue")
 
 TWO = {"image_number": 2}
 
@@ -50,8 +50,8 @@ def test_a_database_whose_encoding_is_none_takes_all_writing(make_app, database,
     with app.app_context():
         assert db.session.execute(db.text("SHOW server_encoding")).scalar() == "SQL_ASCII"
         prepared = prepare(GenerateSchema().load(small(prompt="ein Kätzchen 猫")))
-        task_id = life.enqueue(prepared, "http://h").task_id
-        assert life.find(task_id).req_params["prompt"] == "ein Kätzchen 猫"
+        task_id = queue.enqueue(prepared, "http://h").task_id
+        assert queue.find(task_id).req_params["prompt"] == "ein Kätzchen 猫"
 
 
 @pytest.mark.sqlite("reads its PRAGMAs")
@@ -73,23 +73,23 @@ def test_what_is_searched_for_has_an_index(context, column):
 
 def test_the_oldest_waiting_task_is_claimed_first(context, add):
     first, second = add("pending", params=TWO), add("pending", params=TWO)
-    assert [life.claim().task_id, life.end(first, "finished").task_status] == [first, "finished"]
-    assert (life.claim().task_id, life.end(second, "stop").task_status, life.claim()) == (second, "stop", None)
+    assert [queue.claim().task_id, queue.end(first, "finished").task_status] == [first, "finished"]
+    assert (queue.claim().task_id, queue.end(second, "stop").task_status, queue.claim()) == (second, "stop", None)
 
 
 def test_times_are_taken_at_the_claim_and_at_the_end_whoever_follows(context, add, monkeypatch):
     task_id, clock = add("pending", params=TWO), iter([1000, 2000])
-    monkeypatch.setattr(life, "mills", lambda: next(clock))
-    life.claim()
-    life.end(task_id, "failed")
-    task = life.find(task_id)
+    monkeypatch.setattr(queue, "mills", lambda: next(clock))
+    queue.claim()
+    queue.end(task_id, "failed")
+    task = queue.find(task_id)
     assert (task.start_mills, task.finish_mills) == (1000, 2000)
 
 
 def test_a_task_left_in_the_middle_is_claimed_before_all_others(context, add):
     add("pending", params=TWO)
     left = add("running", params=TWO, start_mills=5, attempts=1)
-    task = life.claim()
+    task = queue.claim()
     assert (task.task_id, task.attempts, task.start_mills) == (left, 2, 5)
 
 
@@ -102,53 +102,53 @@ def test_priority_goes_first_until_others_have_waited_long_enough(context, add):
         add("pending", rank=5 * minute - 10 * minute, priority=10, params=TWO),
     )
     order = []
-    while (task := life.claim()) is not None:
+    while (task := queue.claim()) is not None:
         order.append(task.task_id)
-        life.end(task.task_id, "finished")
+        queue.end(task.task_id, "finished")
     assert order == [urgent, old, plain]
 
 
 def test_a_task_s_rank_is_its_moment_less_its_priority(context):
     context.config["PRIORITY_SECONDS"] = 60
     prepared = prepare(GenerateSchema().load(small()))
-    task = life.enqueue(prepared, "", QueueOptions(priority=-3))
+    task = queue.enqueue(prepared, "", QueueOptions(priority=-3))
     assert task.rank == task.in_queue_mills + 3 * 60_000
-    assert life.end(task.task_id, "stop", only="pending") is not None
+    assert queue.end(task.task_id, "stop", only="pending") is not None
 
 
 def test_a_paused_queue_begins_nothing_but_goes_on_with_what_was_begun(context, add):
     left, waiting = add("running", params=TWO), add("pending", params=TWO)
-    life.pause()
-    life.pause()
-    assert life.claim().task_id == left
-    life.end(left, "finished")
-    assert life.claim() is None and life.paused()
-    life.resume()
-    assert life.claim().task_id == waiting and not life.paused()
+    queue.pause()
+    queue.pause()
+    assert queue.claim().task_id == left
+    queue.end(left, "finished")
+    assert queue.claim() is None and queue.paused()
+    queue.resume()
+    assert queue.claim().task_id == waiting and not queue.paused()
 
 
 def test_of_two_ways_to_an_end_only_one_is_taken(context, add):
     task_id = add("running", params=TWO)
-    assert life.end(task_id, "stop", only="pending") is None
-    assert life.ask_to_stop(task_id) and life.find(task_id).stop_asked
-    life.end(task_id, "stop")
-    assert not life.ask_to_stop(task_id)
+    assert queue.end(task_id, "stop", only="pending") is None
+    assert queue.ask_to_stop(task_id) and queue.find(task_id).stop_asked
+    queue.end(task_id, "stop")
+    assert not queue.ask_to_stop(task_id)
 
 
 def test_an_ended_task_stays_as_it_is(context, add):
     task_id = add("finished", pictures=1)
-    assert [life.end(task_id, status) for status in ("failed", "stop", "finished")] == [None, None, None]
-    assert life.claim() is None
-    assert life.find(task_id).task_status == "finished"
+    assert [queue.end(task_id, status) for status in ("failed", "stop", "finished")] == [None, None, None]
+    assert queue.claim() is None
+    assert queue.find(task_id).task_status == "finished"
 
 
 def test_a_task_that_waits_cannot_be_finished(context, add):
-    assert life.end(add("pending"), "finished") is None
+    assert queue.end(add("pending"), "finished") is None
 
 
 def test_another_attempt_writes_the_same_files(context, add):
     add("pending", params=TWO)
-    first, second = life.claim().files, life.claim().files
+    first, second = queue.claim().files, queue.claim().files
     assert first == second and len(set(first)) == 2
 
 
@@ -156,7 +156,7 @@ def test_pictures_are_kept_as_they_come_and_only_once(context, add):
     task_id = add("running", result=[])
     for path in ("a.png", "b.png", "a.png"):
         signals.send(signals.picture_done, context, task_id=task_id, path=path, index=0, seed=1, width=8, height=8)
-    task = life.find(task_id)
+    task = queue.find(task_id)
     assert (task.result, task.pictures_done) == (["a.png", "b.png"], 2)
 
 
@@ -193,7 +193,7 @@ def test_a_folder_beside_the_day_may_be_named(context):
 def test_a_task_is_one_line_in_the_log(context, add, caplog):
     with caplog.at_level(logging.INFO, logger=logs.PACKAGE):
         task_id = add("running", params=TWO, start_mills=2**41)
-        life.end(task_id, "failed", {"load": 1.25, "sampling": 2.0}, error="out of memory")
+        queue.end(task_id, "failed", {"load": 1.25, "sampling": 2.0}, error="out of memory")
     (line,) = [record.getMessage() for record in caplog.records if record.name == f"{logs.PACKAGE}.task"]
     assert line.startswith(f"task={task_id} status=failed pictures=0/2 attempt=0 queue=")
     assert " load=1.250 text=0.000 sampling=2.000 decode=0.000 save=0.000 total=" in line
@@ -202,9 +202,9 @@ def test_a_task_is_one_line_in_the_log(context, add, caplog):
 
 def test_a_deleted_task_takes_its_webhooks_along(context, add):
     task_id = add("finished", webhook_url="http://h")
-    db.session.add(Delivery(record_id=life.find(task_id).id, url="http://h"))
+    db.session.add(Delivery(record_id=queue.find(task_id).id, url="http://h"))
     db.session.commit()
-    assert history.clear_one(life.find(task_id)) == (1, 0)
+    assert history.clear_one(queue.find(task_id)) == (1, 0)
     assert db.session.query(Delivery).count() == 0
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.serving import ROOT
 
-pytestmark = pytest.mark.sql("tasks/history", "tasks/life")
+pytestmark = pytest.mark.sql("tasks/history", "tasks/queue")
 
 
 @pytest.mark.timeout(3600)

@@ -1,4 +1,4 @@
-"""The life of a task: pending, running, then finished, failed or stop; only forwards, and only here.
+"""The queue, and a task's states: pending, running, then finished, failed or stop; only forwards, and only here.
 
 The rows are the queue. Every function needs an application context and is one transaction; its signal is sent after
 its commit.
