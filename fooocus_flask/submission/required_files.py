@@ -31,6 +31,8 @@ OPTIONAL = {
     "prompt": "LoRA",
 }
 """Members whose file can be left out of a picture, and what such a file is called."""
+MOST_TAGS = 64
+"""LoRA tags of a prompt that are looked up and noted; five LoRAs are used."""
 NOT_HERE = "it is not on this server"
 
 
@@ -90,7 +92,7 @@ def check_tags(draft: Draft, files: FileSet, models: Catalogue, sources: Sources
 
     LoRAs that do not fit the base model are never downloaded.
     """
-    tags = tagged_loras(draft.params)
+    tags = tagged_loras(draft.params)[:MOST_TAGS]
     if not tags:
         return
     stems = {PurePosixPath(name).stem for name in models.loras()}

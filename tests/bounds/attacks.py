@@ -107,6 +107,8 @@ def prompts() -> Iterator[Attack]:
         for name, length in longest.items():
             text = (plain * (length or 0))[:length]
             yield Attack("a prompt that is just taken", GENERATE, body(**{name: text}, image_number=32))
+    tags = "".join(f"<lora:{number}:1>" for number in range(1400))
+    yield Attack("a prompt that is just taken", GENERATE, body(prompt=tags, image_number=32))
     yield Attack("a prompt that is just taken", GENERATE, body(prompt="(" * 50 + "a cat, " * 2800 + ")" * 50))
     yield Attack("a prompt that is just taken", GENERATE, body(prompt="\n".join(["a cat " * 50] * 64), image_number=32))
 

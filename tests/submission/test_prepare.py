@@ -495,3 +495,9 @@ def test_all_texts_of_a_picture_together_have_a_longest_length(app, members, tak
     with pytest.raises(InvalidRequest) as told:
         prepare(sent)
     assert [(fault.type, fault.loc) for fault in told.value.faults] == [("too_large", ("body", "style_selections"))]
+
+
+def test_of_a_thousand_lora_tags_the_first_are_noted(app):
+    prompt = "".join(f"<lora:{number}:1>" for number in range(1000))
+    task = prepare(GenerateSchema().load({"base_model_name": choices.BUILTIN_CHECKPOINT, "prompt": prompt}))
+    assert sum("of the prompt is left out" in note for note in task.notes) == 64
