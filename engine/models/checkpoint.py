@@ -34,7 +34,7 @@ DAMAGED = "damaged, or neither a safetensors nor a PyTorch file; fetch it again"
 
 @dataclass(frozen=True)
 class Precision:
-    """The number formats of the parts; text encoders always hold fp16-rounded weights and compute in fp32."""
+    """The number formats of the parts; text encoders always hold fp16 weights and compute in fp32."""
 
     unet: torch.dtype
     vae: torch.dtype

@@ -12,8 +12,10 @@ from engine.errors import CheckpointError
 from engine.models.folded_upsample import fold_upsampling
 
 
-def fill(module: Any, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype, what: str) -> Any:
+def fill(module: Any, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype | None, what: str) -> Any:
     """`module`, built on the meta device, with these weights on `device` in `dtype`, frozen and in eval mode.
+
+    Without `dtype` each weight is a copy in its tensor's own number format.
 
     Raises:
         CheckpointError: weights are missing, left over or of another shape.
@@ -26,7 +28,13 @@ def fill(module: Any, tensors: Mapping[str, Tensor], device: torch.device, dtype
         if names:
             raise CheckpointError(f"{what} {problem} {len(names)} tensor(s), first {names[0]}")
     # First to the device, then to the number format: a GPU converts faster than it is fed.
-    module.load_state_dict({name: tensors[name].to(device).to(dtype) for name in wanted}, assign=True)
+    module.load_state_dict(
+        {
+            name: tensors[name].to(device, copy=True) if dtype is None else tensors[name].to(device).to(dtype)
+            for name in wanted
+        },
+        assign=True,
+    )
     _materialise_constants(module, device)
     if device.type == "cpu":
         fold_upsampling(module)

@@ -17,6 +17,7 @@ from engine.errors import CheckpointError
 from engine.files.identity import identity
 from engine.models.fill import fill
 from engine.models.unet import heads
+from engine.models.upcast import compute_in_fp32
 from engine.models.weight_names import clip_g_from_openclip
 from engine.prompt.embeddings import Embeddings
 from engine.prompt.tokens import (
@@ -49,7 +50,7 @@ def nothing() -> None:
 
 
 class Encoder:
-    """One CLIP text model, with its weights rounded to fp16 and its arithmetic in fp32; `name` is its key in files."""
+    """One CLIP text model, with its weights in fp16 and its arithmetic in fp32; `name` is its key in files."""
 
     def __init__(self, name: str, module: Any, pad: int) -> None:
         self.name, self.module, self.pad = name, module, pad
@@ -243,9 +244,10 @@ def clip_config(tensors: Mapping[str, Tensor], activation: str) -> dict[str, Any
     }
 
 
-def _rounded(name: str, tensor: Tensor) -> Tensor:
-    """Transformer weights as fp16 holds them; embeddings and the projection as they are."""
-    return tensor if "embedding" in name or "text_projection" in name else tensor.half()
+def _stored(name: str, tensor: Tensor) -> Tensor:
+    """Transformer weights in fp16; embeddings and the projection, which are never rounded, in fp32 if not in fp16."""
+    rounded = "embedding" not in name and "text_projection" not in name
+    return tensor.half() if rounded or tensor.dtype == torch.float16 else tensor.float()
 
 
 def _load_clip_l(tensors: Mapping[str, Tensor], device: torch.device) -> CLIPTextModel:
@@ -253,10 +255,10 @@ def _load_clip_l(tensors: Mapping[str, Tensor], device: torch.device) -> CLIPTex
     config = CLIPTextConfig(**clip_config(tensors, "quick_gelu"))
     with torch.device("meta"):
         module = CLIPTextModel(config)
-    named = {name: _rounded(name, tensor) for name, tensor in tensors.items()}
+    named = {name: _stored(name, tensor) for name, tensor in tensors.items()}
     if next(iter(module.state_dict())).startswith("text_model."):
         named = {f"text_model.{name}": tensor for name, tensor in named.items()}
-    return fill(module, named, device, torch.float32, "the CLIP-L text encoder")
+    return _filled(module, named, device, "the CLIP-L text encoder")
 
 
 def _load_clip_g(tensors: Mapping[str, Tensor], device: torch.device) -> CLIPTextModelWithProjection:
@@ -268,5 +270,10 @@ def _load_clip_g(tensors: Mapping[str, Tensor], device: torch.device) -> CLIPTex
     config = CLIPTextConfig(**settings, projection_dim=renamed["text_projection.weight"].shape[0])
     with torch.device("meta"):
         module = CLIPTextModelWithProjection(config)
-    named = {name: _rounded(name, tensor) for name, tensor in renamed.items()}
-    return fill(module, named, device, torch.float32, "the CLIP-G text encoder")
+    named = {name: _stored(name, tensor) for name, tensor in renamed.items()}
+    return _filled(module, named, device, "the CLIP-G text encoder")
+
+
+def _filled(module: Any, named: Mapping[str, Tensor], device: torch.device, what: str) -> Any:
+    compute_in_fp32(module)
+    return fill(module, named, device, None, what)

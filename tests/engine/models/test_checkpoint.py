@@ -189,6 +189,7 @@ def test_a_vae_file_is_read_in_every_layout(tmp_path):
 def test_a_processor_computes_in_fp32_everywhere(toy):
     checkpoint = load_checkpoint(toy, CPU)
     assert Precision.for_device(CPU) == Precision(torch.float32, torch.float32)
-    modules = (checkpoint.unet, checkpoint.vae.module, checkpoint.text_encoders.clip_g.module)
-    assert {weight.dtype for module in modules for weight in module.parameters()} == {torch.float32}
-    assert not any(weight.requires_grad for module in modules for weight in module.parameters())
+    drawing, reading = (checkpoint.unet, checkpoint.vae.module), checkpoint.text_encoders.clip_g.module
+    assert {weight.dtype for module in drawing for weight in module.parameters()} == {torch.float32}
+    assert {value.dtype for value in reading(torch.tensor([[0, 1, 2]])).values()} == {torch.float32}
+    assert not any(weight.requires_grad for module in (*drawing, reading) for weight in module.parameters())

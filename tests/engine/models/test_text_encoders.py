@@ -1,11 +1,15 @@
 """Texts to conditioning: which hidden state, how emphasis moves it, what is summed."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
 from engine.interruption import Stopped
-from engine.models.checkpoint import load_checkpoint
-from engine.models.text_encoders import AT_ONCE
+from engine.models import weight_names
+from engine.models.checkpoint import load_checkpoint, read_tensors
+from engine.models.text_encoders import AT_ONCE, TextEncoders
+from engine.models.upcast import UPCAST
 from engine.prompt.tokens import END, PAD_G, PAD_L, START, Tokenizer
 
 RED, CAT = 736, 2368
@@ -59,7 +63,7 @@ def test_a_skip_beyond_both_encoders_takes_the_last_state_with_its_norm(encoders
 
 def test_the_pooled_vector_is_the_projection_at_the_first_end(encoders, layers_of):
     final = layers_of(encoders.clip_g, ids(PAD_G))[1]
-    projected = final[:, 3] @ encoders.clip_g.module.text_projection.weight.t()
+    projected = final[:, 3] @ encoders.clip_g.module.text_projection.weight.float().t()
     assert torch.allclose(encoders.encode(["red cat"], 1, 2).pooled, projected, atol=1e-6)
 
 
@@ -125,3 +129,42 @@ def test_encoding_can_end_between_two_texts_and_within_a_long_one(encoders, text
 
     with pytest.raises(Stopped):
         encoders.encode([f"{text} stopped" for text in texts], 1, 2, check)
+
+
+def in_fp32(encoders):
+    """The same encoders as the library computes them, with every weight stored in fp32."""
+    plain = {kind: library for library, kind in UPCAST.items()}
+    copied = deepcopy(encoders)
+    for part in (copied.clip_l, copied.clip_g):
+        for layer in part.module.modules():
+            layer.__class__ = plain.get(type(layer), type(layer))
+        part.module.float()
+    return copied
+
+
+@pytest.mark.parametrize("text", ["red cat", "a (red:1.4) cat, " * 30])
+@pytest.mark.parametrize("clip_skip", [1, 2, 12])
+def test_weights_stored_in_fp16_give_the_bytes_of_weights_stored_in_fp32(encoders, text, clip_skip):
+    known, stored_in_fp32 = encoders.encode([text], 1, clip_skip), in_fp32(encoders)
+    stored_in_fp32._known.clear()
+    expected = stored_in_fp32.encode([text], 1, clip_skip)
+    assert torch.equal(known.context, expected.context) and torch.equal(known.pooled, expected.pooled)
+    states = torch.rand(1, 77, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(encoders.final_norm_l(states), stored_in_fp32.final_norm_l(states))
+
+
+def test_weights_that_a_file_holds_in_fp16_take_two_bytes_each(encoders):
+    for part in (encoders.clip_l, encoders.clip_g):
+        assert {weight.dtype for weight in part.module.parameters()} == {torch.float16}
+
+
+def test_tables_and_the_projection_are_not_rounded_where_a_file_holds_them_in_fp32(toy):
+    tensors = {name: tensor.float() * 1.0001 for name, tensor in read_tensors(toy).items()}
+    left, right = (weight_names.part_of(tensors, prefix) for prefix in (weight_names.CLIP_L, weight_names.CLIP_G))
+    encoders = TextEncoders.load(left, right, torch.device("cpu"))
+    table = encoders.clip_l.module.get_input_embeddings().weight
+    assert torch.equal(table, left["embeddings.token_embedding.weight"])
+    weights = dict(encoders.clip_g.module.named_parameters())
+    assert weights["text_projection.weight"].dtype == torch.float32
+    fc1 = next(weight for name, weight in weights.items() if name.endswith("layers.0.mlp.fc1.weight"))
+    assert fc1.dtype == torch.float16
