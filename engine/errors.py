@@ -3,5 +3,9 @@
 from __future__ import annotations
 
 
+class TooLittleMemory(MemoryError):
+    """A task that does not fit the memory there is; the text says what would."""
+
+
 class CheckpointError(ValueError):
     """A model file that cannot be used; the text says why and what would work."""

@@ -18,6 +18,7 @@ from engine.detectors.safety_checker import SafetyChecker
 from engine.files.catalogue import Catalogue
 from engine.files.identity import identity
 from engine.gpu.fused import Kernels
+from engine.gpu.residency import Residency
 from engine.heartbeat import Heartbeat
 from engine.images.metadata import AppliedLora, ModelFile
 from engine.models.checkpoint import Checkpoint, load_vae
@@ -45,8 +46,10 @@ class ModelStore:
         forget: Callable[[], None] | None = None,
         heartbeat: Heartbeat | None = None,
         kernels: Kernels | None = None,
+        residency: Residency | None = None,
     ) -> None:
         self.device, self.catalogue, self.kernels = device, catalogue, kernels
+        self.residency = residency or Residency(device)
         self.cache = ModelCache(device, budget, forget, heartbeat)
 
     def models(self, plan: Plan, found: Sequence[NamedLora] = (), inpaint_engine: str = NO_MODEL) -> Models:
@@ -121,12 +124,12 @@ class ModelStore:
 
     def _base(self, path: Path) -> PatchedCheckpoint:
         folders = self.catalogue.folders["embeddings"]
-        load = partial(PatchedCheckpoint.load, path, self.device, self.kernels, folders)
+        load = partial(PatchedCheckpoint.load, path, self.device, self.kernels, folders, self.residency)
         return self.cache.get(("base", identity(path)), load, _bytes(path))
 
     def _refiner(self, path: Path, base: Checkpoint) -> PatchedRefiner:
         encoders = base.text_encoders
-        load = partial(PatchedRefiner.load, path, self.device, self.kernels, encoders)
+        load = partial(PatchedRefiner.load, path, self.device, self.kernels, encoders, self.residency)
         key = ("refiner", identity(path), encoders.clip_l.width, encoders.clip_g.width)
         return self.cache.get(key, load, _bytes(path))
 

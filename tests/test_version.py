@@ -24,7 +24,12 @@ def test_the_openapi_document_tells_it(client):
 
 
 def test_a_task_s_record_tells_which_version_drew_it(server):
-    assert server.draw().json["drawn_with"] == {"checkpoint": "toy.safetensors", "builtin": False, "version": VERSION}
+    assert server.draw().json["drawn_with"] == {
+        "checkpoint": "toy.safetensors",
+        "builtin": False,
+        "memory": {"plan": "resident"},
+        "version": VERSION,
+    }
 
 
 def test_requests_of_the_server_tell_it(app):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.adapters.controlnet import ControlNet
 from engine.errors import CheckpointError
+from engine.gpu.offload import at_hand, moves
 from engine.models import weight_names
 from engine.models.checkpoint import Precision, read_tensors
 from engine.models.fill import fill
@@ -82,14 +83,17 @@ class ControlFile:
 
     def _changed(self, unet: UNet, wanted: Iterable[str]) -> dict[str, Tensor]:
         """The UNet's weights that are `wanted`, under diffusers names, each changed as the file says."""
-        weights = unet.state_dict()
+        weights = dict(unet.named_parameters())
         theirs = weight_names.unet_names(weights)
         left = {name for name in self.tensors if not name.startswith(CONTROL_PARTS)}
         changed = {}
         for name in wanted:
             if name in theirs:
                 stem, _, kind = theirs[name].rpartition(".")
-                changed[name] = self._one(weights[name], stem, kind)
+                with at_hand(weights[name]):
+                    made = self._one(weights[name], stem, kind)
+                    # What may leave the device is no memory to share.
+                    changed[name] = made.clone() if made is weights[name] and moves(made) else made
                 left -= {f"{stem}.{kind}", *(f"{stem}.{part}" for part in ("up", "down") if kind == "weight")}
         if left:
             raise CheckpointError(

@@ -15,6 +15,7 @@ from engine.adapters import lora_formats
 from engine.adapters.lora_names import adapter_settings, not_numbers, unsupported_kind, usual
 from engine.errors import CheckpointError
 from engine.files.identity import identity
+from engine.gpu.offload import at_hand
 from engine.models.checkpoint import read_tensors
 from engine.models.text_encoders import TextEncoders
 from engine.models.weight_names import unet_names
@@ -147,21 +148,24 @@ class PatchedModel:
         weight = self._weights.get(name)
         if weight is None:
             return keys
-        if name not in self._originals:
-            self._originals[name] = self._kept(weight)
-        original = self._originals[name].to(weight.device)
-        fitting = stack
-        merged = _merged(original, stack)
-        if merged is None:
-            fitting = [entry for entry in stack if _merged(original, [entry]) is not None]
-            merged = _merged(original, fitting)
-        weight.copy_(original if merged is None else merged.half() if name.startswith("clip_") else merged)
+        with at_hand(weight, changed=True):
+            if name not in self._originals:
+                self._originals[name] = self._kept(weight)
+            original = self._originals[name].to(weight.device)
+            fitting = stack
+            merged = _merged(original, stack)
+            if merged is None:
+                fitting = [entry for entry in stack if _merged(original, [entry]) is not None]
+                merged = _merged(original, fitting)
+            weight.copy_(original if merged is None else merged.half() if name.startswith("clip_") else merged)
         self._stacks[name] = keys
         self._unfit[name] = tuple(key for key, delta in stack if (key, delta) not in fitting)
         return self._unfit[name]
 
     def _restore(self, name: str) -> None:
-        self._weights[name].copy_(self._originals.pop(name))
+        weight = self._weights[name]
+        with at_hand(weight, changed=True):
+            weight.copy_(self._originals.pop(name))
         self._stacks.pop(name, None)
         self._unfit.pop(name, None)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from engine.adapters.inpaint_patch import InpaintPatch
 from engine.adapters.lora_merge import PatchedModel
 from engine.gpu.fused import Kernels
+from engine.gpu.residency import Residency
 from engine.images.metadata import AppliedLora, ModelFile
 from engine.models.checkpoint import Checkpoint, load_checkpoint
 from engine.models.previews import Previewer
@@ -35,14 +36,19 @@ class PatchedCheckpoint:
 
     @classmethod
     def load(
-        cls, path: Path, device: torch.device, kernels: Kernels | None, embeddings: Sequence[Path]
+        cls,
+        path: Path,
+        device: torch.device,
+        kernels: Kernels | None,
+        embeddings: Sequence[Path],
+        residency: Residency | None = None,
     ) -> PatchedCheckpoint:
         """The checkpoint in `path`, without patches, with a VAE or without; its texts find embeddings in these folders.
 
         Raises:
             CheckpointError: the file cannot be used.
         """
-        checkpoint = load_checkpoint(path, device, kernels, needs_vae=False)
+        checkpoint = load_checkpoint(path, device, kernels, residency, needs_vae=False)
         checkpoint.text_encoders.embeddings = Embeddings(embeddings)
         return cls(checkpoint, PatchedModel(checkpoint.unet, checkpoint.text_encoders))
 
@@ -60,13 +66,20 @@ class PatchedRefiner:
     patches: PatchedModel
 
     @classmethod
-    def load(cls, path: Path, device: torch.device, kernels: Kernels | None, encoders: TextEncoders) -> PatchedRefiner:
+    def load(
+        cls,
+        path: Path,
+        device: torch.device,
+        kernels: Kernels | None,
+        encoders: TextEncoders,
+        residency: Residency | None = None,
+    ) -> PatchedRefiner:
         """The refiner in `path`, without patches, for a base model with these text encoders.
 
         Raises:
             CheckpointError: the file cannot be used, or not with these text encoders.
         """
-        refiner = load_refiner(path, device, encoders, kernels)
+        refiner = load_refiner(path, device, encoders, kernels, residency)
         # SDXL's LoRAs name text encoders too, which a refiner has no use for.
         named = encoders if refiner.kind == "sdxl" else None
         return cls(refiner, PatchedModel(refiner.unet, named, texts=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from engine.errors import CheckpointError
 from engine.files import detect, torch_files
 from engine.files.pickled import unwrapped
 from engine.gpu.fused import Kernels
+from engine.gpu.residency import Residency
+from engine.memory_plan import Parts
 from engine.models import weight_names
 from engine.models.eight_bit import is_packed, manifest, unpack
 from engine.models.fill import weights_size
@@ -77,9 +80,14 @@ class Checkpoint:
     @property
     def size(self) -> int:
         """Bytes of its weights."""
+        return weights_size(*(module for part in self.modules for module in part))
+
+    @property
+    def modules(self) -> tuple[tuple[Any, ...], ...]:
+        """The modules of its parts that take turns on a small GPU: UNet, text encoders, VAE."""
         encoders = self.text_encoders
-        own = weights_size(self.own_vae.module) if self.own_vae else 0
-        return own + weights_size(self.unet, encoders.clip_l.module, encoders.clip_g.module)
+        vaes = ((self.own_vae.module,),) if self.own_vae else ()
+        return (self.unet,), (encoders.clip_l.module, encoders.clip_g.module), *vaes
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -107,11 +115,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_checkpoint(
-    path: Path, device: torch.device, kernels: Kernels | None = None, *, needs_vae: bool = True
+    path: Path,
+    device: torch.device,
+    kernels: Kernels | None = None,
+    residency: Residency | None = None,
+    *,
+    needs_vae: bool = True,
 ) -> Checkpoint:
     """The checkpoint in `path` on `device`, its UNet and VAE fused with `kernels` if there are any.
 
-    A file without a VAE is usable where it `needs_vae` not, because another file brings one.
+    A file without a VAE is usable where it `needs_vae` not, because another file brings one. Where `residency` finds
+    too little room for all of it, its parts lie on the host and come when they are called.
 
     Raises:
         CheckpointError: a file is unusable; the text names it and what is needed.
@@ -124,23 +138,44 @@ def load_checkpoint(
         prefix: weight_names.part_of(tensors, prefix)
         for prefix in (weight_names.UNET, weight_names.VAE, weight_names.CLIP_L, weight_names.CLIP_G)
     }
+    carried = residency is not None and residency.crowded(_parts_of(parts, precision))
+    start = torch.device("cpu") if carried else device
     try:
-        text_encoders = TextEncoders.load(parts[weight_names.CLIP_L], parts[weight_names.CLIP_G], device)
+        text_encoders = TextEncoders.load(
+            parts[weight_names.CLIP_L], parts[weight_names.CLIP_G], start, carried=carried
+        )
         unet = load_unet(
             parts[weight_names.UNET],
             unet_config(parts[weight_names.UNET], text_encoders.pooled_width),
-            device,
+            start,
             precision.unet,
             kernels,
+            carried=carried,
         )
         _check_context(unet, text_encoders)
         has_vae, margin = needs_vae or bool(parts[weight_names.VAE]), about.get("vae_margin", 0)
-        vae = Vae.load(parts[weight_names.VAE], device, precision.vae, kernels, margin) if has_vae else None
+        weights = parts[weight_names.VAE]
+        vae = Vae.load(weights, start, precision.vae, kernels, margin, carried=carried) if has_vae else None
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be drawn with: {error.args[0]}") from error
-    log.info("loaded %s on %s in %.1f s", path.name, device, time.perf_counter() - started)
     prediction: Prediction = "v" if weight_names.V_PREDICTION in tensors else "eps"
-    return Checkpoint(path, unet, vae, text_encoders, prediction, about.get("most_pixels"))
+    checkpoint = Checkpoint(path, unet, vae, text_encoders, prediction, about.get("most_pixels"))
+    if residency is not None and carried:
+        for modules in checkpoint.modules:
+            residency.adopt(*modules)
+    log.info("loaded %s on %s in %.1f s", path.name, start, time.perf_counter() - started)
+    return checkpoint
+
+
+def _parts_of(parts: Mapping[str, Mapping[str, Tensor]], precision: Precision) -> Parts:
+    """The sizes of a checkpoint that is not loaded yet."""
+    numbers = {prefix: sum(tensor.numel() for tensor in part.values()) for prefix, part in parts.items()}
+    texts = sum(
+        tensor.nbytes for prefix in (weight_names.CLIP_L, weight_names.CLIP_G) for tensor in parts[prefix].values()
+    )
+    return Parts(
+        numbers[weight_names.UNET] * precision.unet.itemsize, texts, numbers[weight_names.VAE] * precision.vae.itemsize
+    )
 
 
 def load_vae(path: Path, device: torch.device, kernels: Kernels | None = None) -> Vae:

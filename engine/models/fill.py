@@ -12,10 +12,19 @@ from engine.errors import CheckpointError
 from engine.models.folded_upsample import fold_upsampling
 
 
-def fill(module: Any, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype | None, what: str) -> Any:
+def fill(
+    module: Any,
+    tensors: Mapping[str, Tensor],
+    device: torch.device,
+    dtype: torch.dtype | None,
+    what: str,
+    *,
+    carried: bool = False,
+) -> Any:
     """`module`, built on the meta device, with these weights on `device` in `dtype`, frozen and in eval mode.
 
-    Without `dtype` each weight is a copy in its tensor's own number format.
+    Without `dtype` each weight has its tensor's own number format. What is to be `carried` lies on the host for now and
+    computes elsewhere: it is left in the file's mapped memory where it can be, and not made ready for a processor.
 
     Raises:
         CheckpointError: weights are missing, left over or of another shape.
@@ -30,13 +39,13 @@ def fill(module: Any, tensors: Mapping[str, Tensor], device: torch.device, dtype
     # First to the device, then to the number format: a GPU converts faster than it is fed.
     module.load_state_dict(
         {
-            name: tensors[name].to(device, copy=True) if dtype is None else tensors[name].to(device).to(dtype)
+            name: tensors[name].to(device, copy=not carried) if dtype is None else tensors[name].to(device).to(dtype)
             for name in wanted
         },
         assign=True,
     )
     _materialise_constants(module, device)
-    if device.type == "cpu":
+    if device.type == "cpu" and not carried:
         fold_upsampling(module)
         module.to(memory_format=torch.channels_last)  # convolutions are a fifth faster in it there
     return module.requires_grad_(False).eval()

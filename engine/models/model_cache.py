@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
@@ -55,6 +55,9 @@ class ModelCache:
         self.heartbeat = heartbeat or Heartbeat()
         self._parts: OrderedDict[Hashable, Sized] = OrderedDict()
         self._in_use: set[Hashable] = set()
+        self.loading: Callable[[int], None] = lambda size: None
+        self.loaded: Callable[[], None] = lambda: None
+        """Called before a part of about this size is loaded, and after one was."""
 
     def begin(self) -> None:
         """A new task begins: nothing is in use."""
@@ -73,8 +76,10 @@ class ModelCache:
         """The part under `key`; loaded if it is not here, after room was made for `estimate` bytes."""
         if key not in self._parts:
             self._make_room(estimate)
+            self.loading(estimate)
             with self.heartbeat.at("load"):
                 self._parts[key] = load()
+            self.loaded()
         self._in_use.add(key)
         self._parts.move_to_end(key)
         return self._parts[key]  # type: ignore[return-value]  # what `load` gave for this key
@@ -84,6 +89,11 @@ class ModelCache:
         if self._parts.pop(key, None) is not None:
             self._in_use.discard(key)
             self._give_back()
+
+    @property
+    def parts(self) -> Mapping[Hashable, Sized]:
+        """What is here, by key."""
+        return self._parts
 
     @property
     def size(self) -> int:

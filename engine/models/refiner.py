@@ -7,12 +7,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from engine.errors import CheckpointError
 from engine.gpu.fused import Kernels
+from engine.gpu.residency import Residency
+from engine.memory_plan import Parts
 from engine.models import weight_names
 from engine.models.checkpoint import Precision, check_kind, read_tensors
 from engine.models.fill import weights_size
@@ -43,8 +46,16 @@ class Refiner:
         return weights_size(self.unet) + (0 if self.vae is None else weights_size(self.vae.module))
 
 
-def load_refiner(path: Path, device: torch.device, encoders: TextEncoders, kernels: Kernels | None = None) -> Refiner:
+def load_refiner(
+    path: Path,
+    device: torch.device,
+    encoders: TextEncoders,
+    kernels: Kernels | None = None,
+    residency: Residency | None = None,
+) -> Refiner:
     """The refiner in `path` on `device`, for a base model with these text encoders; fused with `kernels` if any.
+
+    Where `residency` finds too little room for it, it lies on the host and comes when it is called.
 
     Raises:
         CheckpointError: a file that is none, or whose UNet cannot read this base model's texts.
@@ -54,15 +65,22 @@ def load_refiner(path: Path, device: torch.device, encoders: TextEncoders, kerne
     tensors = without_left_overs(read_tensors(path), path)
     parts = {prefix: weight_names.part_of(tensors, prefix) for prefix in (weight_names.UNET, weight_names.VAE)}
     precision, vae = Precision.for_device(device), None
+    numbers = sum(tensor.numel() for tensor in parts[weight_names.UNET].values())
+    carried = residency is not None and residency.crowded(Parts(numbers * precision.unet.itemsize, 0, 0))
+    start = torch.device("cpu") if carried else device
     try:
         kind = kind_of(parts[weight_names.UNET], encoders)
         settings = unet_config if kind == "sdxl" else refiner_config
         config = settings(parts[weight_names.UNET], encoders.pooled_width)
-        unet = load_unet(parts[weight_names.UNET], config, device, precision.unet, kernels)
+        unet = load_unet(parts[weight_names.UNET], config, start, precision.unet, kernels, carried=carried)
         if kind == "sd15":
-            vae = Vae.load(parts[weight_names.VAE], device, precision.vae, kernels)
+            vae = Vae.load(parts[weight_names.VAE], start, precision.vae, kernels, carried=carried)
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be used as a refiner: {error.args[0]}") from error
+    if residency is not None and carried:
+        modules: list[Any] = [unet, *([] if vae is None else [vae.module])]
+        for module in modules:
+            residency.adopt(module)
     log.info("loaded the refiner %s (%s) on %s in %.1f s", path.name, kind, device, time.perf_counter() - started)
     prediction: Prediction = "v" if weight_names.V_PREDICTION in tensors else "eps"
     return Refiner(path, kind, unet, vae, prediction)

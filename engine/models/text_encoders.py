@@ -56,7 +56,11 @@ class Encoder:
         self.name, self.module, self.pad = name, module, pad
         self.layers: int = module.config.num_hidden_layers
         self.width: int = module.config.hidden_size
-        self.device = next(module.parameters()).device
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.module.parameters()).device
 
     @torch.inference_mode()
     def states(self, chunks: Sequence[Chunk], clip_skip: int, check: Check = nothing) -> tuple[Tensor, Tensor | None]:
@@ -127,13 +131,17 @@ class TextEncoders:
         self._known: OrderedDict[tuple[str, int, Hashable, Hashable], Conditioning] = OrderedDict()
 
     @classmethod
-    def load(cls, clip_l: Mapping[str, Tensor], clip_g: Mapping[str, Tensor], device: torch.device) -> TextEncoders:
+    def load(
+        cls, clip_l: Mapping[str, Tensor], clip_g: Mapping[str, Tensor], device: torch.device, *, carried: bool = False
+    ) -> TextEncoders:
         """Both encoders from a checkpoint's tensors, without prefixes: HF names for L, OpenCLIP names for G.
+
+        `carried` is as for `fill`.
 
         Raises:
             CheckpointError: weights are missing or of another shape.
         """
-        return cls(_load_clip_l(clip_l, device), _load_clip_g(clip_g, device))
+        return cls(_load_clip_l(clip_l, device, carried), _load_clip_g(clip_g, device, carried))
 
     @property
     def pooled_width(self) -> int:
@@ -250,7 +258,7 @@ def _stored(name: str, tensor: Tensor) -> Tensor:
     return tensor.half() if rounded or tensor.dtype == torch.float16 else tensor.float()
 
 
-def _load_clip_l(tensors: Mapping[str, Tensor], device: torch.device) -> CLIPTextModel:
+def _load_clip_l(tensors: Mapping[str, Tensor], device: torch.device, carried: bool) -> CLIPTextModel:
     tensors = {name: tensor for name, tensor in tensors.items() if name != "embeddings.position_ids"}
     config = CLIPTextConfig(**clip_config(tensors, "quick_gelu"))
     with torch.device("meta"):
@@ -258,10 +266,11 @@ def _load_clip_l(tensors: Mapping[str, Tensor], device: torch.device) -> CLIPTex
     named = {name: _stored(name, tensor) for name, tensor in tensors.items()}
     if next(iter(module.state_dict())).startswith("text_model."):
         named = {f"text_model.{name}": tensor for name, tensor in named.items()}
-    return _filled(module, named, device, "the CLIP-L text encoder")
+    compute_in_fp32(module)
+    return fill(module, named, device, None, "the CLIP-L text encoder", carried=carried)
 
 
-def _load_clip_g(tensors: Mapping[str, Tensor], device: torch.device) -> CLIPTextModelWithProjection:
+def _load_clip_g(tensors: Mapping[str, Tensor], device: torch.device, carried: bool) -> CLIPTextModelWithProjection:
     renamed = clip_g_from_openclip(tensors)
     bare = {name.removeprefix("text_model."): tensor for name, tensor in renamed.items()}
     settings = clip_config(bare, "gelu")
@@ -271,9 +280,5 @@ def _load_clip_g(tensors: Mapping[str, Tensor], device: torch.device) -> CLIPTex
     with torch.device("meta"):
         module = CLIPTextModelWithProjection(config)
     named = {name: _stored(name, tensor) for name, tensor in renamed.items()}
-    return _filled(module, named, device, "the CLIP-G text encoder")
-
-
-def _filled(module: Any, named: Mapping[str, Tensor], device: torch.device, what: str) -> Any:
     compute_in_fp32(module)
-    return fill(module, named, device, None, what)
+    return fill(module, named, device, None, "the CLIP-G text encoder", carried=carried)

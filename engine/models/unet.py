@@ -70,17 +70,19 @@ def load_unet(
     device: torch.device,
     dtype: torch.dtype,
     kernels: Kernels | None = None,
+    *,
+    carried: bool = False,
 ) -> UNet:
     """A `UNet2DConditionModel` with these settings and these weights (checkpoint names, without prefix).
 
-    It is fused with `kernels`, which only a GPU has; without them it is the library's.
+    It is fused with `kernels`, which only a GPU has; without them it is the library's. `carried` is as for `fill`.
 
     Raises:
         CheckpointError: weights are missing, left over or of another shape.
     """
     with torch.device("meta"):
         unet = UNet2DConditionModel(**config)
-    unet = fill(unet, unet_from_ldm(tensors), device, dtype, "the UNet")
+    unet = fill(unet, unet_from_ldm(tensors), device, dtype, "the UNet", carried=carried)
     if kernels is not None:
         fuse(unet, kernels)
     return unet

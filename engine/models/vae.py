@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 
 from engine.errors import CheckpointError
 from engine.gpu.fused import Kernels, fuse
+from engine.gpu.out_of_memory import is_out_of_memory
 from engine.gpu.side_stream import Fetched
 from engine.models.fill import fill, weights_size
 from engine.models.tiling import EachTile, averaged
@@ -23,6 +24,8 @@ from engine.models.unet import norm_groups
 from engine.models.weight_names import vae_from_ldm
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 DOWNSCALE = 8
 ENCODED_TILES = ((512, 512), (1024, 256), (256, 1024))
@@ -90,8 +93,14 @@ class Vae:
 
     def __init__(self, module: Autoencoder, margin: int = 0) -> None:
         self.module, self.margin = module, margin
-        weight = next(module.parameters())
-        self.device, self.dtype = weight.device, weight.dtype
+        self.dtype = next(module.parameters()).dtype
+        self.make_room: Callable[[], None] | None = None
+        """Has other models leave the device, if they can: tried before tiles, which change the picture."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.module.parameters()).device
 
     @classmethod
     def load(
@@ -101,10 +110,12 @@ class Vae:
         dtype: torch.dtype,
         kernels: Kernels | None = None,
         margin: int = 0,
+        *,
+        carried: bool = False,
     ) -> Vae:
         """A VAE with these weights (checkpoint or diffusers names, without prefix).
 
-        It is fused with `kernels`, which only a GPU has; without them it is the library's.
+        It is fused with `kernels`, which only a GPU has; without them it is the library's. `carried` is as for `fill`.
 
         Raises:
             CheckpointError: the weights are incomplete or of another kind of VAE.
@@ -115,7 +126,7 @@ class Vae:
         config = vae_config(renamed)
         with torch.device("meta"):
             module = AutoencoderKL(**config)
-        module = fill(module, renamed, device, dtype, "the VAE")
+        module = fill(module, renamed, device, dtype, "the VAE", carried=carried)
         if kernels is not None:
             fuse(module, kernels)
         return cls(module, margin)
@@ -129,14 +140,10 @@ class Vae:
     def decode(self, latent: Tensor) -> np.ndarray:
         """The pictures of latents `[batch, 4, h, w]`: uint8 `[batch, 8h, 8w, 3]`, cut off, not rounded.
 
-        In tiles, if a GPU's memory is too small for it in one go.
+        In tiles, if a GPU's memory is too small for it in one go, even without other models.
         """
-        try:
-            return _pixels(self._shifted(latent) / 2)
-        except torch.OutOfMemoryError:
-            log.warning("decoding in tiles: there is not enough memory for it in one go")
-        torch.cuda.empty_cache()  # outside the handler, which keeps what filled the memory alive
-        return self.decode_tiled(latent)
+        whole = self._in_one_go(lambda: _pixels(self._shifted(latent) / 2))
+        return self.decode_tiled(latent) if whole is None else whole
 
     @torch.inference_mode()
     def decode_tiled(self, latent: Tensor, each: EachTile | None = None) -> np.ndarray:
@@ -184,12 +191,21 @@ class Vae:
         return posterior.mean + posterior.std * noise.to(self.device)
 
     def _encoded(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        try:
-            return self._drawn(pixels, generator)
-        except torch.OutOfMemoryError:
-            log.warning("encoding in tiles: there is not enough memory for it in one go")
-        torch.cuda.empty_cache()
-        return self._encoded_tiled(pixels, generator)
+        whole = self._in_one_go(lambda: self._drawn(pixels, generator))
+        return self._encoded_tiled(pixels, generator) if whole is None else whole
+
+    def _in_one_go(self, work: Callable[[], Result]) -> Result | None:
+        """The work's result; None if a GPU's memory is too small for it, even without other models."""
+        for make_room in [lambda: None, *([self.make_room] if self.make_room else [])]:
+            make_room()
+            try:
+                return work()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                log.warning("there is not enough memory for a whole picture")
+            torch.cuda.empty_cache()  # outside the handler, which keeps what filled the memory alive
+        return None
 
     def _encoded_tiled(self, pixels: Tensor, generator: torch.Generator, each: EachTile | None = None) -> Tensor:
         def drawn(tile: Tensor) -> Tensor:

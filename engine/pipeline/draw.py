@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,10 @@ import torch
 from engine.adapters.patched_models import Models
 from engine.gpu.fused import Kernels
 from engine.gpu.launch_ahead import LaunchAhead
+from engine.gpu.residency import Residency
 from engine.gpu.side_stream import Fetched, SideStream
 from engine.images import codecs
+from engine.memory_plan import Mode
 from engine.messages import Progressed
 from engine.params import GenerateParams
 from engine.pipeline.canvas import Canvas
@@ -30,15 +33,22 @@ EncodedTexts = tuple[Conditioning, Conditioning | None]
 class Renderer:
     """Samples and decodes pictures with the models it is given; keeps the recorded CUDA graphs."""
 
-    def __init__(self, device: torch.device, kernels: Kernels | None = None) -> None:
+    def __init__(self, device: torch.device, kernels: Kernels | None = None, least: Mode = "resident") -> None:
         self.device = device
+        self.residency = Residency(device, self.forget_all, least)
         self.graphs = Graphs(kernels=lambda: kernels and kernels.now) if device.type == "cuda" else None
+        self.residency.recorded = lambda: bool(self.graphs)
         self.side_stream = SideStream(device)
 
     def forget(self) -> None:
         """Drop the graphs of models that are no longer loaded."""
         if self.graphs is not None:
             self.graphs.drop_dead()
+
+    def forget_all(self) -> None:
+        """Drop all graphs: weights have moved."""
+        if self.graphs is not None:
+            self.graphs.clear()
 
     def sample(self, job: Job, models: Models, canvas: Canvas, texts: EncodedTexts, seed: int, title: str) -> Sampled:
         """The denoised latent of one picture at the canvas's size.
@@ -51,7 +61,12 @@ class Renderer:
 
     def _sample(self, job: Job, models: Models, canvas: Canvas, texts: EncodedTexts, seed: int, title: str) -> Sampled:
         callback = StepCallback(job, models, canvas, title, LaunchAhead(self.device))
-        sampled = sample(sampling_run(job.params, models, canvas, texts, seed), callback, self.graphs)
+        run, plan = sampling_run(job.params, models, canvas, texts, seed), self.residency.plan
+        moving = plan.streamed > 0 or (not plan.overlaps and models.refiner is not None)
+        if plan.budget is not None and not job.params.disable_preview:
+            models.previewer("base")  # it may have to be fitted to the VAE, which then leaves
+        with nullcontext() if moving else self.residency.staying(models.checkpoint.unet):
+            sampled = sample(run, callback, None if moving else self.graphs)
         callback.launch_ahead.finish()  # so that the stages' times are true
         job.steps_done += canvas.steps.count
         return sampled
@@ -64,14 +79,19 @@ class Renderer:
         mark = self.side_stream.mark()
 
         def decoded() -> codecs.Pixels:
-            with job.timed("decode"), self.side_stream.since(mark):
+            vae = models.vae_of(sampled.whose)
+            with job.timed("decode"), self.side_stream.since(mark), self.residency.staying(vae.module):
                 if not bool(sampled.latent.isfinite().all()):
                     raise ArithmeticError("sampling ended in values that are no numbers; try another sampler or model")
-                vae = models.vae_of(sampled.whose)
-                decode = vae.decode_tiled if canvas.tiled else vae.decode
-                return canvas.finished(decode(sampled.latent)[0])
+                decode = vae.decode_tiled if canvas.tiled or self.residency.plan.tiles else vae.decode
+                pixels = decode(sampled.latent)[0]
+            with job.timed("decode"), self.side_stream.since(mark):
+                return canvas.finished(pixels)
 
-        return job.outbox.submit(decoded)
+        picture = job.outbox.submit(decoded)
+        if not self.residency.plan.overlaps or (self.residency.plan.budget is not None and job.params.black_out_nsfw):
+            wait([picture])
+        return picture
 
 
 @dataclass

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from engine.adapters.patched_models import Models
 from engine.file_set import FileSet
 from engine.heartbeat import Heartbeat
 from engine.images.codecs import Pixels
@@ -50,6 +51,8 @@ class Job:
     results: int = 0
     steps_done: int = 0
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
+    models: Models | None = None
+    """Those of the pass under way, once they are loaded."""
 
     @property
     def params(self) -> GenerateParams:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from engine.adapters.patched_models import Models
 from engine.choices import EXPANSION_STYLE, NO_MODEL
+from engine.gpu.out_of_memory import is_out_of_memory
 from engine.images import codecs
 from engine.images.metadata import Generation
 from engine.interruption import Skipped
@@ -16,6 +18,7 @@ from engine.params import GenerateParams
 from engine.pipeline.canvas import Canvas, Finish, size_notes
 from engine.pipeline.draw import EncodedTexts, Renderer
 from engine.pipeline.job import Job, Unsampled
+from engine.pipeline.memory import Memory
 from engine.pipeline.save import FinishedPicture, Saver
 from engine.progress import Progress
 from engine.prompt.styles import styles_in
@@ -23,6 +26,9 @@ from engine.prompt.texts import PictureTexts, picture_texts
 from engine.prompt.wildcards import Wildcards
 from engine.sampling.conditioning import Conditioning
 from engine.sampling.guidance import unguided
+from engine.sampling.sampling_run import Sampled
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,8 @@ class PreparedPass:
 class Passes:
     """Prepares passes and draws them."""
 
-    def __init__(self, store: ModelStore, renderer: Renderer, saver: Saver) -> None:
-        self.store, self.renderer, self.saver = store, renderer, saver
+    def __init__(self, store: ModelStore, renderer: Renderer, saver: Saver, memory: Memory) -> None:
+        self.store, self.renderer, self.saver, self.memory = store, renderer, saver, memory
         self.catalogue = store.catalogue
         self.wildcards = Wildcards(self.catalogue.folders["wildcards"])
 
@@ -57,7 +63,8 @@ class Passes:
         styles = styles_in(self.catalogue.folders["styles"])
         pictures = picture_texts(params, styles, self.wildcards, self.catalogue.loras())
         with job.timed("load"):
-            models = self.store.models(job.plan, pictures[0].loras, inpaint_engine)
+            models = job.models = self.store.models(job.plan, pictures[0].loras, inpaint_engine)
+            self.memory.make_plan(job, models)
         job.add_notes(*models.notes)
         job.report_progress(Progress.PROMPTS, "Processing prompts ...")
         pictures = self._expand_prompts(job, pictures)
@@ -68,6 +75,8 @@ class Passes:
     ) -> list[Future[codecs.Pixels]]:
         """Draw all pictures of a pass and save them if `save`; each skipped one leaves a note."""
         job.add_notes(*size_notes(canvas))
+        self.memory.make_plan(job, prepared.models, canvas.sampled)
+        self.memory.drop_guests()
         if job.params.black_out_nsfw:
             canvas = replace(canvas, finish=self._with_safety_checker(job, canvas.finish))
         numbers = range(len(prepared.pictures))
@@ -135,7 +144,7 @@ class Passes:
         try:
             job.end_picture_if_asked()
             title = f"image {number}/{count}"
-            sampled = self.renderer.sample(job, prepared.models, canvas, prepared.texts[index], picture.seed, title)
+            sampled = self._sample(job, prepared, canvas, index, title)
             if job.interruption.take_skip():
                 raise Skipped
         except Skipped:
@@ -146,6 +155,20 @@ class Passes:
             job.report_progress(job.progress.at(job.steps_done), f"Saving image {number}/{count} to system ...")
             self.saver.save(job, FinishedPicture(pixels, picture.seed, self.generation(job, prepared, canvas, index)))
         return pixels
+
+    def _sample(self, job: Job, prepared: PreparedPass, canvas: Canvas, index: int, title: str) -> Sampled:
+        """The latent of a picture; what runs out of memory is sampled again under a smaller plan."""
+        while True:
+            try:
+                seed, texts = prepared.pictures[index].seed, prepared.texts[index]
+                return self.renderer.sample(job, prepared.models, canvas, texts, seed, title)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                log.warning("sampling ran out of memory: %s", error)
+            # outside the handler, which keeps what filled the memory alive
+            if not self.memory.step_down(job, prepared.models):
+                raise self.memory.too_little()
 
 
 def encode_texts(job: Job, encoders: TextEncoders, pictures: list[PictureTexts]) -> list[EncodedTexts]:

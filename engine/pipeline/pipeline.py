@@ -14,10 +14,12 @@ from engine.files.catalogue import Catalogue, Folders
 from engine.files.file_sets import file_set
 from engine.files.hashes import HashCache
 from engine.gpu.fused import Kernels
+from engine.gpu.out_of_memory import is_out_of_memory
 from engine.heartbeat import Heartbeat
 from engine.images import codecs
 from engine.images.grid import grid
 from engine.interruption import Interruption, Stopped
+from engine.memory_plan import Mode
 from engine.messages import Draw, Ended
 from engine.model_store import ModelStore
 from engine.params import GenerateParams
@@ -28,6 +30,7 @@ from engine.pipeline.enhance import Enhancer
 from engine.pipeline.init_image import init_canvas, read_init_image
 from engine.pipeline.inputs import InputPictures
 from engine.pipeline.job import Emit, Job, Unsampled
+from engine.pipeline.memory import Memory
 from engine.pipeline.outbox import Outbox
 from engine.pipeline.passes import Passes, PreparedPass
 from engine.pipeline.save import FinishedPicture, Saver
@@ -48,17 +51,25 @@ class Pipeline:
         hashes: HashCache | None = None,
         kernels: Path | None = None,
         heartbeat: Heartbeat | None = None,
+        least: Mode = "resident",
     ) -> None:
         self.device = torch.device(device)
         self.heartbeat = heartbeat or Heartbeat()
         self.catalogue = Catalogue(folders or Folders({}), builtin)
         self.kernels = Kernels() if self.device.type == "cuda" else None
-        self.renderer = Renderer(self.device, self.kernels)
+        self.renderer = Renderer(self.device, self.kernels, least)
         self.store = ModelStore(
-            self.device, self.catalogue, forget=self.renderer.forget, heartbeat=self.heartbeat, kernels=self.kernels
+            self.device,
+            self.catalogue,
+            forget=self.renderer.forget,
+            heartbeat=self.heartbeat,
+            kernels=self.kernels,
+            residency=self.renderer.residency,
         )
         self.saver = Saver(hashes)
-        self.passes = Passes(self.store, self.renderer, self.saver)
+        self.memory = Memory(self.store)
+        self.store.cache.loading, self.store.cache.loaded = self.renderer.residency.make_room, self.memory.adopt_guests
+        self.passes = Passes(self.store, self.renderer, self.saver, self.memory)
         self.enhancer = Enhancer(self.passes)
         if self.kernels is not None:
             self.kernels.start_compiling(self.device, kernels)
@@ -78,7 +89,7 @@ class Pipeline:
             asked, notes = interruption or Interruption(), [*task.notes, *plan.notes]
             job = Job(task, plan, outbox, asked, notes=notes, heartbeat=self.heartbeat)
             try:
-                self._draw(job)
+                self._draw_in_memory(job)
                 outcome = "finished"
             except Unsampled as result:
                 self.passes.save_unsampled(job, result)
@@ -87,8 +98,23 @@ class Pipeline:
                 outcome = "stopped"
         log.info("task %s %s: %s", task.task_id, outcome, {name: round(s, 3) for name, s in job.seconds.items()})
         name = job.files.checkpoint_name(job.params.base_model_name)
-        drawn_with = {"checkpoint": name, "builtin": task.checkpoint is None}
+        drawn_with = {"checkpoint": name, "builtin": task.checkpoint is None, "memory": self.memory.told()}
         return Ended(task.task_id, outcome, None, job.seconds, drawn_with, job.notes)
+
+    def _draw_in_memory(self, job: Job) -> None:
+        """Draw the task; one that runs out of memory before its first picture is begun again under a smaller plan."""
+        plan = job.plan
+        self.memory.begin(job)
+        while True:
+            try:
+                return self._draw(job)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                log.warning("the task ran out of memory: %s", error)
+            if job.results or not self.memory.step_down(job, job.models):
+                raise self.memory.too_little()
+            job.plan, job.steps_done = plan, 0
 
     def _draw(self, job: Job) -> None:
         job.report_progress(Progress.LOADING, "Loading models ...")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gc
 
+from engine.errors import TooLittleMemory
+
 
 def reason(error: Exception) -> str:
     """Why a task failed, for the client to read."""
-    import torch
+    from engine.gpu.out_of_memory import is_out_of_memory
 
-    if isinstance(error, torch.cuda.OutOfMemoryError):
+    if isinstance(error, TooLittleMemory):
+        return str(error)
+    if isinstance(error, RuntimeError) and is_out_of_memory(error):
         return "The GPU ran out of memory; a smaller picture or fewer other programs on this GPU would help"
     if cause(error) == "memory":
         return "The engine ran out of memory; a smaller picture would help"
@@ -19,9 +23,10 @@ def reason(error: Exception) -> str:
 
 def cause(error: Exception) -> str:
     """Of what kind a failure is, in the words of `Ended`."""
-    import torch
+    from engine.gpu.out_of_memory import is_out_of_memory
 
-    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
+    full = isinstance(error, RuntimeError) and is_out_of_memory(error)
+    if full or isinstance(error, MemoryError) or "allocate memory" in str(error):
         return "memory"
     return "missing" if isinstance(error, FileNotFoundError) else "engine"
 

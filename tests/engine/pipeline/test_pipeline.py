@@ -57,7 +57,11 @@ def test_a_prompt_becomes_a_picture_of_the_asked_size(pipeline, tmp_path):
     assert picture.shape == (96, 128, 3)
     assert picture.std() > 5
     assert (ended.outcome, ended.error) == ("finished", None)
-    assert ended.drawn_with == {"checkpoint": "fooocus_mini.safetensors", "builtin": True}
+    assert ended.drawn_with == {
+        "checkpoint": "fooocus_mini.safetensors",
+        "builtin": True,
+        "memory": {"plan": "resident"},
+    }
     assert set(ended.seconds) == set(STAGES)
     assert ended.seconds["sampling"] > 0 and ended.seconds["save"] > 0
 
@@ -251,7 +255,11 @@ def test_the_last_checkpoint_stays_loaded_and_a_changed_file_is_loaded_anew(pipe
     path = toy_checkpoint(tmp_path / "other.safetensors", seed=1)
     named = {"checkpoint": path, "base_model_name": "other.safetensors"}
     [first], ended = drawn(pipeline, tmp_path, **named)
-    assert ended.drawn_with == {"checkpoint": "other.safetensors", "builtin": False}
+    assert ended.drawn_with == {
+        "checkpoint": "other.safetensors",
+        "builtin": False,
+        "memory": {"plan": "resident"},
+    }
     assert ended.seconds["load"] > 0.001
     _, again = drawn(pipeline, tmp_path, **named)
     assert again.seconds["load"] < ended.seconds["load"] / 4, "it was loaded again"

@@ -1,0 +1,171 @@
+"""The memory plan of the task at hand: made from its models and the card, carried out, and stepped down from."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from engine.adapters.patched_models import Models
+from engine.detectors.clip_vision import ClipVision
+from engine.detectors.safety_checker import SafetyChecker
+from engine.errors import TooLittleMemory
+from engine.gpu.block_stream import blocks_of, streamable
+from engine.memory_plan import GIB, TEXT_WORK, MemoryPlan, Parts, Work, needed, plan_memory, smaller
+from engine.model_store import ModelStore
+from engine.models.expansion import Expansion
+from engine.models.fill import weights_size
+from engine.models.upscaler import Upscaler
+from engine.models.vae import Vae
+from engine.pipeline.control import control_images
+from engine.pipeline.job import Job
+from engine.required_files import CONTROL_NETS
+from engine.sampling.guidance import unguided
+
+log = logging.getLogger(__name__)
+
+STEPPED_DOWN = "The GPU ran out of memory; the task went on with less of its models there, and more slowly"
+SIZES = ((1024, 1024), (768, 768), (512, 512), (256, 256))
+"""What is tried to find a picture's size that would fit."""
+
+
+class Memory:
+    """Makes each task's plan and has the store's models keep to it."""
+
+    def __init__(self, store: ModelStore) -> None:
+        self.store, self.residency = store, store.residency
+        self._parts: Parts | None = None
+
+    @property
+    def plan(self) -> MemoryPlan:
+        """The plan in force."""
+        return self.residency.plan
+
+    def begin(self, job: Job) -> None:
+        """A new task begins, whose models are not known yet."""
+        self._parts = None
+        self.residency.work = Work.of(job.params.size, rows=_rows(job))
+
+    def told(self) -> dict[str, Any]:
+        """The plan as a record tells it."""
+        return self.plan.told()
+
+    def make_plan(self, job: Job, models: Models, size: tuple[int, int] | None = None) -> None:
+        """Decide once a task what its models share the device by; again where a larger size comes up."""
+        work = Work.of(size or job.params.size, _rows(job), half=models.vae.dtype.itemsize == 2)
+        if self._parts is not None and work.sampling <= self.residency.work.sampling:
+            return
+        parts, least = self._parts_of(job, models), self.residency.least
+        free = self.residency.available()
+        available = 1 << 62 if free is None else free + self._held(models)
+        plan = plan_memory(available, parts, work, least=self.plan.mode if self._parts else least)
+        if plan.budget is not None and least != "resident":
+            # Who asks for a smaller plan than would fit wants the rest of the card for others.
+            plan = replace(plan, budget=0, streamed=parts.blocks if plan.streamed else 0)
+        self._parts, self.residency.work = parts, work
+        self._carry_out(plan, models, work)
+
+    def step_down(self, job: Job, models: Models | None) -> bool:
+        """Go on under the next smaller plan, with a note; False where there is none."""
+        if self._parts is None or models is None:
+            return False
+        available = self.residency.available()
+        following = smaller(self.plan, 1 << 62 if available is None else available + self._held(models), self._parts)
+        if following is None:
+            return False
+        self._carry_out(following, models, self.residency.work)
+        self.residency.clear()
+        gc.collect()
+        if self.residency.device.type == "cuda":
+            torch.cuda.empty_cache()
+        job.add_notes(STEPPED_DOWN)
+        return True
+
+    def too_little(self) -> TooLittleMemory:
+        """What to say where even the smallest plan ran out of memory."""
+        free, parts = self.residency.available(), self._parts
+        if free is None or parts is None:
+            return TooLittleMemory("The GPU ran out of memory; fewer other programs on this GPU would help")
+        plan = MemoryPlan("streamed", free, parts.blocks, parts.blocks, tiles=True)
+        fits = next((size for size in SIZES if needed(plan, parts, Work.of(size)) <= free), None)
+        least = _gib(needed(plan, parts, Work.of(SIZES[-1])))
+        would = f"a picture of {fits[0]}×{fits[1]} would fit" if fits else f"about {least} are needed"
+        return TooLittleMemory(f"The GPU ran out of memory, with {_gib(free)} free for this program; {would}")
+
+    def _carry_out(self, plan: MemoryPlan, models: Models, work: Work) -> None:
+        log.info("memory plan: %s", plan)
+        if plan.budget is not None:
+            residency, decoding = self.residency, work.decoding_a_tile if plan.tiles else work.decoding
+            for vae in _vaes(models):
+                residency.adopt(vae.module, work=decoding)
+                vae.make_room = residency.clear
+            unet, texts, *_ = models.checkpoint.modules
+            beside = decoding if plan.overlaps else 0
+            residency.adopt(*unet, work=work.sampling + beside)
+            residency.adopt(*texts, work=TEXT_WORK)
+            if models.refiner is not None:
+                residency.adopt(models.refiner.unet, work=work.sampling + beside)
+            self.adopt_guests()
+        self.residency.follow(plan)
+
+    def adopt_guests(self) -> None:
+        """Have models beside those that draw take turns too."""
+        if self.plan.budget is None and self.residency.least == "resident":
+            return
+        for part in self.store.cache.parts.values():
+            if isinstance(part, ClipVision):
+                self.residency.adopt(part.module)
+            elif isinstance(part, SafetyChecker):
+                self.residency.adopt(part.tower)
+            elif isinstance(part, Expansion):
+                self.residency.adopt(part.model)
+
+    def drop_guests(self) -> None:
+        """Forget models that do not draw and cannot take turns, where there is no room to keep them."""
+        if self.plan.budget is None:
+            return
+        for key, part in list(self.store.cache.parts.items()):
+            sees = isinstance(part, Upscaler) or type(part).__module__.startswith("engine.detectors")
+            if sees and not isinstance(part, ClipVision | SafetyChecker):
+                self.store.cache.drop(key)
+
+    def _parts_of(self, job: Job, models: Models) -> Parts:
+        unet = models.checkpoint.unet
+        patches = models.base.patches.size
+        hints = [prompt for prompt in control_images(job.modes) if prompt.cn_type in CONTROL_NETS]
+        nets = {job.files.control_net(prompt.cn_type) for prompt in hints}
+        refiner = 0 if models.refiner is None else weights_size(models.refiner.unet)
+        blocks = [sum(tensor.nbytes for tensor in streamable(block)) for block in blocks_of(unet)]
+        _, texts, *_ = models.checkpoint.modules
+        return Parts(
+            weights_size(unet),
+            weights_size(*texts),
+            weights_size(models.vae.module),
+            patches + sum(path.stat().st_size for path in nets if path.is_file()),
+            refiner,
+            len(blocks),
+            max(blocks, default=0),
+        )
+
+    def _held(self, models: Models) -> int:
+        """Bytes of the models that lie on the device without having been adopted."""
+        modules = [module for part in models.checkpoint.modules for module in part]
+        modules += [] if models.refiner is None else [models.refiner.unet]
+        return sum(weights_size(module) for module in modules if not self.residency.has(module))
+
+
+def _vaes(models: Models) -> list[Vae]:
+    """The VAEs that a task may use."""
+    own = models.refiner.vae if models.refiner else None
+    return [vae for vae in dict.fromkeys((models.checkpoint.own_vae, models.vae, own)) if vae is not None]
+
+
+def _rows(job: Job) -> int:
+    return 1 if unguided(job.params.guidance_scale) else 2
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f} GiB"

@@ -1,0 +1,145 @@
+"""Plans forced on the real pipeline: parts leave their device for the host and come back, and no byte changes."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from engine.files.catalogue import Folders
+from engine.gpu.block_stream import blocks_of
+from engine.gpu.residency import UNetPart
+from engine.pipeline.pipeline import Pipeline
+from tests.engine.pipeline.test_pipeline import Watcher, drawn, pixels
+from tests.toy import toy_draw
+
+SMALLER = ("turns", "alone", "streamed")
+
+
+@pytest.fixture(scope="module")
+def pipelines(toy):
+    """A pipeline under each plan that is smaller than a processor's own."""
+    return {mode: Pipeline("cpu", builtin=toy, least=mode) for mode in SMALLER}
+
+
+def parts_of(pipeline):
+    return pipeline.renderer.residency.parts
+
+
+@pytest.mark.parametrize("mode", SMALLER)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"image_number": 2}, {"disable_preview": True, "guidance_scale": 1.0}, {"prompt": "another, (red:1.3) one"}],
+    ids=str,
+)
+def test_a_picture_has_the_same_bytes_under_every_plan(pipeline, pipelines, tmp_path, mode, changes):
+    drawn(pipeline, tmp_path, task_id="resident", **changes)
+    _, ended = drawn(pipelines[mode], tmp_path, task_id=mode, **changes)
+    for number in range(changes.get("image_number", 1)):
+        resident, planned = (tmp_path / f"{name}-{number}.png" for name in ("resident", mode))
+        assert resident.read_bytes() == planned.read_bytes()
+    assert ended.drawn_with["memory"]["plan"] == mode
+    assert ended.notes == []
+
+
+def test_where_all_parts_have_room_nothing_is_adopted(pipeline, tmp_path):
+    _, ended = drawn(pipeline, tmp_path)
+    assert ended.drawn_with["memory"] == {"plan": "resident"}
+    assert parts_of(pipeline) == []
+
+
+def test_what_has_left_holds_nothing_and_parts_are_never_all_there(pipelines, tmp_path):
+    drawn(pipelines["alone"], tmp_path, image_seed=3)
+    present = [part for part in parts_of(pipelines["alone"]) if part.held]
+    assert len(parts_of(pipelines["alone"])) == 3 and 1 <= len(present) < 3
+    absent = [part for part in parts_of(pipelines["alone"]) if not part.held]
+    tensors = [tensor for part in absent for group in part.groups for tensor in group.tensors]
+    assert tensors and all(tensor.untyped_storage().nbytes() == 0 for tensor in tensors)
+
+
+def test_streamed_blocks_are_there_only_around_their_work(pipelines, tmp_path):
+    pipeline = pipelines["streamed"]
+    _, ended = drawn(pipeline, tmp_path)
+    assert ended.drawn_with["memory"] == {"plan": "streamed", "streamed_blocks": 4, "blocks": 4}
+    (unet,) = [part for part in parts_of(pipeline) if isinstance(part, UNetPart)]
+    assert len(unet.stream.groups) == 4
+    assert sum(group.present for group in unet.stream.groups) < 4
+
+
+def lora(folder, unet):
+    """A LoRA of one weight inside a block that is streamed."""
+    name, weight = next((n, w) for n, w in unet.named_parameters() if n.endswith("attn2.to_k.weight"))
+    generator = torch.Generator().manual_seed(0)
+    stem = "lora_unet_" + name.removesuffix(".weight").replace(".", "_")
+    up, down = (torch.rand(size, generator=generator) for size in ((len(weight), 2), (2, weight.shape[1])))
+    save_file({f"{stem}.lora_up.weight": up, f"{stem}.lora_down.weight": down}, folder / "style.safetensors")
+
+
+@pytest.mark.parametrize("mode", SMALLER)
+def test_loras_are_merged_into_weights_that_are_away_and_taken_out_again(toy, tmp_path, mode):
+    resident, planned = (
+        Pipeline("cpu", Folders({"loras": [tmp_path]}), builtin=toy, least=least) for least in ("resident", mode)
+    )
+    lora(tmp_path, unet_of(resident))
+    merged = {"loras": [{"enabled": True, "model_name": "style.safetensors", "weight": 3.0}]}
+    for task, changes in (("plain", {}), ("merged", merged), ("again", {})):
+        drawn(resident, tmp_path, task_id=f"resident-{task}", **changes)
+        drawn(planned, tmp_path, task_id=f"planned-{task}", **changes)
+        expected, found = (tmp_path / f"{whose}-{task}-0.png" for whose in ("resident", "planned"))
+        assert expected.read_bytes() == found.read_bytes()
+    plain, changed = (pixels(tmp_path / f"planned-{task}-0.png") for task in ("plain", "merged"))
+    assert not np.array_equal(plain, changed)
+
+
+class OutOfMemoryAt:
+    """Has a module run out of memory as long as it is told to, as a full GPU would."""
+
+    def __init__(self, module, times):
+        self.times = times
+        self.handle = module.register_forward_hook(self)
+
+    def __call__(self, *_):
+        if self.times:
+            self.times -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory, as this test has it")
+
+
+def unet_of(pipeline):
+    return pipeline.store._base(pipeline.catalogue.builtin).checkpoint.unet
+
+
+def test_out_of_memory_while_sampling_is_a_step_down(pipeline, toy, tmp_path):
+    stepping = Pipeline("cpu", builtin=toy)
+    OutOfMemoryAt(unet_of(stepping).mid_block, times=2)
+    [plain], _ = drawn(pipeline, tmp_path, task_id="plain")
+    [picture], ended = drawn(stepping, tmp_path, task_id="stepping")
+    assert ended.outcome == "finished" and ended.drawn_with["memory"]["plan"] == "alone"
+    assert np.array_equal(plain, picture)
+    assert [note for note in ended.notes if "went on with less of its models" in note] == ended.notes
+    _, after = drawn(stepping, tmp_path, task_id="after")
+    assert after.drawn_with["memory"] == {"plan": "resident"}
+
+
+def test_only_the_smallest_plans_failure_is_the_tasks(toy, tmp_path):
+    full = Pipeline("cpu", builtin=toy)
+    OutOfMemoryAt(unet_of(full).mid_block, times=1000)
+    with pytest.raises(MemoryError, match="ran out of memory"):
+        full.draw(toy_draw(tmp_path), Watcher())
+    assert full.memory.plan.tiles and full.memory.plan.streamed == len(blocks_of(unet_of(full)))
+
+
+def test_a_text_encoder_that_runs_out_of_memory_begins_the_task_again(pipeline, toy, tmp_path):
+    stepping = Pipeline("cpu", builtin=toy)
+    base = stepping.store._base(stepping.catalogue.builtin)
+    OutOfMemoryAt(base.checkpoint.text_encoders.clip_g.module, times=1)
+    [plain], _ = drawn(pipeline, tmp_path, task_id="plain")
+    [picture], ended = drawn(stepping, tmp_path, task_id="stepping")
+    assert ended.drawn_with["memory"]["plan"] == "turns"
+    assert np.array_equal(plain, picture)
+
+
+def test_a_vae_that_runs_out_of_memory_has_the_others_leave_before_it_takes_tiles(pipeline, toy, tmp_path):
+    stepping = Pipeline("cpu", builtin=toy, least="turns")
+    OutOfMemoryAt(stepping.store._base(stepping.catalogue.builtin).checkpoint.vae.module.decoder, times=1)
+    drawn(pipeline, tmp_path, task_id="plain", disable_preview=True)
+    drawn(stepping, tmp_path, task_id="stepping", disable_preview=True)
+    assert (tmp_path / "plain-0.png").read_bytes() == (tmp_path / "stepping-0.png").read_bytes()
