@@ -7,6 +7,7 @@ import os
 
 from flask import Flask
 
+from engine.memory_plan import MODES
 from fooocus_flask import settings
 from fooocus_flask.errors import StartError
 
@@ -15,6 +16,8 @@ SWITCHES = tuple(name for name, default in vars(settings).items() if isinstance(
 """Settings that are true or false."""
 NUMBERS = {name: type(default) for name, default in vars(settings).items() if type(default) in (int, float)}
 """Settings that are numbers, and whether whole ones."""
+CHOICES = {"MEMORY_PLAN": ("", *MODES)}
+"""Settings that are one of a few words, wherever they come from."""
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -28,12 +31,15 @@ def read(app: Flask) -> None:
     A switch or a number that is empty decides nothing.
 
     Raises:
-        SettingError: a switch has another word, or a number is none.
+        SettingError: a switch has another word, a number is none, or a choice is not one of its words.
     """
     standing = {name: app.config[name] for name in (*SWITCHES, *NUMBERS)}
     app.config.from_prefixed_env(PREFIX)
     said = {name: text for name in standing if (text := os.environ.get(f"{PREFIX}_{name}", "").strip())}
     app.config.update(standing | {name: _value(name, text) for name, text in said.items()})
+    for name, words in CHOICES.items():
+        if app.config[name] not in words:
+            raise SettingError(f"{name} is {app.config[name]!r}; give {', '.join(filter(None, words))}, or nothing")
 
 
 def _value(name: str, text: str) -> bool | int | float:

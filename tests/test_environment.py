@@ -67,6 +67,16 @@ def test_a_number_has_its_effect(make_app, monkeypatch):
     assert (config["PRIORITY_SECONDS"], config["MAX_CONTENT_LENGTH"]) == (2.5, 1000)
 
 
+def test_a_choice_that_is_none_is_told_with_those_that_work(monkeypatch):
+    monkeypatch.setenv("FOOOCUS_MEMORY_PLAN", "streamed")
+    assert configured()["MEMORY_PLAN"] == "streamed"
+    monkeypatch.setenv("FOOOCUS_MEMORY_PLAN", "tiny")
+    with pytest.raises(
+        SettingError, match=r"^MEMORY_PLAN is 'tiny'; give resident, turns, alone, streamed, or nothing$"
+    ):
+        configured()
+
+
 def test_every_switch_of_the_settings_is_one():
     assert {"ALLOW_DOWNLOADS", "ALLOW_PRIVATE_ADDRESSES", "DISABLE_IMAGE_LOG", "DISABLE_METADATA"} <= set(SWITCHES)
     assert not {"ENGINE_THREADS", "REBUILD_HASH_CACHE", "API_KEY"} & set(SWITCHES)

@@ -21,6 +21,7 @@ from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.files.hashes import HashCache, hash_all
 from engine.heartbeat import Heartbeat
+from engine.memory_plan import MODES
 from engine.messages import Draw, Look, Skip, Stop, from_wire
 from engine.process import wire
 from engine.process.channel import Channel
@@ -71,7 +72,9 @@ def pipeline_maker(arguments: argparse.Namespace, heartbeat: Heartbeat) -> Calla
         torch.set_num_threads(arguments.threads)
         device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         hashes = HashCache(arguments.hashes) if arguments.hashes else None
-        pipeline = Pipeline(device, arguments.folders, arguments.builtin, hashes, arguments.kernels, heartbeat)
+        pipeline = Pipeline(
+            device, arguments.folders, arguments.builtin, hashes, arguments.kernels, heartbeat, arguments.memory_plan
+        )
         if hashes and arguments.rehash:
             files, threads = files_to_hash(pipeline.catalogue), arguments.rehash
             Thread(target=hash_all, args=(hashes, files, threads), name="rehash", daemon=True).start()
@@ -94,6 +97,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=cores, help="CPU threads that draw; all cores")
     parser.add_argument("--beat", type=float, default=5.0, help="seconds between signs of life")
     parser.add_argument("--device", help="cuda, cpu, ...; CUDA if there is one")
+    parser.add_argument("--memory-plan", choices=MODES, default=MODES[0], help="the most comfortable plan allowed")
     parser.add_argument("--folders", type=Folders.from_json, help="the folders of models and word lists, as JSON")
     parser.add_argument("--hashes", type=Path, help="where hashes of model files are kept; none: pictures carry none")
     parser.add_argument("--rehash", type=int, metavar="N", help="hash all checkpoints and LoRAs now, N at a time")

@@ -371,4 +371,5 @@ def arguments(app: Flask) -> list[str]:
     beat = ["--beat", str(shortest / BEATS)]
     rehash = app.config["REBUILD_HASH_CACHE"]
     more = [*(["--threads", str(threads)] if threads else []), *(["--rehash", str(rehash)] if rehash else [])]
-    return [*places, *beat, *more]
+    plan = app.config["MEMORY_PLAN"]
+    return [*places, *beat, *more, *(["--memory-plan", plan] if plan else [])]

@@ -44,14 +44,19 @@ SWITCHES_WITHOUT_EFFECT = (
     *("--disable-preset-selection", "--disable-enhance-output-sorting", "--enable-auto-describe-image"),
     *("--disable-header-check", "--disable-server-log", "--disable-server-info", "--debug-mode"),
     *("--is-windows-embedded-python", "--disable-preset-download"),
-    *("--always-download-new-model", "--disable-offload-from-vram", "--always-offload-from-vram"),
+    *("--always-download-new-model", "--disable-offload-from-vram"),
     *("--async-cuda-allocation", "--disable-async-cuda-allocation", "--disable-attention-upcast"),
     *("--all-in-fp32", "--all-in-fp16", "--unet-in-bf16", "--unet-in-fp16", "--unet-in-fp8-e4m3fn"),
     *("--unet-in-fp8-e5m2", "--vae-in-fp16", "--vae-in-fp32", "--vae-in-bf16", "--vae-in-cpu"),
     *("--clip-in-fp8-e4m3fn", "--clip-in-fp8-e5m2", "--clip-in-fp16", "--clip-in-fp32"),
     *("--attention-split", "--attention-quad", "--attention-pytorch", "--disable-xformers", "--disable-ipex-hijack"),
-    *("--always-gpu", "--always-high-vram", "--always-normal-vram", "--always-low-vram", "--always-no-vram"),
+    *("--always-gpu", "--always-high-vram", "--always-normal-vram"),
     "--pytorch-deterministic",
+)
+MEMORY_FLAGS = (
+    ("--always-offload-from-vram", "turns", "text encoders leave the graphics card when they are not needed"),
+    ("--always-low-vram", "alone", "each part of a model is on the graphics card only while it is needed"),
+    ("--always-no-vram", "streamed", "the UNet comes to the graphics card block by block, too"),
 )
 VALUES_WITHOUT_EFFECT: dict[str, dict[str, Any]] = {
     "--temp-path": {"metavar": "PATH"},
@@ -89,6 +94,8 @@ def parser() -> argparse.ArgumentParser:
     add("--standby", action="store_true", help="wait for the end of another server on the same database")
     add("--gpu-device-id", type=int, metavar="N", help="the graphics card to draw with")
     add("--always-cpu", type=int, metavar="THREADS", nargs="?", const=0, help="draw without a graphics card")
+    for flag, mode, words in MEMORY_FLAGS:
+        add(flag, action="store_const", const=mode, dest="memory_plan", default="", help=words)
     ignored = parser.add_argument_group("accepted without effect, so that the reference's command lines work")
     for flag in SWITCHES_WITHOUT_EFFECT:
         ignored.add_argument(flag, action="store_true")
@@ -138,6 +145,7 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
         "DISABLE_METADATA": args.disable_metadata,
         "DISABLE_IMAGE_LOG": args.disable_image_log,
         "ENGINE_THREADS": args.always_cpu,
+        "MEMORY_PLAN": args.memory_plan,
         "REBUILD_HASH_CACHE": hash_threads(args.rebuild_hash_cache),
         "ENGINE_ENVIRONMENT": engine_environment(args),
     }

@@ -225,6 +225,12 @@ def test_the_engine_is_told_its_threads(make_app, threads, expected):
     assert words[:1] == ["--folders"] and words[words.index("--beat") + 2 :] == expected
 
 
+@pytest.mark.parametrize(("plan", "expected"), [("", []), ("alone", ["--memory-plan", "alone"])])
+def test_the_engine_is_told_the_most_comfortable_memory_plan(make_app, plan, expected):
+    words = runner.arguments(make_app(ENGINE_THREADS=0, MEMORY_PLAN=plan))
+    assert words[words.index("--beat") + 2 :] == expected
+
+
 def test_the_engines_libraries_tell_nobody(make_server, tmp_path):
     """onnxruntime keeps what it would send in the home's cache, from its import on."""
     make_server(HOME=str(tmp_path / "home"), XDG_CACHE_HOME="").ready()

@@ -53,6 +53,19 @@ def test_every_flag_of_the_reference_is_accepted():
     assert (args.listen, args.apikey, args.rebuild_hash_cache) == ("0.0.0.0", "k", -1)
 
 
+@pytest.mark.parametrize(
+    ("flag", "plan"),
+    [
+        ("--always-offload-from-vram", "turns"),
+        ("--always-low-vram", "alone"),
+        ("--always-no-vram", "streamed"),
+        ("--always-high-vram", None),
+    ],
+)
+def test_memory_flags_choose_the_most_comfortable_plan(flag, plan):
+    assert decided(flag).get("MEMORY_PLAN") == plan
+
+
 def test_help_lists_the_flags_that_have_no_effect():
     told = launcher.parser().format_help()
     heading, below = told.split("accepted without effect", 1)
