@@ -12,6 +12,7 @@ from engine.adapters.controlnet import Control, covering, skip_widths, softened
 from engine.adapters.controlnet_files import ControlFile
 from engine.errors import CheckpointError
 from engine.files.builtin_set import CHECKPOINT
+from engine.gpu.residency import Residency
 from engine.models.checkpoint import load_checkpoint
 from engine.sampling.model_sampling import ModelSampling
 from tests.engine.adapters.control_nets import HINT_WIDTHS, control_parts, encoder, low_rank, summed
@@ -245,3 +246,13 @@ def test_files_that_are_no_control_nets_say_so_by_name(unet, generator, loaded):
     parts["input_hint_block.0.weight"] = torch.zeros(4, 6, 3, 3)
     with pytest.raises(CheckpointError, match="control images of 6 channels, not 3"):
         loaded(encoder(unet) | parts)
+
+
+def test_a_file_of_differences_gives_the_same_net_on_a_unet_that_is_away(toy, unet, generator, loaded):
+    file = loaded(low_rank(unet, generator))
+    away, residency = load_checkpoint(toy, CPU).unet, Residency(CPU)
+    residency.adopt(away)
+    expected, found = file.on(unet).state_dict(), file.on(away).state_dict()
+    assert residency.parts[0].held == 0
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
