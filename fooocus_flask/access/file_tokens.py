@@ -15,10 +15,10 @@ from time import time
 from flask import current_app
 
 from fooocus_flask.access import callers
+from fooocus_flask.access.kept_secrets import kept
 from fooocus_flask.access.keys import READ
 from fooocus_flask.errors import Forbidden
 from fooocus_flask.extension import Extension
-from fooocus_flask.kept_secrets import kept
 
 FILE = "file_secret"
 STEPS = 10

@@ -9,7 +9,7 @@ from pathlib import Path
 from flask import Flask
 from standardwebhooks import Webhook
 
-from fooocus_flask.kept_secrets import SecretError, kept
+from fooocus_flask.access.kept_secrets import SecretError, kept
 
 FILE = "webhook_secret"
 PREFIX = "whsec_"

@@ -10,9 +10,9 @@ import gevent
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from fooocus_flask.access.kept_secrets import SecretError
 from fooocus_flask.database import db
 from fooocus_flask.following import webhooks
-from fooocus_flask.kept_secrets import SecretError
 from fooocus_flask.tables import Delivery
 from fooocus_flask.tasks import queue
 from tests.patience import patience

@@ -8,11 +8,15 @@ import sys
 
 import pytest
 
-from fooocus_flask import kept_secrets
-from fooocus_flask.kept_secrets import SecretError, kept
+from fooocus_flask.access import kept_secrets
+from fooocus_flask.access.kept_secrets import SecretError, kept
 from tests.serving import ROOT
 
-MAKE = "import pathlib, sys; from fooocus_flask.kept_secrets import kept; print(kept(pathlib.Path(sys.argv[1]), 'p_'))"
+MAKE = """
+import pathlib, sys
+from fooocus_flask.access.kept_secrets import kept
+print(kept(pathlib.Path(sys.argv[1]), 'p_'))
+"""
 
 
 def making(path, **options):
