@@ -36,10 +36,10 @@ BOFT_DIMENSIONS = 4
 
 def usual(tensors: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The tensors under the usual names, with the alphas that an adapter's settings give."""
-    named = {_usual_name(name): tensor for name, tensor in tensors.items()}
+    named = {_usual_name(name): _usual_form(name, tensor) for name, tensor in tensors.items()}
     for name in list(named):
         base = next((name.removesuffix(end) for end in DOWN if name.endswith(end)), None)
-        if base is None or f"{base}.alpha" in named:
+        if base is None or f"{base}.alpha" in named or not named[name].dim():
             continue
         alpha = _alpha(base, named[name].shape[0], settings)
         if alpha is not None:
@@ -90,6 +90,11 @@ def _usual_name(name: str) -> str:
             name = instead + name.removeprefix(prefix)
     base, magnitude, _ = name.partition(MAGNITUDE)
     return base + DORA_SCALE if magnitude else ADAPTER_NAME.sub(r".\1.weight", name)
+
+
+def _usual_form(name: str, tensor: Any) -> Any:
+    """PEFT's magnitudes of a convolution, `[1, outputs, 1, 1]`, as `[outputs]`: elsewhere that shape is of columns."""
+    return tensor.flatten() if MAGNITUDE in name and tensor.dim() > 1 else tensor
 
 
 def _alpha(base: str, rank: int, settings: Mapping[str, Any]) -> float | None:

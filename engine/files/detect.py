@@ -168,7 +168,7 @@ def _is_cut_short(path: Path, start: bytes) -> bool:
         file.seek(8)
         try:
             header = json.loads(file.read(length))
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
     return size < 8 + length + _end(header.values() if isinstance(header, dict) else ())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -17,8 +18,10 @@ from typing import IO, Any
 
 WRAPPERS = ("state_dict", "params_ema", "params", "model")
 """Names under which a file may hold its tensors, the best first."""
-MOST_PICKLED = 512 << 20
-"""Bytes of the part of a file that is unpickled, which holds no weights."""
+MOST_PICKLED = 16 << 20
+"""Bytes of the part of an archive that is unpickled, which holds no weights; SDXL's has half a megabyte."""
+MEMO_PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
+"""Operations that give an object a number of the file's choice."""
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 """What files of before 2020, which are no archives, begin with."""
 
@@ -59,10 +62,26 @@ class Shape(tuple[int, ...]):
         """Take what is saved of a tensor besides its weights."""
 
 
+def check_memo(file: IO[bytes]) -> None:
+    """Refuse a pickle that numbers an object beyond its own length: memory would be taken for all numbers up to it.
+
+    Raises:
+        ValueError: it does, or is no pickle.
+    """
+    start = file.tell()
+    numbers = (int(number or 0) for code, number, _ in pickletools.genops(file) if code.name in MEMO_PUTS)
+    highest = max(numbers, default=0)
+    length = file.tell() - start
+    file.seek(start)
+    if highest > length:
+        raise ValueError(f"an object has the number {highest} in a pickle of {length} bytes")
+
+
 class Reader(pickle.Unpickler):
     """Unpickles with these names known, by module and name; every other one is `Unknown`."""
 
     def __init__(self, file: IO[bytes], known: Mapping[str, Callable[..., Any]], **options: Any) -> None:
+        check_memo(file)
         super().__init__(file, **options)
         self.known = known
 
@@ -80,6 +99,8 @@ class _ShapeReader(Reader):
 
 
 def _rebuilt(_storage: Any, _offset: int, size: Any, *_rest: Any) -> Shape:
+    if not all(isinstance(side, int) for side in size):
+        raise ValueError("a tensor whose shape holds no whole numbers")
     return Shape(size)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from engine.adapters.lora_formats import match, patched, text_bases, unet_bases
+from engine.adapters.lora_names import usual
 
 NAMES = {
     "down_blocks.0.attentions.0.to_q.weight": "input_blocks.1.1.to_q.weight",
@@ -143,6 +144,15 @@ def test_dora_brings_the_changed_weight_to_learnt_lengths(shape, axis):
     expected = magnitude.reshape(lengths.shape) * whole / lengths - weight
     torch.testing.assert_close(change(tensors, weight), expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(change(tensors, weight, 0.5), 0.5 * expected, atol=1e-5, rtol=1e-4)
+
+
+def test_pefts_magnitudes_of_a_square_convolution_are_of_rows():
+    weight, up, down = rand(6, 6, 3, 3), rand(6, 2, 1, 1), rand(2, 6, 3, 3)
+    magnitude = rand(1, 6, 1, 1).abs()
+    pair = {f"{BASE}.lora_B.weight": up, f"{BASE}.lora_A.weight": down}
+    given = change(usual(pair | {f"{BASE}.lora_magnitude_vector": magnitude}, {}), weight)
+    rows = {f"{BASE}.lora_up.weight": up, f"{BASE}.lora_down.weight": down, f"{BASE}.dora_scale": magnitude.flatten()}
+    torch.testing.assert_close(given, change(rows, weight))
 
 
 def test_comfyuis_names_reach_the_text_encoders():

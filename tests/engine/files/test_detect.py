@@ -158,6 +158,29 @@ def test_trainers_objects_beside_the_weights_neither_run_nor_fail(tmp_path, arch
     assert is_sd15(path)
 
 
+def test_an_object_of_an_absurd_number_takes_no_memory(tmp_path):
+    content = b"\x80\x02}r" + (1 << 31).to_bytes(4, "little") + b"."
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/data.pkl", content)
+    with pytest.raises(ValueError, match="2147483648"):
+        pickled.shapes(tmp_path / "a.pt")
+
+
+def test_a_shape_that_holds_no_numbers_is_no_shape(tmp_path):
+    rebuilt = b"\x80\x02}X\x01\x00\x00\x00xctorch._utils\n_rebuild_tensor_v2\n(NK\x00(]ttRs."
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/data.pkl", rebuilt)
+    with pytest.raises(ValueError, match="no whole numbers"):
+        pickled.shapes(tmp_path / "a.pt")
+
+
+def test_a_header_of_any_depth_is_left_to_the_loader(tmp_path):
+    header = b"{" + b'"a":{' * 100_000
+    path = tmp_path / "deep.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert unfit(path, "base_model_name") is None
+
+
 def test_an_embedding_in_a_parameter_dict_is_read(tmp_path):
     held = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.ones(2, 16))})
     torch.save({"string_to_token": {"*": 265}, "string_to_param": held}, tmp_path / "a.pt")
