@@ -27,6 +27,8 @@ class Part:
 
     def __init__(self, modules: Sequence[nn.Module], device: torch.device, host: HostMemory, residency: Residency):
         self.work = GUEST_WORK
+        self.called = 0
+        """The number of its latest call among those of all parts."""
         self.groups = self._grouped(modules, device, host)
         self.handles = [
             module.register_forward_pre_hook(lambda *_: residency.come(self))
@@ -122,10 +124,9 @@ class Residency:
         self.host = HostMemory(pin=device.type == "cuda")
         self.plan = MemoryPlan()
         self._parts: WeakKeyDictionary[nn.Module, Part] = WeakKeyDictionary()
-        self._order: list[Part] = []
+        self._calls = 0
         self._lock = RLock()
         self._staying: list[Part] = []
-        self._last: Part | None = None
 
     def available(self) -> int | None:
         """Bytes for weights and work: what is free, what torch keeps unused, what adopted parts hold; None: no end."""
@@ -169,33 +170,34 @@ class Residency:
                     if isinstance(part, UNetPart) and part.stream.streamed != plan.streamed:
                         self._leave(part)
                         part.stream.streamed = plan.streamed
-                self.plan, self._last = plan, None
+                self.plan = plan
+                self._calls += 1  # so that no part counts as the latest: each asks for room again
             if plan.budget is not None:
                 self._give_back()
 
     def come(self, part: Part) -> None:
         """Have a part on the device, with room for its work."""
         with self._lock:
-            if part is self._last and part.present:
+            if part.called == self._calls and part.present:
                 return
             self.make_room(part.needed + part.work, part)
-            self._order = [*(other for other in self._order if other is not part), part]
             part.onload()
-            self._last = part
+            self._calls += 1
+            part.called = self._calls
 
     def make_room(self, needed: int, coming: Part | None = None) -> None:
         """Have parts leave, the one not called for longest first, until so many bytes are free of what is available."""
         if self.plan.budget is None:
             return
         with self._lock:
-            parts = self.parts
-            self._order = [part for part in self._order if part in parts]
-            held = sum(part.held for part in self._order if part is not coming)
+            # Only the modules own their parts: a list of calls kept here would hold the weights of dropped models.
+            others = sorted((part for part in self.parts if part is not coming), key=lambda part: part.called)
+            held = sum(part.held for part in others)
             recorded = self.work.graphs if self.recorded() else 0
             replaying = any(isinstance(part, UNetPart) for part in (coming, *self._staying))
             if recorded and not replaying and held + recorded + needed > self.plan.budget:
                 self.left()
-            for part in [part for part in self._order if part is not coming and part not in self._staying]:
+            for part in [part for part in others if part not in self._staying]:
                 if held + needed <= self.plan.budget:
                     break
                 held -= part.held
@@ -231,8 +233,6 @@ class Residency:
             torch.cuda.empty_cache()
 
     def _leave(self, part: Part) -> None:
-        if part is self._last:
-            self._last = None
         if part.held:
             part.offload()
             if isinstance(part, UNetPart):

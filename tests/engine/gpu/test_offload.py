@@ -1,5 +1,8 @@
 """Weights that leave a device and come back; here both sides are a processor's memory."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -78,6 +81,17 @@ def test_parts_come_when_called_and_the_one_not_called_for_longest_leaves():
         assert [part.present for part in adopted] == [True, True, False]
         residency.clear()
         assert [part.present for part in adopted] == [False, True, False]
+
+
+def test_a_part_goes_with_its_modules_however_lately_it_was_called():
+    residency, module = Residency(CPU), nn.Linear(8, 8)
+    part = weakref.ref(residency.adopt(module, work=0))
+    residency.follow(MemoryPlan("alone", 0))
+    module(torch.rand(1, 8))
+    assert part().present
+    del module
+    gc.collect()
+    assert part() is None
 
 
 @pytest.mark.parametrize(
