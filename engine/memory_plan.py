@@ -42,7 +42,7 @@ class Parts:
     text_encoders: int
     vae: int
     adapters: int = 0
-    """What must be there while the UNet is: control nets, originals under LoRAs."""
+    """What is still to be loaded and must be there while the UNet is: control nets."""
     refiner: int = 0
     """A second UNet."""
     blocks: int = 0

@@ -122,6 +122,10 @@ class ModelStore:
         """
         return self.cache.get(("file", identity(path)), partial(load, path, self.device), _bytes(path))
 
+    def loaded(self, path: Path) -> bool:
+        """Whether the model in this file, one that `load` loads, is here."""
+        return ("file", identity(path)) in self.cache.parts
+
     def _base(self, path: Path) -> PatchedCheckpoint:
         folders = self.catalogue.folders["embeddings"]
         load = partial(PatchedCheckpoint.load, path, self.device, self.kernels, folders, self.residency)

@@ -133,8 +133,9 @@ class Memory:
                 self.store.cache.drop(key)
 
     def _parts_of(self, job: Job, models: Models) -> Parts:
+        """What the task draws with. Patches, and control nets that are loaded, are on the device already and never leave
+        it: what is available is without them, and they are not counted again."""
         unet = models.checkpoint.unet
-        patches = models.base.patches.size
         hints = [prompt for prompt in control_images(job.modes) if prompt.cn_type in CONTROL_NETS]
         nets = {job.files.control_net(prompt.cn_type) for prompt in hints}
         refiner = 0 if models.refiner is None else weights_size(models.refiner.unet)
@@ -144,7 +145,7 @@ class Memory:
             weights_size(unet),
             weights_size(*texts),
             weights_size(models.vae.module),
-            patches + sum(path.stat().st_size for path in nets if path.is_file()),
+            sum(path.stat().st_size for path in nets if path.is_file() and not self.store.loaded(path)),
             refiner,
             len(blocks),
             max(blocks, default=0),

@@ -51,6 +51,11 @@ def test_adapters_a_refiner_and_larger_pictures_take_the_comfort_of_a_plan():
     assert plan_memory(12 * GIB - CUDA, SDXL, Work.of((2048, 2048))).mode == "alone"
 
 
+def test_a_card_of_16_gb_keeps_everything_with_a_lora_of_all_weights_merged():
+    originals, file = SDXL.unet, int(0.4 * GIB)
+    assert plan_memory(16 * GIB - CUDA - originals - file, SDXL, DEFAULT).mode == "resident"
+
+
 def test_the_vae_works_in_tiles_only_where_a_whole_picture_never_fits():
     huge = Work.of((2304, 1792))
     assert not plan_memory(7 * GIB, SDXL, huge).tiles

@@ -8,6 +8,8 @@ from safetensors.torch import save_file
 from engine.files.catalogue import Folders
 from engine.gpu.block_stream import blocks_of
 from engine.gpu.residency import UNetPart
+from engine.memory_plan import MemoryPlan, needed
+from engine.models.fill import weights_size
 from engine.pipeline.pipeline import Pipeline
 from tests.engine.pipeline.test_pipeline import Watcher, drawn, pixels
 from tests.toy import toy_draw
@@ -88,6 +90,24 @@ def test_loras_are_merged_into_weights_that_are_away_and_taken_out_again(toy, tm
         assert expected.read_bytes() == found.read_bytes()
     plain, changed = (pixels(tmp_path / f"planned-{task}-0.png") for task in ("plain", "merged"))
     assert not np.array_equal(plain, changed)
+
+
+def test_loras_that_are_merged_already_do_not_take_the_comfort_of_a_plan(toy, tmp_path):
+    pipeline = Pipeline("cpu", Folders({"loras": [tmp_path]}), builtin=toy)
+    lora(tmp_path, unet_of(pipeline))
+    drawn(pipeline, tmp_path)
+    memory, residency = pipeline.memory, pipeline.renderer.residency
+    base = pipeline.store._base(pipeline.catalogue.builtin)
+    weights = sum(weights_size(module) for part in base.checkpoint.modules for module in part)
+    beside = needed(MemoryPlan(), memory._parts, residency.work) - weights
+    residency.available = lambda: beside
+    merged = {"loras": [{"enabled": True, "model_name": "style.safetensors", "weight": 3.0}]}
+    _, ended = drawn(pipeline, tmp_path, **merged)
+    assert base.patches.size > 0
+    assert ended.drawn_with["memory"] == {"plan": "resident"}
+    residency.available = lambda: beside - 1
+    _, ended = drawn(pipeline, tmp_path, **merged)
+    assert ended.drawn_with["memory"] == {"plan": "turns"}
 
 
 class OutOfMemoryAt:
