@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import RLock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -166,6 +167,8 @@ class Residency:
         """Have the parts share the device as the plan says."""
         with self._lock:
             if plan != self.plan:
+                if replace(plan, budget=self.plan.budget) != self.plan:
+                    self.left()  # parts that were adopted for it hold nothing, and leave without a word
                 for part in self.parts:
                     if isinstance(part, UNetPart) and part.stream.streamed != plan.streamed:
                         self._leave(part)

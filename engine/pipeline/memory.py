@@ -133,8 +133,11 @@ class Memory:
                 self.store.cache.drop(key)
 
     def _parts_of(self, job: Job, models: Models) -> Parts:
-        """What the task draws with. Patches, and control nets that are loaded, are on the device already and never leave
-        it: what is available is without them, and they are not counted again."""
+        """What the task draws with.
+
+        Patches, and control nets that are loaded, are on the device already and never leave it: what is available is
+        without them, and they are not counted again.
+        """
         unet = models.checkpoint.unet
         hints = [prompt for prompt in control_images(job.modes) if prompt.cn_type in CONTROL_NETS]
         nets = {job.files.control_net(prompt.cn_type) for prompt in hints}

@@ -83,6 +83,14 @@ def test_parts_come_when_called_and_the_one_not_called_for_longest_leaves():
         assert [part.present for part in adopted] == [False, True, False]
 
 
+def test_recorded_calls_are_dropped_with_the_plan_they_were_recorded_under():
+    dropped = []
+    residency = Residency(CPU, left=lambda: dropped.append(residency.plan.mode))
+    for plan in (MemoryPlan(), MemoryPlan("turns", 2), MemoryPlan("turns", 1), MemoryPlan("alone", 1)):
+        residency.follow(plan)
+    assert dropped == ["resident", "turns"]
+
+
 def test_a_part_goes_with_its_modules_however_lately_it_was_called():
     residency, module = Residency(CPU), nn.Linear(8, 8)
     part = weakref.ref(residency.adopt(module, work=0))
