@@ -15,7 +15,7 @@ from engine.adapters import lora_formats
 from engine.adapters.lora_names import adapter_settings, not_numbers, unsupported_kind, usual
 from engine.errors import CheckpointError
 from engine.files.identity import identity
-from engine.gpu.offload import at_hand
+from engine.gpu.offload import at_hand, by_group
 from engine.models.checkpoint import read_tensors
 from engine.models.text_encoders import TextEncoders
 from engine.models.weight_names import unet_names
@@ -50,6 +50,9 @@ class _Matched:
 
 _Key = tuple[Hashable, float]
 """A file in a state, and its strength."""
+
+_Stack = Sequence[tuple[_Key, lora_formats.Delta]]
+"""What is merged into one weight, in this order."""
 
 
 class PatchedModel:
@@ -104,11 +107,10 @@ class PatchedModel:
                 stacks.setdefault(name, []).append((key, delta))
         if self.encoders is not None:
             self.encoders.state = object()  # should merging end halfway, no text is taken for one of another state
-        for name in [name for name in self._stacks if name not in stacks]:
-            self._restore(name)
+        self._change(stacks)
         unfit: dict[str, list[str]] = {}
         for name, stack in stacks.items():
-            for key in self._merge(name, stack):
+            for key in self._unfit[name] if name in self._weights else _keys(stack):
                 unfit.setdefault(files[key], []).append(name)
         notes += [
             f"{len(names)} weights that {file} changes are not in this model, or of another shape, and stay as they "
@@ -140,32 +142,37 @@ class PatchedModel:
         deltas = {**unet.deltas, **(text.deltas if self.encoders is not None else {})}
         return _Matched(deltas, notes, bool(text.deltas), _size_of(tensors.values()))
 
-    def _merge(self, name: str, stack: Sequence[tuple[_Key, lora_formats.Delta]]) -> Sequence[_Key]:
-        """Merge these deltas into the weight, unless they are merged already; return those left out as unfit."""
-        keys = tuple(key for key, _ in stack)
-        if self._stacks.get(name) == keys:
-            return self._unfit.get(name, ())
-        weight = self._weights.get(name)
-        if weight is None:
-            return keys
-        with at_hand(weight, changed=True):
-            if name not in self._originals:
-                self._originals[name] = self._kept(weight)
-            original = self._originals[name].to(weight.device)
-            fitting = stack
-            merged = _merged(original, stack)
-            if merged is None:
-                fitting = [entry for entry in stack if _merged(original, [entry]) is not None]
-                merged = _merged(original, fitting)
-            weight.copy_(original if merged is None else merged.half() if name.startswith("clip_") else merged)
-        self._stacks[name] = keys
+    def _change(self, stacks: Mapping[str, _Stack]) -> None:
+        """Have exactly these deltas in the weights; what is merged already is left alone, and weights come at hand
+        with all that move with them."""
+        out = [name for name in self._stacks if name not in stacks]
+        new = [name for name, stack in stacks.items() if self._stacks.get(name) != _keys(stack)]
+        for names in by_group({name: self._weights[name] for name in (*out, *new) if name in self._weights}):
+            with at_hand(self._weights[names[0]], changed=True):
+                for name in names:
+                    if name in stacks:
+                        self._merge(name, stacks[name])
+                    else:
+                        self._restore(name)
+
+    def _merge(self, name: str, stack: _Stack) -> None:
+        """Merge these deltas into a weight that is at hand, and note those that do not fit it."""
+        weight = self._weights[name]
+        if name not in self._originals:
+            self._originals[name] = self._kept(weight)
+        original = self._originals[name].to(weight.device)
+        fitting = stack
+        merged = _merged(original, stack)
+        if merged is None:
+            fitting = [entry for entry in stack if _merged(original, [entry]) is not None]
+            merged = _merged(original, fitting)
+        weight.copy_(original if merged is None else merged.half() if name.startswith("clip_") else merged)
+        self._stacks[name] = _keys(stack)
         self._unfit[name] = tuple(key for key, delta in stack if (key, delta) not in fitting)
-        return self._unfit[name]
 
     def _restore(self, name: str) -> None:
-        weight = self._weights[name]
-        with at_hand(weight, changed=True):
-            weight.copy_(self._originals.pop(name))
+        """Have the original in a weight that is at hand."""
+        self._weights[name].copy_(self._originals.pop(name))
         self._stacks.pop(name, None)
         self._unfit.pop(name, None)
 
@@ -178,7 +185,11 @@ class PatchedModel:
         return next(iter(self._weights.values())).device
 
 
-def _merged(original: Tensor, stack: Sequence[tuple[_Key, lora_formats.Delta]]) -> Tensor | None:
+def _keys(stack: _Stack) -> tuple[_Key, ...]:
+    return tuple(key for key, _ in stack)
+
+
+def _merged(original: Tensor, stack: _Stack) -> Tensor | None:
     """The weight under these deltas; None if one of them does not fit it."""
     try:
         return lora_formats.patched(original, [(key[1], delta) for key, delta in stack])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,14 @@ def at_hand(weight: Tensor, *, changed: bool = False) -> AbstractContextManager[
     """A weight is on its device inside, wherever it is kept; with `changed` what is written into it lasts."""
     group: WeightGroup | None = getattr(weight, "weight_group", None)
     return nullcontext() if group is None else group.at_hand(changed=changed)
+
+
+def by_group(weights: Mapping[str, Tensor]) -> Iterator[list[str]]:
+    """The names of weights, those that move together in one list: with one of them at hand all are."""
+    names: dict[int, list[str]] = {}
+    for name, weight in weights.items():
+        names.setdefault(id(getattr(weight, "weight_group", weight)), []).append(name)
+    return iter(names.values())
 
 
 def moves(weight: Tensor) -> bool:

@@ -5,8 +5,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from engine.adapters.lora_merge import Patch
 from engine.files.catalogue import Folders
 from engine.gpu.block_stream import blocks_of
+from engine.gpu.offload import WeightGroup
 from engine.gpu.residency import UNetPart
 from engine.memory_plan import MemoryPlan, needed
 from engine.models.fill import weights_size
@@ -67,13 +69,16 @@ def test_streamed_blocks_are_there_only_around_their_work(pipelines, tmp_path):
     assert sum(group.present for group in unet.stream.groups) < 4
 
 
-def lora(folder, unet):
-    """A LoRA of one weight inside a block that is streamed."""
-    name, weight = next((n, w) for n, w in unet.named_parameters() if n.endswith("attn2.to_k.weight"))
-    generator = torch.Generator().manual_seed(0)
-    stem = "lora_unet_" + name.removesuffix(".weight").replace(".", "_")
-    up, down = (torch.rand(size, generator=generator) for size in ((len(weight), 2), (2, weight.shape[1])))
-    save_file({f"{stem}.lora_up.weight": up, f"{stem}.lora_down.weight": down}, folder / "style.safetensors")
+def lora(folder, unet, layers=("attn2.to_k.weight",)):
+    """A LoRA of weights inside the first block that is streamed; its file."""
+    generator, tensors = torch.Generator().manual_seed(0), {}
+    for layer in layers:
+        name, weight = next((n, w) for n, w in unet.named_parameters() if n.endswith(layer))
+        stem = "lora_unet_" + name.removesuffix(".weight").replace(".", "_")
+        up, down = (torch.rand(size, generator=generator) for size in ((len(weight), 2), (2, weight.shape[1])))
+        tensors |= {f"{stem}.lora_up.weight": up, f"{stem}.lora_down.weight": down}
+    save_file(tensors, folder / "style.safetensors")
+    return folder / "style.safetensors"
 
 
 @pytest.mark.parametrize("mode", SMALLER)
@@ -90,6 +95,18 @@ def test_loras_are_merged_into_weights_that_are_away_and_taken_out_again(toy, tm
         assert expected.read_bytes() == found.read_bytes()
     plain, changed = (pixels(tmp_path / f"planned-{task}-0.png") for task in ("plain", "merged"))
     assert not np.array_equal(plain, changed)
+
+
+def test_weights_that_move_together_move_once_for_all_loras(toy, tmp_path, monkeypatch):
+    pipeline, moved = Pipeline("cpu", builtin=toy, least="streamed"), []
+    drawn(pipeline, tmp_path)
+    pipeline.renderer.residency.clear()
+    base, onload = pipeline.store._base(pipeline.catalogue.builtin), WeightGroup.onload
+    path = lora(tmp_path, base.checkpoint.unet, ("attn1.to_q.weight", "attn1.to_k.weight", "attn2.to_k.weight"))
+    monkeypatch.setattr(WeightGroup, "onload", lambda group: (moved.append(group), onload(group)))
+    for patches in ([Patch(path, 1.0)], [Patch(path, 1.0)], []):
+        base.patches.apply(patches)
+    assert len(moved) == 2 and len(set(moved)) == 1
 
 
 def test_loras_that_are_merged_already_do_not_take_the_comfort_of_a_plan(toy, tmp_path):
