@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, wait
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -65,7 +65,10 @@ class Renderer:
         moving = plan.streamed > 0 or (not plan.overlaps and models.refiner is not None)
         if plan.budget is not None and not job.params.disable_preview:
             models.previewer("base")  # it may have to be fitted to the VAE, which then leaves
-        with nullcontext() if moving else self.residency.staying(models.checkpoint.unet):
+        unets = [models.checkpoint.unet, *([] if models.refiner is None else [models.refiner.unet])]
+        with ExitStack() as staying:
+            for unet in [] if moving else unets:
+                staying.enter_context(self.residency.staying(unet))
             sampled = sample(run, callback, None if moving else self.graphs)
         callback.launch_ahead.finish()  # so that the stages' times are true
         job.steps_done += canvas.steps.count
