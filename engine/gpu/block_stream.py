@@ -44,7 +44,6 @@ class BlockStream:
         self.groups, self.device = list(groups), device
         self._streamed, self._places = 0, list[int]()
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._arrived: dict[int, torch.cuda.Event] = {}
         for number, block in enumerate(blocks):
             # Fused or not, a transformer calls these two of a block's layers first and last.
             block.attn1.register_forward_pre_hook(lambda *_, number=number: self._begin(number))
@@ -84,7 +83,6 @@ class BlockStream:
         if self._copies is not None:
             self._copies.wait_stream(torch.cuda.current_stream(self.device))
             self._copies.synchronize()
-        self._arrived.clear()
 
     def _begin(self, number: int) -> None:
         """Have a block's weights there when its work begins, and those of the next ones on their way."""
@@ -92,8 +90,7 @@ class BlockStream:
             return
         place = self._places.index(number)
         self._fetch(number)
-        if self._copies is not None and number in self._arrived:
-            torch.cuda.current_stream(self.device).wait_event(self._arrived.pop(number))
+        self.groups[number].wait()
         for ahead in range(1, min(AHEAD, len(self._places) - 1) + 1):
             self._fetch(self._places[(place + ahead) % len(self._places)])
 
@@ -114,6 +111,5 @@ class BlockStream:
             return
         with torch.cuda.stream(self._copies):
             group.onload()
-            event = torch.cuda.Event()
-            event.record(self._copies)
-        self._arrived[number] = event
+            group.arrived = torch.cuda.Event()
+            group.arrived.record(self._copies)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,10 @@ class WeightGroup:
         spans = _spans(self.tensors)
         self.size = sum(_aligned(end - start) for _, start, end in spans)
         self.present = False
+        self.make_room: Callable[[], None] = lambda: None
+        """Called before its weights come to be at hand."""
+        self.arrived: torch.cuda.Event | None = None
+        """When weights that another stream brings are there."""
         self._changed = False
         for tensor in self.tensors:
             tensor.weight_group = self  # type: ignore[attr-defined]  # by which `at_hand` finds it
@@ -103,13 +107,21 @@ class WeightGroup:
                     self._home.copy_(self._there)
                 self._changed = False
             self._there.untyped_storage().resize_(0)
-            self.present = False
+            self.present, self.arrived = False, None
+
+    def wait(self) -> None:
+        """Have the current stream wait for weights that another one brings."""
+        if self.arrived is not None:
+            torch.cuda.current_stream(self._there.device).wait_event(self.arrived)
 
     @contextmanager
     def at_hand(self, *, changed: bool) -> Iterator[None]:
         """The weights are on the device inside, and perhaps changed there; afterwards they are where they were."""
         was_there = self.present
+        if not was_there:
+            self.make_room()
         self.onload()
+        self.wait()
         try:
             yield
         finally:

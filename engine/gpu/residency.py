@@ -31,6 +31,8 @@ class Part:
         self.called = 0
         """The number of its latest call among those of all parts."""
         self.groups = self._grouped(modules, device, host)
+        for group in self.groups:
+            group.make_room = lambda size=group.size: residency.make_room(self.held + size + self.work, self)
         self.handles = [
             module.register_forward_pre_hook(lambda *_: residency.come(self))
             for root in modules

@@ -38,6 +38,8 @@ class Memory:
     def __init__(self, store: ModelStore) -> None:
         self.store, self.residency = store, store.residency
         self._parts: Parts | None = None
+        self._cleared = False
+        """Whether all parts have left for a task that has no plan yet."""
 
     @property
     def plan(self) -> MemoryPlan:
@@ -46,7 +48,7 @@ class Memory:
 
     def begin(self, job: Job) -> None:
         """A new task begins, whose models are not known yet."""
-        self._parts = None
+        self._parts, self._cleared = None, False
         self.residency.work = Work.of(job.params.size, rows=_rows(job))
 
     def told(self) -> dict[str, Any]:
@@ -69,18 +71,20 @@ class Memory:
         self._carry_out(plan, models, work)
 
     def step_down(self, job: Job, models: Models | None) -> bool:
-        """Go on under the next smaller plan, with a note; False where there is none."""
+        """Go on under the next smaller plan, with a note; False where there is none.
+
+        A task that has no plan yet, since its models did not fit beside the last one's, has one more try without those.
+        """
         if self._parts is None or models is None:
-            return False
+            first, self._cleared = not self._cleared, True
+            self._clear()
+            return first
         available = self.residency.available()
         following = smaller(self.plan, 1 << 62 if available is None else available + self._held(models), self._parts)
         if following is None:
             return False
         self._carry_out(following, models, self.residency.work)
-        self.residency.clear()
-        gc.collect()
-        if self.residency.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._clear()
         job.add_notes(STEPPED_DOWN)
         return True
 
@@ -94,6 +98,14 @@ class Memory:
         least = _gib(needed(plan, parts, Work.of(SIZES[-1])))
         would = f"a picture of {fits[0]}×{fits[1]} would fit" if fits else f"about {least} are needed"
         return TooLittleMemory(f"The GPU ran out of memory, with {_gib(free)} free for this program; {would}")
+
+    def _clear(self) -> None:
+        """Have all parts, and recorded calls, give their memory back."""
+        self.residency.left()
+        self.residency.clear()
+        gc.collect()
+        if self.residency.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _carry_out(self, plan: MemoryPlan, models: Models, work: Work) -> None:
         log.info("memory plan: %s", plan)

@@ -83,6 +83,15 @@ def test_parts_come_when_called_and_the_one_not_called_for_longest_leaves():
         assert [part.present for part in adopted] == [False, True, False]
 
 
+def test_weights_that_come_to_be_changed_have_others_leave():
+    residency, parts = Residency(CPU), [nn.Linear(64, 64) for _ in range(2)]
+    adopted = [residency.adopt(part, work=0) for part in parts]
+    residency.follow(MemoryPlan("alone", adopted[0].needed))
+    parts[0](torch.rand(1, 64))
+    with at_hand(parts[1].weight, changed=True):
+        assert [part.present for part in adopted] == [False, True]
+
+
 def test_recorded_calls_are_dropped_with_the_plan_they_were_recorded_under():
     dropped = []
     residency = Residency(CPU, left=lambda: dropped.append(residency.plan.mode))

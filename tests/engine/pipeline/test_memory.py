@@ -174,6 +174,27 @@ def test_a_text_encoder_that_runs_out_of_memory_begins_the_task_again(pipeline, 
     assert np.array_equal(plain, picture)
 
 
+def test_models_that_run_out_of_memory_before_there_is_a_plan_are_loaded_again_without_the_last_tasks(toy, tmp_path):
+    pipeline = Pipeline("cpu", builtin=toy, least="turns")
+    drawn(pipeline, tmp_path, task_id="plain")
+    load, failures = pipeline.store._base, [True]
+
+    def base(path):
+        if failures:
+            failures.pop()
+            raise torch.OutOfMemoryError("CUDA out of memory, as this test has it")
+        assert not any(part.held for part in parts_of(pipeline))
+        return load(path)
+
+    pipeline.store._base = base
+    _, ended = drawn(pipeline, tmp_path, task_id="again")
+    assert ended.outcome == "finished" and ended.notes == []
+    assert (tmp_path / "plain-0.png").read_bytes() == (tmp_path / "again-0.png").read_bytes()
+    failures += [True, True]
+    with pytest.raises(MemoryError, match="ran out of memory"):
+        pipeline.draw(toy_draw(tmp_path), Watcher())
+
+
 def test_a_vae_that_runs_out_of_memory_has_the_others_leave_before_it_takes_tiles(pipeline, toy, tmp_path):
     stepping = Pipeline("cpu", builtin=toy, least="turns")
     OutOfMemoryAt(stepping.store._base(stepping.catalogue.builtin).checkpoint.vae.module.decoder, times=1)
