@@ -6,6 +6,7 @@ import logging
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
+from engine.adapters.controlnet import Control
 from engine.adapters.patched_models import Models
 from engine.choices import EXPANSION_STYLE, NO_MODEL
 from engine.gpu.out_of_memory import is_out_of_memory
@@ -157,13 +158,18 @@ class Passes:
         return pixels
 
     def _sample(self, job: Job, prepared: PreparedPass, canvas: Canvas, index: int, title: str) -> Sampled:
-        """The latent of a picture; what runs out of memory is sampled again under a smaller plan."""
+        """The latent of a picture; what runs out of memory is sampled again under a smaller plan.
+
+        Control nets that were made where everything stays share the UNet's weights, which move under a smaller plan:
+        the failure is then the task's, which is begun again and makes them again.
+        """
         while True:
             try:
                 seed, texts = prepared.pictures[index].seed, prepared.texts[index]
                 return self.renderer.sample(job, prepared.models, canvas, texts, seed, title)
             except RuntimeError as error:
-                if not is_out_of_memory(error):
+                shared = self.memory.plan.mode == "resident" and any(isinstance(a, Control) for a in canvas.attachments)
+                if shared or not is_out_of_memory(error):
                     raise
                 log.warning("sampling ran out of memory: %s", error)
             # outside the handler, which keeps what filled the memory alive

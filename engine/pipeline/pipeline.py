@@ -127,6 +127,8 @@ class Pipeline:
         engine = job.params.inpaint_engine if init_image.inpainted else NO_MODEL
         prepared = self.passes.prepare(job, job.params, engine)
         canvas = init_canvas(job, self.store, prepared.models, init_image, prepared.last_seed)
+        # A control net of differences shares the UNet's weights unless they are to move: the plan comes first.
+        self.memory.make_plan(job, prepared.models, canvas.sampled)
         canvas = controlled(job, self.store, prepared.models, inputs, canvas)
         drawn = self.passes.draw(job, prepared, canvas, save=not self.enhancer.saves_only_last(job))
         self._add_grid(job, prepared, canvas, drawn)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from engine.adapters.lora_merge import Patch
@@ -13,8 +14,9 @@ from engine.gpu.residency import UNetPart
 from engine.memory_plan import MemoryPlan, needed
 from engine.models.fill import weights_size
 from engine.pipeline.pipeline import Pipeline
+from tests.engine.picture_models import picture_models
 from tests.engine.pipeline.test_pipeline import Watcher, drawn, pixels
-from tests.toy import toy_draw
+from tests.toy import toy_checkpoint, toy_draw
 
 SMALLER = ("turns", "alone", "streamed")
 
@@ -127,6 +129,20 @@ def test_loras_that_are_merged_already_do_not_take_the_comfort_of_a_plan(toy, tm
     assert ended.drawn_with["memory"] == {"plan": "turns"}
 
 
+def test_a_refiners_unet_is_there_beside_the_bases_where_neither_moves(toy, tmp_path):
+    toy_checkpoint(tmp_path / "second.safetensors", seed=5)
+    folders = Folders({"checkpoints": [tmp_path]})
+    refined = {"refiner_model_name": "second.safetensors", "overwrite_step": 4, "overwrite_switch": 2}
+    drawn(Pipeline("cpu", folders, builtin=toy), tmp_path, task_id="resident", **refined)
+    pipeline, there = Pipeline("cpu", folders, builtin=toy, least="turns"), []
+    unet_of(pipeline).mid_block.register_forward_hook(
+        lambda *_: there.append([part.present for part in parts_of(pipeline) if isinstance(part, UNetPart)])
+    )
+    drawn(pipeline, tmp_path, task_id="turns", **refined)
+    assert there and all(present == [True, True] for present in there)
+    assert (tmp_path / "resident-0.png").read_bytes() == (tmp_path / "turns-0.png").read_bytes()
+
+
 class OutOfMemoryAt:
     """Has a module run out of memory as long as it is told to, as a full GPU would."""
 
@@ -154,6 +170,23 @@ def test_out_of_memory_while_sampling_is_a_step_down(pipeline, toy, tmp_path):
     assert [note for note in ended.notes if "went on with less of its models" in note] == ended.notes
     _, after = drawn(stepping, tmp_path, task_id="after")
     assert after.drawn_with["memory"] == {"plan": "resident"}
+
+
+def test_control_nets_that_share_a_unets_weights_are_made_again_when_these_move(tmp_path):
+    models, folder = picture_models(tmp_path / "models"), tmp_path / "inputs"
+    folder.mkdir()
+    y, x = np.mgrid[:96, :128]
+    Image.fromarray(np.stack([x, y, 2 * (x ^ y) % 256], axis=2).astype(np.uint8)).save(folder / "scene.png")
+    image = {"cn_img": "/inputs/scene.png", "cn_type": "PyraCanny", "cn_weight": 1.0, "cn_stop": 1.0}
+    path, made = models / "checkpoints" / "base.safetensors", []
+    for times in (0, 3):
+        pipeline = Pipeline("cpu", Folders.below(models))
+        OutOfMemoryAt(pipeline.store._base(path).checkpoint.unet.mid_block, times)
+        wish = {"checkpoint": path, "inputs": str(folder), "controlnet_image": [image], "overwrite_step": 2}
+        (picture,), ended = drawn(pipeline, tmp_path, task_id=f"stepped-{times}", **wish)
+        made.append(picture)
+        assert ended.drawn_with["memory"]["plan"] == ("streamed" if times else "resident")
+    assert np.array_equal(*made)
 
 
 def test_only_the_smallest_plans_failure_is_the_tasks(toy, tmp_path):
