@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.adapters.controlnet import ControlNet
 from engine.errors import CheckpointError
-from engine.gpu.offload import at_hand, moves
+from engine.gpu.offload import at_hand, by_group, moves
 from engine.models import weight_names
 from engine.models.checkpoint import Precision, read_tensors
 from engine.models.fill import fill
@@ -87,14 +87,14 @@ class ControlFile:
         theirs = weight_names.unet_names(weights)
         left = {name for name in self.tensors if not name.startswith(CONTROL_PARTS)}
         changed = {}
-        for name in wanted:
-            if name in theirs:
-                stem, _, kind = theirs[name].rpartition(".")
-                with at_hand(weights[name]):
+        for names in by_group({name: weights[name] for name in wanted if name in theirs}):
+            with at_hand(weights[names[0]]):
+                for name in names:
+                    stem, _, kind = theirs[name].rpartition(".")
                     made = self._one(weights[name], stem, kind)
                     # What may leave the device is no memory to share.
                     changed[name] = made.clone() if made is weights[name] and moves(made) else made
-                left -= {f"{stem}.{kind}", *(f"{stem}.{part}" for part in ("up", "down") if kind == "weight")}
+                    left -= {f"{stem}.{kind}", *(f"{stem}.{part}" for part in ("up", "down") if kind == "weight")}
         if left:
             raise CheckpointError(
                 f"{self.name} does not fit the checkpoint: {len(left)} of its tensors change nothing there, "

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from threading import RLock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -32,7 +33,7 @@ class Part:
         """The number of its latest call among those of all parts."""
         self.groups = self._grouped(modules, device, host)
         for group in self.groups:
-            group.make_room = lambda size=group.size: residency.make_room(self.held + size + self.work, self)
+            group.make_room = partial(self._make_room, residency, group.size)
         self.handles = [
             module.register_forward_pre_hook(lambda *_: residency.come(self))
             for root in modules
@@ -63,6 +64,10 @@ class Part:
         """Give its memory on the device back."""
         for group in self.groups:
             group.offload()
+
+    def _make_room(self, residency: Residency, size: int) -> None:
+        """Have so many bytes free for weights of its own, beside those that are here, and for its work."""
+        residency.make_room(self.held + size + self.work, self)
 
     def _grouped(self, modules: Sequence[nn.Module], device: torch.device, host: HostMemory) -> list[WeightGroup]:
         return [WeightGroup(tensors_of(*modules), device, host)]
