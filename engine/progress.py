@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+STAGES = ("load", "text", "sampling", "decode", "save")
+"""What a task's time is told of, each by itself."""
+
 
 class Progress:
     """How far a task is; `steps_in_all` counts the sampling steps of all its pictures and enhancements."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Flask
 
-from engine.pipeline.job import STAGES
+from engine.progress import STAGES
 from fooocus_flask import request_ids, signals
 from fooocus_flask.tables import Task
 

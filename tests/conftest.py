@@ -125,7 +125,7 @@ def empty_database(tmp_path_factory, database) -> Path | None:
 def new_app(instance: Path, models: Path, empty_database: Path | None, **settings) -> Flask:
     """An application whose state lies in this folder, with a database of its own."""
     file = instance / "db.sqlite3"
-    if empty_database and not file.exists():
+    if empty_database and "SQLALCHEMY_DATABASE_URI" not in settings and not file.exists():
         instance.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(empty_database, file)
     standing = {"INSTANCE": instance, "MODELS_PATH": str(models), "ENGINE_THREADS": 1}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -20,6 +20,8 @@ ENGINE = (
 APPLICATION = ("access", "model_files", "pictures", "tasks", "submission", "following", "runner", "server")
 """Packages whose modules import their own package, the modules beside the packages, and packages before."""
 FACTORY = "fooocus_flask"
+HEAVY = {"torch", "diffusers", "transformers", "ray"}
+"""What the web process never imports."""
 WEB = frozenset({"flask", "flask_limiter", "flask_smorest", "flask_sqlalchemy", "gevent", "webargs", "werkzeug"})
 
 
@@ -38,7 +40,12 @@ MODULES = modules()
 
 def imports(name: str) -> Iterator[str]:
     """The project's modules that a module names in import statements, inside functions too."""
-    for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
+    return imports_in(ast.walk(ast.parse(MODULES[name].read_text("utf-8"))))
+
+
+def imports_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """The project's modules that these statements import."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in MODULES)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -60,6 +67,27 @@ def outside(path: Path) -> Iterator[str]:
 
 
 GRAPH = {name: set(imports(name)) - {name} for name in MODULES}
+
+
+def reached(starts: set[str]) -> set[str]:
+    """The modules that are imported with these, by import statements outside functions."""
+    found, waiting = set(starts), list(starts)
+    while waiting:
+        tree = ast.parse(MODULES[waiting.pop()].read_text("utf-8"))
+        new = set(imports_in(tree.body)) - found
+        found |= new
+        waiting += new
+    return found
+
+
+def outside_names(name: str) -> set[str]:
+    """The packages of others that a module imports outside functions."""
+    body = ast.parse(MODULES[name].read_text("utf-8")).body
+    plain = {alias.name for node in body if isinstance(node, ast.Import) for alias in node.names}
+    return {
+        other.split(".")[0]
+        for other in plain | {node.module or "" for node in body if isinstance(node, ast.ImportFrom)}
+    }
 
 
 def room(name: str, packages: tuple[str, ...]) -> int:
@@ -118,3 +146,9 @@ def test_no_module_imports_itself_by_way_of_others():
         tuple(TopologicalSorter(GRAPH).static_order())
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_what_the_web_process_imports_needs_no_torch():
+    web = {name for name in MODULES if name.split(".")[0] != "engine"}
+    heavy = {name: found for name in reached(web) if (found := outside_names(name) & HEAVY)}
+    assert heavy == {}

@@ -19,11 +19,9 @@ from engine.modes import Modes
 from engine.params import GenerateParams
 from engine.pipeline.outbox import Outbox
 from engine.plan import Plan
-from engine.progress import Progress
+from engine.progress import STAGES, Progress
 
 Emit = Callable[[Message], None]
-
-STAGES = ("load", "text", "sampling", "decode", "save")
 
 
 class Unsampled(Exception):

@@ -14,8 +14,8 @@ from engine.interruption import Interruption
 from engine.messages import PictureDone, Progressed
 from engine.models.checkpoint import read_tensors
 from engine.models.eight_bit import TABLE_G, TABLE_L, pack
-from engine.pipeline.job import STAGES
 from engine.pipeline.pipeline import Pipeline
+from engine.progress import STAGES
 from tests.toy import toy_checkpoint, toy_draw
 
 
