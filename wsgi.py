@@ -22,6 +22,6 @@ if __name__ == "__main__":
     launcher.main()
 else:
     with launcher.sentences(CANNOT_BOOT):
-        app = launcher.checked(fooocus_flask.create_app())
-        if not COMMAND:
-            fooocus_flask.start(app)
+        app = fooocus_flask.create_app()
+        if not COMMAND:  # which may be run as another user: the secrets that are made here would be that one's
+            fooocus_flask.start(launcher.checked(app))

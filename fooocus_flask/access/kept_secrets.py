@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import os
 import secrets
 import tempfile
@@ -14,6 +15,8 @@ from fooocus_flask.errors import StartError
 BYTES = 32
 FEWEST_BYTES = 24
 """What a file must hold at least: an operator may have put a secret of his own there."""
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a file system without hard links says of them."""
 
 
 class SecretError(StartError):
@@ -52,7 +55,7 @@ def _make(path: Path, secret: str) -> None:
             file.write(secret + "\n")
             file.flush()
             os.fsync(file.fileno())
-        os.link(temporary, path)
+        _name(Path(temporary), path)
     except FileExistsError:
         pass
     except OSError as error:
@@ -61,6 +64,29 @@ def _make(path: Path, secret: str) -> None:
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _name(temporary: Path, path: Path) -> None:
+    """Give the file its name, unless another one has it; where there are no hard links, a copy of it.
+
+    Raises:
+        FileExistsError: another one has the name.
+        OSError: the disk is full.
+    """
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        copy = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(copy, "wb") as file:
+                file.write(temporary.read_bytes())
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            path.unlink()
+            raise
 
 
 def _is_secret(text: str, prefix: str) -> bool:

@@ -13,6 +13,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -22,6 +23,7 @@ from flask import Flask, current_app
 from gevent.event import Event
 from gevent.pool import Pool
 from sqlalchemy import ColumnElement, func, select, update
+from standardwebhooks import Webhook
 
 from fooocus_flask import request_ids, signals
 from fooocus_flask.clock import mills
@@ -46,7 +48,6 @@ JITTER = 0.2
 LONGEST_WAIT = 24 * 3600.0
 """Seconds a receiver's Retry-After may ask for."""
 PROGRESS_EVERY = 0.5
-MOST_DELIVERIES = 2**31 - 1  # what their number's column holds
 CLOCK_SLACK = 60_000
 """Milliseconds by which a clock may be set back without being told from its usual corrections."""
 GONE = 410
@@ -77,7 +78,7 @@ class WebhookSender:
     """Delivers what one application owes; `progress` are those who hear how far running tasks are, by task id."""
 
     def __init__(self, app: Flask) -> None:
-        self.app, self.signer = app, signer(app)
+        self.app = app
         self.progress: dict[str, ProgressSender] = {}
         self._pool = Pool(AT_ONCE)
         self._under_way: set[str] = set()
@@ -96,6 +97,11 @@ class WebhookSender:
         if greenlet is not None:
             greenlet.kill()
         self._pool.kill()
+
+    @cached_property
+    def signer(self) -> Webhook:
+        """What signs them; its secret is made when it is first needed."""
+        return signer(self.app)
 
     def _work(self) -> None:
         while True:
@@ -294,16 +300,13 @@ def replay(task: Task, number: int) -> Delivery:
     Raises:
         NotFound: the task has no such delivery.
     """
-    missing = NotFound(f"The task {task.task_id} has no delivery {number}")
-    if number > MOST_DELIVERIES:
-        raise missing
     change = update(Delivery).where(Delivery.id == number, Delivery.record_id == task.id)
     change = change.values(due_mills=mills(), attempts=0, delivered_mills=None)
     fresh = {"populate_existing": True}
     found: Delivery | None = db.session.scalar(change.returning(Delivery), execution_options=fresh)
     commit()
     if found is None:
-        raise missing
+        raise NotFound(f"The task {task.task_id} has no delivery {number}")
     sender.current().wake()
     return found
 

@@ -27,6 +27,7 @@ import fooocus_flask
 from fooocus_flask import database
 from fooocus_flask.access import callers, file_tokens
 from fooocus_flask.errors import StartError
+from fooocus_flask.following import webhooks
 from fooocus_flask.model_files import presets
 from fooocus_flask.server.http_requests import RequestHandler
 from fooocus_flask.version import VERSION
@@ -342,14 +343,15 @@ def sentences(status: int = 2) -> Iterator[None]:
 
 
 def checked(app: Flask) -> Flask:
-    """The application, once it is sure that its preset, the addresses there and the secret of pictures can be used.
+    """The application, once it is sure that its preset, the addresses there and its secrets can be used.
 
     Raises:
         PresetError: the preset cannot; the text says why.
-        SecretError: the secret cannot.
+        SecretError: a secret cannot.
     """
     with app.app_context():
         file_tokens.secret.current()
+        _ = webhooks.sender.current().signer
         presets.global_defaults()
         presets.standing_downloads()
     return app

@@ -1,6 +1,7 @@
 """Secrets in files: whole or not there, the same for everyone who starts, and refused where they are none."""
 
 import base64
+import errno
 import os
 import resource
 import subprocess
@@ -38,6 +39,20 @@ def test_all_who_start_at_once_have_the_same_secret(tmp_path):
     processes = [making(tmp_path / "secret") for _ in range(4)]
     found = {process.communicate()[0] for process in processes}
     assert len(found) == 1 and found.pop().strip() == kept(tmp_path / "secret", "p_")
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_hard_links_will_do(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "secret"
+    secret = kept(path, "p_")
+    assert path.stat().st_mode & 0o777 == 0o600
+    kept_secrets._make(path, "p_another")  # as one that starts at the same moment would
+    assert kept(path, "p_") == secret
+    assert [file.name for file in tmp_path.iterdir()] == ["secret"]
 
 
 def test_a_full_disk_leaves_no_secret_behind(tmp_path):

@@ -4,10 +4,12 @@ import os
 import resource
 import sqlite3
 import subprocess
+import sys
 from contextlib import closing
 
 import pytest
 
+import fooocus_flask
 from fooocus_flask.errors import StartError
 from fooocus_flask.server import launcher
 from tests import past_databases
@@ -82,6 +84,14 @@ def test_what_is_broken_is_told(make_app, instance, do, sentence):
         launcher.checked(make_app())
 
 
+def test_a_command_makes_no_secret_and_a_server_does(make_app, instance):
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "keys", "list"]
+    code, told = ended(instance, command)
+    assert (code, [*instance.glob("*_secret")]) == (0, []), told
+    launcher.checked(make_app())
+    assert {path.name for path in instance.glob("*_secret")} == {"file_secret", "webhook_secret"}
+
+
 @pytest.mark.sqlite("its file is opened for reading")
 def test_a_database_that_may_only_be_read_is_told(make_app, instance):
     make_app()
@@ -113,10 +123,10 @@ def test_an_address_that_leads_to_no_database_is_told_without_its_password(make_
     assert "secret" not in str(error.value)
 
 
-def test_an_instance_folder_that_cannot_be_made_is_told(make_app, tmp_path):
+def test_an_instance_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StartError, match=r"cannot be made or written: Not a directory; .*FOOOCUS_INSTANCE"):
-        make_app(INSTANCE=tmp_path / "file" / "instance", SQLALCHEMY_DATABASE_URI="sqlite://")
+        fooocus_flask.create_app(INSTANCE=tmp_path / "file" / "instance", SQLALCHEMY_DATABASE_URI="sqlite://")
 
 
 def full():
