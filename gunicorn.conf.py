@@ -31,7 +31,10 @@ def on_reload(server):
 
 
 def post_fork(server, worker):
-    """Keep a worker that stands by from being taken for a hung one, and end it when it is told to."""
+    """Keep a worker from being taken for a hung one while it stands by or upgrades the tables.
+
+    It ends when it is told to.
+    """
     import blinker
 
     def wait(app):

@@ -35,8 +35,8 @@ LOOK_EVERY = 5.0
 """Seconds between two looks whether PostgreSQL still knows of the lock."""
 
 standing_by = named_signal("fooocus-standing-by")
-"""Sent again and again while a server waits for the lock. Sender: the application. It is one of blinker's own signals:
-gunicorn's configuration listens before anything of this package may be imported."""
+"""Sent again and again while a server waits for the lock or upgrades the tables. Sender: the application. It is one of
+blinker's own signals: gunicorn's configuration listens before anything of this package may be imported."""
 
 
 class LockHeld(StartError):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import gevent
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from flask import Flask
+from flask import Flask, current_app
 from sqlalchemy import Connection, Engine
 
 from fooocus_flask import server_lock
@@ -29,6 +30,8 @@ LEFT_HALF_DONE = {
 """Tables, and columns of tasks, that a killed upgrade of version 0.1.0 left on SQLite, by the revision it began at: its
 statements were in no transaction before the first one that wrote rows."""
 TASK = "generate_record"
+TELL_EVERY = 1_000_000
+"""Instructions of SQLite's machine, a few hundredths of a second, from one sign of life to the next."""
 
 
 class UpgradeError(StartError):
@@ -56,9 +59,25 @@ def upgrade(app: Flask, engine: Engine) -> bool:
             f"{revision} is not known here, the newest is {scripts.get_current_head()}): start that version, or put "
             "back a copy from before its upgrade"
         )
-    with server_lock.holder.of(app).taken():
+    with server_lock.holder.of(app).taken(), signs_of_life(app):
         command.upgrade(config, "head")
     return True
+
+
+@contextmanager
+def signs_of_life(app: Flask) -> Iterator[None]:
+    """Tell whoever watches over this process that it is alive, as far as the work inside lets others run."""
+
+    def tell() -> None:
+        while True:
+            server_lock.standing_by.send(app)
+            gevent.sleep(server_lock.TRY_EVERY)
+
+    greenlet = gevent.spawn(tell)
+    try:
+        yield
+    finally:
+        greenlet.kill()
 
 
 @contextmanager
@@ -72,6 +91,13 @@ def transaction(connection: Connection) -> Iterator[None]:
         return
     driver = connection.connection.dbapi_connection
     assert driver is not None
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+
+    def tell() -> int:
+        server_lock.standing_by.send(app)
+        return 0  # go on
+
+    driver.set_progress_handler(tell, TELL_EVERY)  # SQLite lets nobody else run, and gunicorn ends what is silent
     driver.isolation_level = None  # Python's driver would begin a transaction before the first INSERT only
     # Where a table is made anew, dropping the old one would delete all that points at it. No effect in a transaction.
     connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
@@ -87,6 +113,7 @@ def transaction(connection: Connection) -> Iterator[None]:
         connection.rollback()
         connection.exec_driver_sql("PRAGMA foreign_keys=ON")
         driver.isolation_level = ""
+        driver.set_progress_handler(None, 0)
 
 
 def _dangling(connection: Connection) -> int:

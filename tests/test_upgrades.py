@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from fooocus_flask import upgrades
+from fooocus_flask import server_lock, upgrades
 from fooocus_flask.tables import Delivery
 from tests import past_databases, postgresql
 from tests.past_databases import OF_0_1_0, REVISIONS
@@ -32,6 +32,17 @@ def test_an_upgrade_keeps_every_row(address, make_app, revision):
     for name, rows in before.items():
         assert [{column: row[column] for column in rows[0]} for row in after[name]] == rows
     assert next(row["prompt"] for row in after["task_prompt"]).lower() in ("a cat", "prompt 1")
+
+
+@pytest.mark.sqlite("a call of its driver lets nothing else run")
+def test_an_upgrade_gives_signs_of_life(address, make_app, monkeypatch):
+    past_databases.upgrade(address, "0001")
+    past_databases.fill(address)
+    monkeypatch.setattr(upgrades, "TELL_EVERY", 1)
+    senders = []
+    with server_lock.standing_by.connected_to(senders.append):
+        app = make_app()
+    assert len(senders) > past_databases.ROWS and set(senders) == {app}
 
 
 def test_webhooks_owed_since_the_first_revision_keep_their_message(address, make_app):
