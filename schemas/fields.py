@@ -58,6 +58,18 @@ FLAG_NAME = "Flag"
 """Its name in the document."""
 
 
+def storable(text: str) -> str:
+    """The text, if every database and file system can keep it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        message = "Input should be valid Unicode: it holds half of a surrogate pair"
+        raise fault("string_unicode", message, text) from error
+    if "\0" in text:  # PostgreSQL keeps no such text
+        raise fault("string_unicode", "Input should be text: it holds the character U+0000", text)
+    return text
+
+
 class Described(fields.Field[Any], ABC):
     """What every member has besides its kind: a description, what it is when `absent`, and whether null will do."""
 
@@ -105,14 +117,7 @@ class Text(Described, fields.String):
             self.refuse(value)
         if self.longest is not None and len(value) > self.longest:
             self.refuse_length(value, self.longest)
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            text = "Input should be valid Unicode: it holds half of a surrogate pair"
-            raise fault("string_unicode", text, value) from error
-        if "\0" in value:  # PostgreSQL keeps no such text
-            raise fault("string_unicode", "Input should be text: it holds the character U+0000", value)
-        return value
+        return storable(value)
 
     def refuse_length(self, value: str, longest: int) -> NoReturn:
         """Raise the fault of a value that is too long."""
@@ -280,14 +285,14 @@ class Image(Described, fields.String):
         return None
 
     def within(self, value: str) -> str:
-        """The text, if it is not too long for what it is: a URL or base64."""
+        """The text, if it can be kept and is not too long for what it is: a URL or base64."""
         is_url = URL.match(value) is not None
         longest = LONGEST_URL if is_url else LONGEST_PICTURE
         if len(value) > longest:
             kind = "A URL" if is_url else "A picture as a text"
             text = f"{kind} should have at most {longest} characters, not {len(value)}"
             raise fault("string_too_long", text, value, max_length=longest, actual_length=len(value))
-        return value
+        return storable(value)
 
 
 class Items(Described, fields.List[Any]):

@@ -263,6 +263,7 @@ def test_every_style_is_taken_and_an_unknown_one_is_told_with_its_neighbours():
 
 def test_half_of_a_surrogate_pair_is_no_text():
     assert faults(prompt="\ud83d") == [("string_unicode", ("prompt",))]
+    assert faults(uov_input_image="/inputs/\ud800.png") == [("string_unicode", ("uov_input_image",))]
 
 
 @pytest.mark.parametrize("distances", [[1], [1, 2, 3], [1, 2, 3, 4, 5]])
