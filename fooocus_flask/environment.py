@@ -18,6 +18,8 @@ NUMBERS = {name: type(default) for name, default in vars(settings).items() if ty
 """Settings that are numbers, and whether whole ones."""
 CHOICES = {"MEMORY_PLAN": ("", *MODES)}
 """Settings that are one of a few words, wherever they come from."""
+COUNTS = ("MAX_PIXELS",)
+"""Settings that are whole numbers and not negative, wherever they come from."""
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -31,7 +33,8 @@ def read(app: Flask) -> None:
     A switch or a number that is empty decides nothing.
 
     Raises:
-        SettingError: a switch has another word, a number is none, or a choice is not one of its words.
+        SettingError: a switch has another word, a number is none, a choice is not one of its words, or a count is
+            negative.
     """
     standing = {name: app.config[name] for name in (*SWITCHES, *NUMBERS)}
     app.config.from_prefixed_env(PREFIX)
@@ -40,6 +43,10 @@ def read(app: Flask) -> None:
     for name, words in CHOICES.items():
         if app.config[name] not in words:
             raise SettingError(f"{name} is {app.config[name]!r}; give {', '.join(filter(None, words))}, or nothing")
+    for name in COUNTS:
+        if type(app.config[name]) is not int or app.config[name] < 0:
+            wanted = "a whole number, such as 67108864, or 0 for no limit"
+            raise SettingError(f"{name} is {app.config[name]!r}; give {wanted}")
 
 
 def _value(name: str, text: str) -> bool | int | float:

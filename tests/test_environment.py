@@ -77,6 +77,15 @@ def test_a_choice_that_is_none_is_told_with_those_that_work(monkeypatch):
         configured()
 
 
+@pytest.mark.parametrize("value", ["abc", None, -1, 0.5, True])
+def test_a_count_that_is_none_is_told_wherever_it_comes_from(value):
+    app = Flask(__name__)
+    app.config.from_object(settings)
+    app.config["MAX_PIXELS"] = value  # as instance/config.py puts it there
+    with pytest.raises(SettingError, match=r"^MAX_PIXELS is .*; give a whole number, such as 67108864, or 0"):
+        read(app)
+
+
 def test_every_switch_of_the_settings_is_one():
     assert {"ALLOW_DOWNLOADS", "ALLOW_PRIVATE_ADDRESSES", "DISABLE_IMAGE_LOG", "DISABLE_METADATA"} <= set(SWITCHES)
     assert not {"ENGINE_THREADS", "REBUILD_HASH_CACHE", "API_KEY"} & set(SWITCHES)

@@ -23,7 +23,7 @@ UPSCALED_AT_ONCE = 4
 
 def check_sizes(draft: Draft) -> None:
     """Refuse pictures that would become larger than MAX_PIXELS on their way, at the member that makes them so."""
-    most = int(current_app.config.get("MAX_PIXELS", 0))
+    most = current_app.config["MAX_PIXELS"]
     if not most:
         return
     for member, (width, height), limit, advice in made(draft.params, draft.modes, sizes_of(draft.params), most):
