@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,8 @@ from fooocus_flask.database import db
 from fooocus_flask.extension import Extension
 from fooocus_flask.pictures.inputs import in_thread, pictures
 from fooocus_flask.tables import PENDING, RUNNING, Task
+
+log = logging.getLogger(__name__)
 
 DAY = 24 * 3600.0
 EVERY = 3600.0
@@ -39,8 +42,11 @@ class RetentionSweeper:
 
     def _sweep(self) -> None:
         while True:
-            with self.app.app_context():
-                clean()
+            try:
+                with self.app.app_context():
+                    clean()
+            except Exception:  # a locked database, a folder that may not be read: this loop must outlive them
+                log.exception("The input pictures are looked at again in %.0f s", EVERY)
             gevent.sleep(EVERY)
 
 

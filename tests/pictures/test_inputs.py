@@ -381,6 +381,19 @@ def test_the_sweeper_sweeps_as_soon_as_it_starts(make_app):
             gevent.sleep(0)
 
 
+def test_the_sweeper_outlives_a_folder_it_cannot_sweep(make_app, monkeypatch):
+    monkeypatch.setattr(retention, "EVERY", 0.01)
+    app = make_app(INPUT_RETENTION_DAYS=2)
+    path = aged(app, RED, 9)
+    folder, app.config["INPUT_PATH"] = app.config["INPUT_PATH"], None
+    retention.sweeper.of(app).start()
+    gevent.sleep(0.05)
+    app.config["INPUT_PATH"] = folder
+    with gevent.Timeout(60):
+        while path.exists():
+            gevent.sleep(0.01)
+
+
 PARAMETERS = {
     "metadata_scheme": "fooocus",
     "prompt": "a cat",
@@ -468,8 +481,14 @@ def test_foreign_parameters_do_no_harm(client, parameters):
 
 
 @pytest.mark.parametrize(
-    ("sent", "type"), [({}, "missing"), ({"image": ""}, "missing"), ({"image": "x"}, "image_error")]
+    ("sent", "type"),
+    [
+        ({}, "missing"),
+        ({"image": ""}, "missing"),
+        ({"image": "x"}, "image_error"),
+        ({"image": "/inputs/\ud800.png"}, "string_unicode"),
+    ],
 )
 def test_reading_needs_a_picture(client, sent, type):
-    reply = client.post(READ, json=sent)
+    reply = client.post(READ, data=json.dumps(sent), content_type="application/json")
     assert [(fault["type"], fault["loc"]) for fault in reply.json["detail"]] == [(type, ["body", "image"])]
