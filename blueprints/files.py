@@ -11,14 +11,11 @@ from flask import Response, current_app, request, send_file
 from engine.images import codecs, reading
 from fooocus_flask.access import file_tokens
 from fooocus_flask.errors import NotFound
-from fooocus_flask.pictures import formats, inputs
-from fooocus_flask.pictures.decoding import room
+from fooocus_flask.pictures import converting, formats, inputs
 from fooocus_flask.submission.parsing import Blueprint
 
 blueprint = Blueprint("files", __name__, description="Picture files.")
 
-COPIES = 3
-"""Of a picture's pixels that a conversion has at once: as decoded, turned upright, in the other mode."""
 TOKEN = {
     "in": "query",
     "name": "token",
@@ -88,7 +85,6 @@ def converted(convert: Callable[[Path, str], bytes], path: Path, wanted: str) ->
     response.make_conditional(request)
     if response.status_code == 304:
         return response
-    with room.of(COPIES * inputs.in_thread(reading.decoded_bytes, path)):
-        data = inputs.in_thread(convert, path, formats.FORMATS[wanted])
+    data = converting.converted(convert, path, formats.FORMATS[wanted])
     response.set_data(data)
     return response.make_conditional(request, accept_ranges=True, complete_length=len(data))  # type: ignore[return-value]

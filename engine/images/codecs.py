@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from engine.images.a1111 import ascii_only
 from engine.images.colour import to_srgb
@@ -30,6 +30,8 @@ Mask = NDArray[np.uint8]
 """`[height, width]`: above 127 what is repainted."""
 
 QUALITY = 95
+BYTES_A_PIXEL = 4
+"""Of a decoded picture: Pillow keeps three channels in four bytes."""
 PILLOW_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 
@@ -89,6 +91,19 @@ def convert(source: bytes | Path, output_format: str) -> bytes:
         if name == "PNG":
             return with_texts(_encode_any_png(shown), texts)
         return _encode_pillow(_opaque(shown) if name == "JPEG" else shown, output_format, exif)
+
+
+def decoded_bytes(path: Path) -> int:
+    """The memory that a picture of any size takes once it is decoded, from its header alone; 0 where it is none.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.width * image.height * BYTES_A_PIXEL
+    except (UnidentifiedImageError, Image.DecompressionBombError):  # which is not decoded either
+        return 0
 
 
 def with_texts(png: bytes, texts: Mapping[str, str]) -> bytes:

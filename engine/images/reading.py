@@ -68,7 +68,6 @@ ORIENTATION, UPRIGHT, SIDEWAYS = 0x0112, 1, (5, 6, 7, 8)
 """EXIF's tag, and its values for pictures as they are, and for those that lie on a side."""
 STRIP = 1 << 20
 """Pixels that are converted at once."""
-BYTES_A_PIXEL = 4
 
 DEEP = 65535
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -113,7 +112,7 @@ def decoded_bytes(source: Path | bytes) -> int:
         image = _opened(_bytes(source))
     except UnreadablePicture:
         return 0
-    return image.width * image.height * BYTES_A_PIXEL
+    return image.width * image.height * codecs.BYTES_A_PIXEL
 
 
 def read(source: Path | bytes) -> Pixels:

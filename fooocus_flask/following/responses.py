@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import gevent
 from flask import Response, current_app, jsonify
 
 from engine.images import codecs
 from fooocus_flask.following import streams, waiters
-from fooocus_flask.pictures import formats, outputs, urls
+from fooocus_flask.pictures import converting, formats, inputs, outputs, urls
 from fooocus_flask.tables import FAILED, Task
 from fooocus_flask.tasks import failures, records
 from schemas.tasks import TaskRecordSchema
@@ -24,9 +23,11 @@ def picture(task: Task, kind: str) -> Response:
     if not task.result:
         return failure(task, {}) if task.task_status == FAILED else Response(status=204)
     path = outputs.folder() / task.result[0]
-    same = formats.MEDIA_TYPES[path.suffix[1:]] == kind
-    work, arguments = (path.read_bytes, ()) if same else (codecs.convert, (path, formats.FORMATS[kind]))
-    return Response(gevent.get_hub().threadpool.apply(work, arguments), mimetype=kind)
+    if codecs.MEDIA_TYPES[path.suffix[1:]] == kind:
+        data = inputs.in_thread(path.read_bytes)
+    else:
+        data = converting.converted(codecs.convert, path, formats.FORMATS[kind])
+    return Response(data, mimetype=kind)
 
 
 def events(task: Task, left: Callable[[], object] | None = None) -> Response:

@@ -8,7 +8,6 @@ from werkzeug.datastructures import MIMEAccept
 from schemas.answers import PICTURE_TYPES
 
 FORMATS = {kind: kind.removeprefix("image/") for kind in PICTURE_TYPES}
-MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
 def ranges() -> MIMEAccept:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
-
-import gevent
 
 from engine import choices
 from engine.file_set import FileSet
 from engine.files import detect
 from engine.files.catalogue import Catalogue
 from engine.required_files import Need
+from fooocus_flask.pictures.inputs import in_thread
 from fooocus_flask.submission.draft import Draft
 from fooocus_flask.submission.required_files import leave_out
-
-T = TypeVar("T")
 
 NO_VAE = (
     "{} has no VAE: name one in vae_name, as GET /v1/engines/vaes lists them, or use a checkpoint that brings its own"
@@ -29,7 +25,7 @@ def check_kinds(draft: Draft, files: FileSet, models: Catalogue) -> None:
         _check_base(draft, files.checkpoint)
     for need in _named(draft):
         path = models.find(need.kind, need.name)
-        reason = _in_thread(detect.unfit, path, need.member) if path else None
+        reason = in_thread(detect.unfit, path, need.member) if path else None
         if reason and need.member not in draft.asked:
             leave_out(draft, need, reason)
         elif reason:
@@ -37,9 +33,9 @@ def check_kinds(draft: Draft, files: FileSet, models: Catalogue) -> None:
 
 
 def _check_base(draft: Draft, path: Path) -> None:
-    reason = _in_thread(detect.unfit, path, "base_model_name")
+    reason = in_thread(detect.unfit, path, "base_model_name")
     own = draft.params.vae_name == choices.VAE_OF_CHECKPOINT
-    if reason is None and own and not _in_thread(detect.has_vae, path):
+    if reason is None and own and not in_thread(detect.has_vae, path):
         reason = NO_VAE.format(path.name)
     if reason:
         draft.refuse("value_error", "base_model_name", reason)
@@ -55,8 +51,3 @@ def _named(draft: Draft) -> Iterator[Need]:
     for lora in params.loras:
         if lora.enabled and lora.model_name != choices.NO_MODEL:
             yield Need("loras", lora.model_name, "loras")
-
-
-def _in_thread(look: Callable[..., T], *arguments: object) -> T:
-    found: T = gevent.get_hub().threadpool.apply(look, arguments)
-    return found

@@ -3,10 +3,14 @@
 import io
 from pathlib import Path
 
+import gevent
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from fooocus_flask.following import responses
+from fooocus_flask.pictures.decoding import room
+from fooocus_flask.tasks.queue import find
 from tests.conftest import picture
 
 CAT = "/outputs/2024-07-05/cat.png"
@@ -54,6 +58,22 @@ def test_what_the_client_has_is_not_sent_again(client, cat, accept):
     assert (reply.status_code, reply.data) == (304, b"")
     other = {"image/png": "image/webp", "image/webp": "image/png"}[accept]
     assert client.get(CAT, headers={"Accept": other, "If-None-Match": tag}).status_code == 200
+
+
+def test_a_conversion_waits_for_its_turn_wherever_it_is_asked_for(app, client, cat, add):
+    with app.app_context():
+        task = find(add(pictures=1))
+
+    def drawn():
+        with app.test_request_context():
+            return responses.picture(task, "image/webp").data
+
+    for answer in (lambda: client.get(CAT, headers={"Accept": "image/webp"}).data, drawn):
+        with room.of(room.size):
+            asked = gevent.spawn(answer)
+            with pytest.raises(gevent.Timeout):
+                asked.get(timeout=0.3)
+        assert Image.open(io.BytesIO(asked.get(timeout=60))).format == "WEBP"
 
 
 @pytest.mark.parametrize("accept", ["image/png", "image/webp"])

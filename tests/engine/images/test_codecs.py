@@ -1,12 +1,13 @@
 """Pictures written by our codecs and read back by Pillow."""
 
+import struct
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from engine.images import codecs
+from engine.images import codecs, reading
 from engine.images.metadata import MAKER_NOTE, SOFTWARE, USER_COMMENT
 from engine.images.metadata_reading import read
 
@@ -34,6 +35,16 @@ def exif_of(text):
     exif = Image.Exif()
     exif[USER_COMMENT], exif[SOFTWARE], exif[MAKER_NOTE] = text, "Fooocus", "fooocus"
     return exif
+
+
+def test_what_a_picture_takes_is_known_from_its_header_however_large_it_is(tmp_path):
+    path = tmp_path / "grid.png"
+    header = codecs._chunk(b"IHDR", struct.pack("!IIBBBBB", 9000, 8000, 8, 2, 0, 0, 0))
+    path.write_bytes(codecs.PNG_MARK + header + codecs._chunk(b"IDAT", b""))
+    assert reading.MOST_PIXELS < 9000 * 8000
+    assert codecs.decoded_bytes(path) == 9000 * 8000 * 4
+    path.write_bytes(b"no picture")
+    assert codecs.decoded_bytes(path) == 0
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (9, 1), (37, 53), (64, 64)])
