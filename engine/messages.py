@@ -149,8 +149,6 @@ class Ended(Message):
     in force; `notes` says what was left out or replaced.
     """
 
-    OUTCOMES: ClassVar[tuple[str, ...]] = ("finished", "stopped", "failed")
-
     task_id: str
     outcome: str
     error: str | None = None

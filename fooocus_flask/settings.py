@@ -50,9 +50,7 @@ DOWNLOAD_DELAYS = (1.0, 2.0, 5.0, 15.0, 30.0)  # seconds before each further try
 
 # --- the engine process
 
-MEMORY_PLAN = (
-    ""  # turns, alone or streamed: no more of a model stays on the graphics card; empty: what there is room for
-)
+MEMORY_PLAN = ""  # turns, alone or streamed: the most of a model that stays on the card; empty: what there is room for
 ENGINE_THREADS = 0  # threads it computes with; 0: all cores
 REBUILD_HASH_CACHE = 0  # threads that hash all checkpoints and LoRAs at the start; 0: hashed as they are needed
 ENGINE_NICENESS = 5  # how far it steps back for the web process on a busy machine, 0 to 19
