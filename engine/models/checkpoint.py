@@ -140,20 +140,12 @@ def load_checkpoint(
     }
     carried = residency is not None and residency.crowded(_parts_of(parts, precision))
     start = torch.device("cpu") if carried else device
+    has_vae, margin = needs_vae or bool(parts[weight_names.VAE]), about.get("vae_margin", 0)
     try:
         text_encoders = TextEncoders.load(
             parts[weight_names.CLIP_L], parts[weight_names.CLIP_G], start, carried=carried
         )
-        unet = load_unet(
-            parts[weight_names.UNET],
-            unet_config(parts[weight_names.UNET], text_encoders.pooled_width),
-            start,
-            precision.unet,
-            kernels,
-            carried=carried,
-        )
-        _check_context(unet, text_encoders)
-        has_vae, margin = needs_vae or bool(parts[weight_names.VAE]), about.get("vae_margin", 0)
+        unet = _load_unet(parts[weight_names.UNET], text_encoders, start, precision, kernels, carried=carried)
         weights = parts[weight_names.VAE]
         vae = Vae.load(weights, start, precision.vae, kernels, margin, carried=carried) if has_vae else None
     except (CheckpointError, KeyError) as error:
@@ -165,6 +157,26 @@ def load_checkpoint(
             residency.adopt(*modules)
     log.info("loaded %s on %s in %.1f s", path.name, start, time.perf_counter() - started)
     return checkpoint
+
+
+def _load_unet(
+    tensors: Mapping[str, Tensor],
+    text_encoders: TextEncoders,
+    device: torch.device,
+    precision: Precision,
+    kernels: Kernels | None,
+    *,
+    carried: bool,
+) -> UNet:
+    """The UNet of a checkpoint with these text encoders.
+
+    Raises:
+        CheckpointError: it is of another kind, or reads other texts than they give.
+    """
+    config = unet_config(tensors, text_encoders.pooled_width)
+    unet = load_unet(tensors, config, device, precision.unet, kernels, carried=carried)
+    _check_context(unet, text_encoders)
+    return unet
 
 
 def _parts_of(parts: Mapping[str, Mapping[str, Tensor]], precision: Precision) -> Parts:
