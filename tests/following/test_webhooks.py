@@ -13,6 +13,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from fooocus_flask.access.kept_secrets import SecretError
 from fooocus_flask.database import db
 from fooocus_flask.following import webhooks
+from fooocus_flask.server import launcher
 from fooocus_flask.tables import Delivery
 from fooocus_flask.tasks import queue
 from tests.patience import patience
@@ -82,15 +83,16 @@ def test_what_is_sent_is_signed(make_app, add, receiver):
 
 def test_a_secret_is_made_once_and_only_its_owner_reads_it(app, make_app):
     path = Path(app.instance_path) / "webhook_secret"
+    launcher.checked(app)
     made = path.read_text()
     assert made.startswith("whsec_") and stat.S_IMODE(path.stat().st_mode) == 0o600
-    make_app()
+    launcher.checked(make_app())
     assert path.read_text() == made
 
 
 def test_a_secret_that_is_none_ends_the_start(make_app):
     with pytest.raises(SecretError, match="base64"):
-        make_app(WEBHOOK_SECRET="not at all")
+        launcher.checked(make_app(WEBHOOK_SECRET="not at all"))
 
 
 def test_each_try_has_the_same_id(app, add, receiver):

@@ -100,6 +100,7 @@ def app(tmp_path):
     """An application whose models folder is empty."""
     app = Flask(__name__, instance_path=str(tmp_path))
     app.config["MODELS_PATH"] = str(tmp_path / "models")
+    app.config["MAX_PIXELS"] = 0  # no bound, for there are no pictures to measure
     for folder in ("checkpoints", "loras", "vae"):
         (tmp_path / "models" / folder).mkdir(parents=True)
     folders.init_app(app)
