@@ -104,7 +104,8 @@ def _rebuilt(_storage: Any, _offset: int, size: Any, *_rest: Any) -> Shape:
     return Shape(size)
 
 
-def _parameter(data: Any, *_rest: Any) -> Any:
+def parameter(data: Any, *_rest: Any) -> Any:
+    """The tensor of a parameter, in the parameter's place."""
     return data
 
 
@@ -112,7 +113,7 @@ SHAPES: Mapping[str, Callable[..., Any]] = {
     "collections.OrderedDict": OrderedDict,
     "torch._utils._rebuild_tensor": _rebuilt,
     "torch._utils._rebuild_tensor_v2": _rebuilt,
-    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter": parameter,
 }
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.serialization import SourceChangeWarning
 
-from engine.files.pickled import Reader, Unknown
+from engine.files.pickled import Reader, Unknown, parameter
 
 
 def load(path: Path) -> Any:
@@ -44,15 +44,11 @@ def _older_tensor(*arguments: Any) -> Tensor:
     return torch._utils._rebuild_tensor(*arguments)
 
 
-def _parameter(data: Any, *_rest: Any) -> Any:
-    return data
-
-
 KNOWN: Mapping[str, Callable[..., Any]] = {
     "collections.OrderedDict": OrderedDict,
     "torch._utils._rebuild_tensor": _older_tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter": parameter,
 }
 """All that is called; functions of our own, so that no file can change PyTorch's."""
 
