@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import flask_smorest
-from flask import Flask
+from flask import Blueprint, Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from fooocus_flask import cors, database, environment, errors, logs, request_ids, settings
@@ -47,9 +48,22 @@ def create_app(**overrides: Any) -> Flask:
     for part in PARTS:
         part.init_app(app)
     api = openapi.init_app(app)
-    for blueprint in discover():
+    for blueprint in chosen(app, discover):
         (api if isinstance(blueprint, flask_smorest.Blueprint) else app).register_blueprint(blueprint)
     return app
+
+
+def chosen(app: Flask, discover: Callable[[Collection[str]], Iterator[Blueprint]]) -> list[Blueprint]:
+    """The blueprints that BLUEPRINTS_OFF does not leave out.
+
+    Raises:
+        SettingError: it names one that does not exist.
+    """
+    off = [name for word in app.config["BLUEPRINTS_OFF"].split(",") if (name := word.strip())]
+    try:
+        return list(discover(off))
+    except ValueError as error:
+        raise environment.SettingError(f"BLUEPRINTS_OFF: {error}") from error
 
 
 def configure(app: Flask, overrides: dict[str, Any]) -> None:

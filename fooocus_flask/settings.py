@@ -22,6 +22,7 @@ PRIORITY_SECONDS = 60.0  # seconds of waiting that one point of a task's priorit
 
 BASE_URL = ""  # start of the URLs handed out: a URL, host:port or a host; empty: as the client spoke to us
 FILE_URL_TTL = 0  # seconds for which the URLs of pictures work, where there are keys; 0: for ever
+BLUEPRINTS_OFF = ""  # groups of endpoints that are not served, with commas: names of modules of blueprints/
 X_ACCEL_PREFIX = ""  # internal location of a proxy (nginx) that serves pictures from the disk; empty: none does
 TRUSTED_PROXIES = 0  # how many proxies before this server set X-Forwarded-For, -Proto, -Host and -Prefix
 WEBHOOK_URL = ""  # where ended tasks are sent whose request names no webhook

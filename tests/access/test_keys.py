@@ -78,7 +78,8 @@ def test_a_key_is_made_shown_once_and_kept_as_a_hash(app, client, command):
 
 def test_no_secret_lies_anywhere_in_the_instance_folder(app, client, made):
     headers = made("studio", "read", "draw")
-    submitted(client, headers)
+    kept = "/outputs/" + picture(app, "cat.png")  # a file in that folder, whatever the database
+    submitted(client, headers, uov_input_image=kept, uov_method="Vary (Subtle)")
     files = [path for path in Path(app.instance_path).rglob("*") if path.is_file()]
     assert files and not [path for path in files if headers["X-API-KEY"].encode() in path.read_bytes()]
 

@@ -10,6 +10,7 @@ from pkgutil import iter_modules
 import pytest
 
 import blueprints
+from fooocus_flask.environment import SettingError
 from tests import postgresql
 from tests.serving import ROOT
 
@@ -42,6 +43,13 @@ def test_an_installed_package_adds_its_endpoints_behind_the_same_key(tmp_path, d
     )
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "403 {'hello': 'world'}"
+
+
+def test_a_group_that_is_switched_off_is_not_served(make_app):
+    app = make_app(BLUEPRINTS_OFF="metrics, tools")
+    assert not {"metrics", "tools"} & set(app.blueprints) and "tasks" in app.blueprints
+    with pytest.raises(SettingError, match="BLUEPRINTS_OFF: There is no blueprint metric; there are"):
+        make_app(BLUEPRINTS_OFF="metric")
 
 
 def test_an_entry_point_that_is_no_blueprint_fails_the_start(monkeypatch):
