@@ -24,7 +24,8 @@ class Task(db.Model):  # type: ignore[name-defined]
 
     `finish_mills` is set if and only if the task has ended. Tasks are drawn by ascending `rank`, then `id`; `work` is
     how much there is to draw, in pixels times steps. `failure` names what kind of failure `error` tells of.
-    `downloads` are the model files that must come before it can be drawn, as `KnownFile` has them.
+    `downloads` are the model files that must come before it can be drawn, as `KnownFile` has them. `api` tells of the
+    API that it came by, where that was not our own: its `name`, and what its answers need besides.
     """
 
     __tablename__ = "generate_record"
@@ -63,6 +64,7 @@ class Task(db.Model):  # type: ignore[name-defined]
     key_name: Mapped[str | None] = mapped_column(String(64))
     downloads: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
     request_id: Mapped[str | None] = mapped_column(String(128))
+    api: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
     @property
     def params(self) -> GenerateParams:

@@ -7,7 +7,7 @@ end with `following.waiters` and writes its answers from the task's record.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -32,11 +32,32 @@ class Submission:
     replayed: bool = False
 
 
-def submit(sent: Mapping[str, Any], answer: str | None = None, settled: Mapping[str, Any] | None = None) -> Submission:
+@dataclass(frozen=True)
+class Translation:
+    """Of a request that came by an API of another shape: what its task's row keeps, and what has no counterpart here.
+
+    `api` holds the API's `name` and what its answers will need; `notes` stand before the task's own.
+    """
+
+    api: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+
+NATIVE = Translation()
+"""A request of our own shape."""
+
+
+def submit(
+    sent: Mapping[str, Any],
+    answer: str | None = None,
+    settled: Mapping[str, Any] | None = None,
+    translation: Translation = NATIVE,
+) -> Submission:
     """Queue what the request at hand asks for; `sent` are its members, as `SubmissionSchema` loads them.
 
     `answer` names the kind of answer, by which requests with the same Idempotency-Key are told apart as well;
-    `settled` are members that this kind decides, whatever was sent.
+    `settled` are members that this kind decides, whatever was sent. `translation` tells how another API's request
+    became these members.
 
     Raises:
         InvalidRequest: something asked for is not there or cannot be; all such faults at once.
@@ -47,8 +68,9 @@ def submit(sent: Mapping[str, Any], answer: str | None = None, settled: Mapping[
         return Submission(task, replayed=True)
     members = {name: value for name, value in sent.items() if name not in QUEUE_MEMBERS}
     new = prepare(inputs.resolve(members | dict(settled or {})))
+    new = replace(new, notes=[*translation.notes, *new.notes])
     try:
-        return Submission(queue.enqueue(new, urls.base(), queue_options(sent, key, asked)))
+        return Submission(queue.enqueue(new, urls.base(), queue_options(sent, key, asked, translation.api)))
     except IntegrityError:  # the same request came twice at once
         task = idempotency.earlier(key, asked) if key else None
         if task is None:
@@ -56,8 +78,8 @@ def submit(sent: Mapping[str, Any], answer: str | None = None, settled: Mapping[
         return Submission(task, replayed=True)
 
 
-def queue_options(sent: Mapping[str, Any], key: str | None, asked: str) -> QueueOptions:
+def queue_options(sent: Mapping[str, Any], key: str | None, asked: str, api: dict[str, Any] | None) -> QueueOptions:
     """How the task is queued: as the request says, and within the limits of its caller's key."""
     caller = callers.current() or callers.ANYONE
     events = tuple(sent.get("webhook_events", ENDED_ONLY))
-    return QueueOptions(sent.get("priority", 0), events, key, asked, caller.name, caller.queued)
+    return QueueOptions(sent.get("priority", 0), events, key, asked, caller.name, caller.queued, api)

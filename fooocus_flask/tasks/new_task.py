@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from engine.params import GenerateParams
 from fooocus_flask.model_files.awaited_file import Awaited
@@ -28,7 +29,8 @@ class QueueOptions:
     """How a task is queued, and which webhooks it sends; nothing here changes a picture.
 
     `idempotency_key` is the request's Idempotency-Key, `fingerprint` what that request asked for; `key_name` is the
-    name of the client's own key, and `most_waiting` how many tasks with that key may wait, 0: any number.
+    name of the client's own key, and `most_waiting` how many tasks with that key may wait, 0: any number. `api` is
+    what the task's row keeps of the API that the request came by, None: our own.
     """
 
     priority: int = 0
@@ -37,3 +39,4 @@ class QueueOptions:
     fingerprint: str = ""
     key_name: str | None = None
     most_waiting: int = 0
+    api: dict[str, Any] | None = None

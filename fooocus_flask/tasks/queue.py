@@ -77,6 +77,7 @@ def enqueue(new: NewTask, base_url: str, options: QueueOptions | None = None) ->
         key_name=options.key_name,
         downloads=to_row(new.downloads),
         request_id=request_ids.current(),
+        api=options.api,
     )
     try:
         begin_write()
