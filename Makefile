@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 LOWEST := build/lowest
+CLIENTS := build/clients
 
-.PHONY: install run test quick coverage check bench hooks update test-lowest
+.PHONY: install run test quick clients coverage check bench hooks update test-lowest
 
 install: $(VENV)/.installed
 run: install
@@ -17,6 +18,9 @@ test: $(VENV)/.installed-test
 # Without what starts servers or draws pictures; the options of `tests/conftest.py` say what that is.
 quick: $(VENV)/.installed-test
 	$(BIN)/python $(PYTEST) --quick $(ARGS)
+
+# The real clients of tests/clients, in an environment of their own; without it their tests are skipped.
+clients: $(CLIENTS)/.installed
 
 coverage: $(VENV)/.installed-test
 	$(BIN)/python $(PYTEST) --cov --cov-report=term:skip-covered $(ARGS)
@@ -58,4 +62,9 @@ $(VENV)/.installed: setup.py constraints.txt
 
 $(VENV)/.installed-%: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
+	touch $@
+
+$(CLIENTS)/.installed: tests/clients/requirements.txt tests/clients/constraints.txt
+	$(PYTHON) -m venv --clear $(CLIENTS)
+	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -c tests/clients/constraints.txt -r $<
 	touch $@
