@@ -17,6 +17,7 @@ from fooocus_flask.access.callers import HEADER, OPEN_BLUEPRINTS
 from fooocus_flask.access.scopes import scopes_of
 from fooocus_flask.version import VERSION
 from schemas.fields import FLAG, FLAG_NAME, Described
+from schemas.form_layout import GROUPS, form_place
 
 DOCS = "/docs"
 DOCUMENT = "/openapi.json"
@@ -83,10 +84,11 @@ def init_app(app: Flask) -> Api:
         API_VERSION=VERSION,
         OPENAPI_VERSION="3.1.0",
         OPENAPI_URL_PREFIX=None,
-        API_SPEC_OPTIONS={"info": {"description": ABOUT}},
+        API_SPEC_OPTIONS={"info": {"description": ABOUT}, "x-groups": list(GROUPS)},
     )
     api = Api(app)
     api.ma_plugin.converter.add_attribute_function(as_taken)
+    api.ma_plugin.converter.add_attribute_function(as_shown)
     api.ma_plugin.converter.add_parameter_attribute_function(as_sent)
     api.spec.components.schema(FLAG_NAME, FLAG)
     for name, description in FAILURES.values():
@@ -108,6 +110,11 @@ def as_taken(_converter: Any, field: fields.Field[Any], ret: dict[str, Any]) -> 
     rest = {word: value for word, value in ret.items() if word not in ("type", "format")}
     ret.clear()
     return shape | rest
+
+
+def as_shown(_converter: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    """Where a form shows the member, beside all else (apispec's interface)."""
+    return form_place(field)
 
 
 def as_sent(_converter: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:

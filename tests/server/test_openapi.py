@@ -96,7 +96,11 @@ def test_every_reference_leads_somewhere(spec):
 
 
 def test_the_generation_request_shows_kinds_bounds_defaults_and_words(spec):
-    members = spec["components"]["schemas"]["Submission"]["properties"]
+    told = spec["components"]["schemas"]["Submission"]["properties"]
+    members = {
+        name: {word: value for word, value in member.items() if not word.startswith("x-")}
+        for name, member in told.items()
+    }
     assert len(members) == 88
     assert members["image_number"] | {"description": "", "pattern": ""} == {
         "type": ["integer", "string"],
