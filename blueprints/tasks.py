@@ -4,26 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
 import gevent
-from flask import Response, jsonify
+from flask import Response, jsonify, request
 
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import ADMIN, DRAW, READ
 from fooocus_flask.errors import FooocusError
-from fooocus_flask.following import webhooks
+from fooocus_flask.following import task_events, webhooks
 from fooocus_flask.pictures import urls
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.submission.parsing import Blueprint
-from fooocus_flask.tables import Delivery, Task
+from fooocus_flask.tables import RUNNING, Delivery, Task
 from fooocus_flask.tasks import estimates, history, queue, records
-from schemas.tasks import DeletedSchema, DeliverySchema, TaskRecordSchema, TasksQuerySchema, TasksSchema
+from schemas import answers
+from schemas.tasks import (
+    BriefTaskSchema,
+    BriefTasksSchema,
+    DeletedSchema,
+    DeliverySchema,
+    TaskEventsQuerySchema,
+    TaskRecordSchema,
+    TasksQuerySchema,
+    TasksSchema,
+)
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks", description="Tasks, waiting, running and ended.")
 
-RECORD = TaskRecordSchema()
+RECORD, BRIEF = TaskRecordSchema(), BriefTaskSchema()
 AT_A_TIME = 25
 """Records that are written out before others get their turn: a few milliseconds."""
 TOTAL = {"X-Total-Count": {"description": "Tasks in the list paged through.", "schema": {"type": "integer"}}}
@@ -35,7 +46,7 @@ TOTAL = {"X-Total-Count": {"description": "Tasks in the list paged through.", "s
     responses={
         "200": {
             "description": "The lists asked for, or what was deleted.",
-            "content": {"application/json": {"schema": {"oneOf": [TasksSchema, DeletedSchema]}}},
+            "content": {"application/json": {"schema": {"oneOf": [TasksSchema, BriefTasksSchema, DeletedSchema]}}},
             "headers": TOTAL,
         }
     }
@@ -59,6 +70,16 @@ def delete_tasks(query: dict[str, Any]) -> Response:
     if query["start_at"] is None:
         raise FooocusError("A deletion needs start_at", status=422)
     return deleted(history.clear(query["start_at"], query["end_at"]))
+
+
+@blueprint.get("/events")
+@blueprint.arguments(TaskEventsQuerySchema, location="query")
+@blueprint.doc(responses=answers.TASK_EVENTS, parameters=[answers.LAST_EVENT_ID])
+@scopes.needs(READ, DRAW)
+def follow_tasks(query: dict[str, Any]) -> Response:
+    """Follow all tasks that the key may look at, as server-sent events."""
+    last_id = request.headers.get(answers.LAST_EVENT_HEADER) or query["last_event_id"]
+    return task_events.answer(last_id, previews=query["previews"])
 
 
 @blueprint.get("/<task_id>")
@@ -119,7 +140,8 @@ def found(task_id: str, scope: str) -> Task:
 
 def lists(query: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """The three lists, those not asked for empty, and the length of the one paged through (of all: the history)."""
-    base, asked, page = urls.base(), query["query"], (query["page"], query["page_size"])
+    asked, page = query["query"], (query["page"], query["page_size"])
+    show = partial(shown, base=urls.base(), brief=query["brief"])
     wanted = history.Filter(query["start_at"], query["end_at"], query["status"], query["prompt"])
     found: dict[str, Any] = {"history": [], "current": [], "pending": []}
     total = 0
@@ -127,21 +149,28 @@ def lists(query: dict[str, Any]) -> tuple[dict[str, Any], int]:
         rows, total = history.pending(*page, replace(wanted, start=None, end=None))
         gaps = bool(wanted.words)  # between those on the page others may wait
         places = [*map(estimates.place_of, rows)] if gaps else estimates.places_of(rows)
-        found["pending"] = shown(rows, base, places)
+        found["pending"] = show(rows, places)
     if asked in ("all", "current") and (task := history.running(wanted)):
-        found["current"] = [RECORD.dump(records.running(task, base))]
+        found["current"] = show([task], [estimates.place_of(task)])
         total = 1
     if asked in ("all", "history"):
         rows, total = history.ended(*page, wanted)
-        found["history"] = shown(rows, base)
+        found["history"] = show(rows)
     return found, total
 
 
-def shown(rows: Sequence[Task], base: str, places: Sequence[estimates.Place] = ()) -> list[dict[str, Any]]:
+def shown(
+    rows: Sequence[Task], places: Sequence[estimates.Place] = (), *, base: str, brief: bool
+) -> list[dict[str, Any]]:
     """The records as they leave; others get their turn in between, for a page may be long."""
     dumped = []
     for number, (task, place) in enumerate(zip(rows, chain(places, repeat(estimates.NOWHERE)), strict=False), 1):
-        dumped.append(RECORD.dump(records.stored(task, base, place)))
+        if brief:
+            dumped.append(BRIEF.dump(records.brief(task, base, place)))
+        elif task.task_status == RUNNING:
+            dumped.append(RECORD.dump(records.running(task, base, place)))
+        else:
+            dumped.append(RECORD.dump(records.stored(task, base, place)))
         if number % AT_A_TIME == 0:
             gevent.sleep(0)
     return dumped

@@ -13,7 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from fooocus_flask import cors, database, environment, errors, logs, request_ids, settings
 from fooocus_flask.access import commands, scopes
-from fooocus_flask.following import streams, waiters, webhooks
+from fooocus_flask.following import streams, task_events, waiters, webhooks
 from fooocus_flask.model_files.folders import folders
 from fooocus_flask.pictures import retention
 from fooocus_flask.runner.downloader import downloader
@@ -104,6 +104,7 @@ def close(app: Flask) -> None:
     runner.of(app).drain(app.config["SHUTDOWN_DEADLINE"])
     streams.close(app)
     waiters.close(app)
+    task_events.hub.of(app).close()
     webhooks.sender.of(app).close()
     downloader.of(app).close()
     retention.sweeper.of(app).close()

@@ -28,6 +28,9 @@ picture_done = _signals.signal(
 task_ended = _signals.signal(
     "task-ended", "A task ended, well or not. task: its row; seconds: what each stage took, by name."
 )
+tasks_deleted = _signals.signal(
+    "tasks-deleted", "Ended tasks were deleted. tasks: the task_id and the key_name of each."
+)
 
 queue_resumed = _signals.signal("queue-resumed", "The operator lets the queue go on.")
 files_arrived = _signals.signal("files-arrived", "Tasks that waited for model files may wait no longer.")

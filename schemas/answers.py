@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.tasks import TaskRecordSchema
+from schemas.tasks import LONGEST_EVENT_ID, TaskRecordSchema
 
 REPLAYED_HEADER = "Idempotency-Replayed"
 PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp")
@@ -68,3 +68,67 @@ GENERATE = {
     "503": {"description": "The server is stopping."},
 }
 """What `POST /v1/engine/generate/` answers, by status."""
+
+LAST_EVENT_HEADER = "Last-Event-ID"
+LAST_EVENT_ID = {
+    "in": "header",
+    "name": LAST_EVENT_HEADER,
+    "schema": {"type": "string", "maxLength": LONGEST_EVENT_ID},
+    "description": "The id of the last event that the client had: what it missed comes first.",
+}
+"""The header as a parameter, for the OpenAPI document."""
+TASK_ID = {"type": "string", "description": "The task."}
+TASK_EVENT = {
+    "type": "object",
+    "description": "An event; those that change a list of tasks have an id, progress has none.",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {
+            "type": "string",
+            "enum": ["reset", "submitted", "started", "progress", "picture", "ended", "deleted"],
+            "description": "What happened. reset: read GET /tasks again, for events were missed, or this is the first.",
+        },
+        "id": {"type": "string", "description": "Where a client that was away goes on."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {
+                "oneOf": [
+                    {"type": "object", "properties": {"reason": {"type": "string", "enum": ["new", "gone"]}}},
+                    {"$ref": "#/components/schemas/BriefTask"},
+                    {
+                        "type": "object",
+                        "properties": {
+                            "task_id": TASK_ID,
+                            "progress": {"type": "integer", "description": "Percent done."},
+                            "message": {"type": "string", "description": "What is done now, for people."},
+                            "preview": {"type": "string", "description": "A PNG as a data URL, with previews=true."},
+                        },
+                    },
+                    {
+                        "type": "object",
+                        "properties": {
+                            "task_id": TASK_ID,
+                            "index": {"type": "integer", "description": "Its number among the task's, from 0."},
+                            "url": {"type": "string", "description": "The picture."},
+                            "seed": {"type": "string", "description": "Its seed."},
+                            "width": {"type": "integer", "description": "Its width in pixels."},
+                            "height": {"type": "integer", "description": "Its height in pixels."},
+                        },
+                    },
+                    {
+                        "type": "object",
+                        "properties": {"task_ids": {"type": "array", "items": {"type": "string"}}},
+                    },
+                ]
+            },
+        },
+    },
+}
+TASK_EVENTS = {
+    "200": {
+        "description": "Events as they come; the connection stays open.",
+        "content": {"text/event-stream": {"schema": TASK_EVENT}},
+    }
+}
+"""What `GET /tasks/events` answers."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from marshmallow import Schema, fields, validates_schema
 
 from schemas.faults import fault
-from schemas.fields import Choice, Described, QuerySchema, Text, Whole, refused
+from schemas.fields import Choice, Described, Flag, QuerySchema, Text, Whole, refused
 
 LISTS = ("all", "history", "current", "pending")
 STATUSES = ("pending", "running", "finished", "failed", "stop")
@@ -18,6 +18,9 @@ LARGEST_PAGE = 500
 LONGEST_MOMENT = 64
 MOST_WORDS = 32
 """Words of a search: each is a condition of the statement, and databases take so many."""
+BRIEF_PROMPT = 200
+"""Characters of a prompt in a brief record."""
+LONGEST_EVENT_ID = 64
 IMAGE_MEMBERS = ("uov_input_image", "inpaint_input_image", "inpaint_mask_image_upload", "enhance_input_image")
 ZONE_WITH_BLANK = re.compile(r" (?=\d\d:?\d\d$)")
 
@@ -73,6 +76,7 @@ class TasksQuerySchema(QuerySchema):
         longest=1000,
         default=None,
     )
+    brief = Flag("Whether each task is told in few words, without its parameters.", default=False)
     action = Choice("delete: delete the tasks in the range and their pictures.", ("delete",), fold=True, default=None)
 
     @validates_schema
@@ -83,6 +87,17 @@ class TasksQuerySchema(QuerySchema):
             raise refused("missing", "A deletion needs start_at", "start_at")
         if start and end and end < start:
             raise refused("range", "end_at lies before start_at", "end_at", end.isoformat())
+
+
+class TaskEventsQuerySchema(QuerySchema):
+    """What to send besides, and where to go on."""
+
+    previews = Flag("Whether progress carries the last preview, at most once a second.", default=False)
+    last_event_id = Text(
+        "The id of the last event that the client had, which the header Last-Event-ID overrides.",
+        longest=LONGEST_EVENT_ID,
+        default=None,
+    )
 
 
 class DownloadSchema(Schema):
@@ -149,12 +164,37 @@ class TaskRecordSchema(Schema):
     )
 
 
+class BriefTaskSchema(Schema):
+    """A task in few words, for lists and events: no parameters but its seed and the beginning of its prompt."""
+
+    class Meta:
+        include: ClassVar = {
+            name: TaskRecordSchema._declared_fields[name]
+            for name in (
+                *("id", "task_id", "task_status", "in_queue_mills", "start_mills", "finish_mills", "progress"),
+                *("result", "pictures_done", "seed", "error", "priority", "key_name", "queue_position", "eta_seconds"),
+            )
+        }
+
+    prompt = fields.String(
+        metadata={"description": f"The prompt, of a longer one its first {BRIEF_PROMPT} characters and …."}
+    )
+
+
 class TasksSchema(Schema):
     """Tasks by state."""
 
     history = fields.List(fields.Nested(TaskRecordSchema), metadata={"description": "Ended tasks, newest first."})
     current = fields.List(fields.Nested(TaskRecordSchema), metadata={"description": "The running task, if any."})
     pending = fields.List(fields.Nested(TaskRecordSchema), metadata={"description": "Waiting tasks, oldest first."})
+
+
+class BriefTasksSchema(Schema):
+    """Tasks by state, each in few words."""
+
+    history = fields.List(fields.Nested(BriefTaskSchema), metadata={"description": "Ended tasks, newest first."})
+    current = fields.List(fields.Nested(BriefTaskSchema), metadata={"description": "The running task, if any."})
+    pending = fields.List(fields.Nested(BriefTaskSchema), metadata={"description": "Waiting tasks, oldest first."})
 
 
 class DeliverySchema(Schema):

@@ -149,12 +149,14 @@ class Server:
 class Stream:
     """A streamed answer as it comes off the socket: every read with its moment."""
 
-    def __init__(self, server: Server, path: str, body: dict[str, Any]) -> None:
+    def __init__(self, server: Server, path: str, body: dict[str, Any] | None = None, **headers: str) -> None:
         port, self._pid = server.port, server.process.pid
-        data = json.dumps(body).encode()
+        data = b"" if body is None else json.dumps(body).encode()
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=CEILING)
-        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
-        self.socket.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        head += "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+        head += "" if body is None else f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+        self.socket.sendall(f"{head}\r\n".encode() + data)
         self.reads: list[tuple[float, bytes]] = []
         self._rest = b""
         while b"\r\n\r\n" not in self._rest:

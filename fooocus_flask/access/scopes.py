@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from flask import Flask, current_app, request
 
 from fooocus_flask.access import callers, limits
+from fooocus_flask.access.callers import Caller
 from fooocus_flask.access.keys import ADMIN, DRAW, READ
 from fooocus_flask.errors import Forbidden
 from fooocus_flask.tables import Task
@@ -71,6 +72,10 @@ def require_own(task: Task, scope: str = ADMIN) -> None:
     caller = callers.current()
     if caller is None:
         raise Forbidden
-    own = task.key_name == caller.name and caller.may(DRAW)
-    if not own and not caller.may(scope):
+    if not is_open_to(caller, task.key_name, scope):
         raise Forbidden(f"The task was not submitted with the key {caller.name}, which lacks the scope {scope}")
+
+
+def is_open_to(caller: Caller, key_name: str | None, scope: str) -> bool:
+    """Whether a task that was submitted with this key is the caller's own, or the caller has this scope."""
+    return (key_name == caller.name and caller.may(DRAW)) or caller.may(scope)

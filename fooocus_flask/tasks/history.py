@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVarTuple
 
 import gevent
-from flask import Flask
+from flask import Flask, current_app
 from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -70,21 +70,23 @@ def running(wanted: Filter = ALL) -> Task | None:
 
 def clear(start: Moment, end: Moment) -> tuple[int, int]:
     """Delete the ended tasks queued in this range and their pictures: how many tasks, how many files."""
-    chosen = _wanted(select(Task.id, Task.result).where(Task.finish_mills.is_not(None)), Filter(start, end))
-    return _clear([(row.id, row.result) for row in db.session.execute(chosen)])
+    columns = select(Task.id, Task.task_id, Task.key_name, Task.result).where(Task.finish_mills.is_not(None))
+    return _clear(db.session.execute(_wanted(columns, Filter(start, end))).all())
 
 
 def clear_one(task: Task) -> tuple[int, int]:
     """Delete this ended task and its pictures."""
-    return _clear([(task.id, task.result)])
+    return _clear([task])
 
 
-def _clear(rows: list[tuple[int, list[str] | None]]) -> tuple[int, int]:
-    ids = [id for id, _ in rows]
+def _clear(rows: Sequence[Any]) -> tuple[int, int]:
+    ids = [row.id for row in rows]
     for first in range(0, len(ids), VARIABLES):
         db.session.execute(delete(Task).where(Task.id.in_(ids[first : first + VARIABLES])))
     commit()
-    paths = [outputs.folder() / path for _, result in rows for path in result or ()]
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    signals.send(signals.tasks_deleted, app, tasks=[(row.task_id, row.key_name) for row in rows])
+    paths = [outputs.folder() / path for row in rows for path in row.result or ()]
     return len(rows), gevent.get_hub().threadpool.apply(outputs.remove, (paths,))
 
 

@@ -9,10 +9,15 @@ from fooocus_flask.model_files.transfers import transfers
 from fooocus_flask.pictures import inputs, urls
 from fooocus_flask.tables import RUNNING, Task
 from fooocus_flask.tasks import estimates, live
+from schemas.tasks import BRIEF_PROMPT
 
 COLUMNS = (
     *("id", "task_id", "req_params", "in_queue_mills", "start_mills", "finish_mills", "task_status", "progress"),
     *("webhook_url", "pictures_done", "seed", "error", "notes", "drawn_with", "priority", "key_name"),
+)
+BRIEF_COLUMNS = (
+    *("id", "task_id", "task_status", "in_queue_mills", "start_mills", "finish_mills", "progress"),
+    *("pictures_done", "seed", "error", "priority", "key_name"),
 )
 NOT_YET = -1
 """What stands for a moment or a percentage to come where clients expect a number."""
@@ -20,7 +25,8 @@ NOT_YET = -1
 
 def record(task: Task, base: str) -> dict[str, Any]:
     """The task as it is now, for `TaskRecordSchema`."""
-    return running(task, base) if task.task_status == RUNNING else stored(task, base, estimates.place_of(task))
+    place = estimates.place_of(task)
+    return running(task, base, place) if task.task_status == RUNNING else stored(task, base, place)
 
 
 def stored(task: Task, base: str, place: estimates.Place = estimates.NOWHERE) -> dict[str, Any]:
@@ -29,11 +35,27 @@ def stored(task: Task, base: str, place: estimates.Place = estimates.NOWHERE) ->
     return serialise(task, base, place) | {"result": pictures}
 
 
-def running(task: Task, base: str) -> dict[str, Any]:
+def running(task: Task, base: str, place: estimates.Place) -> dict[str, Any]:
     """The task that runs, with its last preview."""
     now = live.progress_of(task.task_id)
-    values = serialise(task, base, estimates.place_of(task))
+    values = serialise(task, base, place)
     return values | {"finish_mills": NOT_YET, "progress": now.percent, "preview": now.preview, "result": []}
+
+
+def brief(task: Task, base: str, place: estimates.Place = estimates.NOWHERE) -> dict[str, Any]:
+    """The task in few words, for `BriefTaskSchema`: as its row is, and how far it is if it runs."""
+    values = {name: getattr(task, name) for name in BRIEF_COLUMNS}
+    if task.task_status == RUNNING:
+        values["progress"] = live.progress_of(task.task_id).percent
+    prompt = task.req_params["prompt"]
+    cut = prompt if len(prompt) <= BRIEF_PROMPT else f"{prompt[:BRIEF_PROMPT]}…"
+    pictures = None if task.result is None else urls.pictures(task.result, base)
+    return values | {
+        "prompt": cut,
+        "result": pictures,
+        "queue_position": place.position,
+        "eta_seconds": place.seconds,
+    }
 
 
 def accepted(task: Task, base: str) -> dict[str, Any]:

@@ -195,3 +195,19 @@ def test_urls_follow_the_host_the_client_spoke_to(client, add):
 )
 def test_a_null_character_is_answered_whatever_the_database(client, path, status):
     assert client.get(path).status_code == status
+
+
+def test_a_brief_list_tells_each_task_in_few_words(client, add):
+    add("finished", pictures=2, params={"prompt": "a" * 201, "image_seed": 2**60})
+    add("running")
+    add("pending", params={"prompt": "a" * 200})
+    whole, brief = (client.get("/tasks", query_string=query).json for query in ({}, {"brief": "true"}))
+    for name in ("history", "current", "pending"):
+        (record,), (told,) = whole[name], brief[name]
+        prompt = record["req_params"]["prompt"]
+        assert told["prompt"] == (prompt if len(prompt) <= 200 else "a" * 200 + "…")
+        moments = {"start_mills", "finish_mills"} if name == "current" else set()  # null, where the other has -1
+        rest = set(told) - {"prompt", "result"} - moments
+        assert {member: told[member] for member in rest} == {member: record[member] for member in rest}
+    assert brief["history"][0]["result"] == whole["history"][0]["result"]
+    assert not set(brief["history"][0]) & {"req_params", "notes", "drawn_with", "downloads", "preview", "webhook_url"}

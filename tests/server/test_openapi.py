@@ -20,6 +20,7 @@ ROUTES = {
     ("get", "/"),
 }
 OPEN = {"/", "/health", "/ping", "/ready", "/inputs/{file_name}", "/outputs/{date}/{file_name}"}
+ENDLESS = "/tasks/events"
 PAGES = ["/docs", "/redoc", "/openapi.json"]
 OUTSIDE = re.compile(r"""(?:src|href|url)\s*[=(:]\s*["']?(?:https?:)?//""")
 
@@ -159,7 +160,7 @@ def test_both_slash_forms_of_every_route_answer_directly(app):
     client = app.test_client()
     missing = []
     for rule in app.url_map.iter_rules():
-        if "<path:" in rule.rule:
+        if "<path:" in rule.rule or rule.rule == ENDLESS:
             continue
         path = re.sub(r"<[^>]+>", "x", rule.rule)
         for method in rule.methods - {"HEAD", "OPTIONS"}:
@@ -168,6 +169,11 @@ def test_both_slash_forms_of_every_route_answer_directly(app):
             if len(statuses) != 1 or statuses & {301, 302, 308, 405}:
                 missing.append((method, path, statuses))
     assert missing == []
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_both_slash_forms_of_the_endless_stream_answer(client, slash):
+    assert client.head(ENDLESS + slash, headers={"X-API-KEY": "secret"}).status_code == 200
 
 
 def test_an_operation_names_the_statuses_it_may_refuse_with(spec):
