@@ -14,13 +14,15 @@ from flask import Response, jsonify, request
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import ADMIN, DRAW, READ
 from fooocus_flask.errors import FooocusError
-from fooocus_flask.following import task_events, webhooks
+from fooocus_flask.following import responses, task_events, webhooks
 from fooocus_flask.pictures import urls
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.submission.parsing import Blueprint
+from fooocus_flask.submission.retry import retry
 from fooocus_flask.tables import RUNNING, Delivery, Task
 from fooocus_flask.tasks import estimates, history, queue, records
 from schemas import answers
+from schemas.submission import IDEMPOTENCY_KEY
 from schemas.tasks import (
     BriefTaskSchema,
     BriefTasksSchema,
@@ -97,6 +99,18 @@ def cancel_task(task_id: str) -> dict[str, Any]:
     """Stop this task, whether it waits or runs; one that has ended stays as it is."""
     runner.current().stop(found(task_id, ADMIN))
     return records.record(queue.find(task_id), urls.base())
+
+
+@blueprint.post("/<task_id>/retry")
+@blueprint.doc(parameters=[IDEMPOTENCY_KEY], responses=answers.RETRY)
+@scopes.needs(DRAW)
+def retry_task(task_id: str) -> Response:
+    """Queue an ended task once more: a new task of the same parameters and seed."""
+    submission = retry(found(task_id, READ))
+    response = responses.pending_record(submission.task, replayed=submission.replayed)
+    if submission.replayed:
+        response.headers[answers.REPLAYED_HEADER] = "true"
+    return response
 
 
 @blueprint.get("/<task_id>/deliveries")

@@ -35,6 +35,11 @@ EVENT = {
         }
     },
 }
+REPLAYED = {
+    "description": "true, where an Idempotency-Key named a task that was there already.",
+    "schema": {"type": "string"},
+}
+BUSY = {"description": "The queue is full, or a limit of the key is reached; `Retry-After` says when to come back."}
 GENERATE = {
     "200": {
         "description": (
@@ -49,10 +54,7 @@ GENERATE = {
         "headers": {
             "X-Task-Id": {"description": "Identifies the task.", "schema": {"type": "string"}},
             "X-Seed": {"description": "Seed of the first picture.", "schema": {"type": "string"}},
-            REPLAYED_HEADER: {
-                "description": "true, where an Idempotency-Key named a task that was there already.",
-                "schema": {"type": "string"},
-            },
+            REPLAYED_HEADER: REPLAYED,
         },
     },
     "204": {"description": "A picture was asked for, and the task was stopped before it was drawn."},
@@ -62,12 +64,21 @@ GENERATE = {
         "description": "The same, because there was too little memory; a smaller picture may do. Or because a model "
         "file did not fit on the disk."
     },
-    "429": {
-        "description": "The queue is full, or a limit of the key is reached; `Retry-After` says when to come back."
-    },
+    "429": BUSY,
     "503": {"description": "The server is stopping."},
 }
 """What `POST /v1/engine/generate/` answers, by status."""
+RETRY = {
+    "200": {
+        "description": "The record of the new task.",
+        "content": {"application/json": {"schema": TaskRecordSchema}},
+        "headers": {REPLAYED_HEADER: REPLAYED},
+    },
+    "409": {"description": "The task waits or runs."},
+    "422": {"description": "A picture, model file, style or preset of the task is gone; `detail` says which."},
+    "429": BUSY,
+}
+"""What `POST /tasks/{task_id}/retry` answers, by status."""
 
 LAST_EVENT_HEADER = "Last-Event-ID"
 LAST_EVENT_ID = {

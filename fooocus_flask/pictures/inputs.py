@@ -184,6 +184,18 @@ def resolve(sent: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def missing(params: Mapping[str, Any]) -> list[Fault]:
+    """A fault for each picture of a task's parameters that is gone; those that are there count as brought just now."""
+    folder, faults = current().folder, []
+    for place, path in pictures(params):
+        try:
+            in_thread(os.utime, folder / Path(path).name)
+        except FileNotFoundError:
+            text = "The picture is no longer on this server; send the request again with it"
+            faults.append(Fault("image_error", text, path, loc=("body", *place)))
+    return faults
+
+
 def require_open(server: InputStore, places: Mapping[Place, str | Upload]) -> None:
     """Let pictures of this server be used by those only who may load them, by their tokens or with a key that may read.
 

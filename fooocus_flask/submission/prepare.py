@@ -33,7 +33,15 @@ def prepare(sent: Mapping[str, Any]) -> NewTask:
     Raises:
         InvalidRequest: something asked for is not there or cannot be; all such faults at once.
     """
-    draft = merged(sent)
+    return checked(merged(sent))
+
+
+def checked(draft: Draft) -> NewTask:
+    """The task for parameters that are complete.
+
+    Raises:
+        InvalidRequest: something in them is not there or cannot be; all such faults at once.
+    """
     models, sources = catalogue(), sources_of(draft.params.preset)
     checkpoint = find_checkpoint(draft, models, sources)
     files = file_set(models, checkpoint)
