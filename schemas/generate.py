@@ -135,7 +135,7 @@ def is_side(pixels: float) -> bool:
 class LoraSchema(FilledSchema):
     """One LoRA."""
 
-    enabled = Flag("Whether this LoRA is used.", default=False)
+    enabled = Flag("Whether this LoRA is used.", default=True)
     model_name = ModelName(
         "File name as listed by GET /v1/engines/all-models; None marks an empty slot.",
         choices.NO_MODEL,

@@ -33,6 +33,8 @@ STRICTER = {  # the bounds that this project adds to the contract
     "overwrite_step": (-1, 200),
     "overwrite_switch": (-1, 200),
 }
+OTHER_DEFAULTS = {("Lora", "enabled"): True}
+"""Where this project departs from the contract's default: docs/compatibility.md says why."""
 
 
 def load(shape, **members):
@@ -63,7 +65,7 @@ def test_the_engine_gets_every_member_but_the_one_without_a_meaning():
 def test_a_member_has_the_default_of_the_contract(shape, name):
     told = SCHEMAS[shape]().fields[name]
     if not told.required:
-        assert told.absent == CONTRACT[shape][name]["default"]
+        assert told.absent == OTHER_DEFAULTS.get((shape, name), CONTRACT[shape][name]["default"])
 
 
 @each_member
@@ -166,8 +168,11 @@ def test_all_faults_are_told_at_once_each_at_its_place():
     ]
 
 
-def test_a_lora_without_members_is_switched_off():
-    assert load("CommonRequest", loras=[{}])["loras"][0] == {"enabled": False, "model_name": "None", "weight": 0.5}
+def test_a_lora_is_used_unless_it_is_switched_off():
+    named = {"model_name": "a.safetensors"}
+    loras = load("CommonRequest", loras=[{}, named, named | {"enabled": False}])["loras"]
+    assert loras[0] == {"enabled": True, "model_name": "None", "weight": 0.5}
+    assert [lora["enabled"] for lora in loras[1:3]] == [True, False]
 
 
 @pytest.mark.parametrize(("name", "longest"), [("loras", 5), ("controlnet_image", 4), ("enhance_ctrls", 3)])

@@ -336,7 +336,7 @@ def test_a_known_file_that_is_missing_is_told_with_its_address(app, checkpoint):
     assert "models folder loras" in messages[0] and f"resolve/main/{name}" in messages[0]
 
 
-@pytest.mark.parametrize("lora", [{"model_name": "x.safetensors"}, {"enabled": True, "model_name": "None"}])
+@pytest.mark.parametrize("lora", [{"enabled": False, "model_name": "x.safetensors"}, {"model_name": "None"}])
 def test_a_lora_that_is_switched_off_or_empty_is_no_lora(app, lora):
     assert prepared(loras=[lora]).params.loras[0].model_name == lora["model_name"]
 
