@@ -13,6 +13,7 @@ from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files.transfers import transfers
 from fooocus_flask.runner.downloader import downloader
 from fooocus_flask.runner.runner import runner
+from fooocus_flask.submission import unknown_names
 from fooocus_flask.submission.parsing import FORM, Blueprint, json_body
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import history, queue
@@ -110,6 +111,7 @@ def arguments() -> dict[str, Any]:
         if "action" not in query:
             raise
         sent = query  # FooocusAPI looks at no body
+    unknown_names.remark(unknown_names.unknown_in(ControlSchema(), sent))
     try:
         members: dict[str, Any] = ControlSchema().load(sent)
     except ValidationError as error:

@@ -21,7 +21,7 @@ from fooocus_flask.pictures import inputs
 from fooocus_flask.pictures.decoding import room
 from fooocus_flask.runner.downloader import downloader
 from fooocus_flask.runner.runner import runner
-from fooocus_flask.submission import from_metadata
+from fooocus_flask.submission import from_metadata, unknown_names
 from fooocus_flask.submission.forms import form_body, is_form
 from fooocus_flask.submission.parsing import Blueprint, json_body
 from fooocus_flask.submission.prepare import catalogue
@@ -125,7 +125,9 @@ def read_metadata(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def picture() -> dict[str, Any]:
     """The body's picture and what is said about it; an `Upload` where it came as a file."""
-    return form_body(request, DescribeSchema()) if is_form(request) else json_body(request)
+    body = form_body(request, DescribeSchema()) if is_form(request) else json_body(request)
+    unknown_names.check_body(DescribeSchema(), body)
+    return body
 
 
 def inspect(purpose: str, options: Mapping[str, Any], arguments: Mapping[str, Any], needs: Iterable[Need]) -> Seen:

@@ -11,7 +11,7 @@ import flask_smorest
 from flask import Blueprint, Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from fooocus_flask import cors, database, environment, errors, logs, request_ids, settings
+from fooocus_flask import cors, database, environment, errors, logs, request_ids, request_notes, settings
 from fooocus_flask.access import commands, scopes
 from fooocus_flask.following import streams, task_events, waiters, webhooks
 from fooocus_flask.model_files.folders import folders
@@ -25,7 +25,7 @@ from fooocus_flask.tasks import history, live
 __all__ = ["close", "create_app", "start"]
 
 PARTS = (
-    *(request_ids, metrics, logs, errors, folders, cors, scopes, database, commands),
+    *(request_ids, request_notes, metrics, logs, errors, folders, cors, scopes, database, commands),
     *(webhooks.sender, retention.sweeper, downloader, runner),
 )
 RECEIVERS = (history, live)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from marshmallow import Schema, fields
 
+from schemas import synonyms
 from schemas.fields import FilledSchema, Text
+from schemas.spelling import SpellChecked
 from schemas.tasks import DownloadSchema
 
 
-class ControlSchema(FilledSchema):
+class ControlSchema(SpellChecked, FilledSchema):
     """What to do with the running task."""
+
+    synonyms = synonyms.CONTROL
 
     action = Text(
         "stop ends the running task after its current step, skip drops the picture being drawn. "

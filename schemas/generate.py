@@ -15,6 +15,7 @@ from marshmallow import EXCLUDE, Schema, post_load
 from engine import choices
 from engine.params import MAX_SEED
 from engine.prompt.styles import styles_in
+from schemas import synonyms
 from schemas.faults import fault
 from schemas.fields import (
     LONGEST_URL,
@@ -31,6 +32,7 @@ from schemas.fields import (
     defaults,
 )
 from schemas.prompts import PromptText, StyleNames
+from schemas.spelling import SpellChecked
 
 MOST_LORAS = 5
 MOST_CONTROL_IMAGES = 4
@@ -54,6 +56,7 @@ CONTROL_DEFAULTS = {
     "PyraCanny": {"cn_stop": 0.5, "cn_weight": 1.0},
     "CPDS": {"cn_stop": 0.5, "cn_weight": 1.0},
 }
+EXAMPLE = {"prompt": "a red apple on a wooden table"}
 DEFAULT_LORA = {"enabled": True, "model_name": "sd_xl_offset_example-lora_1.0.safetensors", "weight": 0.1}
 
 
@@ -132,8 +135,10 @@ def is_side(pixels: float) -> bool:
     return LEAST_SIDE <= pixels <= MOST_SIDE and pixels % SIDE_STEP == 0
 
 
-class LoraSchema(FilledSchema):
+class LoraSchema(SpellChecked, FilledSchema):
     """One LoRA."""
+
+    synonyms = synonyms.LORA
 
     enabled = Flag("Whether this LoRA is used.", default=True)
     model_name = ModelName(
@@ -144,8 +149,10 @@ class LoraSchema(FilledSchema):
     weight = Number("Strength; negative values push away from what the LoRA was trained on.", -2, 2, default=0.5)
 
 
-class ImagePromptSchema(FilledSchema):
+class ImagePromptSchema(SpellChecked, FilledSchema):
     """One picture that guides the drawing."""
+
+    synonyms = synonyms.CONTROL_IMAGE
 
     cn_img = Image("The picture.")
     cn_stop = Number(
@@ -167,7 +174,7 @@ class ImagePromptSchema(FilledSchema):
         return part | {name: value for name, value in own.items() if name in part and part[name] is None}
 
 
-class EnhanceStepSchema(FilledSchema):
+class EnhanceStepSchema(SpellChecked, FilledSchema):
     """One step of the enhance chain: find something in the picture and redraw it."""
 
     enhance_enabled = Flag("Whether this step runs.", default=False)
@@ -404,11 +411,16 @@ class EnhanceMembers(Schema):
 
 
 # marshmallow lists the members of the last base first.
-class GenerateSchema(EnhanceMembers, AdvancedMembers, OutputMembers, ImageMembers, ModelMembers, PromptMembers):
+class GenerateSchema(
+    SpellChecked, EnhanceMembers, AdvancedMembers, OutputMembers, ImageMembers, ModelMembers, PromptMembers
+):
     """What a client asks for; every member may be left out.
 
     `style_names` lists the styles that a request may name.
     """
+
+    synonyms = synonyms.GENERATE
+    example = EXAMPLE
 
     class Meta:
         unknown = EXCLUDE

@@ -9,8 +9,10 @@ from typing import Any, ClassVar, NoReturn
 
 from marshmallow import Schema, fields, validates_schema
 
+from schemas import synonyms
 from schemas.faults import fault
 from schemas.fields import Choice, Described, Flag, QuerySchema, Text, Whole, refused
+from schemas.spelling import SpellChecked
 
 LISTS = ("all", "history", "current", "pending")
 STATUSES = ("pending", "running", "finished", "failed", "stop")
@@ -61,8 +63,10 @@ class Moment(Described, fields.AwareDateTime):
             self.refuse(value)
 
 
-class TasksQuerySchema(QuerySchema):
+class TasksQuerySchema(SpellChecked, QuerySchema):
     """Which tasks to list, or to delete."""
+
+    synonyms = synonyms.TASKS
 
     query = Choice("Which lists to fill; the others stay empty.", LISTS, default="all")
     page = Whole("Page of history and of pending, from 0.", 0, 2**31, default=0)

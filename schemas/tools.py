@@ -5,12 +5,19 @@ from __future__ import annotations
 from marshmallow import Schema, fields
 
 from engine import choices
+from schemas import synonyms
 from schemas.fields import Choice, FilledSchema, Flag, Image, Number, Text, Whole
 from schemas.generate import LONGEST_SEARCH
+from schemas.spelling import SpellChecked
+
+PICTURE_EXAMPLE = {"image": "https://example.org/cat.png"}
 
 
-class MaskSchema(FilledSchema):
+class MaskSchema(SpellChecked, FilledSchema):
     """What to find in a picture, and with which model."""
+
+    synonyms = synonyms.PICTURE
+    example = PICTURE_EXAMPLE
 
     image = Image("The picture.", required=True)
     mask_model = Choice("The model that finds it.", choices.MASK_MODELS, default="isnet-general-use")
@@ -26,8 +33,11 @@ class MaskSchema(FilledSchema):
     dino_debug = Flag("Return the boxes in place of the mask.", default=False)
 
 
-class DescribeSchema(FilledSchema):
+class DescribeSchema(SpellChecked, FilledSchema):
     """A picture to describe."""
+
+    synonyms = synonyms.PICTURE
+    example = PICTURE_EXAMPLE
 
     image = Image("The picture.", required=True)
     image_type = Choice(
@@ -37,8 +47,11 @@ class DescribeSchema(FilledSchema):
     )
 
 
-class ReadMetadataSchema(FilledSchema):
+class ReadMetadataSchema(SpellChecked, FilledSchema):
     """A picture whose parameters are wanted."""
+
+    synonyms = synonyms.PICTURE
+    example = PICTURE_EXAMPLE
 
     image = Image("The picture.", required=True)
 

@@ -22,8 +22,9 @@ from schemas.form_layout import GROUPS, form_place
 DOCS = "/docs"
 DOCUMENT = "/openapi.json"
 ABOUT = (
-    "Members that a request leaves out have their defaults, and unknown ones are ignored. A number may also come as a "
-    "text of it, within the same bounds. What does not fit is answered with 422 and its faults, each with its place."
+    "Members that a request leaves out have their defaults. Unknown ones are left out, and named in the task's notes "
+    "and in the header X-Notes; a body of nothing else is refused. A number may also come as a text of it, within the "
+    "same bounds. What does not fit is answered with 422 and its faults, each with its place."
 )
 """What holds for every request."""
 PARAMETER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")

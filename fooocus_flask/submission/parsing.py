@@ -16,7 +16,7 @@ from webargs.flaskparser import FlaskParser
 
 from fooocus_flask.errors import FooocusError, InvalidRequest
 from fooocus_flask.pictures.inputs import CONTROL_IMAGE, CONTROL_IMAGES
-from fooocus_flask.submission import json_text
+from fooocus_flask.submission import json_text, unknown_names
 from fooocus_flask.submission.forms import form_body, is_form
 from schemas.faults import Fault
 from schemas.tasks import IMAGE_MEMBERS
@@ -33,7 +33,15 @@ class ArgumentsParser(FlaskParser):
 
     def load_json(self, req: Request, schema: Schema) -> Any:
         """The body as JSON, whatever Content-Type it has or lacks, unless it is a form with parts."""
-        return form_body(req, schema) if is_form(req) else json_body(req)
+        body = form_body(req, schema) if is_form(req) else json_body(req)
+        unknown_names.check_body(schema, body)
+        unknown_names.check_misplaced(schema, req)
+        return body
+
+    def load_querystring(self, req: Request, schema: Schema) -> Any:
+        """The query's parameters."""
+        unknown_names.check_query(schema, req)
+        return super().load_querystring(req, schema)
 
     def handle_error(self, error: ValidationError, req: Request, schema: Schema, **_: Any) -> NoReturn:
         """Tell all faults."""

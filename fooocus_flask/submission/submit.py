@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
+from fooocus_flask import request_notes
 from fooocus_flask.access import callers
 from fooocus_flask.pictures import inputs, urls
 from fooocus_flask.submission.prepare import prepare
@@ -68,7 +69,7 @@ def submit(
         return Submission(task, replayed=True)
     members = {name: value for name, value in sent.items() if name not in QUEUE_MEMBERS}
     new = prepare(inputs.resolve(members | dict(settled or {})))
-    new = replace(new, notes=[*translation.notes, *new.notes])
+    new = replace(new, notes=[*request_notes.current(), *translation.notes, *new.notes])
     try:
         return Submission(queue.enqueue(new, urls.base(), queue_options(sent, key, asked, translation.api)))
     except IntegrityError:  # the same request came twice at once

@@ -151,7 +151,7 @@ def test_the_page_to_read_names_every_member(client):
 
 def test_the_page_to_read_tells_what_else_is_taken(client):
     page = client.get("/redoc").text
-    assert "unknown ones are ignored" in page
+    assert "Unknown ones are left out" in page
     assert "integer or string" in page and '<a href="#Flag">Flag</a>' in page
     assert '<h3 id="Flag">Flag</h3>' in page and "boolean or integer or string" in page
 
