@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from engine.params import EnhanceStep, GenerateParams, ImagePrompt
 
 DISABLED = "Disabled"
 FAST = "Upscale (Fast 2x)"
+OTHERS_FIRST = "the request's other pictures go before it"
 
 
 @dataclass(frozen=True)
 class Modes:
-    """What is done with the pictures of a request; `unused` names the members whose picture nothing uses."""
+    """What is done with the pictures of a request; `unused` says of each member that nothing uses why not."""
 
     vary: bool = False
     upscale: bool = False
@@ -22,7 +24,7 @@ class Modes:
     enhance_given: bool = False
     enhance_steps: tuple[EnhanceStep, ...] = ()
     enhance_uov: bool = False
-    unused: tuple[str, ...] = ()
+    unused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def enhance(self) -> bool:
@@ -58,7 +60,11 @@ def modes_of(params: GenerateParams) -> Modes:
         enhance_given=tab == "enhance",
         enhance_steps=steps,
         enhance_uov=params.enhance_checkbox and params.enhance_uov_method != DISABLED,
-        unused=_unused(params, uov=uov, inpaint=inpaint, guided=guided, control=bool(control)),
+        unused={
+            **dict(_unused_pictures(params, uov=uov, inpaint=inpaint)),
+            **({} if guided or not control else {"controlnet_image": OTHERS_FIRST}),
+            **dict(_unused_enhancement(params)),
+        },
     )
 
 
@@ -84,11 +90,29 @@ def _tab(params: GenerateParams, control: tuple[ImagePrompt, ...]) -> str:
     return ""
 
 
-def _unused(params: GenerateParams, *, uov: bool, inpaint: bool, guided: bool, control: bool) -> tuple[str, ...]:
-    given = {
-        "uov_input_image": bool(params.uov_input_image) and not uov,
-        "inpaint_input_image": bool(params.inpaint_input_image) and not inpaint,
-        "inpaint_mask_image_upload": bool(params.inpaint_mask_image_upload) and not inpaint,
-        "controlnet_image": control and not guided,
-    }
-    return tuple(member for member, left in given.items() if left)
+def _unused_pictures(params: GenerateParams, *, uov: bool, inpaint: bool) -> Iterator[tuple[str, str]]:
+    """Members about a picture to upscale, to vary or to inpaint that nothing uses, each with the reason."""
+    if params.uov_input_image and not uov:
+        disabled = params.uov_method == DISABLED
+        yield "uov_input_image", f"uov_method is {DISABLED}" if disabled else OTHERS_FIRST
+    elif params.uov_method != DISABLED and not uov:
+        yield "uov_method", "uov_input_image has no picture"
+    if params.inpaint_input_image and not inpaint:
+        yield "inpaint_input_image", OTHERS_FIRST
+    reason = OTHERS_FIRST if params.inpaint_input_image else "inpaint_input_image has no picture"
+    for member in ("inpaint_mask_image_upload", "outpaint_selections"):
+        if getattr(params, member) and not inpaint:
+            yield member, reason
+
+
+def _unused_enhancement(params: GenerateParams) -> Iterator[tuple[str, str]]:
+    """Members about enhancement that nothing uses, each with the reason."""
+    steps, method = any(step.enhance_enabled for step in params.enhance_ctrls), params.enhance_uov_method != DISABLED
+    if params.enhance_checkbox and not (steps or method):
+        yield (
+            "enhance_checkbox",
+            "enhance_uov_method is Disabled, and no step in enhance_ctrls has enhance_enabled true",
+        )
+    for member, asked in (("enhance_ctrls", steps), ("enhance_uov_method", method)):
+        if asked and not params.enhance_checkbox:
+            yield member, "enhance_checkbox is false"

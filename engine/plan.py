@@ -90,7 +90,7 @@ def plan_for(params: GenerateParams, files: FileSet) -> Plan:
     if mode.lora:
         params, lora = distilled(params, mode), (mode.lora, mode.lora_weight)
     modes = modes_of(params)
-    unused = [f"{member} is not used: the request's other pictures go before it" for member in modes.unused]
+    unused = [f"{member} is not used: {reason}" for member, reason in modes.unused.items()]
     return Plan(params, modes, lora, (*files.notes(requested, modes), *unused), files)
 
 

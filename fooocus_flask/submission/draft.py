@@ -15,14 +15,15 @@ from schemas.faults import Fault
 class Draft:
     """`params` are complete; only a file that nobody insists on may still be left out of them.
 
-    `asked` names the members the client insists on, `from_preset` those a preset set. `downloads` are the model files
-    that must come before the task can be drawn.
+    `sent` names the members that the client sent, `asked` those of them that it insists on, `from_preset` those a
+    preset set. `downloads` are the model files that must come before the task can be drawn.
     """
 
     params: GenerateParams
     asked: frozenset[str] = frozenset()
     from_preset: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
+    sent: frozenset[str] = frozenset()
     faults: list[Fault] = field(default_factory=list)
     downloads: list[Awaited] = field(default_factory=list)
     modes: Modes = field(init=False)

@@ -21,6 +21,7 @@ from fooocus_flask.model_files.folders import folders
 from fooocus_flask.pictures import public_hosts
 from fooocus_flask.submission.draft import Draft
 from fooocus_flask.submission.file_kinds import check_kinds
+from fooocus_flask.submission.picture_members import check_pictures
 from fooocus_flask.submission.required_files import check_files, find_checkpoint
 from fooocus_flask.submission.result_sizes import check_sizes
 from fooocus_flask.tasks.new_task import NewTask
@@ -77,7 +78,7 @@ def merged(sent: Mapping[str, Any]) -> Draft:
         raise no_preset(values["preset"], error) from error
     from_preset = frozenset(chosen) - asked
     values = settled(values | {name: chosen[name] for name in from_preset})
-    return Draft(GenerateParams.from_dict(values), asked, from_preset, notes)
+    return Draft(GenerateParams.from_dict(values), asked, from_preset, notes, frozenset(sent))
 
 
 def settled(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,16 +149,6 @@ def check_fit(draft: Draft, files: FileSet) -> None:
     else:
         note = f"The refiner {refiner} is left out: none goes with the built-in model"
         draft.leave_out(note, refiner_model_name=choices.NO_MODEL)
-
-
-def check_pictures(draft: Draft) -> None:
-    """Refuse a picture that nothing would be done with."""
-    if draft.modes.enhance_given and not draft.modes.enhance:
-        text = (
-            "enhance_input_image needs enhance_checkbox true, and an enhance_uov_method other than Disabled or a step "
-            "in enhance_ctrls with enhance_enabled true"
-        )
-        draft.refuse("value_error", "enhance_input_image", text)
 
 
 def check_webhook(draft: Draft) -> None:

@@ -214,6 +214,34 @@ def test_a_picture_to_enhance_needs_something_to_be_done_with_it(app):
     assert prepared(enhance_input_image=PICTURE, **wish).params.enhance_input_image == PICTURE
 
 
+@pytest.mark.parametrize(
+    ("sent", "member", "other"),
+    [
+        ({"uov_input_image": PICTURE}, "uov_input_image", "uov_method"),
+        ({"uov_method": "Upscale (2x)"}, "uov_method", "uov_input_image"),
+        ({"uov_method": "Upscale (2x)", "uov_input_image": None}, "uov_method", "uov_input_image"),
+        ({"inpaint_mask_image_upload": PICTURE}, "inpaint_mask_image_upload", "inpaint_input_image"),
+        ({"outpaint_selections": ["Left"]}, "outpaint_selections", "inpaint_input_image"),
+    ],
+)
+def test_a_picture_and_what_is_done_with_it_need_each_other(app, sent, member, other):
+    pairs, (message,) = faults(**sent)
+    assert pairs == [("value_error", member)] and member in message and other in message and "to draw" in message
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"uov_input_image": PICTURE, "uov_method": "Disabled"},
+        {"inpaint_input_image": PICTURE, "uov_method": "Upscale (2x)"},
+        {"inpaint_input_image": PICTURE, "uov_input_image": PICTURE, "outpaint_selections": ["Left"]},
+        {"controlnet_image": [{"cn_img": PICTURE}], "inpaint_mask_image_upload": PICTURE, "uov_input_image": PICTURE},
+    ],
+)
+def test_what_clients_with_forms_send_along_is_no_fault(app, sent):
+    assert prepared(**GenerateSchema().load(sent)).params
+
+
 def test_the_filter_is_good_under_either_name(app):
     pairs, messages = faults(black_out_nsfw=True)
     assert pairs == [("missing_file", "black_out_nsfw")] and "safety_checker" in messages[0]
