@@ -131,6 +131,12 @@ def embedded_text(generation: Generation, scheme: str) -> str:
     return json.dumps(_fooocus_values(generation), sort_keys=True)
 
 
+TOO_LONG = (
+    f"The metadata are not in the JPEG files: EXIF has room for {MOST_EXIF_BYTES} bytes; ask for png or webp, "
+    "or send a shorter prompt"
+)
+
+
 def encode_options(generation: Generation, output_format: str) -> dict[str, Any]:
     """The arguments for `codecs.encode` that put a picture's metadata into its file.
 

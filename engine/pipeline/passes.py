@@ -63,6 +63,7 @@ class Passes:
         """
         styles = styles_in(self.catalogue.folders["styles"])
         pictures = picture_texts(params, styles, self.wildcards, self.catalogue.loras())
+        job.add_notes(*(note for picture in pictures for note in picture.notes))
         with job.timed("load"):
             models = job.models = self.store.models(job.plan, pictures[0].loras, inpaint_engine)
             self.memory.make_plan(job, models)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from engine.files.hashes import HashCache
 from engine.images import codecs, log_page
-from engine.images.metadata import Generation, ModelFile, Row, encode_options, rows
+from engine.images.metadata import TOO_LONG, Generation, ModelFile, Row, encode_options, rows
 from engine.messages import PictureDone
 from engine.pipeline.job import Job
 
@@ -60,6 +60,8 @@ class Saver:
             output_format = path.suffix.removeprefix(".").lower()
             generation = self._with_hashes(job, finished.generation)
             options = encode_options(generation, output_format) if generation else {}
+            if generation and generation.params.save_metadata_to_images and not options:
+                job.add_notes(TOO_LONG)
             codecs.write(path, codecs.encode(pixels, output_format, **options))
             if job.task.log:
                 self._add_to_log(path, finished, generation, embedded=bool(options))

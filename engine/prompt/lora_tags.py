@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePath
 
 from engine.choices import NO_MODEL
@@ -13,6 +13,9 @@ from engine.prompt.lines import prompt_lines, with_additional
 
 TAG = re.compile(r"<lora:([^:]+):([+-]?(?:\d+(?:\.\d*)?|\.\d+))>")
 MAX_LORAS = 5
+WHERE = "only tags that are written in the first line of a prompt name LoRAs, not those of other lines or of wildcards"
+MOST_TOLD, LONGEST_TOLD = 8, 64
+"""Tags that are told, and characters of their names."""
 
 
 def take_tags(line: str, files: Sequence[str], enabled: Collection[str] = ()) -> tuple[str, list[NamedLora]]:
@@ -35,6 +38,12 @@ def take_tags(line: str, files: Sequence[str], enabled: Collection[str] = ()) ->
 def tag_names(line: str) -> list[str]:
     """The names in a line's tags, each once."""
     return list(dict.fromkeys(name for name, _ in _tags(line)))
+
+
+def tag_notes(lines: Iterable[str]) -> list[str]:
+    """What to tell of the tags in lines whose tags are no LoRAs but text, as in Fooocus."""
+    names = dict.fromkeys(name for line in lines for name in tag_names(line))
+    return [f"The tag of the LoRA {name[:LONGEST_TOLD]} is read as text: {WHERE}" for name in [*names][:MOST_TOLD]]
 
 
 def tagged_loras(params: GenerateParams) -> list[str]:

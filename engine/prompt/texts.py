@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from random import Random
 
 from engine.choices import EXPANSION_STYLE, NO_MODEL, PERFORMANCES, RANDOM_STYLE
 from engine.modes import modes_of
 from engine.params import MAX_SEED, GenerateParams, NamedLora
 from engine.prompt.lines import prompt_lines, with_additional
-from engine.prompt.lora_tags import take_tags
+from engine.prompt.lora_tags import LONGEST_TOLD, MOST_TOLD, tag_notes, take_tags
 from engine.prompt.styles import Styles
 from engine.prompt.wildcards import Wildcards, with_array_items
 
@@ -26,7 +28,8 @@ class PictureTexts:
     `negative_top_k` are summed (an expansion's text comes after them). `styles` are the selected ones without the
     expansion's name, random ones resolved. `prompt` and `negative_prompt` are what to write down: wildcards resolved,
     no style text. `prompt_line` is the first line of it, which expansion starts from. `loras` are those the prompt's
-    tags name, as (file, weight). `expand` says whether expansion is asked for, `expansion` what it gave.
+    tags name, as (file, weight). `expand` says whether expansion is asked for, `expansion` what it gave. `notes` tell
+    what of the request is not in the texts, or is there as plain text.
     """
 
     seed: int
@@ -41,6 +44,7 @@ class PictureTexts:
     expand: bool
     loras: list[NamedLora]
     expansion: str = ""
+    notes: tuple[str, ...] = ()
 
     def expanded(self, text: str) -> PictureTexts:
         """The texts with an expansion of the prompt, which is encoded like them but not counted in the pooled sum."""
@@ -53,11 +57,8 @@ def picture_texts(
     """The texts of each of the request's pictures, in order.
 
     `lora_files` are the LoRA files that tags in the prompt may name.
-
-    Raises:
-        KeyError: a selected style does not exist.
     """
-    selected = list(params.style_selections)
+    selected, gone = _there(params.style_selections, styles)
     expand = EXPANSION_STYLE in selected
     if expand:
         selected.remove(EXPANSION_STYLE)
@@ -71,7 +72,15 @@ def picture_texts(
     for index in range(params.image_number):
         seed = (params.image_seed + (0 if params.disable_seed_increment else index)) % (MAX_SEED + 1)
         random = Random(seed)
-        lines, negative_lines = _resolved(positive, negative, wildcards, random, index, params.read_wildcards_in_order)
+        missing: dict[str, None] = {}
+        word = partial(
+            wildcards.resolved,
+            random=random,
+            index=index,
+            in_order=params.read_wildcards_in_order,
+            missing=missing.setdefault,
+        )
+        lines, negative_lines = _resolved(positive, negative, word, index)
         drawn = [random.choice(styles.template_names()) if name == RANDOM_STYLE else name for name in selected]
         texts, negative_texts = styled(lines, negative_lines, drawn, styles)
         pictures.append(
@@ -87,6 +96,7 @@ def picture_texts(
                 prompt_line=lines[0],
                 expand=expand,
                 loras=loras,
+                notes=(*gone, *_wildcard_notes(missing), *tag_notes([*lines, *negative_lines])),
             )
         )
     return pictures
@@ -109,14 +119,22 @@ def most_bytes(params: GenerateParams, styles: Styles) -> int:
     )
 
 
+def _there(selected: Sequence[str], styles: Styles) -> tuple[list[str], list[str]]:
+    """The selected styles, and notes on those whose file went away while the task waited."""
+    found = [name for name in selected if name in styles or name in (EXPANSION_STYLE, RANDOM_STYLE)]
+    return found, [f"There is no style {name} any more; it is left out" for name in selected if name not in found]
+
+
+def _wildcard_notes(missing: Iterable[str]) -> list[str]:
+    """What to tell of wildcards without words."""
+    told = [name[:LONGEST_TOLD] for name in islice(missing, MOST_TOLD)]
+    return [f"There is no wildcard {name}, or it has no words: the prompt has its name in their place" for name in told]
+
+
 def _resolved(
-    positive: list[str], negative: list[str], wildcards: Wildcards, random: Random, index: int, in_order: bool
+    positive: list[str], negative: list[str], words: Callable[[str], str], index: int
 ) -> tuple[list[str], list[str]]:
     """Both sides' lines without placeholders and arrays; both first lines draw their words before the others."""
-
-    def words(line: str) -> str:
-        return wildcards.resolved(line, random, index, in_order)
-
     first, negative_first = words(positive[0]), words(negative[0])
     others, negative_others = [words(line) for line in positive[1:]], [words(line) for line in negative[1:]]
     return [with_array_items(first, index), *others], [negative_first, *negative_others]

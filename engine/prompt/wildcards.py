@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -45,10 +45,18 @@ class Wildcards:
     def _files(self) -> Iterable[Path]:
         return chain.from_iterable(files_below(folder, ".txt") for folder in self.folders)
 
-    def resolved(self, text: str, random: Random, index: int, in_order: bool) -> str:
+    def resolved(
+        self,
+        text: str,
+        random: Random,
+        index: int,
+        in_order: bool,
+        missing: Callable[[str], object] = lambda name: None,
+    ) -> str:
         """The text with words for its placeholders, those inside words included (64 rounds at most).
 
-        A random word for each, or in order the picture's `index`-th. A name without words stays as the bare name.
+        A random word for each, or in order the picture's `index`-th. A name without words stays as the bare name, and
+        `missing` is called with it.
         Two placeholders need something between them: `__color____animal__` is one unknown name. Words that name
         themselves more than once end when the text is longer than any prompt.
         """
@@ -60,6 +68,7 @@ class Wildcards:
             for name in names:
                 words = known[name] = known[name] if name in known else self.words(name)
                 if not words:
+                    missing(name)
                     text = text.replace(f"__{name}__", name)
                     continue
                 word = words[index % len(words)] if in_order else random.choice(words)

@@ -228,6 +228,20 @@ def test_metadata_is_in_the_file_unless_it_is_switched_off(pipeline, tmp_path):
         assert not image.text
 
 
+def test_metadata_that_a_jpeg_has_no_room_for_are_noted(pipeline, tmp_path):
+    wish = {"output_format": "jpg", "overwrite_step": 1}
+    long = pipeline.draw(toy_draw(tmp_path, prompt="a cat" + "\na very long line" * 3000, **wish), Watcher())
+    assert any("EXIF has room for 65533 bytes" in note for note in long.notes)
+    short = pipeline.draw(toy_draw(tmp_path, **wish), Watcher())
+    off = pipeline.draw(toy_draw(tmp_path, save_metadata_to_images=False, **wish), Watcher())
+    assert not [note for note in [*short.notes, *off.notes] if "EXIF" in note]
+
+
+def test_what_a_prompt_names_and_is_not_there_is_noted(pipeline, tmp_path):
+    ended = pipeline.draw(toy_draw(tmp_path, prompt="a __colr__ cat", overwrite_step=1), Watcher())
+    assert any(note.startswith("There is no wildcard colr") for note in ended.notes)
+
+
 def test_a_days_log_shows_each_picture_unless_it_is_switched_off(pipeline, tmp_path):
     drawn(pipeline, tmp_path / "kept", save_metadata_to_images=False)
     page = (tmp_path / "kept" / "log.html").read_text("utf-8")

@@ -126,6 +126,34 @@ def test_tags_of_the_first_line_name_loras(texts):
     assert first.negative == ["<lora:foo:1>"]
 
 
-def test_an_unknown_style_is_an_error(texts):
-    with pytest.raises(KeyError, match="Nobody"):
-        texts(prompt="x", style_selections=("Nobody",))
+def test_a_wildcard_that_is_not_there_is_noted(texts):
+    (picture,) = texts(prompt="a __colr__ cat, __color__", negative_prompt="__nothing__")
+    assert picture.prompt.startswith("a colr cat")
+    assert [note.split(",")[0] for note in picture.notes] == [
+        "There is no wildcard colr",
+        "There is no wildcard nothing",
+    ]
+
+
+def test_a_lora_tag_that_is_only_text_is_noted(request_of, styles, tmp_path):
+    (tmp_path / "look.txt").write_text("a hat <lora:hat:1>\n")
+    request = request_of(
+        prompt="a cat <lora:tagged:1> __look__\nrain <lora:second:1>", negative_prompt="<lora:third:.5>"
+    )
+    (picture,) = picture_texts(request, styles, Wildcards([tmp_path]), ["tagged.safetensors", "second.safetensors"])
+    assert picture.loras == [("tagged.safetensors", 1.0)] and "<lora:second:1>" in picture.prompt
+    assert [note.split()[5] for note in picture.notes] == ["hat", "second", "third"]
+    assert all("read as text" in note and "first line" in note for note in picture.notes)
+
+
+def test_a_style_that_went_away_while_the_task_waited_is_noted(texts):
+    (picture,) = texts(prompt="a cat", style_selections=("Oil", "Gone"))
+    assert picture.positive == ["a cat in oil"] and picture.notes == (
+        "There is no style Gone any more; it is left out",
+    )
+
+
+def test_few_notes_are_made_of_many_names(texts):
+    names = [f"name{number}" for number in range(300)]
+    (picture,) = texts(prompt=" ".join(f"__{name}__" for name in names), negative_prompt="<lora:x:1>," * 300)
+    assert len(picture.notes) == 8 + 1

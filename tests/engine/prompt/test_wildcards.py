@@ -79,6 +79,9 @@ def test_each_placeholder_draws_a_word_of_its_own(folder):
 
 def test_a_name_without_words_stays_as_the_bare_name(folder):
     assert drawn(Wildcards([folder]), "__nobody__ and __nobody__, __none__") == "nobody and nobody, none"
+    missing = []
+    Wildcards([folder]).resolved("__fruit__, __nobody__", Random(1), 0, False, missing.append)
+    assert missing == ["nobody"]
 
 
 def test_a_name_without_words_draws_nothing(folder):
