@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import flask
-from flask import Response, current_app, jsonify, redirect, render_template
+from flask import Response, current_app, jsonify, redirect, render_template, request
 
 from fooocus_flask.server import openapi
 from fooocus_flask.submission.parsing import Blueprint
@@ -15,7 +15,7 @@ blueprint = Blueprint("docs", __name__, description="Documentation of this servi
 @blueprint.doc(responses={307: {"description": "To the interactive documentation."}})
 def root() -> Response:
     """Lead to the interactive documentation."""
-    return redirect(openapi.DOCS, 307)  # type: ignore[return-value]
+    return redirect(request.script_root + openapi.DOCS, 307)  # type: ignore[return-value]
 
 
 def openapi_json() -> Response:

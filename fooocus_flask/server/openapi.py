@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import flask_smorest
-from flask import Flask
+from flask import Flask, render_template, request
 from flask.json.provider import DefaultJSONProvider
 from flask_swagger_ui import get_swaggerui_blueprint
+from jinja2.utils import htmlsafe_json_dumps
 from marshmallow import Schema, fields
 from werkzeug.routing import IntegerConverter
 
@@ -97,10 +98,30 @@ def init_app(app: Flask) -> Api:
         api.spec.components.response(name, {"description": description, "content": content})
     api.spec.components.security_scheme("apiKey", {"type": "apiKey", "in": "header", "name": HEADER})
     api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
-    # No validatorUrl: the page would ask a host outside.
-    page = {"app_name": "fooocus-flask", "validatorUrl": None, "tryItOutEnabled": True}
-    app.register_blueprint(get_swaggerui_blueprint(DOCS, DOCUMENT, config=page))
+    app.register_blueprint(get_swaggerui_blueprint(DOCS, DOCUMENT))
+    files = app.view_functions["swagger_ui.show"]
+
+    def show(path: str | None = None) -> Any:
+        return interactive_page() if path in (None, "index.html") else files(path)
+
+    app.view_functions["swagger_ui.show"] = show
     return api
+
+
+def interactive_page() -> str:
+    """Swagger UI below the prefix that a proxy puts before the path; the package's own page has fixed paths."""
+    root = request.script_root
+    config = {
+        "url": root + DOCUMENT,
+        "dom_id": "#swagger-ui",
+        "layout": "StandaloneLayout",
+        "deepLinking": True,
+        "tryItOutEnabled": True,
+        "validatorUrl": None,  # the page would ask a host outside
+    }
+    return render_template(
+        "index.template.html", base_url=root + DOCS, app_name="fooocus-flask", config_json=htmlsafe_json_dumps(config)
+    )
 
 
 def as_taken(_converter: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
@@ -124,9 +145,12 @@ def as_sent(_converter: Any, field: fields.Field[Any], ret: dict[str, Any]) -> d
 
 
 def document(app: Flask) -> dict[str, Any]:
-    """The OpenAPI 3.1 document; every operation that needs a key says with which scopes, and how it may be refused."""
+    """The OpenAPI 3.1 document for the request at hand, below the prefix that a proxy has put before its path.
+
+    Every operation that needs a key says with which scopes, and how it may be refused.
+    """
     api: Api = app.extensions["flask-smorest"]["apis"][""]["ext_obj"]
-    spec: dict[str, Any] = api.spec.to_dict()
+    spec: dict[str, Any] = api.spec.to_dict() | {"servers": [{"url": request.script_root or "/"}]}
     for rule in app.url_map.iter_rules():
         operations = spec["paths"].get(PARAMETER.sub(r"{\1}", rule.rule), {})
         for method in (rule.methods or set()) if rule.endpoint.partition(".")[0] not in OPEN_BLUEPRINTS else ():

@@ -188,3 +188,32 @@ def test_the_members_of_an_event_are_told(spec):
     answer = spec["paths"]["/v1/engine/generate/"]["post"]["responses"]["200"]["content"]["text/event-stream"]
     data = answer["schema"]["properties"]["data"]
     assert set(data["contentSchema"]["properties"]) == {"progress", "preview", "message", "images", "error"}
+
+
+def test_below_a_prefix_all_pages_stay_below_it(make_app):
+    client = make_app(TRUSTED_PROXIES=1).test_client()
+
+    def got(path):
+        return client.get(path, headers={"X-Forwarded-Prefix": "/draw"})
+
+    assert got("/").headers["Location"] == "/draw/docs"
+    page = got("/docs").text
+    assert '"url": "/draw/openapi.json"' in page
+    links = re.findall(r"""(?:src|href)="([^"]+)""", page + got("/redoc").text)
+    own = [link for link in links if not link.startswith("#")]
+    assert len(own) > 5 and all(link.startswith("/draw/") for link in own)
+    assert all(client.get(link.removeprefix("/draw")).status_code == 200 for link in own)
+    assert got("/openapi.json").json["servers"] == [{"url": "/draw"}]
+
+
+def test_a_prefix_is_no_way_into_the_pages(make_app):
+    client = make_app(TRUSTED_PROXIES=1).test_client()
+    for path in ("/docs", "/redoc"):
+        assert (
+            "<script>alert" not in client.get(path, headers={"X-Forwarded-Prefix": '/"></script><script>alert(1)'}).text
+        )
+
+
+def test_without_a_prefix_or_without_trusted_proxies_the_paths_are_plain(client):
+    reply = client.get("/openapi.json", headers={"X-Forwarded-Prefix": "/draw"})
+    assert reply.json["servers"] == [{"url": "/"}]
