@@ -9,7 +9,7 @@ from __future__ import annotations
 from flask import Flask, Response, current_app, request
 
 METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
-EXPOSED = "X-Task-Id, X-Seed, X-Total-Count, X-Described-By, X-Notes, Retry-After, X-Request-Id"
+EXPOSED = "X-Task-Id, X-Seed, X-Total-Count, X-Described-By, X-Notes, Idempotency-Replayed, Retry-After, X-Request-Id"
 MAX_AGE = 600
 
 

@@ -3,7 +3,8 @@
 import pytest
 from flask import Flask
 
-from fooocus_flask import cors
+from fooocus_flask import cors, request_ids, request_notes
+from schemas import answers
 
 PAGE = "http://page.example"
 PREFLIGHT = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
@@ -33,7 +34,9 @@ def test_a_simple_request_may_come_from_any_page(app):
 
 def test_a_page_may_read_the_headers_of_our_own(app):
     reply = app.test_client().get("/", headers={"Origin": PAGE})
-    assert "X-Task-Id" in reply.headers["Access-Control-Expose-Headers"]
+    exposed = set(reply.headers["Access-Control-Expose-Headers"].split(", "))
+    own = {"X-Task-Id", "X-Seed", "X-Total-Count", "X-Described-By", request_ids.HEADER, request_notes.HEADER}
+    assert exposed >= {*own, answers.REPLAYED_HEADER, "Retry-After"}
 
 
 def test_a_request_with_a_cookie_gets_its_own_origin(app):

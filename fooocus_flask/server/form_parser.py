@@ -9,8 +9,10 @@ import flask
 import gevent
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
+from werkzeug.utils import cached_property
 
 from fooocus_flask.errors import LONGEST_HEAD
+from fooocus_flask.server.content_encoding import unpacked
 
 BLANK_LINE, BLANK = re.compile(rb"\r?\n\r?\n"), 4
 """What ends a head, and how many bytes that has at most."""
@@ -30,9 +32,18 @@ class FormParser(FormDataParser):
 
 
 class Request(flask.Request):
-    """A request whose forms are parsed by `FormParser`."""
+    """A request whose body is unpacked, and whose forms are parsed by `FormParser`."""
 
     form_data_parser_class = FormParser
+
+    @cached_property
+    def stream(self) -> IO[bytes]:
+        """The body as it was before a client packed it.
+
+        Raises:
+            UnsupportedCoding: nothing here unpacks it.
+        """
+        return unpacked(super().stream, self.headers.get("Content-Encoding", ""), self.max_content_length)
 
 
 class ShortHeads:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from gevent.pywsgi import WSGIHandler
 
 
 class RequestHandler(WSGIHandler):  # type: ignore[misc]
-    """gevent's, which also reads targets in absolute form, and answers 400 where a body has two lengths."""
+    """gevent's, which also reads targets in absolute form, and answers 400 where a body has two lengths.
+
+    A client of HTTP/1.0 hears the end of an answer without a length by the connection's end.
+    """
 
     path: str
 
@@ -21,3 +25,9 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
             target = urlsplit(self.path)
             self.path = (target.path or "/") + (f"?{target.query}" if target.query else "")
         return parsed
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        """Take an answer's head."""
+        if self.request_version == "HTTP/1.0" and not any(name.lower() == "content-length" for name, _ in headers):
+            self.close_connection = True
+        return super().start_response(status, headers, exc_info)

@@ -92,6 +92,13 @@ def test_a_part_can_be_had(client, cat, accept):
     assert (reply.status_code, reply.data) == (206, whole[4:10])
 
 
+@pytest.mark.parametrize("accept", ["image/png", "image/webp"])
+def test_several_parts_are_answered_with_the_whole(client, cat, accept):
+    whole = client.get(CAT, headers={"Accept": accept}).data
+    reply = client.get(CAT, headers={"Accept": accept, "Range": "bytes=0-3, 8-11"})
+    assert (reply.status_code, reply.data) == (200, whole)
+
+
 def test_inputs_are_served_too(app, client):
     folder = Path(app.config["INPUT_PATH"])
     folder.mkdir(parents=True)
