@@ -11,7 +11,7 @@ from typing import Any
 import gevent
 from flask import Response, jsonify, request
 
-from fooocus_flask.access import scopes
+from fooocus_flask.access import foreign_pages, scopes
 from fooocus_flask.access.keys import ADMIN, DRAW, READ
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.following import responses, task_events, webhooks
@@ -57,6 +57,7 @@ def tasks_list(query: dict[str, Any]) -> Response:
     """List tasks; with action=delete, delete the ended ones of a range."""
     if query["action"]:
         scopes.require(ADMIN)
+        foreign_pages.require_allowed()
         return deleted(history.clear(query["start_at"], query["end_at"]))
     found, total = lists(query)
     response = jsonify(found)

@@ -26,11 +26,19 @@ def is_preflight() -> bool:
 
 
 def allows(origin: str) -> bool:
-    """Whether CORS_ORIGINS (`*`, a list, or a text of origins with commas) has this origin."""
+    """Whether a page of this origin may call."""
+    return "*" in entries() or names(origin)
+
+
+def names(origin: str) -> bool:
+    """Whether CORS_ORIGINS names this origin itself."""
+    return origin != "*" and origin in entries()
+
+
+def entries() -> list[str]:
+    """The origins in CORS_ORIGINS, which may be `*`, a list, or a text of origins with commas."""
     allowed = current_app.config.get("CORS_ORIGINS", "*")
-    if isinstance(allowed, str):
-        allowed = [entry.strip() for entry in allowed.split(",")]
-    return "*" in allowed or origin in allowed
+    return [entry.strip() for entry in allowed.split(",")] if isinstance(allowed, str) else list(allowed)
 
 
 def preflight() -> Response | None:
@@ -49,7 +57,8 @@ def preflight() -> Response | None:
 
 
 def mark(response: Response) -> Response:
-    """Add the headers that let the page read the answer."""
+    """Add the headers that let the page read the answer; caches keep the answers to each origin apart."""
+    response.vary.add("Origin")
     origin = request.headers.get("Origin")
     if origin is None or not allows(origin):
         return response
@@ -57,8 +66,6 @@ def mark(response: Response) -> Response:
     echoed = configured != "*" or "Cookie" in request.headers or is_preflight()
     response.headers["Access-Control-Allow-Origin"] = origin if echoed else "*"
     response.headers["Access-Control-Allow-Credentials"] = "true"
-    if echoed:
-        response.vary.add("Origin")
     if not is_preflight():
         response.headers["Access-Control-Expose-Headers"] = EXPOSED
     return response

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from flask import Flask, current_app, request
 
-from fooocus_flask.access import callers, limits
+from fooocus_flask.access import callers, foreign_pages, limits
 from fooocus_flask.access.callers import Caller
 from fooocus_flask.access.keys import ADMIN, DRAW, READ
 from fooocus_flask.errors import Forbidden
@@ -44,10 +44,12 @@ def scopes_of(view: Callable[..., Any], method: str) -> tuple[str, ...]:
 
 
 def refuse() -> None:
-    """Raise `Forbidden` unless the request at hand may go on."""
+    """Raise `Forbidden` unless the request at hand may go on; a page of another site may look, if anything."""
     if callers.needs_key():
         view = current_app.view_functions[request.endpoint or ""]
         require(*scopes_of(view, request.method))
+        if request.method not in LOOKING:
+            foreign_pages.require_allowed()
 
 
 def require(*scopes: str) -> None:
