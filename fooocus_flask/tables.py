@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, String, Text, false, text
@@ -132,10 +133,20 @@ class Switch(db.Model):  # type: ignore[name-defined]
     made_mills: Mapped[int] = mapped_column(BigInteger)
 
 
+def receiver_host(url: str) -> str:
+    """The host and port that a webhook's URL names, in one spelling; empty if it names none."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return ""
+    return f"{host.rstrip('.')[:256]}:{port}" if host else ""
+
+
 class Delivery(db.Model):  # type: ignore[name-defined]
     """A webhook that is owed, or was; `due_mills` is null once it is delivered or given up.
 
-    `message_id` stays the same however often it is sent.
+    `message_id` stays the same however often it is sent. `host` is that of its `url`, by which receivers take turns.
     """
 
     __tablename__ = "webhook_delivery"
@@ -144,6 +155,9 @@ class Delivery(db.Model):  # type: ignore[name-defined]
     id: Mapped[int] = mapped_column(primary_key=True)
     record_id: Mapped[int] = mapped_column(ForeignKey("generate_record.id", ondelete="CASCADE"), index=True)
     url: Mapped[str] = mapped_column(Text)
+    host: Mapped[str] = mapped_column(
+        String(300), default=lambda context: receiver_host(context.get_current_parameters()["url"]), server_default=""
+    )
     event: Mapped[str] = mapped_column(String(16), default="ended", server_default="ended")
     message_id: Mapped[str] = mapped_column(String(64), unique=True, default=lambda: f"msg_{uuid4().hex}")
     made_mills: Mapped[int | None] = mapped_column(BigInteger)

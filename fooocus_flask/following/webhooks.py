@@ -10,6 +10,7 @@ import datetime as dt
 import json
 import logging
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -22,7 +23,7 @@ import gevent
 from flask import Flask, current_app
 from gevent.event import Event
 from gevent.pool import Pool
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from standardwebhooks import Webhook
 
 from fooocus_flask import request_ids, signals
@@ -32,15 +33,20 @@ from fooocus_flask.errors import NotFound
 from fooocus_flask.extension import Extension
 from fooocus_flask.following.webhook_secret import signer
 from fooocus_flask.pictures import public_hosts
-from fooocus_flask.tables import Delivery, Task
+from fooocus_flask.tables import Delivery, Task, receiver_host
 from fooocus_flask.tasks import records
 from fooocus_flask.version import VERSION
 from schemas.tasks import TaskRecordSchema
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 16
+AT_ONCE = 64
 """Deliveries under way at the same time."""
+AT_ONE_HOST = 4
+"""Of them to one host, so that one that never answers keeps up nobody else's."""
+AT_UNKNOWN_HOSTS = 48
+"""Of them to hosts that did not answer last time, or were never asked: they may be many."""
+HOSTS_KNOWN = 1000
 LOOK_EVERY = 60.0
 """Seconds after which the outbox is looked at, whatever the clock said was due."""
 JITTER = 0.2
@@ -81,7 +87,10 @@ class WebhookSender:
         self.app = app
         self.progress: dict[str, ProgressSender] = {}
         self._pool = Pool(AT_ONCE)
-        self._under_way: set[str] = set()
+        self._under_way: dict[str, str] = {}
+        """The host of each message."""
+        self._answering: dict[str, None] = {}
+        """Hosts that answered last time, the latest last."""
         self._news = Event()
         self._greenlet: gevent.Greenlet | None = None
 
@@ -115,15 +124,39 @@ class WebhookSender:
 
     def _send_due(self) -> float:
         """Send what is due, as far as there is room; seconds until the next one is."""
+        now = mills()
         with self.app.app_context():
-            now, room = mills(), self._pool.free_count()
-            due = select(Delivery.message_id).where(is_due(now)).order_by(Delivery.due_mills).limit(2 * AT_ONCE)
-            names = db.session.scalars(due).all()
+            while self._pool.free_count() and (due := db.session.execute(self._due(now)).all()):
+                for name, host in due:
+                    if self._has_slot(host):
+                        self._under_way[name] = host
+                        self._pool.spawn(self._deliver, name)
             later = db.session.scalar(select(func.min(Delivery.due_mills)).where(Delivery.due_mills > now))
-        for name in [name for name in names if name not in self._under_way][:room]:
-            self._under_way.add(name)
-            self._pool.spawn(self._deliver, name)
         return LOOK_EVERY if later is None else (later - now) / 1000
+
+    def _due(self, now: int) -> Select[tuple[str, str]]:
+        """What is due now at hosts that have slots, the longest due first; each such answer is of use."""
+        full = [host for host, count in Counter(self._under_way.values()).items() if count >= AT_ONE_HOST]
+        waiting = is_due(now) & Delivery.message_id.not_in(list(self._under_way)) & Delivery.host.not_in(full)
+        if not self._unknown_left():
+            waiting &= Delivery.host.in_(list(self._answering))
+        return select(Delivery.message_id, Delivery.host).where(waiting).order_by(Delivery.due_mills).limit(AT_ONCE)
+
+    def _has_slot(self, host: str) -> bool:
+        known = host in self._answering or self._unknown_left() > 0
+        there = sum(other == host for other in self._under_way.values())
+        return self._pool.free_count() > 0 and known and there < AT_ONE_HOST
+
+    def _unknown_left(self) -> int:
+        """How many more may go to hosts of which nothing good is known."""
+        return AT_UNKNOWN_HOSTS - sum(host not in self._answering for host in self._under_way.values())
+
+    def _note_answer(self, host: str, answer: ReceiverAnswer) -> None:
+        self._answering.pop(host, None)
+        if answer.status is not None:
+            self._answering[host] = None
+        if len(self._answering) > HOSTS_KNOWN:
+            del self._answering[next(iter(self._answering))]
 
     def _deliver(self, message_id: str) -> None:
         try:
@@ -136,12 +169,13 @@ class WebhookSender:
             log.exception("Webhook %s is tried again in %.0f s", message_id, LOOK_EVERY)
             gevent.sleep(LOOK_EVERY)
         finally:
-            self._under_way.discard(message_id)
+            self._under_way.pop(message_id, None)
             self._news.set()
 
     def _send(self, message: WebhookMessage) -> None:
         with self.app.app_context():
             answer = post(message)
+        self._note_answer(receiver_host(message.url), answer)
         with self.app.app_context():
             record_outcome(message.id, answer)
 

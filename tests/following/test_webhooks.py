@@ -4,6 +4,7 @@ import base64
 import json
 import socket
 import stat
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import gevent
@@ -16,7 +17,7 @@ from fooocus_flask.following import webhooks
 from fooocus_flask.server import launcher
 from fooocus_flask.tables import Delivery
 from fooocus_flask.tasks import queue
-from tests.patience import patience
+from tests.patience import CEILING, patience
 from tests.serving import Server
 
 pytestmark = pytest.mark.sql("following/webhooks")
@@ -257,6 +258,30 @@ def test_a_drawn_task_is_sent_with_urls_that_work(server, receiver):
     assert body["task_status"] == "finished"
     path = body["result"][0].removeprefix(f"http://127.0.0.1:{server.port}")
     assert server.get(path).headers["Content-Type"] == "image/png"
+
+
+@contextmanager
+def deaf_receivers(count):
+    """The URLs of so many that take connections and answer nothing."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        yield [f"http://127.0.0.1:{listener.getsockname()[1]}" for listener in listeners]
+
+
+@pytest.mark.parametrize(("hosts", "each"), [(1, 300), (webhooks.AT_ONCE * 2, 1)])
+def test_receivers_that_never_answer_delay_nobody_else_s_webhooks(app, add, receiver, hosts, each):
+    app.config["WEBHOOK_TIMEOUT"] = CEILING
+    with deaf_receivers(hosts) as deaf, app.app_context():
+        finish(app, add, receiver)  # known to answer
+        record = queue.find(add("finished", webhook_url=receiver.url)).id
+        owed = [(f"{url}/{number}", 1) for url in deaf for number in range(each)] + [(f"{receiver.url}/last", 2)]
+        db.session.add_all([Delivery(record_id=record, url=url, due_mills=due) for url, due in owed])
+        db.session.commit()
+        webhooks.sender.of(app).wake()
+        with patience():
+            while receiver.got.qsize() < 2:
+                gevent.sleep(0.01)
+        assert webhooks.owed() >= hosts * each
 
 
 def test_a_receiver_that_does_not_answer_holds_up_nobody(app, add, client):
