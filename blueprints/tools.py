@@ -13,7 +13,7 @@ from engine.files import builtin_set
 from engine.images import reading
 from engine.messages import Seen
 from engine.required_files import Need, description_needs, mask_needs
-from fooocus_flask.access import scopes
+from fooocus_flask.access import limits, scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.model_files import addresses
 from fooocus_flask.model_files.folders import style_names
@@ -119,7 +119,7 @@ def describe_image(query: dict[str, Any]) -> tuple[dict[str, str], dict[str, str
 def read_metadata(arguments: dict[str, Any]) -> dict[str, Any]:
     """Read the parameters out of a picture: a PNG, JPEG or WebP of Fooocus, a web UI or another program."""
     data = inputs.given(arguments["image"], "image")
-    with room.of(inputs.in_thread(reading.decoded_bytes, data)):
+    with room.of(inputs.in_thread(reading.decoded_bytes, data), limits.whose()):
         return inputs.in_thread(from_metadata.from_picture, data, catalogue(), style_names())
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from flask import request
+
 from engine.images import codecs
+from fooocus_flask.access import limits
 from fooocus_flask.pictures.decoding import room
 from fooocus_flask.pictures.inputs import in_thread
 
@@ -20,5 +23,6 @@ def converted(convert: Callable[[Path, str], bytes], path: Path, output_format: 
         KeyError: no such format.
         OSError, UnreadablePicture: the file is no picture that can be decoded.
     """
-    with room.of(COPIES * in_thread(codecs.decoded_bytes, path)):
+    client = limits.whose() if request else ""
+    with room.of(COPIES * in_thread(codecs.decoded_bytes, path), client):
         return in_thread(convert, path, output_format)

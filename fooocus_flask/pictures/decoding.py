@@ -1,4 +1,4 @@
-"""Room in the memory for pictures that are decoded: whatever many requests bring at once, they take turns for it."""
+"""Room in the memory for pictures that are decoded: whatever many requests bring at once, clients take turns for it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,28 @@ from gevent.event import Event
 
 MOST_BYTES = 256_000_000
 """Of all pictures that the web process decodes at once; the largest one takes 200 MB."""
+MOST_AT_ONCE = 6
+"""Pictures at once, however small: the thread pool has ten threads, and others want one."""
 
 
 class Room:
-    """So many bytes, handed out in the order in which they are asked for; who asks for more than all gets all."""
+    """So many bytes and places, handed to clients in turn, and to each in the order in which it asks.
 
-    def __init__(self, size: int) -> None:
+    Who asks for more bytes than all gets all.
+    """
+
+    def __init__(self, size: int, places: int = MOST_AT_ONCE) -> None:
         self.size = self.free = size
-        self._waiting: deque[tuple[int, Event]] = deque()
+        self.places = places
+        self._waiting: dict[str, deque[tuple[int, Event]]] = {}
+        """By client, the one whose turn is next first."""
 
     @contextmanager
-    def of(self, size: int) -> Iterator[None]:
-        """Have this many bytes inside; waits until they are free, and everyone who came before has been served."""
+    def of(self, size: int, client: str = "") -> Iterator[None]:
+        """Have this many bytes inside; waits until they are free, and those whose turn is before have been served."""
         size = min(size, self.size)
         place = size, Event()
-        self._waiting.append(place)
+        self._waiting.setdefault(client, deque()).append(place)
         self._serve()
         try:
             place[1].wait()
@@ -32,14 +39,25 @@ class Room:
         finally:
             if place[1].is_set():
                 self.free += size
+                self.places += 1
             else:  # given up while waiting
-                self._waiting.remove(place)
+                self._waiting[client].remove(place)
+                if not self._waiting[client]:
+                    del self._waiting[client]
             self._serve()
 
     def _serve(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self.free:
-            size, turn = self._waiting.popleft()
+        while self._waiting and self.places:
+            client = next(iter(self._waiting))
+            size, turn = self._waiting[client][0]
+            if size > self.free:
+                return
+            places = self._waiting.pop(client)
+            places.popleft()
+            if places:
+                self._waiting[client] = places  # behind the others
             self.free -= size
+            self.places -= 1
             turn.set()
 
 

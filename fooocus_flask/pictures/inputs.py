@@ -23,7 +23,7 @@ from werkzeug.security import safe_join
 
 from engine.images import reading
 from engine.images.reading import MOST_BYTES, UnreadablePicture
-from fooocus_flask.access import file_tokens
+from fooocus_flask.access import file_tokens, limits
 from fooocus_flask.errors import Forbidden, InvalidRequest
 from fooocus_flask.pictures import urls
 from fooocus_flask.pictures.decoding import room
@@ -54,13 +54,14 @@ class NotAPicture(Exception):
 class InputStore:
     """The pictures of one server, as `current` finds it configured; needs no application context.
 
-    `bases` are the starts of URLs that are this server's own.
+    `bases` are the starts of URLs that are this server's own; `client` is who brings pictures, and takes turns.
     """
 
     folder: Path
     outputs: Path
     bases: tuple[str, ...] = ()
     allow_private: bool = False
+    client: str = ""
 
     def keep(self, sent: str | Upload) -> str:
         """Keep what was sent as a picture; the path of its URL.
@@ -69,7 +70,7 @@ class InputStore:
             NotAPicture: it is none, or cannot be had.
         """
         data = self.data(sent)
-        with room.of(in_thread(reading.decoded_bytes, data)):
+        with room.of(in_thread(reading.decoded_bytes, data), self.client):
             return in_thread(self._store, data)
 
     def data(self, sent: str | Upload) -> bytes:
@@ -132,9 +133,8 @@ def current() -> InputStore:
     """The server's pictures, for the request at hand or for none."""
     config = current_app.config
     bases = (urls.base(), request.url_root.rstrip("/")) if request else ()
-    return InputStore(
-        Path(config["INPUT_PATH"]), Path(config["OUTPUT_PATH"]), bases, bool(config["ALLOW_PRIVATE_ADDRESSES"])
-    )
+    allow_private, client = bool(config["ALLOW_PRIVATE_ADDRESSES"]), limits.whose() if request else ""
+    return InputStore(Path(config["INPUT_PATH"]), Path(config["OUTPUT_PATH"]), bases, allow_private, client)
 
 
 def given(sent: str | Upload, *place: str | int) -> bytes:
@@ -147,7 +147,7 @@ def given(sent: str | Upload, *place: str | int) -> bytes:
     require_open(server, {place: sent})
     try:
         data = server.data(sent)
-        with room.of(in_thread(reading.decoded_bytes, data)):
+        with room.of(in_thread(reading.decoded_bytes, data), server.client):
             in_thread(reading.ending, data)
         return data
     except (NotAPicture, UnreadablePicture) as error:

@@ -32,7 +32,7 @@ def cat(app):
 def test_a_picture_is_sent_as_it_is(client, cat, accept):
     reply = client.get(CAT, headers={"Accept": accept} if accept else {})
     assert (reply.status_code, reply.mimetype, reply.data) == (200, "image/png", cat.read_bytes())
-    assert reply.headers["Vary"] == "Accept" and reply.headers["ETag"] and reply.headers["Last-Modified"]
+    assert reply.headers["Vary"] == "Accept, Origin" and reply.headers["ETag"] and reply.headers["Last-Modified"]
 
 
 @pytest.mark.parametrize(

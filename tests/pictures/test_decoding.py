@@ -34,6 +34,39 @@ def test_whoever_comes_first_is_served_first():
     assert served == [name for name, _ in names]
 
 
+def served_in_turn(room, asked, size=1):
+    """The order in which clients are served that asked in this one while nothing was free."""
+    served = []
+
+    def decode(client):
+        with room.of(size, client):
+            served.append(client)
+            gevent.sleep(0)
+
+    with room.of(room.size):
+        waiting = [gevent.spawn(decode, client) for client in asked]
+        gevent.sleep(0)
+    gevent.joinall(waiting, raise_error=True)
+    return "".join(served)
+
+
+def test_a_client_that_asks_often_keeps_up_no_other():
+    assert served_in_turn(Room(100, places=1), "aaaaaaabbc") == "abcabaaaaa"
+    assert served_in_turn(Room(100), "aaaaaaabbc", size=100) == "abcabaaaaa"
+
+
+def test_there_are_only_so_many_inside_however_small():
+    room, most = Room(100, places=3), []
+
+    def decode():
+        with room.of(0):
+            most.append(3 - room.places)
+            gevent.sleep(0)
+
+    gevent.joinall([gevent.spawn(decode) for _ in range(9)], raise_error=True)
+    assert max(most) == 3 and room.places == 3
+
+
 def test_one_that_is_larger_than_all_has_all_to_itself():
     room = Room(100)
     with room.of(1000):
