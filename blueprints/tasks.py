@@ -19,7 +19,7 @@ from fooocus_flask.pictures import urls
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.submission.parsing import Blueprint
 from fooocus_flask.submission.retry import retry
-from fooocus_flask.tables import RUNNING, Delivery, Task
+from fooocus_flask.tables import RUNNING, Task
 from fooocus_flask.tasks import estimates, history, queue, records
 from schemas import answers
 from schemas.submission import IDEMPOTENCY_KEY
@@ -117,7 +117,7 @@ def retry_task(task_id: str) -> Response:
 @blueprint.get("/<task_id>/deliveries")
 @blueprint.response(200, DeliverySchema(many=True))
 @scopes.needs(READ, DRAW)
-def task_deliveries(task_id: str) -> Sequence[Delivery]:
+def task_deliveries(task_id: str) -> list[dict[str, Any]]:
     """List the webhooks of a task: what was sent, what came of it, what is still owed."""
     return webhooks.deliveries(found(task_id, READ))
 
@@ -125,7 +125,7 @@ def task_deliveries(task_id: str) -> Sequence[Delivery]:
 @blueprint.post("/<task_id>/deliveries/<row:delivery>/replay")
 @blueprint.response(200, DeliverySchema)
 @scopes.needs(DRAW)
-def replay_delivery(task_id: str, delivery: int) -> Delivery:
+def replay_delivery(task_id: str, delivery: int) -> dict[str, Any]:
     """Send a webhook once more, under the same id; should it fail, it is tried again as a new one is."""
     return webhooks.replay(found(task_id, ADMIN), delivery)
 

@@ -59,9 +59,8 @@ def chosen(app: Flask, discover: Callable[[Collection[str]], Iterator[Blueprint]
     Raises:
         SettingError: it names one that does not exist.
     """
-    off = [name for word in app.config["BLUEPRINTS_OFF"].split(",") if (name := word.strip())]
     try:
-        return list(discover(off))
+        return list(discover(environment.entries(app.config["BLUEPRINTS_OFF"])))
     except ValueError as error:
         raise environment.SettingError(f"BLUEPRINTS_OFF: {error}") from error
 
@@ -74,6 +73,7 @@ def configure(app: Flask, overrides: dict[str, Any]) -> None:
         app.config["SQLALCHEMY_DATABASE_URI"] = database.with_driver(address)
     environment.read(app)
     app.config.update(overrides)
+    app.config["TRUSTED_HOSTS"] = environment.entries(app.config["TRUSTED_HOSTS"]) or None  # as Flask has it
     for name in FOLDERS:
         app.config[name] = str(Path(app.instance_path) / Path(app.config[name]).expanduser())
     proxies = int(app.config["TRUSTED_PROXIES"])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from flask import Flask, Response, current_app, request
 
+from fooocus_flask.environment import entries
+
 METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 EXPOSED = "X-Task-Id, X-Seed, X-Total-Count, X-Described-By, X-Notes, Idempotency-Replayed, Retry-After, X-Request-Id"
 MAX_AGE = 600
@@ -27,18 +29,17 @@ def is_preflight() -> bool:
 
 def allows(origin: str) -> bool:
     """Whether a page of this origin may call."""
-    return "*" in entries() or names(origin)
+    return "*" in origins() or is_listed(origin)
 
 
-def names(origin: str) -> bool:
+def is_listed(origin: str) -> bool:
     """Whether CORS_ORIGINS names this origin itself."""
-    return origin != "*" and origin in entries()
+    return origin != "*" and origin in origins()
 
 
-def entries() -> list[str]:
-    """The origins in CORS_ORIGINS, which may be `*`, a list, or a text of origins with commas."""
-    allowed = current_app.config.get("CORS_ORIGINS", "*")
-    return [entry.strip() for entry in allowed.split(",")] if isinstance(allowed, str) else list(allowed)
+def origins() -> list[str]:
+    """The entries of CORS_ORIGINS, which may be `*`, a list, or a text with commas."""
+    return entries(current_app.config.get("CORS_ORIGINS", "*"))
 
 
 def preflight() -> Response | None:

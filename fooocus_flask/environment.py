@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 
 from flask import Flask
 
@@ -52,6 +53,12 @@ def read(app: Flask) -> None:
 def _value(name: str, text: str) -> bool | int | float:
     variable = f"{PREFIX}_{name}"
     return number(variable, text, NUMBERS[name]) if name in NUMBERS else switch(variable, text)
+
+
+def entries(said: str | Sequence[str] | None) -> list[str]:
+    """The names that a setting lists, be it a list or a text with commas."""
+    listed = said.split(",") if isinstance(said, str) else said or ()
+    return [name for entry in listed if (name := entry.strip())]
 
 
 def number(variable: str, text: str, kind: type[int] | type[float]) -> int | float:

@@ -21,6 +21,7 @@ PRIORITY_SECONDS = 60.0  # seconds of waiting that one point of a task's priorit
 # --- what is handed out
 
 BASE_URL = ""  # start of the URLs handed out: a URL, host:port or a host; empty: as the client spoke to us
+TRUSTED_HOSTS = ""  # hosts that requests may be for, with commas, a dot before one for all below it; empty: any
 FILE_URL_TTL = 0  # seconds for which the URLs of pictures work, where there are keys; 0: for ever
 BLUEPRINTS_OFF = ""  # groups of endpoints that are not served, with commas: names of modules of blueprints/
 X_ACCEL_PREFIX = ""  # internal location of a proxy (nginx) that serves pictures from the disk; empty: none does

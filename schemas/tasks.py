@@ -136,7 +136,10 @@ class TaskRecordSchema(Schema):
         allow_none=True,
         metadata={"description": "The last preview, base64 of a PNG; only while the task runs."},
     )
-    webhook_url = fields.String(allow_none=True, metadata={"description": "Where the record is sent at the end."})
+    webhook_url = fields.String(
+        allow_none=True,
+        metadata={"description": "Where the record is sent at the end; the operator's own is told to admin keys only."},
+    )
     result = fields.List(
         fields.String(), allow_none=True, metadata={"description": "URLs of the pictures; null until the task ends."}
     )
@@ -209,7 +212,11 @@ class DeliverySchema(Schema):
         allow_none=True, metadata={"description": "Its webhook-id, the same however often it is sent."}
     )
     event = fields.String(metadata={"description": "What it tells.", "enum": ["started", "ended"]})
-    url = fields.String(metadata={"description": "Where it goes."})
+    url = fields.String(
+        metadata={
+            "description": "Where it goes; empty where that is the operator's own webhook, and the caller no admin."
+        }
+    )
     attempts = fields.Integer(metadata={"description": "How often it was sent."})
     answer = fields.String(allow_none=True, metadata={"description": "What came of the last try."})
     made_mills = fields.Integer(allow_none=True, metadata={"description": "Since when it is owed, Unix time in ms."})

@@ -48,6 +48,12 @@ def current() -> Caller | None:
     return caller
 
 
+def holder() -> Caller | None:
+    """Who sent a valid key with the request at hand; None: somebody without one, be it where none is needed."""
+    caller = current()
+    return None if caller is ANYONE else caller
+
+
 def needs_key() -> bool:
     """Whether the request at hand is one that needs a key, where there are keys."""
     return request.endpoint is not None and request.blueprint not in OPEN_BLUEPRINTS and not is_preflight()

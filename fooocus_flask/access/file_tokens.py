@@ -56,8 +56,16 @@ def check(path: str, token: str | None) -> None:
     until, dot, _ = token.rpartition(".")
     if not right(path, token, until + dot):
         raise Forbidden("The token in this URL is wrong; a task's record has the right one")
-    if dot and int(until) < time():
+    if is_over(int(until) if dot else None):
         raise Forbidden("The token in this URL has expired; the task's record, asked for again, has a new one")
+
+
+def is_over(until: int | None) -> bool:
+    """Whether a token is no longer good: its moment has passed, or it has more time than one would get now."""
+    seconds = int(current_app.config["FILE_URL_TTL"])
+    if until is None:
+        return seconds > 0
+    return until < time() or (seconds > 0 and until > expiry(seconds))
 
 
 def right(path: str, token: str, until: str) -> bool:

@@ -27,8 +27,8 @@ def require_allowed() -> None:
     """
     if not is_foreign():
         return
-    origin, caller = request.headers.get("Origin", ""), callers.current()
-    if cors.names(origin) or (cors.allows(origin) and caller is not None and caller is not callers.ANYONE):
+    origin = request.headers.get("Origin", "")
+    if cors.is_listed(origin) or (cors.allows(origin) and callers.holder()):
         return
     raise Forbidden(
         f"A page of another site ({origin[:LONGEST_SHOWN] or 'it does not say which'}) asks for this, and such pages "

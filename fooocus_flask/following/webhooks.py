@@ -11,7 +11,6 @@ import json
 import logging
 import random
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -26,6 +25,7 @@ from gevent.pool import Pool
 from sqlalchemy import ColumnElement, Select, func, select, update
 from standardwebhooks import Webhook
 
+from engine.files.downloads import shown
 from fooocus_flask import request_ids, signals
 from fooocus_flask.clock import mills
 from fooocus_flask.database import commit, db
@@ -36,7 +36,7 @@ from fooocus_flask.pictures import public_hosts
 from fooocus_flask.tables import Delivery, Task, receiver_host
 from fooocus_flask.tasks import records
 from fooocus_flask.version import VERSION
-from schemas.tasks import TaskRecordSchema
+from schemas.tasks import DeliverySchema, TaskRecordSchema
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ PROGRESS_EVERY = 0.5
 CLOCK_SLACK = 60_000
 """Milliseconds by which a clock may be set back without being told from its usual corrections."""
 GONE = 410
+UNTOLD = "no answer"
+"""What those are told of a failure who may not know the receiver."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class WebhookSender:
             later = db.session.scalar(select(func.min(Delivery.due_mills)).where(Delivery.due_mills > now))
         return LOOK_EVERY if later is None else (later - now) / 1000
 
-    def _due(self, now: int) -> Select[tuple[str, str]]:
+    def _due(self, now: int) -> Select[str, str]:
         """What is due now at hosts that have slots, the longest due first; each such answer is of use."""
         full = [host for host, count in Counter(self._under_way.values()).items() if count >= AT_ONE_HOST]
         waiting = is_due(now) & Delivery.message_id.not_in(list(self._under_way)) & Delivery.host.not_in(full)
@@ -307,28 +309,39 @@ def record_outcome(message_id: str, answer: ReceiverAnswer) -> None:
     delivery.attempts += 1
     if answer.good:
         delivery.delivered_mills = now
-        log.info("Webhook %s to %s delivered at try %d", delivery.message_id, delivery.url, delivery.attempts)
+        log.info("Webhook %s to %s delivered at try %d", delivery.message_id, shown(delivery.url), delivery.attempts)
     elif answer.status == GONE:
-        log.warning("Webhook %s is gone: what is owed to it is given up", delivery.url)
+        log.warning("Webhook %s is gone: what is owed to it is given up", shown(delivery.url))
         owed = (Delivery.url == delivery.url) & Delivery.due_mills.is_not(None)
         db.session.execute(update(Delivery).where(owed).values(due_mills=None, answer=answer.text))
     elif delivery.attempts <= len(delays):
-        failure = (delivery.message_id, delivery.url, delivery.attempts, answer.text)
+        failure = (delivery.message_id, shown(delivery.url), delivery.attempts, answer.text)
         log.info("Webhook %s to %s failed at try %d: %s", *failure)
         delay = delays[delivery.attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)
         delivery.due_mills = now + int(max(delay, answer.wait) * 1000)
     else:
-        log.warning("Webhook %s given up after %d tries: %s", delivery.url, delivery.attempts, answer.text)
+        log.warning("Webhook %s given up after %d tries: %s", shown(delivery.url), delivery.attempts, answer.text)
     commit()
     signals.send(signals.delivery_tried, sender.current().app, delivery=delivery, good=answer.good)
 
 
-def deliveries(task: Task) -> Sequence[Delivery]:
+def deliveries(task: Task) -> list[dict[str, Any]]:
     """What this task owes, or owed, in its order."""
-    return db.session.scalars(select(Delivery).where(Delivery.record_id == task.id).order_by(Delivery.id)).all()
+    chosen = select(Delivery).where(Delivery.record_id == task.id).order_by(Delivery.id)
+    return [serialise_delivery(task, delivery) for delivery in db.session.scalars(chosen)]
 
 
-def replay(task: Task, number: int) -> Delivery:
+def serialise_delivery(task: Task, delivery: Delivery) -> dict[str, Any]:
+    """A delivery as the caller may see it: of the operator's own webhook, an answer's words may tell where it is."""
+    values = {name: getattr(delivery, name) for name in DeliverySchema().fields}
+    if records.is_operators_webhook(task):
+        values["url"] = records.operators_webhook(delivery.url)
+        if not values["url"] and delivery.answer and not delivery.answer.isdigit():
+            values["answer"] = UNTOLD
+    return values
+
+
+def replay(task: Task, number: int) -> dict[str, Any]:
     """Send this delivery once more, now, under its own id.
 
     Raises:
@@ -342,7 +355,7 @@ def replay(task: Task, number: int) -> Delivery:
     if found is None:
         raise NotFound(f"The task {task.task_id} has no delivery {number}")
     sender.current().wake()
-    return found
+    return serialise_delivery(task, found)
 
 
 def owed() -> int:

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 from flask import current_app, request
 
 from fooocus_flask.access import file_tokens
+from fooocus_flask.pictures import server_address
 
 
 def base() -> str:
@@ -20,12 +21,17 @@ def base() -> str:
     return f"http://{_with_port(configured)}"
 
 
+def webhook_base() -> str:
+    """The same for what this request's task sends to webhooks, where no client's Host header is believed."""
+    return base() if current_app.config["BASE_URL"] else server_address.start_of_urls()
+
+
 def _with_port(host: str) -> str:
     """The host with this server's port, unless it names one."""
     _, colon, port = host.rpartition(":")
     if colon and port.isdigit():
         return host
-    return f"{host}:{request.environ['SERVER_PORT']}"
+    return f"{host}:{server_address.socket_name()[1]}"
 
 
 def pictures(paths: Iterable[str] | None, base: str) -> list[str]:

@@ -82,14 +82,14 @@ def merged(sent: Mapping[str, Any]) -> Draft:
 
 
 def settled(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with what the server decides: the seed, the size's spelling, the webhook, members without effect."""
+    """The values with what the server decides: the seed, the size's spelling, members without effect."""
     config = current_app.config
     seed = values["image_seed"]
     return {
         **values,
         "image_seed": seed if seed >= 0 else secrets.randbelow(MAX_SEED + 1),
         "aspect_ratios_selection": values["aspect_ratios_selection"].replace("*", "×"),
-        "webhook_url": values["webhook_url"] or config.get("WEBHOOK_URL") or "",
+        "webhook_url": values["webhook_url"] or "",
         "save_name": values["save_name"] or None,
         "save_metadata_to_images": values["save_metadata_to_images"] and not config.get("DISABLE_METADATA"),
         "input_image_checkbox": True,

@@ -71,7 +71,7 @@ def submit(
     new = prepare(inputs.resolve(members | dict(settled or {})))
     new = replace(new, notes=[*request_notes.current(), *translation.notes, *new.notes])
     try:
-        return Submission(queue.enqueue(new, urls.base(), queue_options(sent, key, asked, translation.api)))
+        return Submission(queue.enqueue(new, urls.webhook_base(), queue_options(sent, key, asked, translation.api)))
     except IntegrityError:  # the same request came twice at once
         task = idempotency.earlier(key, asked) if key else None
         if task is None:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask import current_app
+
+from engine.files import downloads
+from fooocus_flask.access import callers
+from fooocus_flask.access.keys import ADMIN
 from fooocus_flask.model_files.awaited_file import from_row
 from fooocus_flask.model_files.transfers import transfers
 from fooocus_flask.pictures import inputs, urls
@@ -58,6 +63,18 @@ def brief(task: Task, base: str, place: estimates.Place = estimates.NOWHERE) -> 
     }
 
 
+def is_operators_webhook(task: Task) -> bool:
+    """Whether the task's webhook is the operator's, for its request named none."""
+    sent = task.req_params.get("webhook_url")
+    return bool(task.webhook_url) and (not sent or sent == current_app.config["WEBHOOK_URL"])
+
+
+def operators_webhook(url: str) -> str:
+    """The operator's own webhook as the caller may see it: with a key for everything, and no secrets in it."""
+    caller = callers.holder()
+    return downloads.shown(url) if caller and caller.may(ADMIN) else ""
+
+
 def accepted(task: Task, base: str) -> dict[str, Any]:
     """A task that was just submitted: what is still open has the reference's placeholders."""
     values = serialise(task, base, estimates.place_of(task))
@@ -68,5 +85,8 @@ def serialise(task: Task, base: str, place: estimates.Place) -> dict[str, Any]:
     """The row's columns and the task's place, under the names a record uses."""
     values = {name: getattr(task, name) for name in COLUMNS}
     values["req_params"] = inputs.with_urls(task.req_params, base)
+    if is_operators_webhook(task):
+        values["webhook_url"] = operators_webhook(task.webhook_url)
+        values["req_params"]["webhook_url"] = ""  # sent back, it means the operator's again
     awaited = [transfers.current().serialise(file) for file in from_row(task.downloads)] or None
     return values | {"downloads": awaited, "queue_position": place.position, "eta_seconds": place.seconds}

@@ -171,10 +171,15 @@ def test_a_token_expires_if_the_operator_wants_it(app, monkeypatch):
         file_tokens.check(PICTURE, file_tokens.sign(PICTURE))
 
 
-def test_a_token_without_an_end_stays_good_when_others_get_one(app):
+@pytest.mark.parametrize("before", [0, 86400])
+def test_tokens_made_when_they_had_more_time_obey_the_time_of_now(app, before):
     with app.test_request_context(PICTURE):
+        app.config["FILE_URL_TTL"] = before
         token = file_tokens.sign(PICTURE)
         app.config["FILE_URL_TTL"] = 600
+        assert "expired" in refusal(PICTURE, token)
+        file_tokens.check(PICTURE, file_tokens.sign(PICTURE))
+        app.config["FILE_URL_TTL"] = before
         file_tokens.check(PICTURE, token)
 
 

@@ -130,7 +130,7 @@ def test_a_running_task_tells_progress_and_last_preview(server):
 
 
 def test_a_running_tasks_record_has_true_values(client, add):
-    task_id = add("running", webhook_url="http://h/hook", params={"prompt": "a cat"})
+    task_id = add("running", webhook_url="http://h/hook", params={"prompt": "a cat", "webhook_url": "http://h/hook"})
     told = client.get(f"/tasks/{task_id}").json
     assert told["id"] > 0 and told["task_id"] == task_id
     assert (told["webhook_url"], told["req_params"]["prompt"]) == ("http://h/hook", "a cat")

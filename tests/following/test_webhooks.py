@@ -11,9 +11,11 @@ import gevent
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from fooocus_flask.access import keys
 from fooocus_flask.access.kept_secrets import SecretError
 from fooocus_flask.database import db
 from fooocus_flask.following import webhooks
+from fooocus_flask.pictures import urls
 from fooocus_flask.server import launcher
 from fooocus_flask.tables import Delivery
 from fooocus_flask.tasks import queue
@@ -225,6 +227,92 @@ def test_the_operator_s_own_webhook_may_be_anywhere(app, add, receiver):
     app.config |= {"ALLOW_PRIVATE_ADDRESSES": False, "WEBHOOK_URL": receiver.url}
     finish(app, add, receiver)
     assert delivery(app).answer == "200"
+
+
+OPERATORS = "http://user:word@hooks.example:1/services/x?secret=y"
+
+
+def told_of_webhook(client, task_id, key):
+    """What answers tell a caller with this key of a task's webhook."""
+    headers = {"X-API-KEY": key} if key else {}
+    record = client.get(f"/tasks/{task_id}", headers=headers).json
+    (delivery,) = client.get(f"/tasks/{task_id}/deliveries", headers=headers).json
+    if "history" in (lists := client.get("/tasks", headers=headers).json):
+        assert record in lists["history"]
+    return [record["webhook_url"], record["req_params"]["webhook_url"], delivery["url"], delivery["answer"]]
+
+
+def owe(app, add, url, **params):
+    """A task whose webhook could not be delivered."""
+    with app.app_context():
+        task_id = add("finished", webhook_url=url, params=params)
+        owed = {"record_id": queue.find(task_id).id, "url": url, "answer": "hooks.example is not public"}
+        db.session.add(Delivery(**owed))
+        db.session.commit()
+    return task_id
+
+
+def test_the_operator_s_webhook_is_told_to_admins_only_and_without_its_secrets(make_app, app, add, client):
+    app.config["WEBHOOK_URL"] = OPERATORS
+    tasks = [owe(app, add, OPERATORS), owe(app, add, OPERATORS, webhook_url=OPERATORS)]
+    assert told_of_webhook(client, tasks[1], None) == ["", "", "", "no answer"]  # nobody is an admin without a key
+    with app.app_context():
+        looking, all_of_it = keys.add("looking", ["read"]), keys.add("all", ["admin"])
+    app.config["WEBHOOK_URL"] = OPERATORS
+    for task_id in tasks:
+        assert told_of_webhook(client, task_id, looking) == ["", "", "", "no answer"]
+        shown = "http://hooks.example:1/services/x"
+        assert told_of_webhook(client, task_id, all_of_it) == [shown, "", shown, "hooks.example is not public"]
+
+
+def test_a_client_s_own_webhook_is_told_as_it_sent_it(app, add, client):
+    app.config["WEBHOOK_URL"] = OPERATORS
+    url = "http://h.example/hook?a=b"
+    assert told_of_webhook(client, owe(app, add, url, webhook_url=url), None)[:3] == [url] * 3
+
+
+def test_no_line_of_the_log_has_a_webhook_s_query(app, add, receiver, caplog):
+    app.config["WEBHOOK_URL"] = receiver.url = receiver.url + "?secret=y"
+    caplog.set_level("DEBUG")
+    for answers in ([500, 200], [500], [410]):
+        receiver.answers = answers
+        finish(app, add, receiver)
+    assert "delivered" in caplog.text and "given up" in caplog.text and "gone" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "begins"),
+    [
+        ({}, "evil.example", "http://localhost:80"),
+        ({}, "10.255.255.1", "http://localhost:80"),
+        ({}, "localhost:8080", "http://localhost:80"),
+        ({}, "[::", "http://localhost:80"),
+        ({}, "127.0.0.1", "http://127.0.0.1"),
+        ({}, "localhost", "http://localhost"),
+        ({"BASE_URL": "https://draw.example"}, "evil.example", "https://draw.example"),
+        ({"BASE_URL": "draw.example"}, "evil.example:666", "http://draw.example:80"),
+        ({"TRUSTED_HOSTS": "draw.example, .lan"}, "gpu.lan:8080", "http://gpu.lan:8080"),
+    ],
+)
+def test_urls_in_webhooks_begin_with_no_host_that_a_client_made_up(make_app, settings, host, begins):
+    with make_app(**settings).test_request_context(headers={"Host": host}):
+        assert urls.webhook_base() == begins
+
+
+def test_a_proxy_that_passes_on_any_host_is_believed_no_more_than_a_client(make_app, caplog):
+    app = make_app(TRUSTED_PROXIES=1)
+    app.add_url_rule("/base", view_func=urls.webhook_base)
+    for host in ("evil.example", "other.example"):
+        assert app.test_client().get("/base", headers={"X-Forwarded-Host": host}).text == "http://localhost:80"
+    assert caplog.text.count("set BASE_URL or TRUSTED_HOSTS") == 1
+
+
+def test_requests_for_hosts_that_are_not_trusted_are_refused(make_app):
+    client = make_app(TRUSTED_HOSTS="draw.example").test_client()
+    assert client.get("/ping", headers={"Host": "draw.example:81"}).status_code == 200
+    reply = client.get("/ping", headers={"Host": "evil.example"})
+    assert (reply.status_code, "not trusted" in reply.json["detail"]) == (400, True)
 
 
 def test_nobody_there_is_told_in_the_delivery(app, add, receiver):
