@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class TooLittleMemory(MemoryError):
     """A task that does not fit the memory there is; the text says what would."""
@@ -9,3 +11,8 @@ class TooLittleMemory(MemoryError):
 
 class CheckpointError(ValueError):
     """A model file that cannot be used; the text says why and what would work."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether something could not be written because its disk, or its user's part of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -144,7 +144,8 @@ class Ended(Message):
     """The last event of a task.
 
     `outcome` is `finished`, `stopped` or `failed`; `error` says why it failed, for the client to read, and `cause`
-    of what kind that is: `memory` (there was too little), `missing` (a file that the task needs is gone), or `engine`.
+    of what kind that is: `memory` (there was too little), `missing` (a file that the task needs is gone), `space`
+    (the disk is full), or `engine`.
     `seconds` holds the stages' durations (load, text, sampling, decode, save); `drawn_with` names the model files
     in force; `notes` says what was left out or replaced.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,10 +13,17 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, default_exceptions
 from werkzeug.exceptions import NotFound as WrongPath
 
+from engine.errors import is_disk_full
 from schemas.faults import Fault, few, flat
 
 log = logging.getLogger(__name__)
 
+FULL_DISK = (
+    "The disk of this server is full, and nothing was kept of the request: free some space, for instance with "
+    "DELETE /tasks, then send it again"
+)
+POSTGRESQL_FULL = "53100"
+"""PostgreSQL's code for it."""
 LONGEST_HEAD = 16 * 1024
 """Bytes of the head of a form's part, its name included."""
 PLACES = {
@@ -109,6 +117,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(ValidationError, send_validation_error)
     app.register_error_handler(HTTPException, send_http_error)
     app.register_error_handler(OperationalError, send_database_error)
+    app.register_error_handler(OSError, send_disk_error)
 
 
 def reply(status: int, detail: Any, headers: Mapping[str, str] | None = None) -> Response:
@@ -129,10 +138,26 @@ def send_validation_error(error: ValidationError) -> Response:
     return send_error(InvalidRequest.from_messages(error.normalized_messages()))
 
 
+def send_disk_error(error: OSError) -> Response:
+    """The disk is full: nothing was kept of the request. Any other error of the system is a bug, or somebody's else."""
+    if not is_disk_full(error):
+        raise error
+    log.error("The disk is full: %s", error)
+    return reply(507, FULL_DISK)
+
+
 def send_database_error(error: OperationalError) -> Response:
     """The database is locked, full or away: nothing was kept of the request, which may come again."""
     log.error("The database does not serve a request: %s", error.orig)
+    if is_database_full(error.orig):
+        return reply(507, FULL_DISK)
     return reply(503, "The database cannot be used now; try again in a few seconds", {"Retry-After": "5"})
+
+
+def is_database_full(error: BaseException | None) -> bool:
+    """Whether a driver says that the database's disk is full."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code == sqlite3.SQLITE_FULL or getattr(error, "sqlstate", None) == POSTGRESQL_FULL
 
 
 def send_http_error(error: HTTPException) -> Response:

@@ -61,8 +61,8 @@ GENERATE = {
     "500": {"description": "The task failed: the record with a member detail, or only that member."},
     "502": {"description": "The same, because a model file could not be fetched."},
     "507": {
-        "description": "The same, because there was too little memory; a smaller picture may do. Or because a model "
-        "file did not fit on the disk."
+        "description": "The same, because there was too little memory, and a smaller picture may do; or because the "
+        "disk is full, also where nothing was kept of the request."
     },
     "429": BUSY,
     "503": {"description": "The server is stopping."},

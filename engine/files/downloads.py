@@ -6,7 +6,6 @@ has the same file.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
+from engine.errors import is_disk_full
 from engine.files.known_files import KnownFile
 from engine.interruption import Interruption, Stopped
 
@@ -123,7 +123,7 @@ class Download:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             self.part.path.replace(self.target)
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            if is_disk_full(error):
                 raise NoSpace(
                     f"No space for {self.file.name} from {self.told_url}: the disk of {self.folder} is full; "
                     f"{amount(self.part.length)} are there and are kept"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-from engine.errors import TooLittleMemory
+from engine.errors import TooLittleMemory, is_disk_full
 
 
 def reason(error: Exception) -> str:
@@ -17,6 +17,8 @@ def reason(error: Exception) -> str:
         return "The GPU ran out of memory; a smaller picture or fewer other programs on this GPU would help"
     if cause(error) == "memory":
         return "The engine ran out of memory; a smaller picture would help"
+    if is_disk_full(error):
+        return "The disk is full: free some space, for instance by deleting old tasks, then send the request again"
     text = str(error) or repr(error)
     return text if isinstance(error, ValueError | ArithmeticError) else f"{type(error).__name__}: {text}"
 
@@ -28,6 +30,8 @@ def cause(error: Exception) -> str:
     full = isinstance(error, RuntimeError) and is_out_of_memory(error)
     if full or isinstance(error, MemoryError) or "allocate memory" in str(error):
         return "memory"
+    if is_disk_full(error):
+        return "space"
     return "missing" if isinstance(error, FileNotFoundError) else "engine"
 
 

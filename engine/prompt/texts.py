@@ -60,8 +60,7 @@ def picture_texts(
     """
     selected, gone = _there(params.style_selections, styles)
     expand = EXPANSION_STYLE in selected
-    if expand:
-        selected.remove(EXPANSION_STYLE)
+    selected = [name for name in selected if name != EXPANSION_STYLE]
     positive, negative = prompt_lines(params.prompt), prompt_lines(params.negative_prompt)
     expand = expand and positive[0] != ""
     enabled = {lora.model_name for lora in params.loras if lora.enabled and lora.model_name != NO_MODEL}

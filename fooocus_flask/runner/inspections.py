@@ -15,7 +15,7 @@ from fooocus_flask.runner.process import EngineProcess
 
 MOST_WAITING = 16
 RETRY_AFTER = {"Retry-After": "5"}
-STATUSES = {"memory": 507}
+STATUSES = {"memory": 507, "space": 507}
 """The answers' statuses by cause of failure; 500 for all others."""
 
 

@@ -207,3 +207,10 @@ def test_a_proxy_is_believed_only_where_one_is_expected(make_app):
 def test_the_web_process_never_imports_torch(server):
     maps = Path(f"/proc/{server.process.pid}/maps").read_text()
     assert "torch" not in maps and "transformers" not in maps
+
+
+def test_lists_with_repeats_are_drawn(server):
+    styles = ["Fooocus V2", "Fooocus Sharp"] * 3 + ["Random Style"] * 2
+    events, empty = ["ended"] * 4, [{"model_name": "None"}] * 5
+    reply = server.draw({"style_selections": styles, "webhook_events": events, "loras": empty})
+    assert (reply.status, reply.json["task_status"]) == (200, "finished")

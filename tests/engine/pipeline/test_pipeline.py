@@ -15,6 +15,7 @@ from engine.messages import PictureDone, Progressed
 from engine.models.checkpoint import read_tensors
 from engine.models.eight_bit import TABLE_G, TABLE_L, pack
 from engine.pipeline.pipeline import Pipeline
+from engine.process.failures import cause
 from engine.progress import STAGES
 from tests.toy import toy_checkpoint, toy_draw
 
@@ -240,6 +241,13 @@ def test_metadata_that_a_jpeg_has_no_room_for_are_noted(pipeline, tmp_path):
 def test_what_a_prompt_names_and_is_not_there_is_noted(pipeline, tmp_path):
     ended = pipeline.draw(toy_draw(tmp_path, prompt="a __colr__ cat", overwrite_step=1), Watcher())
     assert any(note.startswith("There is no wildcard colr") for note in ended.notes)
+
+
+def test_a_full_disk_is_the_failures_cause(pipeline, tmp_path):
+    (tmp_path / ".task-0.png.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as caught:
+        pipeline.draw(toy_draw(tmp_path, overwrite_step=1), Watcher())
+    assert cause(caught.value) == "space" and not list(tmp_path.iterdir())
 
 
 def test_a_days_log_shows_each_picture_unless_it_is_switched_off(pipeline, tmp_path):

@@ -1,5 +1,7 @@
 """Why a task failed, in a client's words."""
 
+import errno
+
 import pytest
 import torch
 
@@ -13,7 +15,9 @@ from engine.process.failures import reason
         (torch.cuda.OutOfMemoryError("CUDA out of memory"), "The GPU ran out of memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "The engine ran out of memory"),
         (CheckpointError("a.safetensors cannot be drawn with"), "a.safetensors cannot be drawn with"),
-        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left"),
+        (OSError(errno.ENOSPC, "No space left on device"), "The disk is full: free some space"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "The disk is full: free some space"),
+        (OSError(errno.EIO, "Input/output error"), "OSError: [Errno 5] Input/output error"),
         (KeyError("Style"), "KeyError: 'Style'"),
     ],
 )

@@ -157,3 +157,8 @@ def test_few_notes_are_made_of_many_names(texts):
     names = [f"name{number}" for number in range(300)]
     (picture,) = texts(prompt=" ".join(f"__{name}__" for name in names), negative_prompt="<lora:x:1>," * 300)
     assert len(picture.notes) == 8 + 1
+
+
+def test_a_style_may_be_named_twice(texts):
+    (picture,) = texts(prompt="a cat", style_selections=("Fooocus V2", "Oil", "Fooocus V2", "Oil", "Random Style"))
+    assert picture.expand and picture.positive[:2] == ["a cat in oil"] * 2
