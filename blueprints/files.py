@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from flask import Response, current_app, request, send_file
@@ -11,11 +12,16 @@ from flask import Response, current_app, request, send_file
 from engine.images import codecs, reading
 from fooocus_flask.access import file_tokens
 from fooocus_flask.errors import NotFound
-from fooocus_flask.pictures import converting, formats, inputs
+from fooocus_flask.pictures import converting, formats, inputs, outputs
+from fooocus_flask.pictures.thumbnails import thumbnails
 from fooocus_flask.submission.parsing import Blueprint
+from schemas.files import ThumbnailQuerySchema
 
 blueprint = Blueprint("files", __name__, description="Picture files.")
 
+THUMBNAIL = "image/webp"
+FRESH = 3600
+"""Seconds for which a thumbnail is shown without asking whether it is still the same."""
 TOKEN = {
     "in": "query",
     "name": "token",
@@ -34,10 +40,14 @@ PICTURES = {
 
 
 @blueprint.get("/outputs/<date>/<file_name>")
+@blueprint.arguments(ThumbnailQuerySchema, location="query")
 @blueprint.doc(parameters=[TOKEN], responses=PICTURES)
-def output(date: str, file_name: str) -> Response:
-    """Get a result."""
-    return picture(codecs.convert, current_app.config["OUTPUT_PATH"], date, file_name)
+def output(query: dict[str, Any], date: str, file_name: str) -> Response:
+    """Get a result, or a small picture of it."""
+    folder = current_app.config["OUTPUT_PATH"]
+    if query["w"]:
+        return small(checked(folder, date, file_name), int(query["w"]))
+    return picture(codecs.convert, folder, date, file_name)
 
 
 @blueprint.get("/inputs/<file_name>")
@@ -56,15 +66,48 @@ def picture(convert: Callable[[Path, str], bytes], folder: str, *parts: str) -> 
     """
     if request.range and len(request.range.ranges) > 1:  # the whole answers them too
         request.environ.pop("HTTP_RANGE")
-    file_tokens.check(request.path.rstrip("/"), request.args.get("token"))
-    path = inputs.found(folder, *parts)
-    if path is None:
-        raise NotFound("There is no such picture")
+    path = checked(folder, *parts)
     own = reading.MEDIA_TYPES[path.suffix[1:]]
     wanted = formats.converted(own)
     response = as_it_is(path, folder, own) if wanted == own else converted(convert, path, wanted)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.vary.add("Accept")
+    return response
+
+
+def checked(folder: str, *parts: str) -> Path:
+    """The picture's path, for whoever may load it.
+
+    Raises:
+        Forbidden: the token is missing, wrong or expired.
+        NotFound: there is no such picture inside the folder.
+    """
+    file_tokens.check(request.path.rstrip("/"), request.args.get("token"))
+    path = inputs.found(folder, *parts)
+    if path is None:
+        raise NotFound("There is no such picture")
+    return path
+
+
+def small(path: Path, width: int) -> Response:
+    """The answer of a small picture of a result; not made where the client has it."""
+    below = path.relative_to(outputs.folder().resolve()).as_posix()
+    file, response = path.stat(), Response(mimetype=THUMBNAIL)
+    response.set_etag(f"{file.st_mtime_ns:x}-{file.st_size:x}-{width}")
+    response.last_modified = int(file.st_mtime)  # type: ignore[assignment]
+    response.cache_control.private, response.cache_control.max_age = True, FRESH
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.make_conditional(request)
+    if response.status_code == 304:
+        return response
+    made = thumbnails.current()
+    thumbnail = made.have(path, below, width)
+    if prefix := current_app.config["X_ACCEL_PREFIX"]:
+        response.headers["X-Accel-Redirect"] = quote(
+            f"{prefix}/thumbnails/{thumbnail.relative_to(made.folder).as_posix()}"
+        )
+    else:
+        response.set_data(inputs.in_thread(thumbnail.read_bytes))
     return response
 
 

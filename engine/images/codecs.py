@@ -29,11 +29,14 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
 """`[height, width]`: above 127 what is repainted."""
 
-QUALITY = 95
+QUALITY, THUMBNAIL_QUALITY = 95, 80
 BYTES_A_PIXEL = 4
 """Of a decoded picture: Pillow keeps three channels in four bytes."""
 PILLOW_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
+
+DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises of files that are no whole pictures."""
 
 PNG_MARK = b"\x89PNG\r\n\x1a\n"
 AVERAGE_FILTER = 3
@@ -91,6 +94,25 @@ def convert(source: bytes | Path, output_format: str) -> bytes:
         if name == "PNG":
             return with_texts(_encode_any_png(shown), texts)
         return _encode_pillow(_opaque(shown) if name == "JPEG" else shown, output_format, exif)
+
+
+def thumbnail(source: Path, width: int) -> bytes:
+    """A small WebP of a picture, at most this wide and never enlarged, without metadata.
+
+    Raises:
+        One of `DAMAGED`: the source is no whole picture.
+    """
+    with Image.open(source) as image:
+        width = min(width, image.width)
+        size = width, max(1, round(image.height * width / image.width))
+        image.draft("RGB", size)  # a JPEG is read at a fraction of its size
+        shown = to_srgb(image)
+        small = shown.convert("RGBA" if shown.has_transparency_data else "RGB").resize(
+            size, Image.Resampling.LANCZOS, reducing_gap=3.0
+        )
+    out = io.BytesIO()
+    small.save(out, "WEBP", quality=THUMBNAIL_QUALITY)
+    return out.getvalue()
 
 
 def decoded_bytes(path: Path) -> int:

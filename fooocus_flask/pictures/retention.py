@@ -1,4 +1,7 @@
-"""Input pictures are kept for as many days as the operator says, and as long as a task needs them."""
+"""Input pictures are kept for as many days as the operator says, and as long as a task needs them.
+
+Thumbnails are kept as long as their pictures, whoever deletes these.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from sqlalchemy import select
 from fooocus_flask.database import db
 from fooocus_flask.extension import Extension
 from fooocus_flask.pictures.inputs import in_thread, pictures
+from fooocus_flask.pictures.thumbnails import thumbnails
 from fooocus_flask.tables import PENDING, RUNNING, Task
 
 log = logging.getLogger(__name__)
@@ -24,15 +28,15 @@ EVERY = 3600.0
 
 
 class RetentionSweeper:
-    """Deletes one application's old input pictures, once an hour."""
+    """Deletes one application's old input pictures, and thumbnails without a picture, once an hour."""
 
     def __init__(self, app: Flask) -> None:
         self.app = app
         self._greenlet: gevent.Greenlet | None = None
 
     def start(self) -> None:
-        """Begin to sweep, if there is a limit."""
-        if self.app.config["INPUT_RETENTION_DAYS"] > 0 and self._greenlet is None:
+        """Begin to sweep."""
+        if self._greenlet is None:
             self._greenlet = gevent.spawn(self._sweep)
 
     def close(self) -> None:
@@ -45,8 +49,9 @@ class RetentionSweeper:
             try:
                 with self.app.app_context():
                     clean()
+                    in_thread(thumbnails.current().sweep)
             except Exception:  # a locked database, a folder that may not be read: this loop must outlive them
-                log.exception("The input pictures are looked at again in %.0f s", EVERY)
+                log.exception("The pictures are looked at again in %.0f s", EVERY)
             gevent.sleep(EVERY)
 
 

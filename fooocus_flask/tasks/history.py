@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVarTuple
 
-import gevent
 from flask import Flask, current_app
 from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import InstrumentedAttribute
@@ -15,6 +14,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 from fooocus_flask import signals
 from fooocus_flask.database import commit, db
 from fooocus_flask.pictures import outputs
+from fooocus_flask.pictures.inputs import in_thread
+from fooocus_flask.pictures.thumbnails import thumbnails
 from fooocus_flask.tables import ENDED, PENDING, RUNNING, Prompt, Task
 
 Moment = dt.datetime | None
@@ -86,8 +87,10 @@ def _clear(rows: Sequence[Any]) -> tuple[int, int]:
     commit()
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     signals.send(signals.tasks_deleted, app, tasks=[(row.task_id, row.key_name) for row in rows])
-    paths = [outputs.folder() / path for row in rows for path in row.result or ()]
-    return len(rows), gevent.get_hub().threadpool.apply(outputs.remove, (paths,))
+    names = [name for row in rows for name in row.result or ()]
+    count = in_thread(outputs.remove, [outputs.folder() / name for name in names])
+    in_thread(thumbnails.current().remove, names)
+    return len(rows), count
 
 
 def _wanted(chosen: Select[*Columns], wanted: Filter) -> Select[*Columns]:

@@ -32,5 +32,5 @@ def test_compose_s_nginx_asks_the_service_and_reads_the_pictures_in_its_volume()
     site = subprocess.run(["sh", "-c", line], check=True, capture_output=True, text=True).stdout
     assert "server fooocus:7866;" in site and "127.0.0.1" not in site
     aliases = re.findall(r"alias (\S+);", site)
-    assert aliases == ["/state/outputs/", "/state/inputs/"]
+    assert aliases == ["/state/outputs/", "/state/inputs/", "/state/thumbnails/"]
     assert "state:/state:ro" in services["nginx"]["volumes"] and "state:/state" in services["fooocus"]["volumes"]

@@ -107,6 +107,15 @@ def test_a_picture_comes_from_the_disk_under_the_clients_own_address(nginx, guni
     assert Image.open(io.BytesIO(converted.body)).format == "PNG"
 
 
+def test_a_thumbnail_comes_from_the_disk_too(nginx, gunicorn):
+    (url,) = nginx.draw().json["result"]
+    reply = nginx.get(f"{below(url)}?w=160")
+    assert (reply.status, reply.headers["Content-Type"]) == (200, "image/webp")
+    assert reply.headers["Cache-Control"] == "private, max-age=3600"
+    assert reply.body == Path(gunicorn.instance, "thumbnails/160", f"{below(url)[9:]}.webp").read_bytes()
+    assert nginx.get(f"{below(url)}?w=160", If_None_Match=reply.headers["ETag"]).status == 304
+
+
 def test_nobody_gets_files_without_the_service(nginx):
     assert nginx.get("/_files/outputs/").status == nginx.get("/_files/inputs/x.png").status == 404
     assert nginx.get("/_files/../db.sqlite3").status in (400, 404)

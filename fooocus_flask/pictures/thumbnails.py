@@ -1,0 +1,120 @@
+"""Small pictures of results: made when they are first asked for, and kept as long as the result lies there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from flask import Flask
+from gevent.event import Event
+
+from engine.images import codecs
+from fooocus_flask.errors import FooocusError, NotFound
+from fooocus_flask.extension import Extension
+from fooocus_flask.pictures import converting
+from fooocus_flask.pictures.inputs import in_thread, put
+from fooocus_flask.pictures.outputs import remove
+from schemas.files import THUMBNAIL_WIDTHS
+
+FOLDER = "thumbnails"
+
+
+class Thumbnails:
+    """Those of one application, `folder/WIDTH/DAY/NAME.png.webp`; each has its picture's time of change."""
+
+    def __init__(self, app: Flask) -> None:
+        self.folder = Path(app.instance_path) / FOLDER
+        self._pictures = Path(app.config["OUTPUT_PATH"])
+        self._under_way: dict[Path, Event] = {}
+
+    def path(self, below: str, width: int) -> Path:
+        """Where the one of a picture lies or would lie, which is called so below the outputs folder."""
+        return self.folder / str(width) / f"{below}.webp"
+
+    def have(self, picture: Path, below: str, width: int) -> Path:
+        """The file of this picture's thumbnail, made unless it is there; however many ask at once, it is made once.
+
+        Raises:
+            NotFound: the picture was deleted meanwhile.
+            FooocusError: it is no picture, or the disk takes nothing.
+        """
+        path = self.path(below, width)
+        try:
+            while not in_thread(is_of, path, picture):
+                if others := self._under_way.get(path):
+                    others.wait()
+                else:
+                    self._make(picture, path, width)
+                    break
+        except FileNotFoundError as error:
+            raise NotFound("There is no such picture") from error
+        return path
+
+    def _make(self, picture: Path, path: Path, width: int) -> None:
+        self._under_way[path] = done = Event()
+        try:
+            in_thread(keep, path, self._small(picture, width), picture)
+        finally:
+            del self._under_way[path]
+            done.set()
+
+    def _small(self, picture: Path, width: int) -> bytes:
+        try:
+            return converting.converted(lambda source, _: codecs.thumbnail(source, width), picture, "webp")
+        except FileNotFoundError:
+            raise
+        except codecs.DAMAGED as error:
+            text = f"The picture cannot be made smaller, for it is damaged: {error}. Delete its task, or retry it"
+            raise FooocusError(text) from error
+
+    def remove(self, below: Iterable[str]) -> None:
+        """Delete those of these pictures, which are gone already: one that is being made now goes too."""
+        for path in [self.path(name, width) for name in below for width in THUMBNAIL_WIDTHS]:
+            with suppress(OSError):  # what stays is swept
+                path.unlink()
+
+    def sweep(self) -> int:
+        """Delete those whose pictures were deleted by somebody else; how many."""
+        orphans = []
+        for width in THUMBNAIL_WIDTHS:
+            folder = self.folder / str(width)
+            names = (path.relative_to(folder).with_suffix("") for path in folder.glob("*/*.webp"))
+            orphans += [folder / f"{name}.webp" for name in names if not (self._pictures / name).exists()]
+        return remove(orphans)
+
+
+thumbnails = Extension("fooocus-thumbnails", Thumbnails)
+
+
+def is_of(path: Path, picture: Path) -> bool:
+    """Whether the thumbnail is there, and the picture's own: another one may have got its name.
+
+    Raises:
+        FileNotFoundError: there is no such picture.
+    """
+    changed = int(picture.stat().st_mtime)
+    try:
+        return int(path.stat().st_mtime) == changed
+    except OSError:  # `keep` tells what is wrong there
+        return False
+
+
+def keep(path: Path, data: bytes, picture: Path) -> None:
+    """Write a thumbnail, unless its picture is gone by then.
+
+    Raises:
+        FileNotFoundError: it is.
+        FooocusError: the disk takes nothing.
+    """
+    changed = picture.stat().st_mtime_ns
+    try:
+        put(path, data)
+        os.utime(path, ns=(changed, changed))
+    except OSError as error:
+        text = f"The thumbnail cannot be kept: {error.strerror}. Ask for the picture without w, or free some space"
+        raise FooocusError(text, status=507) from error
+    if not picture.exists():
+        path.unlink(missing_ok=True)
+        raise FileNotFoundError(picture)
