@@ -71,6 +71,7 @@ def picture(convert: Callable[[Path, str], bytes], folder: str, *parts: str) -> 
     wanted = formats.converted(own)
     response = as_it_is(path, folder, own) if wanted == own else converted(convert, path, wanted)
     response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cache-Control"] = "no-cache"  # kept, and asked about: send_file's, whoever sends the file
     response.vary.add("Accept")
     return response
 

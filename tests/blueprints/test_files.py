@@ -86,6 +86,11 @@ def test_head_tells_what_get_would(client, cat, accept):
 
 
 @pytest.mark.parametrize("accept", ["image/png", "image/webp"])
+def test_a_cache_asks_before_it_hands_a_picture_on(client, cat, accept):
+    assert client.get(CAT, headers={"Accept": accept}).headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize("accept", ["image/png", "image/webp"])
 def test_a_part_can_be_had(client, cat, accept):
     whole = client.get(CAT, headers={"Accept": accept}).data
     reply = client.get(CAT, headers={"Accept": accept, "Range": "bytes=4-9"})

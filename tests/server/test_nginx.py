@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -48,15 +49,15 @@ def gunicorn(tmp_path_factory, models, database):
     server.stop()
 
 
-@pytest.fixture(scope="module")
-def nginx(gunicorn, tmp_path_factory):
-    """The same server, asked through nginx."""
-    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
+@contextmanager
+def before(folder, service, instance="/nowhere"):
+    """The port of an nginx in front of a service at this port, with the site that is shipped."""
+    port = free_port()
     shipped = (ROOT / "deploy" / "nginx.conf").read_text()
     for ours, theirs in (
-        ("127.0.0.1:7866", f"127.0.0.1:{gunicorn.port}"),
+        ("127.0.0.1:7866", f"127.0.0.1:{service}"),
         ("listen 80;", f"listen 127.0.0.1:{port};"),
-        ("/var/lib/fooocus-flask/", f"{gunicorn.instance}/"),
+        ("/var/lib/fooocus-flask/", f"{instance}/"),
     ):
         assert ours in shipped
         shipped = shipped.replace(ours, theirs)
@@ -65,17 +66,24 @@ def nginx(gunicorn, tmp_path_factory):
     (folder / "nginx.conf").write_text(MAIN.format(folder=folder, user=user))
     assert NGINX, "nginx is not here; on Debian: apt-get install nginx-light"
     process = subprocess.Popen([NGINX, "-p", folder, "-c", folder / "nginx.conf"])
-    through = copy.copy(gunicorn)
-    through.port = port
     while True:
         try:
             socket.create_connection(("127.0.0.1", port)).close()
             break
         except ConnectionRefusedError:
             assert process.poll() is None
-    yield through
+    yield port
     process.terminate()
     process.wait()
+
+
+@pytest.fixture(scope="module")
+def nginx(gunicorn, tmp_path_factory):
+    """The same server, asked through nginx."""
+    with before(tmp_path_factory.mktemp("nginx"), gunicorn.port, gunicorn.instance) as port:
+        through = copy.copy(gunicorn)
+        through.port = port
+        yield through
 
 
 def below(url):
@@ -114,6 +122,60 @@ def test_a_thumbnail_comes_from_the_disk_too(nginx, gunicorn):
     assert reply.headers["Cache-Control"] == "private, max-age=3600"
     assert reply.body == Path(gunicorn.instance, "thumbnails/160", f"{below(url)[9:]}.webp").read_bytes()
     assert nginx.get(f"{below(url)}?w=160", If_None_Match=reply.headers["ETag"]).status == 304
+
+
+KEPT = ("Vary", "X-Content-Type-Options", "Cache-Control", "Content-Type")
+CORS = ("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers")
+
+
+@pytest.mark.parametrize("cookie", [None, "a=b"])
+def test_a_picture_from_the_disk_keeps_its_headers(nginx, server, cookie):
+    (url,) = nginx.draw().json["result"]
+    headers = {"Origin": "http://page.example"} | ({"Cookie": cookie} if cookie else {})
+    by_itself = server.get(below(server.draw().json["result"][0]), **headers)
+    behind = nginx.get(below(url), **headers)
+    assert behind.status == by_itself.status == 200
+    for name in (*KEPT, *CORS):
+        assert behind.headers.get_all(name) == by_itself.headers.get_all(name), name
+    assert behind.headers["Access-Control-Allow-Origin"] == ("http://page.example" if cookie else "*")
+    assert len(behind.headers["X-Request-Id"]) == 32 and behind.headers["ETag"]
+    plain = nginx.get(below(url))
+    assert (plain.headers["Vary"], plain.headers["Access-Control-Allow-Origin"]) == ("Accept, Origin", None)
+    again = nginx.get(below(url), If_None_Match=behind.headers["ETag"])
+    assert (again.status, again.headers["Vary"]) == (304, "Accept, Origin")
+
+
+FORGED = {
+    "X-Forwarded-For": "10.9.9.9",
+    "X-Forwarded-Host": "evil.example",
+    "X-Forwarded-Proto": "gopher",
+    "X-Forwarded-Port": "666",
+    "X-Forwarded-Prefix": "/evil",
+    "X-Forwarded-Server": "evil.example",
+    "X-Forwarded-Ssl": "evil",
+    "X-Forwarded-Protocol": "evil",
+    "X-Forwarded-Scheme": "evil",
+    "X-Real-Ip": "10.9.9.9",
+    "Forwarded": "for=10.9.9.9;host=evil.example",
+}
+
+
+def test_nothing_that_a_client_says_about_proxies_is_passed_on(tmp_path):
+    lines = [f"{name}: {value}" for name, value in FORGED.items()]
+    with (
+        socket.create_server(("127.0.0.1", 0)) as service,
+        before(tmp_path, service.getsockname()[1]) as port,
+        socket.create_connection(("127.0.0.1", port)) as client,
+    ):
+        client.sendall("\r\n".join(["GET / HTTP/1.1", "Host: h.example", *lines, "", ""]).encode())
+        with service.accept()[0] as passed_on:
+            head = ""
+            while "\r\n\r\n" not in head:
+                head += passed_on.recv(65536).decode()
+    told = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+    assert told["X-Forwarded-For"] == "127.0.0.1" and told["X-Forwarded-Host"] == "h.example"
+    assert told["X-Forwarded-Proto"] == "http"
+    assert not [value for value in told.values() if "evil" in value or value in FORGED.values()]
 
 
 def test_nobody_gets_files_without_the_service(nginx):
