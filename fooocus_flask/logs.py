@@ -59,5 +59,5 @@ def line(task: Task, seconds: Mapping[str, float]) -> str:
 
 
 def thousandths(mills: int) -> str:
-    """Milliseconds as seconds."""
-    return f"{mills / 1000:.3f}"
+    """Milliseconds as seconds; none where the clock was set back meanwhile."""
+    return f"{max(0, mills) / 1000:.3f}"

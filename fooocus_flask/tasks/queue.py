@@ -61,6 +61,7 @@ def enqueue(new: NewTask, base_url: str, options: QueueOptions | None = None) ->
         IntegrityError: another request with the same key was quicker.
     """
     params, options, now = new.params, options or QueueOptions(), mills()
+    advance = int(options.priority * _priority_mills())
     task = Task(
         task_id=uuid4().hex,
         req_params=params.to_dict(),
@@ -71,7 +72,7 @@ def enqueue(new: NewTask, base_url: str, options: QueueOptions | None = None) ->
         notes=new.notes,
         base_url=base_url,
         priority=options.priority,
-        rank=now - int(options.priority * current_app.config["PRIORITY_SECONDS"] * 1000),
+        rank=now - advance,
         work=estimates.work(params),
         webhook_events=list(options.webhook_events),
         key_name=options.key_name,
@@ -82,6 +83,7 @@ def enqueue(new: NewTask, base_url: str, options: QueueOptions | None = None) ->
     try:
         begin_write()
         _check_room(options)
+        task.rank = max(now, _latest()) - advance
         db.session.add(task)
         db.session.flush()
         db.session.add(Prompt(record_id=task.id, prompt=params.prompt.lower()))
@@ -213,6 +215,18 @@ def _move(which: ColumnElement[bool], status: str, **values: Any) -> Task | None
     """Change one task's state if it may still change so; the caller commits."""
     change = update(Task).where(which, Task.task_status.in_(BEFORE[status])).values(task_status=status, **values)
     return db.session.scalar(change.returning(Task), execution_options=FRESH)
+
+
+def _latest() -> int:
+    """The moment by which the latest waiting task is ranked: later than now, if the clock was set back since."""
+    moment = (Task.rank + Task.priority * _priority_mills()).label("moment")
+    last = select(moment).where(Task.task_status == PENDING).order_by(Task.id.desc()).limit(1)
+    return int(db.session.scalar(last) or 0)
+
+
+def _priority_mills() -> float:
+    """Milliseconds of waiting that a point of priority stands for."""
+    return float(current_app.config["PRIORITY_SECONDS"]) * 1000
 
 
 def _check_room(options: QueueOptions) -> None:

@@ -116,6 +116,23 @@ def test_a_task_s_rank_is_its_moment_less_its_priority(context):
     assert queue.end(task.task_id, "stop", only="pending") is not None
 
 
+def test_a_clock_that_is_set_back_lets_nobody_overtake(context, monkeypatch):
+    prepared, hour, day = prepare(GenerateSchema().load(small())), 3_600_000, 24 * 3_600_000
+    submitted = []
+    for moment, priority in ((5 * day, 0), (hour, 0), (2 * hour, 0), (3 * hour, 1), (5 * day + hour, 0), (hour, 10)):
+        monkeypatch.setattr(queue, "mills", lambda moment=moment: moment)
+        submitted.append(queue.enqueue(prepared, "", QueueOptions(priority=priority)).task_id)
+        if len(submitted) == 2:  # the one from before the clock was set back waits no more
+            assert queue.claim().task_id == submitted[0]
+            queue.end(submitted[0], "finished")
+    order = []
+    while (task := queue.claim()) is not None:
+        order.append(task.task_id)
+        queue.end(task.task_id, "finished")
+    one, two, first, three, urgent = submitted[1:]
+    assert order == [first, one, two, urgent, three]
+
+
 def test_a_paused_queue_begins_nothing_but_goes_on_with_what_was_begun(context, add):
     left, waiting = add("running", params=TWO), add("pending", params=TWO)
     queue.pause()
