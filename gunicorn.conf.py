@@ -9,6 +9,7 @@ worker_class = "gevent"
 workers = 1
 bind = "127.0.0.1:7866"
 control_socket_disable = True  # it would lie in the user's home, which a service may lack
+keepalive = 5  # seconds between two requests of a connection; more than nginx's, or it asks one that is being closed
 graceful_timeout = 45  # more than SHUTDOWN_DEADLINE, in which the task under way may end
 
 access_log_format = '%(h)s %(t)s "%(r)s" %(s)s %(b)s %(L)s [%({x-request-id}o)s]'  # names requests as the log does

@@ -18,7 +18,7 @@ from fooocus_flask.model_files.folders import folders
 from fooocus_flask.pictures import retention
 from fooocus_flask.runner.downloader import downloader
 from fooocus_flask.runner.runner import runner
-from fooocus_flask.server import metrics, openapi
+from fooocus_flask.server import descriptors, metrics, openapi
 from fooocus_flask.server.form_parser import Request
 from fooocus_flask.tasks import history, live
 
@@ -93,6 +93,7 @@ def start(app: Flask) -> None:
         webhooks.sender.of(app).wake()
     downloader.of(app).wake()
     retention.sweeper.of(app).start()
+    descriptors.watch.of(app).start()
     metrics.counters.of(app).start()
 
 
@@ -109,5 +110,6 @@ def close(app: Flask) -> None:
     downloader.of(app).close()
     retention.sweeper.of(app).close()
     metrics.counters.of(app).close()
+    descriptors.watch.of(app).close()
     runner.of(app).close()
     database.close(app)

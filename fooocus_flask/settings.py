@@ -14,6 +14,9 @@ CORS_ORIGINS = "*"  # web pages that may call: *, or origins with commas between
 MAX_CONTENT_LENGTH = 256 * 1024 * 1024  # bytes of a request's body; more is 413
 MAX_FORM_MEMORY_SIZE = 64 * 1024 * 1024  # bytes of a form's text members
 MAX_PIXELS = 64 * 1024 * 1024  # of the largest picture that is made on the way to a result; 0: no limit
+KEEPALIVE_SECONDS = (
+    75.0  # after which a connection is closed on which no request, or nothing of a body, comes; 0: never
+)
 QUEUE_LIMIT = 1000  # tasks that may wait; more are refused with Retry-After; 0: no limit
 ALLOW_PRIVATE_ADDRESSES = False  # whether URLs of clients (pictures, webhooks) may lead into private networks
 PRIORITY_SECONDS = 60.0  # seconds of waiting that one point of a task's priority stands for

@@ -295,7 +295,8 @@ def serve(app: Flask, sock: socket.socket, greeting: str = "") -> None:
     """Draw and answer requests until SIGTERM or SIGINT; the greeting is printed once both would be heard."""
     answers, stopped = Answers(app), Event()
     log = logging.getLogger("gevent.pywsgi")
-    server = WSGIServer(sock, answers, log=None, error_log=log, handler_class=RequestHandler)
+    handler = partial(RequestHandler, idle=app.config["KEEPALIVE_SECONDS"])
+    server = WSGIServer(sock, answers, log=None, error_log=log, handler_class=handler)
 
     def stop() -> None:
         try:

@@ -18,6 +18,7 @@ from fooocus_flask.database import db
 from fooocus_flask.extension import Extension
 from fooocus_flask.following import webhooks
 from fooocus_flask.runner.runner import runner
+from fooocus_flask.server import descriptors
 from fooocus_flask.tables import ENDED, PENDING, RUNNING, Task
 
 LAG_EVERY = 1.0
@@ -102,6 +103,11 @@ class Now(Collector):
         yield tasks
         yield GaugeMetricFamily("fooocus_queue_depth", "Tasks that wait.", counted.get(PENDING, 0))
         yield GaugeMetricFamily("fooocus_webhooks_owed", "Webhooks still to be delivered.", webhooks.owed())
+        files = GaugeMetricFamily("fooocus_file_descriptors", "Descriptors used, and the limit.", labels=["of"])
+        for name, number in (("used", descriptors.count()), ("limit", descriptors.limit())):
+            if number is not None:
+                files.add_metric([name], number)
+        yield files
         now = runner.of(self.app)
         yield GaugeMetricFamily("fooocus_engine_ready", "Whether the engine takes tasks.", int(now.ready.is_set()))
         memory = GaugeMetricFamily(

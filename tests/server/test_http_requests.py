@@ -1,11 +1,13 @@
 """Requests that few clients send, over real sockets."""
 
 import json
+import select
 import socket
+from contextlib import suppress
 
 import pytest
 
-from tests.serving import GENERATE, small
+from tests.serving import GENERATE, Server, small
 
 
 def status(server, *lines, body=b""):
@@ -51,3 +53,59 @@ def test_an_old_client_that_would_stay_hears_the_end_of_its_answer(server, membe
         else:
             assert told["connection"] == "keep-alive"
             assert json.loads(answer.read(int(told["content-length"])))["task_status"] == "finished"
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory, models, database):
+    """A server that closes connections on which nothing comes for a second; its engine may still be starting."""
+    server = Server(tmp_path_factory.mktemp("impatient"), models, FOOOCUS_KEEPALIVE_SECONDS="1").ready()
+    yield server
+    server.stop()
+
+
+HEAD = b"POST /v1/engine/control HTTP/1.1\r\nHost: h\r\nContent-Length: 40\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET /pi", b"GET /ping HTTP/1.1\r\nHost: h\r\nX: ", HEAD + b"\r\n", HEAD + b'\r\n{"action": '],
+    ids=["nothing", "half a line", "half a head", "no body", "half a body"],
+)
+def test_a_connection_on_which_nothing_more_comes_is_closed(impatient, sent):
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as connection:
+        connection.sendall(sent)
+        while connection.recv(65536):
+            pass
+
+
+def test_a_connection_is_closed_after_its_last_request(impatient):
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as connection:
+        for _ in range(2):
+            connection.sendall(b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n")
+            while not (answer := connection.recv(65536)).endswith(b'"pong"\n'):
+                assert answer
+        while connection.recv(65536):
+            pass
+
+
+def test_a_head_that_trickles_is_no_sign_of_life(impatient):
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as connection:
+        connection.sendall(b"GET /ping HTTP/1.1\r\n")
+        with suppress(ConnectionError):
+            while not select.select([connection], [], [], 0.1)[0]:
+                connection.sendall(b"X: y\r\n")
+            assert connection.recv(65536) == b""
+
+
+def test_who_waits_for_an_answer_is_not_idle(impatient):
+    assert impatient.draw({"overwrite_step": 60, "aspect_ratios_selection": "512*512"}).status == 200
+    assert impatient.follow(overwrite_step=60, aspect_ratios_selection="512*512").events()[-1]["message"] == "Finished"
+
+
+def test_what_is_no_request_is_answered_and_told_in_a_short_line(impatient):
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as connection:
+        connection.sendall(b"\x1b[31m" + b"a" * 5000 + b"\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400")
+    line = impatient.said("no HTTP request").string
+    assert len(line) < 200 and "aaaa" not in line
+    assert not any("Traceback" in line or "\x1b" in line for line in impatient.lines)
