@@ -72,6 +72,7 @@ def test_an_empty_parameter_counts_as_absent():
         "status": None,
         "prompt": None,
         "action": None,
+        "brief": False,
     }
 
 
