@@ -125,8 +125,9 @@ def read_metadata(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def picture() -> dict[str, Any]:
     """The body's picture and what is said about it; an `Upload` where it came as a file."""
-    body = form_body(request, DescribeSchema()) if is_form(request) else json_body(request)
-    unknown_names.check_body(DescribeSchema(), body)
+    schema = DescribeSchema()
+    body = form_body(request, schema) if is_form(request) else json_body(request, schema)
+    unknown_names.check_body(schema, body)
     return body
 
 

@@ -6,24 +6,22 @@ Blueprints take their `Blueprint` from here; it is flask-smorest's with these ru
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NoReturn
 
 import flask_smorest
 from flask import Request
-from marshmallow import Schema, ValidationError
+from marshmallow import Schema, ValidationError, fields
 from webargs.flaskparser import FlaskParser
 
 from fooocus_flask.errors import FooocusError, InvalidRequest
-from fooocus_flask.pictures.inputs import CONTROL_IMAGE, CONTROL_IMAGES
 from fooocus_flask.submission import json_text, unknown_names
 from fooocus_flask.submission.forms import form_body, is_form
 from schemas.faults import Fault
-from schemas.tasks import IMAGE_MEMBERS
+from schemas.fields import Image
 
 FORM = "application/x-www-form-urlencoded"
 MOST_WITHOUT_PICTURES = 8 * 1024 * 1024
-PICTURE_NAMES = tuple(name.encode() for name in (*IMAGE_MEMBERS, CONTROL_IMAGE, '"image"'))
 
 
 class ArgumentsParser(FlaskParser):
@@ -33,7 +31,7 @@ class ArgumentsParser(FlaskParser):
 
     def load_json(self, req: Request, schema: Schema) -> Any:
         """The body as JSON, whatever Content-Type it has or lacks, unless it is a form with parts."""
-        body = form_body(req, schema) if is_form(req) else json_body(req)
+        body = form_body(req, schema) if is_form(req) else json_body(req, schema)
         unknown_names.check_body(schema, body)
         unknown_names.check_misplaced(schema, req)
         return body
@@ -54,16 +52,18 @@ class Blueprint(flask_smorest.Blueprint):
     ARGUMENTS_PARSER = ArgumentsParser()
 
 
-def json_body(request: Request) -> dict[str, Any]:
-    """The request's JSON object.
+def json_body(request: Request, schema: Schema | None = None) -> dict[str, Any]:
+    """The request's JSON object; the schema tells which of its members may be pictures, and so be large.
 
     Raises:
         InvalidRequest: there is no body, it is not JSON, or it is not an object.
+        FooocusError: it is large for another reason than its pictures.
     """
     data = request.get_data(cache=True)
     if not data.strip():
         raise InvalidRequest([Fault("missing", "Field required", loc=("body",))])
-    if len(data) > MOST_WITHOUT_PICTURES and not any(name in data for name in PICTURE_NAMES):
+    names = picture_names(schema) if schema and len(data) > MOST_WITHOUT_PICTURES else frozenset()
+    if len(data) > MOST_WITHOUT_PICTURES and not any(f'"{name}"'.encode() in data for name in names):
         raise too_large_without_pictures()
     try:
         body = json_text.read(data)
@@ -75,18 +75,31 @@ def json_body(request: Request) -> dict[str, Any]:
         raise InvalidRequest([Fault("missing", "Field required", loc=("body",))])
     if not isinstance(body, dict):
         raise not_an_object(body)
-    if len(data) > MOST_WITHOUT_PICTURES + sum(map(len, picture_texts(body))):
+    if names and len(data) > MOST_WITHOUT_PICTURES + sum(map(len, picture_texts(body, names))):
         raise too_large_without_pictures()
     return body
 
 
-def picture_texts(body: Mapping[str, Any]) -> Iterator[str]:
-    """The texts in a request that may be pictures."""
-    parts = body.get(CONTROL_IMAGES)
-    control = [part.get(CONTROL_IMAGE) for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
-    for sent in (*map(body.get, (*IMAGE_MEMBERS, "image")), *control):
-        if isinstance(sent, str):
-            yield sent
+def picture_names(schema: Schema) -> frozenset[str]:
+    """The names of the members that may be pictures, those inside lists and objects too."""
+    names: frozenset[str] = frozenset()
+    for name, field in schema.fields.items():
+        kind = field.inner if isinstance(field, fields.List) else field
+        if isinstance(kind, Image):
+            names |= {name}
+        elif isinstance(kind, fields.Nested):
+            names |= picture_names(kind.schema)
+    return names
+
+
+def picture_texts(body: Mapping[str, Any], names: Collection[str]) -> Iterator[str]:
+    """The texts in a request that may be pictures: members of these names, and those in lists of objects."""
+    for name, value in body.items():
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, dict):
+                yield from (text for key, text in part.items() if key in names and isinstance(text, str))
+            elif name in names and isinstance(part, str):
+                yield part
 
 
 def too_large_without_pictures() -> FooocusError:
