@@ -149,6 +149,8 @@ UPSCALE_OR_VARY_METHODS = (
 )
 OUTPAINT_SIDES = ("Left", "Right", "Top", "Bottom")
 OUTPUT_FORMATS = ("png", "jpg", "jpeg", "webp")
+OUTPUT_QUALITY = 95
+"""Of JPEG and WebP where nobody asks for another, on their scale to 100."""
 METADATA_SCHEMES = ("fooocus", "a1111")
 REFINER_SWAP_METHODS = ("joint", "separate", "vae")
 INPAINT_ENGINES = ("None", "v1", "v2.5", "v2.6")

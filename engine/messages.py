@@ -117,7 +117,10 @@ class Beat(Message):
 
 @dataclass(frozen=True)
 class Progressed(Message):
-    """Something a person watching would like to know; `preview` is a PNG or empty."""
+    """Something a person watching would like to know; `preview` is a PNG or empty.
+
+    At a sampling step, `step` of the picture's `steps` is done; both are 0 elsewhere.
+    """
 
     BLOB = "preview"
 
@@ -125,11 +128,13 @@ class Progressed(Message):
     percent: int
     message: str
     preview: bytes = b""
+    step: int = 0
+    steps: int = 0
 
 
 @dataclass(frozen=True)
 class PictureDone(Message):
-    """One picture lies complete under its final name."""
+    """One picture lies complete under its final name; `prompt_tokens` is what the task's prompt counts."""
 
     task_id: str
     index: int
@@ -137,6 +142,7 @@ class PictureDone(Message):
     seed: int
     width: int
     height: int
+    prompt_tokens: int = 0
 
 
 @dataclass(frozen=True)

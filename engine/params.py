@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
+
+from engine.choices import OUTPUT_QUALITY
 
 MAX_SEED = 2**63 - 1
 
@@ -159,6 +161,9 @@ class GenerateParams:
     async_process: bool
     webhook_url: str | None
 
+    # younger than the first tasks in the queues of installations; a row that lacks them means these
+    output_quality: int = OUTPUT_QUALITY
+
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels: the aspect ratio, unless overwritten (values above 0)."""
@@ -178,11 +183,13 @@ class GenerateParams:
         """The inverse of `to_dict`; also takes the lists JSON makes of tuples.
 
         Raises:
-            KeyError: a field is missing.
+            KeyError: a field without a default is missing.
         """
         parts = {"loras": Lora, "controlnet_image": ImagePrompt, "enhance_ctrls": EnhanceStep}
         taken: dict[str, Any] = {}
         for field in fields(cls):
+            if field.default is not MISSING and field.name not in values:
+                continue
             value = values[field.name]
             if field.name in parts:
                 value = tuple(parts[field.name](**part) for part in value)

@@ -19,11 +19,13 @@ task_submitted = _signals.signal("task-submitted", "A task was put into the queu
 task_started = _signals.signal("task-started", "The engine was given a task. task: its row.")
 task_progressed = _signals.signal(
     "task-progressed",
-    "A step was made, or a model file came further. task_id, percent (0 to 100), message, preview (PNG bytes or none).",
+    "A step was made, or a model file came further. task_id, percent (0 to 100), message, preview (PNG bytes or none); "
+    "while a picture is sampled also step and steps.",
 )
 picture_done = _signals.signal(
     "picture-done",
-    "A picture lies in the outputs folder. task_id, index, path (below that folder), seed, width, height.",
+    "A picture lies in the outputs folder. task_id, index, path (below that folder), seed, width, height; "
+    "prompt_tokens: what the task's prompt counts.",
 )
 task_ended = _signals.signal(
     "task-ended", "A task ended, well or not. task: its row; seconds: what each stage took, by name."

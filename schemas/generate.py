@@ -39,6 +39,7 @@ MOST_CONTROL_IMAGES = 4
 MOST_ENHANCE_STEPS = 3
 LEAST_SIDE, MOST_SIDE, SIDE_STEP = 64, 2048, 8
 MOST_STEPS = 200
+MOST_QUALITY = 100
 MOST_SIDES = 8
 """Four sides, and room for some that are named twice."""
 LONGEST_DISTANCE = 65_535
@@ -231,6 +232,12 @@ class PromptMembers(Schema):
     )
     image_number = Whole("How many pictures; always 1 where the answer is the picture itself.", 1, 32, default=1)
     output_format = Choice("File type of the pictures.", choices.OUTPUT_FORMATS, fold=True, default="png")
+    output_quality = Whole(
+        "How much JPEG and WebP keep of a picture; more makes larger files. PNG keeps all.",
+        0,
+        MOST_QUALITY,
+        default=choices.OUTPUT_QUALITY,
+    )
     image_seed = Whole(
         "Seed of the first picture, the next ones count up from it; -1 picks one at random.", -1, MAX_SEED, default=-1
     )

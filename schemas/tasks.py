@@ -151,7 +151,10 @@ class TaskRecordSchema(Schema):
     )
     drawn_with = fields.Dict(
         allow_none=True,
-        metadata={"description": "The checkpoint that drew, its memory plan, this program's version; null until then."},
+        metadata={
+            "description": "The checkpoint that drew, its memory plan, how many tokens the prompt has, this program's "
+            "version; null until then."
+        },
     )
     priority = fields.Integer(metadata={"description": "From -10 to 10; higher ones are drawn first."})
     key_name = fields.String(

@@ -28,6 +28,7 @@ def test_a_task_s_record_tells_which_version_drew_it(server):
         "checkpoint": "toy.safetensors",
         "builtin": False,
         "memory": {"plan": "resident"},
+        "prompt_tokens": 2,
         "version": VERSION,
     }
 

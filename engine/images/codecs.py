@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from engine.choices import OUTPUT_QUALITY
 from engine.images.a1111 import ascii_only
 from engine.images.colour import to_srgb
 from engine.images.metadata import MAKER_NOTE, MOST_EXIF_BYTES, SOFTWARE, USER_COMMENT, VERSION
@@ -29,7 +30,7 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
 """`[height, width]`: above 127 what is repainted."""
 
-QUALITY, THUMBNAIL_QUALITY = 95, 80
+THUMBNAIL_QUALITY = 80
 BYTES_A_PIXEL = 4
 """Of a decoded picture: Pillow keeps three channels in four bytes."""
 PILLOW_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
@@ -43,15 +44,23 @@ AVERAGE_FILTER = 3
 PNG_TEXTS = {"parameters": USER_COMMENT, "fooocus_scheme": MAKER_NOTE}
 
 
-def encode(pixels: Pixels, output_format: str, texts: Mapping[str, str] | None = None, exif: Any = None) -> bytes:
+def encode(
+    pixels: Pixels,
+    output_format: str,
+    texts: Mapping[str, str] | None = None,
+    exif: Any = None,
+    quality: int = OUTPUT_QUALITY,
+) -> bytes:
     """The picture's file; PNG carries `texts` as text chunks, JPEG and WebP carry `exif` (a Pillow `Exif`).
+
+    `quality` is that of JPEG and WebP.
 
     Raises:
         KeyError: no such format.
     """
     if PILLOW_FORMATS[output_format] == "PNG":
         return encode_png(pixels, texts)
-    return _encode_pillow(Image.fromarray(pixels), output_format, exif)
+    return _encode_pillow(Image.fromarray(pixels), output_format, exif, quality)
 
 
 def encode_png(pixels: Pixels, texts: Mapping[str, str] | None = None) -> bytes:
@@ -154,14 +163,14 @@ def write(path: Path, data: bytes) -> None:
         raise
 
 
-def _encode_pillow(image: Image.Image, output_format: str, exif: Any) -> bytes:
+def _encode_pillow(image: Image.Image, output_format: str, exif: Any, quality: int = OUTPUT_QUALITY) -> bytes:
     out = io.BytesIO()
     name = PILLOW_FORMATS[output_format]
     options: dict[str, Any] = {"optimize": True, "progressive": True} if name == "JPEG" else {"lossless": False}
     carried = exif.tobytes() if exif is not None else b""
     if carried and not (name == "JPEG" and len(carried) > MOST_EXIF_BYTES):
         options["exif"] = carried
-    image.save(out, name, quality=QUALITY, **options)
+    image.save(out, name, quality=quality, **options)
     return out.getvalue()
 
 

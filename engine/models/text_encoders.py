@@ -28,6 +28,7 @@ from engine.prompt.tokens import (
     PAD_L,
     START,
     Chunk,
+    Lookup,
     Tokenizer,
     bare_name,
     embedding_names,
@@ -164,6 +165,10 @@ class TextEncoders:
         pooled = torch.stack([conditioning.pooled for conditioning in known[:top_k]]).sum(dim=0)
         return Conditioning(torch.cat([conditioning.context for conditioning in known], dim=1), pooled)
 
+    def count_tokens(self, text: str) -> int:
+        """How many tokens CLIP-L reads of a text, without those that begin, end and fill up a chunk."""
+        return sum(len(tokens) for tokens, _ in self.tokenizer.groups(text, self._lookup(self.clip_l)))
+
     def embedding_notes(self, texts: Iterable[str]) -> list[str]:
         """What the client should know of the embeddings these texts name: those that are ignored, in all or in part."""
         notes: list[str] = []
@@ -208,6 +213,11 @@ class TextEncoders:
         return Conditioning(context.float().cpu(), pooled.float().cpu())
 
     def _chunks(self, text: str, encoder: Encoder) -> list[Chunk]:
+        return self.tokenizer.chunks(text, encoder.pad, self._lookup(encoder))
+
+    def _lookup(self, encoder: Encoder) -> Lookup:
+        """What `embedding:name` in a text means to an encoder."""
+
         def lookup(name: str) -> Sequence[Tensor] | None:
             path = self.embeddings.find(name)
             if path is None:
@@ -218,7 +228,7 @@ class TextEncoders:
                 log.warning("%s", error)
                 return ()
 
-        return self.tokenizer.chunks(text, encoder.pad, lookup)
+        return lookup
 
 
 def _chunks_in(conditioning: Conditioning) -> int:

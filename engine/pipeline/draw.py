@@ -115,12 +115,13 @@ class StepCallback:
         percent = job.progress.at(job.steps_done + number)
         message = f"Sampling step {number}/{steps}, {self.title} ..."
         if job.params.disable_preview or job.outbox.busy:
-            job.report_progress(percent, message)
+            job.report_progress(percent, message, number, steps)
             return
         seen = Fetched(self.models.previewer(step.whose).pixels(self.canvas.at_full_size(step.denoised)))
 
         def progressed() -> Progressed:
-            return Progressed(job.task.task_id, percent, message, codecs.encode_small_png(seen.array()))
+            preview = codecs.encode_small_png(seen.array())
+            return Progressed(job.task.task_id, percent, message, preview, number, steps)
 
         job.outbox.send(progressed)
 

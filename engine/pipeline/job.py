@@ -37,7 +37,8 @@ class Job:
     """One task under way.
 
     `notes` are for the client; `results` counts the pictures handed to the outbox, `steps_done` the sampling steps of
-    those that are over.
+    those that are over. `prompt_tokens` is how many tokens the first picture's prompt has, without styles; 0 where no
+    text is read.
     """
 
     task: Draw
@@ -48,6 +49,7 @@ class Job:
     notes: list[str] = field(default_factory=list)
     results: int = 0
     steps_done: int = 0
+    prompt_tokens: int = 0
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     models: Models | None = None
     """Those of the pass under way, once they are loaded."""
@@ -76,10 +78,10 @@ class Job:
         """Add remarks for the client, each once."""
         self.notes += [remark for remark in dict.fromkeys(remarks) if remark not in self.notes]
 
-    def report_progress(self, percent: int, message: str) -> None:
+    def report_progress(self, percent: int, message: str, step: int = 0, steps: int = 0) -> None:
         """Emit a progress message."""
         self.heartbeat.mark()
-        self.outbox.send(lambda: Progressed(self.task.task_id, percent, message))
+        self.outbox.send(lambda: Progressed(self.task.task_id, percent, message, step=step, steps=steps))
 
     def stop_if_asked(self) -> None:
         """Raise Stopped if a person asked for it; called where no picture is under way."""

@@ -69,8 +69,9 @@ class Passes:
             self.memory.make_plan(job, models)
         job.add_notes(*models.notes)
         job.report_progress(Progress.PROMPTS, "Processing prompts ...")
-        pictures = self._expand_prompts(job, pictures)
-        return PreparedPass(models, pictures, encode_texts(job, models.checkpoint.text_encoders, pictures))
+        pictures, encoders = self._expand_prompts(job, pictures), models.checkpoint.text_encoders
+        job.prompt_tokens = job.prompt_tokens or encoders.count_tokens(pictures[0].prompt)
+        return PreparedPass(models, pictures, encode_texts(job, encoders, pictures))
 
     def draw(
         self, job: Job, prepared: PreparedPass, canvas: Canvas, *, save: bool = True

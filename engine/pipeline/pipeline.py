@@ -98,7 +98,12 @@ class Pipeline:
                 outcome = "stopped"
         log.info("task %s %s: %s", task.task_id, outcome, {name: round(s, 3) for name, s in job.seconds.items()})
         name = job.files.checkpoint_name(job.params.base_model_name)
-        drawn_with = {"checkpoint": name, "builtin": task.checkpoint is None, "memory": self.memory.told()}
+        drawn_with = {
+            "checkpoint": name,
+            "builtin": task.checkpoint is None,
+            "memory": self.memory.told(),
+            "prompt_tokens": job.prompt_tokens,
+        }
         return Ended(task.task_id, outcome, None, job.seconds, drawn_with, job.notes)
 
     def _draw_in_memory(self, job: Job) -> None:

@@ -62,11 +62,12 @@ class Saver:
             options = encode_options(generation, output_format) if generation else {}
             if generation and generation.params.save_metadata_to_images and not options:
                 job.add_notes(TOO_LONG)
-            codecs.write(path, codecs.encode(pixels, output_format, **options))
+            data = codecs.encode(pixels, output_format, quality=job.params.output_quality, **options)
+            codecs.write(path, data)
             if job.task.log:
                 self._add_to_log(path, finished, generation, embedded=bool(options))
         height, width, _ = pixels.shape
-        return PictureDone(job.task.task_id, index, str(path), finished.seed, width, height)
+        return PictureDone(job.task.task_id, index, str(path), finished.seed, width, height, job.prompt_tokens)
 
     def _add_to_log(
         self, path: Path, finished: FinishedPicture, generation: Generation | None, *, embedded: bool

@@ -270,6 +270,7 @@ class Runner:
         elif isinstance(message, messages.Progressed):
             self._percent = message.percent
             progress = {"percent": message.percent, "message": message.message, "preview": message.preview}
+            progress |= {"step": message.step, "steps": message.steps}
             signals.send(signals.task_progressed, self.app, task_id=message.task_id, **progress)
         elif isinstance(message, messages.PictureDone):
             self._keep(message)
@@ -292,9 +293,9 @@ class Runner:
     def _keep(self, done: messages.PictureDone) -> None:
         path = outputs.below(done.path)
         self._pictures[done.index] = path
-        size = {"width": done.width, "height": done.height}
+        told = {"width": done.width, "height": done.height, "prompt_tokens": done.prompt_tokens}
         signals.send(
-            signals.picture_done, self.app, task_id=done.task_id, index=done.index, path=path, seed=done.seed, **size
+            signals.picture_done, self.app, task_id=done.task_id, index=done.index, path=path, seed=done.seed, **told
         )
 
     def _end(self, task: Task, ended: messages.Ended) -> None:

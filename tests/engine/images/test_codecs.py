@@ -69,6 +69,15 @@ def test_jpeg_and_webp_are_near_the_picture_and_carry_exif(smooth, output_format
     assert image.getexif()[USER_COMMENT] == "how it was made"
 
 
+@pytest.mark.parametrize("output_format", ["jpg", "webp"])
+def test_less_quality_gives_smaller_files_and_none_named_the_usual_one(smooth, output_format):
+    noisy = (smooth.astype(int) + np.random.default_rng(0).integers(-20, 20, smooth.shape)).clip(0, 255)
+    pixels = noisy.astype(np.uint8)
+    sizes = [len(codecs.encode(pixels, output_format, quality=quality)) for quality in (0, 50, 95, 100)]
+    assert sizes == sorted(set(sizes))
+    assert codecs.encode(pixels, output_format) == codecs.encode(pixels, output_format, quality=95)
+
+
 def test_jpeg_is_progressive_and_does_without_exif_that_is_too_long(smooth):
     image = opened(codecs.encode(smooth, "jpg", exif=exif_of("x" * 70_000)))
     assert image.info["progressive"]

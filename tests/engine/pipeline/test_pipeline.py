@@ -62,9 +62,33 @@ def test_a_prompt_becomes_a_picture_of_the_asked_size(pipeline, tmp_path):
         "checkpoint": "fooocus_mini.safetensors",
         "builtin": True,
         "memory": {"plan": "resident"},
+        "prompt_tokens": 3,
     }
     assert set(ended.seconds) == set(STAGES)
     assert ended.seconds["sampling"] > 0 and ended.seconds["save"] > 0
+
+
+def test_the_quality_asked_for_is_the_files_and_a_row_without_it_means_the_usual_one(pipeline, tmp_path):
+    drawn(pipeline, tmp_path, task_id="usual", output_format="jpg")
+    drawn(pipeline, tmp_path, task_id="low", output_format="jpg", output_quality=20)
+    old = toy_draw(tmp_path, task_id="old", output_format="jpg")
+    del old.params["output_quality"]
+    pipeline.draw(old, Watcher())
+    usual, low, before = ((tmp_path / f"{name}-0.jpg").read_bytes() for name in ("usual", "low", "old"))
+    assert len(low) < len(usual)
+    assert before == usual
+
+
+def test_styles_and_emphasis_are_no_tokens_of_the_prompt(pipeline, tmp_path):
+    _, ended = drawn(pipeline, tmp_path, prompt="a (red:1.2) cat", style_selections=["Fooocus Enhance"])
+    assert ended.drawn_with["prompt_tokens"] == 3
+
+
+def test_progress_tells_the_steps_of_each_picture(pipeline, tmp_path):
+    watcher = Watcher()
+    pipeline.draw(toy_draw(tmp_path, image_number=2, overwrite_step=3), watcher)
+    told = [(event.step, event.steps) for event in watcher.heard if isinstance(event, Progressed) and event.steps]
+    assert told == [(1, 3), (2, 3), (3, 3)] * 2
 
 
 def test_the_same_request_gives_the_same_bytes_and_another_seed_others(pipeline, tmp_path):
@@ -281,6 +305,7 @@ def test_the_last_checkpoint_stays_loaded_and_a_changed_file_is_loaded_anew(pipe
         "checkpoint": "other.safetensors",
         "builtin": False,
         "memory": {"plan": "resident"},
+        "prompt_tokens": 3,
     }
     assert ended.seconds["load"] > 0.001
     _, again = drawn(pipeline, tmp_path, **named)
