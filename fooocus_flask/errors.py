@@ -1,10 +1,14 @@
-"""Failures a client can act on, and the one JSON shape all of them leave in: `{"detail": …}`."""
+"""Failures a client can act on, and the one JSON shape all of them leave in: `{"detail": …}`.
+
+Below a path of another API they leave in that one's shape, as `shapes` says.
+"""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask import Flask, Response, current_app, jsonify, request
@@ -14,6 +18,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 from werkzeug.exceptions import NotFound as WrongPath
 
 from engine.errors import is_disk_full
+from fooocus_flask.extension import Extension
 from schemas.faults import Fault, few, flat
 
 log = logging.getLogger(__name__)
@@ -120,17 +125,49 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(OSError, send_disk_error)
 
 
-def reply(status: int, detail: Any, headers: Mapping[str, str] | None = None) -> Response:
-    """An error's answer."""
-    response = jsonify(detail=detail)
-    response.status_code = status
-    response.headers.update(headers or {})
+@dataclass(frozen=True)
+class Refusal:
+    """What an error's answer tells, and what was raised."""
+
+    status: int
+    detail: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+    error: Exception | None = None
+
+
+Shape = Callable[[Refusal], Response]
+
+
+def _ours_alone(app: Flask) -> dict[str, Shape]:
+    return {}
+
+
+shapes = Extension("fooocus-error-shapes", _ours_alone)
+"""How errors leave below the paths of other APIs; a blueprint registers its own as it is registered itself."""
+
+
+def reply(
+    status: int, detail: Any, headers: Mapping[str, str] | None = None, error: Exception | None = None
+) -> Response:
+    """An error's answer, in the shape of the path that was asked for."""
+    refusal, path = Refusal(status, detail, headers or {}, error), request.path
+    for prefix, shape in shapes.current().items():
+        if path == prefix or path.startswith(f"{prefix}/"):
+            return shape(refusal)
+    return own_shape(refusal)
+
+
+def own_shape(refusal: Refusal) -> Response:
+    """An error's answer as our own API has it."""
+    response = jsonify(detail=refusal.detail)
+    response.status_code = refusal.status
+    response.headers.update(refusal.headers)
     return response
 
 
 def send_error(error: FooocusError) -> Response:
     """The answer of one of our own failures."""
-    return reply(error.status, error.detail, error.headers)
+    return reply(error.status, error.detail, error.headers, error)
 
 
 def send_validation_error(error: ValidationError) -> Response:
@@ -150,8 +187,8 @@ def send_database_error(error: OperationalError) -> Response:
     """The database is locked, full or away: nothing was kept of the request, which may come again."""
     log.error("The database does not serve a request: %s", error.orig)
     if is_database_full(error.orig):
-        return reply(507, FULL_DISK)
-    return reply(503, "The database cannot be used now; try again in a few seconds", {"Retry-After": "5"})
+        return reply(507, FULL_DISK, error=error)
+    return reply(503, "The database cannot be used now; try again in a few seconds", {"Retry-After": "5"}, error)
 
 
 def is_database_full(error: BaseException | None) -> bool:
@@ -172,7 +209,7 @@ def send_http_error(error: HTTPException) -> Response:
     if isinstance(error, RequestEntityTooLarge):
         detail = too_large()
     headers = {name: value for name, value in error.get_headers() if name.lower() != "content-type"}
-    return reply(error.code or 500, detail, headers)
+    return reply(error.code or 500, detail, headers, error)
 
 
 def too_large() -> str:

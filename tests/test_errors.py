@@ -6,7 +6,7 @@ import tracemalloc
 
 import flask_smorest
 import pytest
-from flask import Flask, abort
+from flask import Flask, abort, jsonify
 
 from fooocus_flask import errors
 from fooocus_flask.server import openapi
@@ -88,6 +88,19 @@ def first(reply):
 def test_a_failure_is_json_with_a_detail(client, path, status, detail):
     reply = client.get(path)
     assert (reply.status_code, reply.json) == (status, {"detail": detail})
+
+
+def test_below_the_path_of_another_api_a_failure_has_that_one_s_shape(client):
+    def told(refusal):
+        response = jsonify(words=refusal.detail, raised=type(refusal.error).__name__)
+        response.status_code = refusal.status
+        return response
+
+    errors.shapes.of(client.application)["/fail"] = told
+    told_of_view, told_of_route = client.get("/fail/full"), client.post("/fail/full")
+    assert (told_of_view.status_code, told_of_view.json["raised"]) == (429, "QueueFull")
+    assert (told_of_route.status_code, told_of_route.json["raised"]) == (405, "MethodNotAllowed")
+    assert client.get("/failed").json == {"detail": "Not Found"}
 
 
 @pytest.mark.parametrize("path", ["/echo", "/echo/"])

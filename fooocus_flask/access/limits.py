@@ -56,7 +56,7 @@ def send_rate_limit_error(error: RateLimitExceeded) -> Response:
     seconds = max(1, math.ceil(current.window.reset_time - time())) if current else 1
     times = "once" if most == 1 else f"{most} times"
     text = f"The {whose()} may ask {times} a minute, and did; try again in {seconds} s"
-    return errors.reply(429, text, {"Retry-After": str(seconds)})
+    return errors.reply(429, text, {"Retry-After": str(seconds)}, error)
 
 
 def new_limiter(app: Flask) -> Limiter:
