@@ -2,6 +2,7 @@
 
 The wire format is what known clients cut apart by hand: an event is two `data` lines and an
 empty one, ends of line CR LF, one write each, and never two of them close enough to arrive together.
+Other APIs have formats of their own; whatever follows a task is a `TaskStream`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from time import monotonic
 from typing import Any
 
@@ -54,18 +58,33 @@ def ping() -> bytes:
     return f": ping - {dt.datetime.now(dt.UTC)}\r\n\r\n".encode()
 
 
-class Follower:
+@dataclass(frozen=True)
+class News:
+    """How far a task is; `step` of a picture's `steps`, which are 0 while none is sampled. `preview` is a PNG."""
+
+    percent: int
+    message: str
+    preview: bytes = b""
+    step: int = 0
+    steps: int = 0
+
+    @cached_property
+    def event(self) -> bytes:
+        """The same as it goes over the wire, written out once, however many follow."""
+        picture = f"data:image/png;base64,{base64.b64encode(self.preview).decode()}" if self.preview else None
+        return event(self.percent, picture, self.message, [])
+
+
+class TaskStream(ABC):
     """One client's stream of a task; iterate it, and close it whatever happens.
 
     It follows from the moment it is made, so nothing that happens before the first write is missed. `left` is called,
     in the application's context, if the client goes away before the end; that shows when a write to it fails.
     """
 
-    def __init__(self, app: Flask, task_id: str, base: str, left: Callable[[], object] | None = None) -> None:
-        self._app, self._task_id, self._base, self._left = app, task_id, base, left
+    def __init__(self, app: Flask, task_id: str, left: Callable[[], object] | None = None) -> None:
+        self._app, self._task_id, self._left = app, task_id, left
         self._changed = Event()
-        self._news: bytes | None = None
-        self._end: bytes | None = None
         self._closed = False
         followers.of(app)[task_id].add(self)
         with app.app_context():
@@ -73,6 +92,69 @@ class Follower:
             if task.ended:
                 self.finish(task)
             db.session.remove()
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[bytes]:
+        """What goes over the wire, piece by piece."""
+
+    @property
+    @abstractmethod
+    def ended(self) -> bool:
+        """Whether the task's end is known."""
+
+    @abstractmethod
+    def finish(self, task: Task) -> None:
+        """Take the end."""
+
+    @abstractmethod
+    def progressed(self, news: News) -> None:
+        """Take progress."""
+
+    @abstractmethod
+    def picture_done(self, picture: DonePicture) -> None:
+        """Take a picture that lies in the outputs folder."""
+
+    def close(self) -> None:
+        """Stop following; called when the answer has ended, for whatever reason."""
+        if self._closed:
+            return
+        self.dismiss()
+        if not self.ended and self._left is not None:
+            with self._app.app_context():
+                self._left()
+
+    def dismiss(self) -> None:
+        """Follow no longer, by the server's own will."""
+        self._closed = True
+        self._changed.set()
+        by_task = followers.of(self._app)
+        by_task[self._task_id].discard(self)
+        if not by_task[self._task_id]:
+            del by_task[self._task_id]
+
+
+@dataclass(frozen=True)
+class DonePicture:
+    """A picture in the outputs folder: its place among the task's, its path, what its prompt counts."""
+
+    index: int
+    path: str
+    prompt_tokens: int = 0
+
+
+class Follower(TaskStream):
+    """The stream of our own API: there is room for the newest progress, and for the end."""
+
+    def __init__(self, app: Flask, task_id: str, base: str, left: Callable[[], object] | None = None) -> None:
+        self._base = base
+        self._news: bytes | None = None
+        self._end: bytes | None = None
+        super().__init__(app, task_id, left)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last event can be written."""
+        return self._end is not None
 
     def __iter__(self) -> Iterator[bytes]:
         last, next_ping = -GAP, monotonic() + PING_EVERY
@@ -97,6 +179,13 @@ class Follower:
                 continue
             last = monotonic()
 
+    def progressed(self, news: News) -> None:
+        """Send progress."""
+        self.update(news.event)
+
+    def picture_done(self, picture: DonePicture) -> None:
+        """Nothing: the last event names all pictures."""
+
     def update(self, news: bytes) -> None:
         """Send the newest progress in place of what was not sent yet."""
         self._news = news
@@ -107,26 +196,8 @@ class Follower:
         self._end = last_event(task, self._base)
         self._changed.set()
 
-    def close(self) -> None:
-        """Stop following; called when the answer has ended, for whatever reason."""
-        if self._closed:
-            return
-        self.dismiss()
-        if self._end is None and self._left is not None:
-            with self._app.app_context():
-                self._left()
 
-    def dismiss(self) -> None:
-        """Follow no longer, by the server's own will."""
-        self._closed = True
-        self._changed.set()
-        by_task = followers.of(self._app)
-        by_task[self._task_id].discard(self)
-        if not by_task[self._task_id]:
-            del by_task[self._task_id]
-
-
-def _nobody(app: Flask) -> defaultdict[str, set[Follower]]:
+def _nobody(app: Flask) -> defaultdict[str, set[TaskStream]]:
     return defaultdict(set)
 
 
@@ -145,14 +216,21 @@ class StreamResponse(Response):
 
 
 @signals.task_progressed.connect
-def progressed(app: Flask, task_id: str, percent: int, message: str, preview: bytes, **_: Any) -> None:
-    """Pass progress on; it is written out once, however many follow."""
-    group = followers.of(app).get(task_id)
-    if group:
-        picture = f"data:image/png;base64,{base64.b64encode(preview).decode()}" if preview else None
-        news = event(percent, picture, message, [])
+def progressed(
+    app: Flask, task_id: str, percent: int, message: str, preview: bytes, step: int = 0, steps: int = 0, **_: Any
+) -> None:
+    """Pass progress on."""
+    if group := followers.of(app).get(task_id):
+        news = News(percent, message, preview, step, steps)
         for follower in group:
-            follower.update(news)
+            follower.progressed(news)
+
+
+@signals.picture_done.connect
+def picture_done(app: Flask, task_id: str, index: int, path: str, prompt_tokens: int, **_: Any) -> None:
+    """Pass a finished picture on."""
+    for follower in followers.of(app).get(task_id, ()):
+        follower.picture_done(DonePicture(index, path, prompt_tokens))
 
 
 @signals.task_ended.connect
