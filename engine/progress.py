@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 STAGES = ("load", "text", "sampling", "decode", "save")
 """What a task's time is told of, each by itself."""
+
+SAMPLING = re.compile(r"Sampling step ([0-9]{1,4})/([0-9]{1,4}),")
 
 
 class Progress:
@@ -23,3 +27,14 @@ class Progress:
     def at(self, steps: int) -> int:
         """After so many sampling steps."""
         return min(100, int(self.prepared + (100 - self.prepared) / self.steps_in_all * steps))
+
+
+def sampling_message(step: int, steps: int, title: str) -> str:
+    """The words for a sampling step of the picture with this title."""
+    return f"Sampling step {step}/{steps}, {title} ..."
+
+
+def sampling_step(message: str) -> tuple[int, int]:
+    """The step that a message tells of, and of how many; zeros where it tells of none."""
+    found = SAMPLING.match(message)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

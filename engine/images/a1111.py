@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from engine.choices import SAMPLERS, SCHEDULERS
+
 NEGATIVE_MARK, PAIRS_MARK = "Negative prompt:", "Steps: "
 KARRAS_SUFFIX = " Karras"
 AUTOMATIC = "Automatic"
@@ -25,20 +27,16 @@ SAMPLER_LABELS = {
     "dpmpp_2m": "DPM++ 2M",
     "dpmpp_2m_sde": "DPM++ 2M SDE",
     "dpmpp_2m_sde_gpu": "DPM++ 2M SDE",
+    "dpmpp_3m_sde": "DPM++ 3M SDE",
+    "dpmpp_3m_sde_gpu": "DPM++ 3M SDE",
     "lcm": "LCM",
     "tcd": "TCD",
     "restart": "Restart",
     "ddim": "DDIM",
     "uni_pc": "UniPC",
 }
-"""What Fooocus writes; it writes its own names of the samplers that are missing here."""
-READ_SAMPLERS = SAMPLER_LABELS | {
-    "dpmpp_3m_sde": "DPM++ 3M SDE",
-    "dpmpp_3m_sde_gpu": "DPM++ 3M SDE",
-    "heunpp2": "HeunPP2",
-    "ddpm": "DDPM",
-    "uni_pc_bh2": "UniPC BH2",
-}
+"""The web UIs' label of each sampler that they have, written and read; the others go by their own names."""
+SAMPLER_ALIASES = {"unipc bh2": "uni_pc_bh2"}
 SCHEDULE_LABELS = {
     "normal": "Normal",
     "karras": "Karras",
@@ -126,16 +124,20 @@ def sampling(label: str, schedule: str, *, prefer_gpu: bool) -> tuple[str | None
 
 
 def sampler_name(label: str, *, prefer_gpu: bool) -> str | None:
-    """The sampler that a label stands for, None if unknown."""
+    """The sampler that a label or a name stands for, None if unknown."""
     wanted = label.casefold()
-    found = [name for name, known in READ_SAMPLERS.items() if wanted in (known.casefold(), name)]
-    return found[-1 if prefer_gpu else 0] if found else None
+    if wanted in SAMPLERS:
+        return wanted
+    found = [name for name, known in SAMPLER_LABELS.items() if wanted == known.casefold()]
+    return found[-1 if prefer_gpu else 0] if found else SAMPLER_ALIASES.get(wanted)
 
 
 def schedule_name(label: str) -> str | None:
     """The scheduler that a label or a name stands for, None if unknown."""
     wanted = label.casefold()
-    known = next((name for name, own in SCHEDULE_LABELS.items() if wanted in (own.casefold(), name)), None)
+    if wanted in SCHEDULERS:
+        return wanted
+    known = next((name for name, own in SCHEDULE_LABELS.items() if wanted == own.casefold()), None)
     return known or SCHEDULE_ALIASES.get(wanted)
 
 

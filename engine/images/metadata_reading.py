@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def read(picture: Path | bytes) -> dict[str, Any] | None:
     Raises:
         ValueError: the picture is none of the three kinds, or too damaged to open.
     """
-    texts = {name: text for name, text in _texts(picture).items() if text and len(text) <= LONGEST_TEXT}
+    texts = {name: text for name, text in texts_of(picture).items() if text and len(text) <= LONGEST_TEXT}
     found = other_programs.read(texts)
     if found is not None:
         return found
@@ -84,8 +85,12 @@ def read(picture: Path | bytes) -> dict[str, Any] | None:
     return next((_taken_apart(text) for text in (*with_pairs, *whole)), None)
 
 
-def _texts(picture: Path | bytes) -> dict[str, str]:
-    """Every text in the file, by the name of its chunk or of its EXIF tag."""
+def texts_of(picture: Path | bytes) -> dict[str, str]:
+    """Every text in the file, by the name of its chunk or of its EXIF tag.
+
+    Raises:
+        ValueError: the picture is none of the three kinds, or too damaged to open.
+    """
     try:
         with Image.open(
             io.BytesIO(picture) if isinstance(picture, bytes) else picture, formats=("PNG", "JPEG", "WEBP")
@@ -97,6 +102,13 @@ def _texts(picture: Path | bytes) -> dict[str, str]:
             return chunks | _exif_texts(image.getexif())
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"not a PNG, JPEG or WebP that can be opened: {error}") from error
+
+
+def parameter_text(texts: Mapping[str, str]) -> str:
+    """Of a picture's texts the one that most likely holds its parameters; empty if none may."""
+    candidates = [texts[name] for name in PARAMETER_TEXTS if texts.get(name) and len(texts[name]) <= LONGEST_TEXT]
+    with_pairs = (text for text in candidates if a1111.parsed(text)[2])
+    return next(with_pairs, "") or next(iter(candidates), "")
 
 
 def _exif_texts(exif: Image.Exif) -> dict[str, str]:

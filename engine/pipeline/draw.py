@@ -19,6 +19,7 @@ from engine.messages import Progressed
 from engine.params import GenerateParams
 from engine.pipeline.canvas import Canvas
 from engine.pipeline.job import Job
+from engine.progress import sampling_message
 from engine.sampling.conditioning import Conditioning
 from engine.sampling.denoiser import Guidance
 from engine.sampling.graphs import Graphs
@@ -113,7 +114,7 @@ class StepCallback:
         job.end_picture_if_asked()
         number = min(step.index + 1, steps)
         percent = job.progress.at(job.steps_done + number)
-        message = f"Sampling step {number}/{steps}, {self.title} ..."
+        message = sampling_message(number, steps, self.title)
         if job.params.disable_preview or job.outbox.busy:
             job.report_progress(percent, message, number, steps)
             return

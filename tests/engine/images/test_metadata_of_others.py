@@ -103,6 +103,16 @@ def test_every_sampler_with_every_schedule_is_written_so_that_a_web_ui_reads_it(
     assert read == (sampler, scheduler)
 
 
+def test_a_sampler_has_one_label_written_and_read():
+    assert a1111.sampler_label("dpmpp_3m_sde_gpu", "exponential") == "DPM++ 3M SDE"
+    assert [a1111.sampler_name("DPM++ 3M SDE", prefer_gpu=gpu) for gpu in (True, False)] == [
+        "dpmpp_3m_sde_gpu",
+        "dpmpp_3m_sde",
+    ]
+    assert a1111.sampler_name("HeunPP2", prefer_gpu=False) == "heunpp2"
+    assert a1111.sampler_name("UniPC BH2", prefer_gpu=False) == "uni_pc_bh2"
+
+
 @pytest.mark.parametrize("scheduler", choices.SCHEDULERS)
 def test_every_scheduler_of_our_own_pictures_comes_back(scheduler):
     params = replace(parameters(sampler_name="euler"), scheduler_name=scheduler)
