@@ -180,7 +180,7 @@ def send_disk_error(error: OSError) -> Response:
     if not is_disk_full(error):
         raise error
     log.error("The disk is full: %s", error)
-    return reply(507, FULL_DISK)
+    return reply(507, FULL_DISK, error=error)
 
 
 def send_database_error(error: OperationalError) -> Response:

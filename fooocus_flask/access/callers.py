@@ -14,6 +14,8 @@ from fooocus_flask.database import db
 HEADER = "X-API-KEY"
 OPEN_BLUEPRINTS = frozenset({"docs", "swagger_ui", "files", "health"})
 """Endpoint groups that never need a key; `files` takes tokens as well."""
+BASIC_BLUEPRINTS = frozenset({"sdapi"})
+"""Endpoint groups whose clients know HTTP Basic only: the password is the key, the user's name may be anything."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ def sent() -> bytes:
     """The key that the request at hand carries; empty if none."""
     kind, _, bearer = request.headers.get("Authorization", "").partition(" ")
     text = request.headers.get(HEADER) or (bearer if kind.lower() == "bearer" else "")
+    if not text and request.blueprint in BASIC_BLUEPRINTS and request.authorization:
+        return str(request.authorization.password or "").encode()
     return text.encode("latin-1", "replace")  # WSGI gives the bytes as latin-1
 
 

@@ -14,7 +14,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from marshmallow import Schema, fields
 from werkzeug.routing import IntegerConverter
 
-from fooocus_flask.access.callers import HEADER, OPEN_BLUEPRINTS
+from fooocus_flask.access.callers import BASIC_BLUEPRINTS, HEADER, OPEN_BLUEPRINTS
 from fooocus_flask.access.scopes import scopes_of
 from fooocus_flask.version import VERSION
 from schemas.fields import FLAG, FLAG_NAME, Described
@@ -45,6 +45,7 @@ class ErrorSchema(Schema):
 
 
 FAILURES = {
+    "401": ("Unauthorized", "The key is missing or wrong: send it as the password of HTTP Basic."),
     "403": ("Forbidden", "The key is missing or wrong."),
     "404": ("NotFound", "There is nothing under this address."),
     "413": ("TooLarge", "The body is larger than this server takes."),
@@ -98,6 +99,7 @@ def init_app(app: Flask) -> Api:
         api.spec.components.response(name, {"description": description, "content": content})
     api.spec.components.security_scheme("apiKey", {"type": "apiKey", "in": "header", "name": HEADER})
     api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
+    api.spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
     app.register_blueprint(get_swaggerui_blueprint(DOCS, DOCUMENT))
     files = app.view_functions["swagger_ui.show"]
 
@@ -153,10 +155,12 @@ def document(app: Flask) -> dict[str, Any]:
     spec: dict[str, Any] = api.spec.to_dict() | {"servers": [{"url": request.script_root or "/"}]}
     for rule in app.url_map.iter_rules():
         operations = spec["paths"].get(PARAMETER.sub(r"{\1}", rule.rule), {})
-        for method in (rule.methods or set()) if rule.endpoint.partition(".")[0] not in OPEN_BLUEPRINTS else ():
+        group = rule.endpoint.partition(".")[0]
+        schemes = ("apiKey", "bearer", *(["basic"] if group in BASIC_BLUEPRINTS else []))
+        for method in (rule.methods or set()) if group not in OPEN_BLUEPRINTS else ():
             if method.lower() in operations:
                 scopes = scopes_of(app.view_functions[rule.endpoint], method)
-                ways = [{scheme: [scope]} for scope in scopes for scheme in ("apiKey", "bearer")]
+                ways = [{scheme: [scope]} for scope in scopes for scheme in schemes]
                 operations[method.lower()]["security"] = ways
     for path, operations in spec["paths"].items():
         for operation in operations.values():
@@ -170,6 +174,8 @@ def refusals(path: str, operation: dict[str, Any]) -> Iterator[str]:
     """The statuses with which any operation of this kind may be refused."""
     if "security" in operation or "files" in operation["tags"]:
         yield "403"
+    if any("basic" in way for way in operation.get("security", ())):
+        yield "401"
     if "{" in path:
         yield "404"
     if "requestBody" in operation:
