@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flask import Response, jsonify, request
 
 from engine import choices
-from engine.files import builtin_set
 from engine.images import reading
-from engine.messages import Seen
-from engine.required_files import Need, description_needs, mask_needs
+from engine.required_files import mask_needs
 from fooocus_flask.access import limits, scopes
 from fooocus_flask.access.keys import DRAW
-from fooocus_flask.model_files import addresses
 from fooocus_flask.model_files.folders import style_names
 from fooocus_flask.pictures import inputs
 from fooocus_flask.pictures.decoding import room
-from fooocus_flask.runner.downloader import downloader
-from fooocus_flask.runner.runner import runner
+from fooocus_flask.runner import picture_requests
 from fooocus_flask.submission import from_metadata, unknown_names
 from fooocus_flask.submission.forms import form_body, is_form
 from fooocus_flask.submission.parsing import Blueprint, json_body
 from fooocus_flask.submission.prepare import catalogue
-from fooocus_flask.submission.required_files import require_files
 from schemas.tools import (
     DescribeQuerySchema,
     DescribeSchema,
@@ -90,7 +84,7 @@ def generate_mask(arguments: dict[str, Any]) -> Response:
     """Find something in a picture: a mask, white where it is."""
     needs = mask_needs(arguments["mask_model"], arguments["sam_model"])
     options = {option: arguments[member] for member, option in MASK_OPTIONS.items()}
-    seen = inspect("mask", options, arguments, needs)
+    seen = picture_requests.inspect("mask", options, arguments, needs)
     return jsonify(base64.b64encode(seen.picture).decode())
 
 
@@ -105,9 +99,7 @@ def describe_image(query: dict[str, Any]) -> tuple[dict[str, str], dict[str, str
     Without the model files for it, the built-in set's own tags are answered, in the same form.
     """
     arguments = DescribeSchema().load(query | picture())
-    kind = arguments["image_type"]
-    shipped = builtin_set.describes() and not addresses.sources_for().allowed
-    seen = inspect("describe", {"kind": kind}, arguments, () if shipped else description_needs(kind))
+    seen = picture_requests.describe(arguments, arguments["image_type"])
     return {"describe": seen.text}, {"X-Described-By": seen.model}
 
 
@@ -129,11 +121,3 @@ def picture() -> dict[str, Any]:
     body = form_body(request, schema) if is_form(request) else json_body(request, schema)
     unknown_names.check_body(schema, body)
     return body
-
-
-def inspect(purpose: str, options: Mapping[str, Any], arguments: Mapping[str, Any], needs: Iterable[Need]) -> Seen:
-    """What the engine sees in the request's picture, once the model files are here."""
-    awaited = require_files(arguments, needs, catalogue(), addresses.sources_for())
-    picture = inputs.given(arguments["image"], "image")
-    downloader.current().have(awaited)
-    return runner.current().inspect(purpose, options, picture)
