@@ -40,6 +40,22 @@ REPLAYED = {
     "schema": {"type": "string"},
 }
 BUSY = {"description": "The queue is full, or a limit of the key is reached; `Retry-After` says when to come back."}
+DRAWN_HEADERS = {
+    "X-Task-Id": {"description": "Identifies the task.", "schema": {"type": "string"}},
+    "X-Seed": {"description": "Seed of the first picture.", "schema": {"type": "string"}},
+    REPLAYED_HEADER: REPLAYED,
+}
+TASK_REFUSALS = {
+    "500": {"description": "The task failed: the record with a member detail, or only that member."},
+    "502": {"description": "The same, because a model file could not be fetched."},
+    "507": {
+        "description": "The same, because there was too little memory, and a smaller picture may do; or because the "
+        "disk is full, also where nothing was kept of the request."
+    },
+    "429": BUSY,
+    "503": {"description": "The server is stopping."},
+}
+"""How a request that draws may fail, whatever it is answered with."""
 GENERATE = {
     "200": {
         "description": (
@@ -51,21 +67,10 @@ GENERATE = {
             "text/event-stream": {"schema": EVENT},
             **dict.fromkeys(PICTURE_TYPES, PICTURE),
         },
-        "headers": {
-            "X-Task-Id": {"description": "Identifies the task.", "schema": {"type": "string"}},
-            "X-Seed": {"description": "Seed of the first picture.", "schema": {"type": "string"}},
-            REPLAYED_HEADER: REPLAYED,
-        },
+        "headers": DRAWN_HEADERS,
     },
     "204": {"description": "A picture was asked for, and the task was stopped before it was drawn."},
-    "500": {"description": "The task failed: the record with a member detail, or only that member."},
-    "502": {"description": "The same, because a model file could not be fetched."},
-    "507": {
-        "description": "The same, because there was too little memory, and a smaller picture may do; or because the "
-        "disk is full, also where nothing was kept of the request."
-    },
-    "429": BUSY,
-    "503": {"description": "The server is stopping."},
+    **TASK_REFUSALS,
 }
 """What `POST /v1/engine/generate/` answers, by status."""
 RETRY = {

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from fooocus_flask import request_notes
 from fooocus_flask.access import callers
+from fooocus_flask.errors import FooocusError
 from fooocus_flask.pictures import inputs, urls
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Task
@@ -37,11 +38,13 @@ class Submission:
 class Translation:
     """Of a request that came by an API of another shape: what its task's row keeps, and what has no counterpart here.
 
-    `api` holds the API's `name` and what its answers will need; `notes` stand before the task's own.
+    `api` holds the API's `name` and what its answers will need; `notes` stand before the task's own. `task_id` is the
+    id that the client wishes for: 32 hexadecimal digits.
     """
 
     api: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    task_id: str | None = None
 
 
 NATIVE = Translation()
@@ -62,7 +65,8 @@ def submit(
 
     Raises:
         InvalidRequest: something asked for is not there or cannot be; all such faults at once.
-        FooocusError: the queue is full, or the Idempotency-Key was used for another request.
+        FooocusError: the queue is full, the Idempotency-Key was used for another request, or a task has the id
+            that was wished for.
     """
     key, asked = idempotency.key(), idempotency.fingerprint(sent, answer)
     if key and (task := idempotency.earlier(key, asked)):
@@ -71,16 +75,27 @@ def submit(
     new = prepare(inputs.resolve(members | dict(settled or {})))
     new = replace(new, notes=[*request_notes.current(), *translation.notes, *new.notes])
     try:
-        return Submission(queue.enqueue(new, urls.webhook_base(), queue_options(sent, key, asked, translation.api)))
-    except IntegrityError:  # the same request came twice at once
-        task = idempotency.earlier(key, asked) if key else None
-        if task is None:
+        return Submission(queue.enqueue(new, urls.webhook_base(), queue_options(sent, key, asked, translation)))
+    except IntegrityError:  # the same request came twice at once, or the same id
+        if key and (task := idempotency.earlier(key, asked)):
+            return Submission(task, replayed=True)
+        if translation.task_id is None:
             raise
-        return Submission(task, replayed=True)
+        text = f"A task has the id {translation.task_id!r} already; send another, or none"
+        raise FooocusError(text, status=409) from None
 
 
-def queue_options(sent: Mapping[str, Any], key: str | None, asked: str, api: dict[str, Any] | None) -> QueueOptions:
+def queue_options(sent: Mapping[str, Any], key: str | None, asked: str, translation: Translation) -> QueueOptions:
     """How the task is queued: as the request says, and within the limits of its caller's key."""
     caller = callers.current() or callers.ANYONE
     events = tuple(sent.get("webhook_events", ENDED_ONLY))
-    return QueueOptions(sent.get("priority", 0), events, key, asked, caller.name, caller.queued, api)
+    return QueueOptions(
+        sent.get("priority", 0),
+        events,
+        key,
+        asked,
+        caller.name,
+        caller.queued,
+        api=translation.api,
+        task_id=translation.task_id,
+    )

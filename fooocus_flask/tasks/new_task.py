@@ -30,7 +30,8 @@ class QueueOptions:
 
     `idempotency_key` is the request's Idempotency-Key, `fingerprint` what that request asked for; `key_name` is the
     name of the client's own key, and `most_waiting` how many tasks with that key may wait, 0: any number. `api` is
-    what the task's row keeps of the API that the request came by, None: our own.
+    what the task's row keeps of the API that the request came by, None: our own. `task_id` is the id that the client
+    wishes for, None: any.
     """
 
     priority: int = 0
@@ -40,3 +41,4 @@ class QueueOptions:
     key_name: str | None = None
     most_waiting: int = 0
     api: dict[str, Any] | None = None
+    task_id: str | None = None

@@ -58,12 +58,12 @@ def enqueue(new: NewTask, base_url: str, options: QueueOptions | None = None) ->
     Raises:
         QueueFull: QUEUE_LIMIT tasks wait already.
         KeyQueueFull: as many of the client's wait as may.
-        IntegrityError: another request with the same key was quicker.
+        IntegrityError: another request with the same key was quicker, or a task has the id that was wished for.
     """
     params, options, now = new.params, options or QueueOptions(), mills()
     advance = int(options.priority * _priority_mills())
     task = Task(
-        task_id=uuid4().hex,
+        task_id=options.task_id or uuid4().hex,
         req_params=params.to_dict(),
         in_queue_mills=now,
         task_status=PENDING,
