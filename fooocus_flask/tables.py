@@ -124,6 +124,15 @@ class Key(db.Model):  # type: ignore[name-defined]
     revoked_mills: Mapped[int | None] = mapped_column(BigInteger)
 
 
+class KeyOptions(db.Model):  # type: ignore[name-defined]
+    """What the holder of a key chose for later requests by AUTOMATIC1111's API; the name is empty where no key was."""
+
+    __tablename__ = "key_options"
+
+    key_name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    options: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
 class Switch(db.Model):  # type: ignore[name-defined]
     """Something the operator switched on, until it is switched off: its row is there."""
 

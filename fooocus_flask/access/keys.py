@@ -20,7 +20,7 @@ from sqlalchemy.orm import scoped_session
 
 from fooocus_flask.clock import mills
 from fooocus_flask.database import commit, db
-from fooocus_flask.tables import Key
+from fooocus_flask.tables import Key, KeyOptions
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def revoke(name: str) -> None:
 
 
 def remove(name: str) -> None:
-    """Forget a revoked key.
+    """Forget a revoked key, and what its holder chose.
 
     Raises:
         KeyFault: there is no such key, or it is in force.
@@ -116,6 +116,7 @@ def remove(name: str) -> None:
     if not _there(name).revoked_mills:
         raise KeyFault(f"The key {name!r} is in force; revoke it first")
     db.session.execute(delete(Key).where(Key.name == name))
+    db.session.execute(delete(KeyOptions).where(KeyOptions.key_name == name))
     commit()
 
 
