@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import Flask
 
+from engine.log_lines import LineFormatter
 from engine.progress import STAGES
 from fooocus_flask import request_ids, signals
 from fooocus_flask.tables import Task
@@ -24,7 +25,7 @@ def init_app(app: Flask) -> None:
     package.setLevel(str(app.config["LOG_LEVEL"]).upper())
     if not logging.getLogger().handlers and not package.handlers:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s [%(request)s]: %(message)s"))
+        handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s [%(request)s]: %(message)s"))
         handler.addFilter(request_ids.RequestIdFilter())
         package.addHandler(handler)
 

@@ -230,9 +230,14 @@ def has_suffix(path: PurePosixPath | Path, suffixes: tuple[str, ...]) -> bool:
     return path.suffix.casefold() in suffixes
 
 
+LONGEST_PART, LONGEST_PATH = 255, 1024
+"""Bytes of a file's name, and characters of the way to it below a folder: more is an error of the system."""
+
+
 def stays_inside(name: str) -> bool:
-    """Whether a relative name cannot lead out of its folder, whatever system reads it."""
+    """Whether a relative name cannot lead out of its folder, whatever system reads it, and is none that no disk has."""
     windows = PureWindowsPath(name)
     parts = PurePosixPath(name.replace("\\", "/")).parts
     outside = windows.drive or windows.root or name.startswith("/") or ".." in parts
-    return bool(name) and not outside and "\0" not in name
+    too_long = len(name) > LONGEST_PATH or any(len(part.encode("utf-8", "replace")) > LONGEST_PART for part in parts)
+    return bool(name) and not outside and not too_long and "\0" not in name

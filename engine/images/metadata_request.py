@@ -127,8 +127,10 @@ class _Reading:
             return
         try:
             self.request[field] = converted(value)
-        except (ValueError, TypeError, OverflowError) as error:
+        except ValueError as error:
             self.notes.append(f"{key} is left out: {error}")
+        except (TypeError, OverflowError):
+            self.notes.append(f"{key} is left out: {_shown(value)} does not fit")
 
     def other_members(self) -> None:
         """Note what another program wrote and no member of a request means."""
@@ -236,7 +238,10 @@ def _as_text(value: Any) -> str:
 def _number(value: Any) -> float:
     if isinstance(value, bool):
         raise ValueError(f"{value} is not a number")
-    number = float(value)
+    try:
+        number = float(value)
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(f"{_shown(value)} is not a number") from None
     if not math.isfinite(number):
         raise ValueError(f"{number} is not finite")
     return number

@@ -176,7 +176,7 @@ def _loaded(data: bytes) -> tuple[Image.Image, str | None]:
     try:
         image.load()
     except Exception as error:  # decoders of broken files fail in every way there is
-        raise UnreadablePicture(f"the picture is damaged or cut short: {error}") from error
+        raise UnreadablePicture("the picture is damaged or cut short") from error
     if image.mode == "F" or (image.mode == "I" and not _is_deep(image)):
         raise UnreadablePicture("the picture's samples are no whole numbers of at most 16 bits; save it with 8 or 16")
     return image, image.format
@@ -200,7 +200,7 @@ def _opened(data: bytes) -> ImageFile:
         kinds = ", ".join(sorted(set(ENDINGS.values())))
         raise UnreadablePicture(f"this is no picture of a kind that can be read: {kinds}") from error
     except Exception as error:  # decoders of broken files fail in every way there is
-        raise UnreadablePicture(f"the picture is damaged or cut short: {error}") from error
+        raise UnreadablePicture("the picture is damaged or cut short") from error
     return image
 
 

@@ -76,8 +76,11 @@ class Expansion:
             lines = (folder / WORDS).read_text("utf-8").splitlines()
             words = [SPACE + line.lower() for line in lines if line]
             return cls(_model(folder, device), tokenizer, words)
-        except (CheckpointError, KeyError, TypeError, ValueError) as error:
+        except CheckpointError as error:
             raise CheckpointError(f"Prompt expansion cannot use the files in {folder.name}: {error}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            text = f"Prompt expansion cannot use the files in {folder.name}: they are damaged or of another model"
+            raise CheckpointError(text) from error
 
     @property
     def size(self) -> int:

@@ -15,6 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from engine.errors import CheckpointError
 from engine.files.identity import identity
+from engine.log_lines import plain
 from engine.models.fill import fill
 from engine.models.unet import heads
 from engine.models.upcast import compute_in_fp32
@@ -39,6 +40,8 @@ from engine.sampling.conditioning import Conditioning
 log = logging.getLogger(__name__)
 
 MOST_CACHED_CHUNKS = 256
+MOST_NOTES, LONGEST_SHOWN = 8, 100
+"""Embeddings of a prompt that are told of one by one, and characters of a name."""
 AT_ONCE = 16
 """Chunks that go through an encoder together: a long text's states of all layers would fill the memory."""
 
@@ -172,17 +175,23 @@ class TextEncoders:
     def embedding_notes(self, texts: Iterable[str]) -> list[str]:
         """What the client should know of the embeddings these texts name: those that are ignored, in all or in part."""
         notes: list[str] = []
-        for name in (name for text in texts for name in embedding_names(text)):
+        for name in dict.fromkeys(name for text in texts for name in embedding_names(text)):
             path = self._embedding(name)
             if path is None:
-                notes.append(f"There is no embedding called {bare_name(name)}; it is ignored")
+                shown = plain(bare_name(name)[:LONGEST_SHOWN])
+                notes.append(f"There is no embedding called {shown}; it is ignored")
                 continue
             for encoder in (self.clip_l, self.clip_g):
                 try:
                     self.embeddings.vectors(path, encoder.name, encoder.width)
                 except CheckpointError as error:
                     notes.append(f"{error}; it is ignored there")
-        return list(dict.fromkeys(notes))
+        notes = list(dict.fromkeys(notes))
+        if (more := len(notes) - MOST_NOTES) > 0:
+            notes[MOST_NOTES:] = [f"{more} more embeddings are not there or do not fit; they are ignored"]
+        for note in notes:
+            log.warning("%s", note)
+        return notes
 
     def _embedding(self, name: str) -> Path | None:
         """The file of an embedding as a text spells it, with the commas around it."""
@@ -224,8 +233,7 @@ class TextEncoders:
                 return None
             try:
                 return list(self.embeddings.vectors(path, encoder.name, encoder.width))
-            except CheckpointError as error:
-                log.warning("%s", error)
+            except CheckpointError:  # as the notes say
                 return ()
 
         return lookup

@@ -21,6 +21,7 @@ from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.files.hashes import HashCache, hash_all
 from engine.heartbeat import Heartbeat
+from engine.log_lines import LineFormatter
 from engine.memory_plan import MODES
 from engine.messages import Draw, Look, Skip, Stop, from_wire
 from engine.process import wire
@@ -113,10 +114,9 @@ def main() -> None:
     arguments = parse()
     faulthandler.enable()  # a crash in a library of C would end the process without a word
     log_context = LogContext()
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s engine %(levelname)s %(name)s [%(request)s]: %(message)s"
-    )
+    logging.basicConfig(level=logging.INFO)
     for handler in logging.getLogger().handlers:
+        handler.setFormatter(LineFormatter("%(asctime)s engine %(levelname)s %(name)s [%(request)s]: %(message)s"))
         handler.addFilter(log_context)
     for number in (signal.SIGINT, signal.SIGTERM):  # the web process ends at these and closes the socket
         signal.signal(number, signal.SIG_IGN)

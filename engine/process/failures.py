@@ -6,6 +6,8 @@ import gc
 
 from engine.errors import TooLittleMemory, is_disk_full
 
+PACKAGE = "engine."
+
 
 def reason(error: Exception) -> str:
     """Why a task failed, for the client to read."""
@@ -19,8 +21,23 @@ def reason(error: Exception) -> str:
         return "The engine ran out of memory; a smaller picture would help"
     if is_disk_full(error):
         return "The disk is full: free some space, for instance by deleting old tasks, then send the request again"
-    text = str(error) or repr(error)
-    return text if isinstance(error, ValueError | ArithmeticError) else f"{type(error).__name__}: {text}"
+    if is_ours(error):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"The engine could not read or write a file: {error.strerror}"
+    return f"The engine failed in a way that nobody foresaw ({type(error).__name__}); the server's log says more"
+
+
+def is_ours(error: Exception) -> bool:
+    """Whether the engine's own code wrote the text: a library's may hold paths of this machine, and helps no client."""
+    if type(error).__module__.startswith(PACKAGE):
+        return True
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    raised_here = last is not None and str(last.tb_frame.f_globals.get("__name__")).startswith(PACKAGE)
+    told = isinstance(error, ValueError | ArithmeticError) or (isinstance(error, OSError) and error.errno is None)
+    return raised_here and told
 
 
 def cause(error: Exception) -> str:

@@ -40,6 +40,7 @@ class Embeddings:
         if not stays_inside(name):
             return None
         names = [name + suffix for suffix in ("", *SUFFIXES) if (name + suffix).lower().endswith(SUFFIXES)]
+        names = [each for each in names if stays_inside(each)]
         places = (place / each for folder in self.folders for place in _folders_below(folder) for each in names)
         return next((path for path in places if path.is_file()), None)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import logging
 import unicodedata
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
@@ -18,8 +17,6 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 
 from engine.prompt.emphasis import weighted
-
-log = logging.getLogger(__name__)
 
 VOCABULARY = Path(__file__).parent / "data" / "bpe_simple_vocab_16e6.txt.gz"
 MERGES = 49152 - 256 - 2
@@ -148,8 +145,6 @@ class Tokenizer:
         vectors, rest = lookup(name), ""
         if vectors is None:
             vectors, rest = lookup(bare_name(name)), name[len(name.rstrip(",")) :]
-        if vectors is None:
-            log.warning("embedding %s is not known and is ignored", bare_name(name))
         yield list(vectors or ())
         yield self._ids(rest)
 

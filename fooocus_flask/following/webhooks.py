@@ -269,7 +269,9 @@ def post(message: WebhookMessage) -> ReceiverAnswer:
             timeout=config["WEBHOOK_TIMEOUT"],
             allow_private=allowed,
         )
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        return ReceiverAnswer(False, public_hosts.failure_of(error))
+    except public_hosts.AddressRefused as error:
         return ReceiverAnswer(False, str(error))
     good = 200 <= answer.status < 300
     return ReceiverAnswer(good, str(answer.status), answer.status, retry_after(answer.headers.get("retry-after")))

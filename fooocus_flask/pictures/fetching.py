@@ -44,9 +44,9 @@ def fetch(url: str, *, allow_private: bool = False, seconds: float = SECONDS, mo
     except AddressRefused as error:
         raise NotFetched(str(error)) from error
     except http.client.HTTPException as error:
-        raise NotFetched(f"the host's answer is not HTTP: {error!r}") from error
+        raise NotFetched(public_hosts.NOT_HTTP) from error
     except OSError as error:
-        raise NotFetched(f"the host cannot be reached: {error.strerror or error}") from error
+        raise NotFetched(f"the host cannot be reached: {public_hosts.failure_of(error)}") from error
 
 
 def _followed(url: str, allow_private: bool, most_bytes: int) -> bytes:
@@ -61,7 +61,7 @@ def _followed(url: str, allow_private: bool, most_bytes: int) -> bytes:
         try:
             url = urljoin(url, place)
         except ValueError as error:
-            raise NotFetched(f"the host redirects to what is no URL: {error}") from error
+            raise NotFetched("the host redirects to what is no URL") from error
     raise NotFetched(f"the host redirects more than {MOST_REDIRECTS} times")
 
 

@@ -47,6 +47,20 @@ class HostAnswer:
     body: bytes
 
 
+NOT_HTTP = "the host's answer is not HTTP"
+
+
+def failure_of(error: OSError) -> str:
+    """Why a host could not be asked, in words that tell nothing of this machine."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "the host's certificate is not good for it"
+    if isinstance(error, ssl.SSLError):
+        return "the host speaks no TLS that this server does"
+    if isinstance(error, socket.gaierror):
+        return "there is no such host"
+    return error.strerror or str(error)
+
+
 class GuardedConnection(http.client.HTTPConnection):
     """A connection to one address that was checked, for a host that has that name."""
 
@@ -79,7 +93,7 @@ def checked(url: str) -> SplitResult:
         parts = urlsplit(iri_to_uri(url))
         port = parts.port
     except ValueError as error:
-        raise AddressRefused(f"the URL cannot be read: {error}") from error
+        raise AddressRefused("the URL cannot be read") from error
     if parts.scheme not in PORTS:
         raise AddressRefused("only http:// and https:// URLs can be asked")
     if "@" in parts.netloc:
@@ -224,4 +238,4 @@ def guarded_request(
             raise
         raise TimeoutError(f"timed out: no answer within {timeout:g} s") from passed
     except http.client.HTTPException as error:
-        raise OSError(f"the host's answer is not HTTP: {error!r}") from error
+        raise OSError(NOT_HTTP) from error

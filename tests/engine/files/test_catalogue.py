@@ -55,6 +55,7 @@ def test_the_listing_is_of_now(catalogue, models):
             "C:\\a.pth",
         ),
         *("", ".", "sub", "missing.safetensors", "notes.txt", "b.safetensors\0"),
+        *("a" * 245 + ".safetensors", "é" * 125 + ".safetensors", "a/" * 3000 + "b.safetensors"),
     ],
 )
 def test_a_name_that_leads_out_or_nowhere_is_not_found(catalogue, name):

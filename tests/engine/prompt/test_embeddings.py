@@ -140,6 +140,17 @@ def test_an_encoder_with_fewer_chunks_is_given_an_empty_one(encoders, tmp_path):
     assert torch.allclose(context[:, 77:, LEFT:], empty[..., LEFT:], atol=1e-5)
 
 
+def test_unknown_embeddings_are_told_once_each_and_many_in_a_sentence(encoders, caplog):
+    texts = ["embedding:gone, embedding:\x1b[31mred " + "embedding:gone " * 50, "embedding:gone"]
+    encoders.encode(texts, 1, 2)
+    notes = encoders.embedding_notes(texts)
+    assert notes == [f"There is no embedding called {name}; it is ignored" for name in ("gone", "\\x1b[31mred")]
+    assert [record.getMessage() for record in caplog.records] == notes
+    many = encoders.embedding_notes([" ".join(f"embedding:x{number}" for number in range(1, 500))])
+    assert len(many) == 9 and many[-1] == "491 more embeddings are not there or do not fit; they are ignored"
+    assert max(map(len, encoders.embedding_notes(["embedding:" + "y" * 9000]))) < 200
+
+
 def test_a_changed_file_and_a_new_one_are_seen(encoders, tmp_path):
     text = "embedding:word"
     unknown = encoders.encode([text], 1, 2).context
