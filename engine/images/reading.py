@@ -5,7 +5,9 @@ Decoding takes its time: never on the hub. What the bytes are is found in the by
 
 from __future__ import annotations
 
+import contextlib
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +138,35 @@ def read(source: Path | bytes) -> Pixels:
     return pixels
 
 
+def read_reduced(source: Path | bytes, most_pixels: int) -> Pixels:
+    """The same as `read`, with sides divided by a whole number so that it has no more pixels than that.
+
+    Beside the decoded file it takes no memory worth mentioning, and a JPEG is decoded small.
+
+    Raises:
+        UnreadablePicture: see `ending`.
+        OSError: there is no such file.
+    """
+    data = _bytes(source)
+    if (factor := _factor(_opened(data), most_pixels)) == 1:
+        return read(data)
+    image = _loaded(data, factor)[0]
+    factor = _factor(image, most_pixels)
+    rows, strips = factor * max(1, STRIP // image.width // factor), []
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        strips.append(np.asarray(_eight_bit(to_srgb(strip)).reduce(factor)))
+    small = Image.fromarray(np.concatenate(strips))
+    with contextlib.suppress(Exception):  # an orientation that cannot be read is none
+        small.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, UPRIGHT)
+    return np.asarray(_upright(small))
+
+
+def _factor(image: Image.Image, most_pixels: int) -> int:
+    """What both sides are divided by so that the picture has at most so many pixels."""
+    return max(1, math.ceil(math.sqrt(image.width * image.height / most_pixels)))
+
+
 def read_mask(source: Path | bytes) -> Mask:
     """The mask that a picture means: its first channel, and white where the mean of its channels is above 127.
 
@@ -170,10 +201,12 @@ def _bytes(source: Path | bytes) -> bytes:
     return source if isinstance(source, bytes) else source.read_bytes()
 
 
-def _loaded(data: bytes) -> tuple[Image.Image, str | None]:
-    """The decoded first frame, and its kind."""
+def _loaded(data: bytes, factor: int = 1) -> tuple[Image.Image, str | None]:
+    """The decoded first frame, and its kind; a JPEG's sides may be divided by as much as this."""
     image = _opened(data)
     try:
+        if factor > 1:
+            image.draft(None, (image.width // factor, image.height // factor))
         image.load()
     except Exception as error:  # decoders of broken files fail in every way there is
         raise UnreadablePicture("the picture is damaged or cut short") from error

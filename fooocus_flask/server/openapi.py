@@ -16,6 +16,7 @@ from werkzeug.routing import IntegerConverter
 
 from fooocus_flask.access.callers import BASIC_BLUEPRINTS, HEADER, OPEN_BLUEPRINTS
 from fooocus_flask.access.scopes import scopes_of
+from fooocus_flask.submission import json_text
 from fooocus_flask.version import VERSION
 from schemas.fields import FLAG, FLAG_NAME, Described
 from schemas.form_layout import GROUPS, form_place
@@ -25,7 +26,8 @@ DOCUMENT = "/openapi.json"
 ABOUT = (
     "Members that a request leaves out have their defaults. Unknown ones are left out, and named in the task's notes "
     "and in the header X-Notes; a body of nothing else is refused. A number may also come as a text of it, within the "
-    "same bounds. What does not fit is answered with 422 and its faults, each with its place."
+    f"same bounds. JSON may have {json_text.MOST_NODES:,} values, and {json_text.DEEPEST} lists and objects in one "
+    "another. What does not fit is answered with 422 and its faults, each with its place."
 )
 """What holds for every request."""
 PARAMETER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")

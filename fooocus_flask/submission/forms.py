@@ -14,7 +14,7 @@ from marshmallow import Schema, fields
 from werkzeug.datastructures import FileStorage
 
 from engine.images.reading import MOST_BYTES
-from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.errors import FooocusError, InvalidRequest
 from fooocus_flask.submission import json_text
 from schemas.faults import Fault
 from schemas.fields import LONGEST_NAME, Upload
@@ -55,7 +55,7 @@ def form_body(request: Request, schema: Schema) -> dict[str, Any]:
 def whole(request: Request) -> dict[str, Any]:
     """The members in the part of JSON; none without it."""
     file = request.files.get(JSON_PART)
-    text = request.form.get(JSON_PART) if file is None else file.read(MOST_BYTES).decode("utf-8", "replace")
+    text = request.form.get(JSON_PART) if file is None else json_file(request, file)
     if not text:
         return {}
     try:
@@ -67,6 +67,19 @@ def whole(request: Request) -> dict[str, Any]:
         fault = Fault("model_attributes_type", "Input should be a JSON object", members, loc=("body", JSON_PART))
         raise InvalidRequest([fault])
     return members
+
+
+def json_file(request: Request, file: FileStorage) -> str:
+    """The text of the part of JSON that came as a file, which may be as long as one that did not.
+
+    Raises:
+        FooocusError: it is longer.
+    """
+    most = request.max_form_memory_size or MOST_BYTES
+    data: bytes = gevent.get_hub().threadpool.apply(file.read, (most + 1,))
+    if len(data) > most:
+        raise FooocusError(f"The part {JSON_PART} of a form may have {most} bytes", status=413)
+    return data.decode("utf-8", "replace")
 
 
 def texts(schema: Schema, name: str, values: list[str]) -> Any:

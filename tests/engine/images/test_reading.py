@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from engine.images import reading
 from engine.images.codecs import PNG_MARK
-from engine.images.reading import UnreadablePicture, convert, ending, read, read_mask
+from engine.images.reading import UnreadablePicture, convert, ending, read, read_mask, read_reduced
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -189,6 +189,29 @@ def test_a_picture_stands_upright(kind, value):
     reds = np.argwhere(pixels[:, :, 0] > 127).mean(axis=0) < np.array(pixels.shape[:2]) / 2
     expected = {1: (1, 1), 2: (1, 0), 3: (0, 0), 4: (0, 1), 5: (1, 1), 6: (1, 0), 7: (0, 0), 8: (0, 1)}
     assert tuple(reds.astype(int)) == expected[value]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "1", "I;16", "CMYK"])
+def test_a_picture_is_read_small_as_it_would_be_large(kind, mode):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = noise((300, 200)).resize((900, 600)).convert("L" if mode == "I;16" else mode)
+    image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257) if mode == "I;16" else image
+    try:
+        data = saved(image, kind, exif=exif)
+    except (OSError, KeyError):
+        pytest.skip(f"{kind} has no {mode}")
+    small, large = read_reduced(data, 10_000), read(data)
+    assert small.shape == (-(-large.shape[0] // 8), -(-large.shape[1] // 8), large.shape[2])
+    shrunk = np.asarray(Image.fromarray(large).reduce(8)).astype(int)
+    assert np.abs(small - shrunk).mean() < 8
+    assert (read_reduced(data, 900 * 600) == large).all()
+
+
+@pytest.mark.parametrize("size", [(1, 90_000), (90_000, 1), (3, 30_000)])
+def test_a_strip_is_read_small_too(size):
+    assert read_reduced(saved(Image.new("L", size)), 10_000).shape[:2] == tuple(-(-side // 3) for side in size[::-1])
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])

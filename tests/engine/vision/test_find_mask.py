@@ -1,14 +1,19 @@
 """Masks by words: boxes grown, drawn, and counted."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from engine.detectors import grounding_dino
 from engine.errors import CheckpointError
 from engine.files.catalogue import Catalogue, Folders
+from engine.messages import Look
 from engine.model_store import ModelStore
 from engine.vision.find_mask import MaskFound, MaskOptions, draw_boxes, find_mask, grow_boxes
+from engine.vision.inspect import enlarged_mask, inspect
 from tests.engine.detectors import mask_files
 
 
@@ -61,3 +66,32 @@ def test_boxes_grow_and_shrink_on_all_sides():
     assert draw_boxes(grow_boxes(box, -11), 50, 50).max() == 0
     mask = draw_boxes(box, 50, 50)
     assert (mask[20:41, 10:31] == 255).all() and (mask > 0).sum() == 21 * 21
+
+
+def test_a_large_picture_is_seen_small_and_its_mask_has_its_size(store, monkeypatch):
+    large = encoded(np.repeat(np.repeat(picture(), 40, axis=0), 40, axis=1))
+    options = {"model": "sam", "dino_prompt": "eye", "sam_model": "vit_l", "box_threshold": 0.0, "dino_debug": True}
+    options |= {"dino_erode_or_dilate": -400.0}
+
+    def seen():
+        return np.asarray(Image.open(io.BytesIO(inspect(store, Look("a", "mask", options, large, "-")).picture)))
+
+    mask = seen()
+    assert mask.shape == (2400, 3600) and set(np.unique(mask)) <= {0, 255}
+    monkeypatch.setattr("engine.vision.inspect.MOST_PIXELS", 10**9)
+    assert (mask != seen()).mean() < 0.02
+
+
+def encoded(pixels):
+    """The picture as a PNG."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_greys_of_a_mask_stay_greys_when_it_grows():
+    mask = np.array([[0, 128], [128, 255]], np.uint8)
+    assert enlarged_mask(mask, 2, 2) is mask
+    grown = enlarged_mask(mask, 200, 200)
+    assert grown.shape == (200, 200) and len(np.unique(grown)) > 50
+    assert set(np.unique(enlarged_mask(np.array([[0, 255]], np.uint8), 33, 7))) == {0, 255}

@@ -1,0 +1,49 @@
+"""JSON from clients: how many values, and how deep."""
+
+import pytest
+
+from fooocus_flask.submission import json_text
+
+MOST = json_text.DEEPEST
+
+
+@pytest.mark.parametrize("open_, close", ["[]", ('{"a":', "}")])
+def test_nesting_has_a_bound_of_its_own(open_, close):
+    inner = "" if open_ == "[" else "1"
+    assert json_text.read(open_ * MOST + inner + close * MOST)
+    for depth in (MOST + 1, 900, 100_000 // len(open_) - 1):
+        with pytest.raises(ValueError, match="nested more than 32 levels deep"):
+            json_text.read(open_ * depth + inner + close * depth)
+
+
+def test_brackets_in_texts_are_no_nesting():
+    assert json_text.read('{"prompt": "' + "[{" * 400 + '"}') == {"prompt": "[{" * 400}
+    assert json_text.read("[" + ",".join(["[]"] * 10_000) + "]") == [[]] * 10_000
+
+
+def test_values_have_a_number():
+    with pytest.raises(json_text.TooManyNodes, match="more than 100000 commas"):
+        json_text.read("[" + ",".join("1" * 100_001) + "]")
+
+
+def test_the_bounds_are_told_in_the_document_and_the_refusal(client):
+    about = client.get("/openapi.json").json["info"]["description"]
+    assert "100,000 values" in about and "32 lists and objects" in about
+    reply = client.post("/v1/engine/generate/", data='{"loras": ' + "[" * 40 + "]" * 40 + "}")
+    assert reply.status_code == 422
+    assert reply.json["detail"][0]["ctx"] == {"error": "it is nested more than 32 levels deep"}
+
+
+@pytest.mark.parametrize(("filling", "status"), [(21_000_000, 200), (30_000_000, 413)])
+def test_a_part_of_json_that_is_a_file_is_not_cut(app, filling, status):
+    app.config["MAX_FORM_MEMORY_SIZE"] = 25_000_000
+    text = b'{"image": "' + b" " * filling + b'http://127.0.0.1/x.png", "image_type": "Anime"}'
+    head = b'--x\r\nContent-Disposition: form-data; name="json"; filename="a.json"\r\n\r\n'
+    reply = app.test_client().post(
+        "/v1/tools/describe-image",
+        data=head + text + b"\r\n--x--\r\n",
+        content_type="multipart/form-data; boundary=x",
+    )
+    told = str(reply.json["detail"])
+    assert (reply.status_code == 413) == (status == 413)
+    assert ("part json of a form" in told) == (status == 413) and "JSON decode error" not in told
