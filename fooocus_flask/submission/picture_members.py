@@ -13,9 +13,14 @@ from engine.modes import DISABLED
 from engine.params import GenerateParams
 from fooocus_flask.submission.draft import Draft
 
+UOV = {"uov_input_image", "uov_method"}
+
 
 def check_pictures(draft: Draft) -> None:
-    """Refuse a picture that nothing would be done with, and what would be done with a picture where there is none."""
+    """Refuse a picture that nothing would be done with, and what would be done with a picture where there is none.
+
+    Of a task that is drawn once more nothing was sent, and it is taken as it was.
+    """
     for member, text in incomplete(draft):
         draft.refuse("value_error", member, text)
 
@@ -32,8 +37,8 @@ def incomplete(draft: Draft) -> Iterator[tuple[str, str]]:
     if params.enhance_input_image or modes.control:
         return  # other pictures decide
     if not (params.uov_input_image or params.inpaint_input_image):
-        yield from _without_picture(params)
-    elif not params.inpaint_input_image and params.uov_method == DISABLED and "uov_method" not in draft.sent:
+        yield from ((member, text) for member, text in _without_picture(params) if member in draft.sent)
+    elif params.uov_method == DISABLED and draft.sent & UOV == {"uov_input_image"} and not params.inpaint_input_image:
         methods = ", ".join(word for word in choices.UPSCALE_OR_VARY_METHODS if word != DISABLED)
         text = f"uov_input_image needs uov_method: one of {methods}; or {DISABLED}, to draw without the picture"
         yield "uov_input_image", text

@@ -158,3 +158,10 @@ def test_it_needs_draw_and_a_look_at_the_task(app, client, add):
     assert statuses == {("read",): [403, 403], ("draw",): [403, 200], ("read", "draw"): [200, 200]}
     told = retry(client, others, X_API_KEY=secrets["read", "draw"]).json
     assert told["key_name"] == "read-draw"
+
+
+@pytest.mark.parametrize("params", [{"uov_method": "Upscale (2x)"}, {"outpaint_selections": ["Left"]}])
+def test_what_was_taken_before_is_taken_again(client, add, change, params):
+    task = add()
+    change(task, params)
+    assert retry(client, task).status_code == 200
