@@ -20,6 +20,7 @@ from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Prompt, Task
 from schemas.generate import GenerateSchema
 from tests import postgresql
+from tests.empty_models import EMPTY_MODEL
 from tests.receiving import Receiver, receiving
 from tests.serving import Server, small
 
@@ -89,13 +90,13 @@ def nobodys_database(request, monkeypatch):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory) -> Path:
-    """A models folder with a toy checkpoint, and a file that is none."""
+    """A models folder with a toy checkpoint, and one that nothing draws with."""
     from tests.toy import toy_checkpoint
 
     folder = tmp_path_factory.mktemp("models")
     (folder / "checkpoints").mkdir()
     toy_checkpoint(folder / "checkpoints" / "toy.safetensors")
-    (folder / "checkpoints" / "broken.safetensors").write_bytes(b"no checkpoint at all")
+    (folder / "checkpoints" / "broken.safetensors").write_bytes(EMPTY_MODEL)
     return folder
 
 

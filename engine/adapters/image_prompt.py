@@ -21,7 +21,7 @@ from engine.adapters.resampler import load_projection
 from engine.detectors.clip_vision import ImageFeatures
 from engine.errors import CheckpointError
 from engine.files import detect, torch_files
-from engine.models.checkpoint import DAMAGED, SAFETENSORS, Precision, read_tensors
+from engine.models.checkpoint import SAFETENSORS, Precision, read_tensors
 from engine.models.fill import weights_size
 from engine.models.weight_names import part_of
 from engine.sampling.attachments import Evaluation, Residuals
@@ -244,7 +244,7 @@ def _unpickled(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # readers of broken files fail in every way there is
         log.info("%s cannot be read", path, exc_info=error)
-        reason = detect.unusable(path) or DAMAGED
+        reason = detect.unusable(path) or detect.DAMAGED
         raise CheckpointError(f"{path.name}: not a readable model file: it is {reason}") from error
     return content if isinstance(content, dict) else {}
 

@@ -51,6 +51,10 @@ FITTING: Mapping[str, tuple[str, frozenset[str]]] = {
     "loras": ("loras takes LoRA files", frozenset({LORA})),
 }
 """What each member of a request takes, in words and as kinds."""
+PARTS = {"base_model_name": (UNET,), "refiner_model_name": (UNET,), "vae_name": (VAE, "decoder.")}
+"""How names begin of which a file of these members has some, whatever its size and kind."""
+UNKNOWN = "a file of weights of another kind"
+DAMAGED = "damaged, without weights, or neither a safetensors nor a PyTorch file; fetch it again"
 
 
 def is_sd15(path: Path) -> bool:
@@ -75,8 +79,13 @@ def _unfit(path: Path, member: str, _state: Identity) -> str | None:
     reason = unusable(path)
     if reason:
         return f"{path.name} is {reason}"
-    wanted, fitting = FITTING[member]
-    kind = kind_of(shapes(path))
+    (wanted, fitting), names = FITTING[member], shapes(path)
+    if not names:
+        return f"{path.name} is {DAMAGED}"
+    kind = kind_of(names)
+    parts = PARTS.get(member)
+    if kind is None and parts and not any(name.startswith(parts) for name in names):
+        kind = UNKNOWN
     return f"{path.name} is {kind}; {wanted}" if kind and kind not in fitting else None
 
 

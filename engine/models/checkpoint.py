@@ -32,7 +32,6 @@ from engine.sampling.unet import UNet
 log = logging.getLogger(__name__)
 
 SAFETENSORS = ".safetensors"
-DAMAGED = "damaged, or neither a safetensors nor a PyTorch file; fetch it again"
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # readers of broken files fail in every way there is
         log.info("%s cannot be read", path, exc_info=error)
-        reason = detect.unusable(path) or DAMAGED
+        reason = detect.unusable(path) or detect.DAMAGED
         raise CheckpointError(f"{path.name}: not a readable model file: it is {reason}") from error
     tensors = {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor) and isinstance(name, str)}
     if not tensors:

@@ -26,6 +26,7 @@ from fooocus_flask.tasks import estimates, queue
 from schemas.generate import DEFAULTS, GenerateSchema
 from tests import postgresql
 from tests.blueprints.test_tools import PICTURE
+from tests.empty_models import EMPTY_MODEL
 from tests.engine.detectors import onnx_files
 from tests.engine.pipeline.test_pipeline_models import lora
 from tests.file_server import closed_port, serving
@@ -389,7 +390,7 @@ def test_a_lora_of_the_list_is_not_fetched_twice_for_a_tag(make_app, styled):
 
 def test_a_tag_whose_lora_lies_here_fetches_nothing(make_app, styled, models):
     (models / "loras").mkdir(exist_ok=True)
-    (models / "loras" / "style.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    (models / "loras" / "style.safetensors").write_bytes(EMPTY_MODEL)
     with make_app(**ALLOWED).app_context():
         prepared = loaded(**TOY, prompt="<lora:style:0.5>")
     assert (prepared.downloads, prepared.notes) == ([], [])

@@ -16,6 +16,7 @@ from fooocus_flask.model_files.folders import folders
 from fooocus_flask.submission.prepare import prepare
 from schemas.generate import DEFAULTS, GenerateSchema, shipped_styles
 from schemas.tasks import TaskRecordSchema
+from tests.empty_models import EMPTY_MODEL
 
 PICTURE = "/inputs/cat.png"
 OTHERS = {
@@ -114,15 +115,11 @@ def checkpoint(app):
     return add(app, "checkpoints", DEFAULTS["base_model_name"])
 
 
-NO_TENSORS = b"\x02\0\0\0\0\0\0\0{}"
-"""The least that is a model file."""
-
-
 def add(app, folder, name):
     """Put a model file's name on disk."""
     path = Path(app.config["MODELS_PATH"]) / folder / name
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(NO_TENSORS)
+    path.write_bytes(EMPTY_MODEL)
     return str(path)
 
 

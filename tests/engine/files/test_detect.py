@@ -64,7 +64,8 @@ def test_what_fits_is_not_refused(tmp_path):
     sd15 = pickled_file(tmp_path / "sd15.ckpt", KINDS["a Stable Diffusion 1.5 checkpoint"])
     vae = safetensors(tmp_path / "vae.safetensors", KINDS["a VAE"])
     lora = safetensors(tmp_path / "lora.safetensors", KINDS["a LoRA"])
-    unknown = safetensors(tmp_path / "unknown.safetensors", {"x": (1,)})
+    odd = {"model.diffusion_model.x": (1,), "first_stage_model.x": (1,), "x": (1,)}
+    unknown = safetensors(tmp_path / "unknown.safetensors", odd)
     assert unfit(sdxl, "base_model_name") is None
     assert [unfit(path, "refiner_model_name") for path in (sdxl, refiner, sd15)] == [None] * 3
     assert unfit(vae, "vae_name") is unfit(lora, "loras") is unfit(sdxl, "vae_name") is None
@@ -97,10 +98,30 @@ def test_what_is_no_model_file_is_told_by_what_it_is(tmp_path, content, what, me
     assert unfit(path, member).startswith(f"wrong.safetensors is {what}")
 
 
+@pytest.mark.parametrize("member", detect.FITTING)
+@pytest.mark.parametrize("suffix", ["safetensors", "ckpt", "pt", "bin"])
+@pytest.mark.parametrize(
+    "content", [bytes(500), b"hello, this is a text\n" * 30, b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9]
+)
+def test_garbage_is_told_as_such(tmp_path, content, suffix, member):
+    path = tmp_path / f"wrong.{suffix}"
+    path.write_bytes(content)
+    assert unfit(path, member).startswith(f"wrong.{suffix} is damaged, without weights, or neither")
+
+
+def test_weights_of_no_known_kind_are_told_by_who_takes_them(tmp_path):
+    path = safetensors(tmp_path / "odd.safetensors", {"layers.0.weight": (4, 4)})
+    for member in ("base_model_name", "refiner_model_name", "vae_name"):
+        assert unfit(path, member).startswith(f"odd.safetensors is a file of weights of another kind; {member} takes")
+    assert unfit(path, "loras") is None, "its loader knows all formats, and notes what fits nothing"
+    assert "without weights" in unfit(pickled_file(tmp_path / "none.ckpt", {}), "vae_name")
+
+
 def test_a_file_whose_length_begins_like_a_text_is_no_text(tmp_path):
-    header = b"{}".ljust(ord("{") + 256)
+    tensor = {"dtype": "F16", "shape": [1], "data_offsets": [0, 2]}
+    header = json.dumps({"model.diffusion_model.x": tensor}).encode().ljust(ord("{") + 256)
     path = tmp_path / "a.safetensors"
-    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(2))
     assert path.read_bytes().startswith(b"{") and unfit(path, "base_model_name") is None
 
 
@@ -174,11 +195,11 @@ def test_a_shape_that_holds_no_numbers_is_no_shape(tmp_path):
         pickled.shapes(tmp_path / "a.pt")
 
 
-def test_a_header_of_any_depth_is_left_to_the_loader(tmp_path):
+def test_a_header_of_any_depth_is_damage(tmp_path):
     header = b"{" + b'"a":{' * 100_000
     path = tmp_path / "deep.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header)
-    assert unfit(path, "base_model_name") is None
+    assert "is damaged" in unfit(path, "base_model_name")
 
 
 def test_an_embedding_in_a_parameter_dict_is_read(tmp_path):

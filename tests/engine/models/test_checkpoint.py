@@ -155,7 +155,9 @@ REFUSED = {
     "inpainting UNet with 9": lambda tensors: with_inputs(tensors, 9),
     "takes 8 channels": lambda tensors: with_inputs(tensors, 8),
     "SD 1.x or 2.x": lambda tensors: {n: t for n, t in tensors.items() if "label_emb" not in n},
-    "no UNet": lambda tensors: {n: t for n, t in tensors.items() if not n.startswith(weight_names.UNET)},
+    "a file of weights of another kind": lambda tensors: {
+        n: t for n, t in tensors.items() if not n.startswith(weight_names.UNET)
+    },
     "no VAE": lambda tensors: {n: t for n, t in tensors.items() if not n.startswith(weight_names.VAE)},
     "two text encoders": lambda tensors: {n: t for n, t in tensors.items() if not n.startswith(weight_names.CLIP_L)},
     "lacks 1 tensor": lambda tensors: {n: t for n, t in tensors.items() if n != weight_names.UNET + "out.2.bias"},
