@@ -61,6 +61,10 @@ KEYS = {
     "User": "created_by",
 }
 """Fooocus's key for each label of the web UIs' format."""
+SAMPLING = frozenset({"Sampler", "Schedule type"})
+ABOUT = frozenset({"Created Date", "Template", "Negative Template", "Hashes", "TI hashes", "VAE hash", "App"})
+"""Labels of what tells about a picture and changes none."""
+EMPTY = frozenset({"", "{}", "[]", "False", "None"})
 
 
 def read(picture: Path | bytes) -> dict[str, Any] | None:
@@ -130,11 +134,19 @@ def _exif_texts(exif: Image.Exif) -> dict[str, str]:
 
 def _taken_apart(text: str) -> dict[str, Any]:
     positive, negative, pairs = a1111.parsed(text)
-    found = {KEYS[label]: value for label, value in pairs.items() if label in KEYS}
+    found: dict[str, Any] = {KEYS[label]: value for label, value in pairs.items() if label in KEYS}
     ours = found.get("version", "").startswith("Fooocus")
     sampler, scheduler = a1111.sampling(pairs.get("Sampler", ""), pairs.get("Schedule type", ""), prefer_gpu=ours)
     if sampler:
         found["sampler"] = sampler
     if scheduler:
         found.setdefault("scheduler", scheduler)
+    rest = [label for label, value in pairs.items() if value not in EMPTY and not _has_place(label)]
+    if rest:
+        found[other_programs.LEFT_OUT] = rest
     return found | {"metadata_scheme": "a1111", "full_prompt": positive, "full_negative_prompt": negative}
+
+
+def _has_place(label: str) -> bool:
+    """Whether a label is read, or tells nothing that a request could."""
+    return label in KEYS or label in SAMPLING or label in ABOUT

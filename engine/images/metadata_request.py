@@ -17,6 +17,8 @@ from engine.prompt.style_recovery import recovered
 from engine.prompt.styles import Styles
 
 LONGEST_LITERAL = 20_000
+MOST_NAMES, LONGEST_NAME = 20, 100
+"""Names that a note lists, and their characters."""
 LORA_KEY = re.compile(r"(?:lora_combined_|LoRA )(\d{1,4})")
 OTHER_KEYS = frozenset({"full_prompt", "full_negative_prompt", "lora_weights", "lora_hashes"})
 
@@ -134,10 +136,12 @@ class _Reading:
 
     def other_members(self) -> None:
         """Note what another program wrote and no member of a request means."""
-        program = other_programs.NAMES.get(str(self.found.get("metadata_scheme")))
+        scheme = str(self.found.get("metadata_scheme"))
+        program = "a web UI" if scheme == "a1111" else other_programs.NAMES.get(scheme)
         names = self.found.get(other_programs.LEFT_OUT)
         if program and isinstance(names, list) and names:
-            listed = ", ".join(str(name) for name in names)
+            listed = ", ".join(str(name)[:LONGEST_NAME] for name in names[:MOST_NAMES])
+            listed += f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
             self.notes.append(f"Written by {program} and left out, since no member of a request means it: {listed}")
 
     def prompts(self) -> None:

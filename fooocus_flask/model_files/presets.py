@@ -73,6 +73,8 @@ AT_START = {key: field for key, field in FIELDS.items() if field not in NOT_AT_S
 
 DEPRECATED_LORA = "default_lora"
 """How presets of Fooocus of its first months named their one LoRA; with `_weight` behind it, its weight."""
+MOST_KEYS, LONGEST_KEY = 8, 64
+"""Keys without effect that a note names, and their characters."""
 
 
 class PresetError(StartError):
@@ -103,7 +105,7 @@ def values_and_notes(name: str) -> tuple[dict[str, Any], list[str]]:
     found, source = keys(name), f"the preset {name}"
     fitting = _fitting(found, FIELDS, source, notes)
     _downloads(found, source, notes)
-    return fitting, notes
+    return fitting, notes + _unused(found, FIELDS, source)
 
 
 def keys(name: str) -> dict[str, Any]:
@@ -174,7 +176,7 @@ def _standing(app: Flask) -> dict[str, Any]:
     values = DEFAULTS | _fitting(config, AT_START, str(path), notes)
     values |= _fitting(preset, AT_START, f"the preset {started_with}", notes)
     values |= _fitting(environment, AT_START, "the environment", notes)
-    for note in notes:
+    for note in [*notes, *_unused(preset, AT_START | FIELDS, f"the preset {started_with}")]:
         log.warning("%s", note)
     wanted, models = values["base_model_name"], Catalogue(folders.of(app))
     model = installed_model(wanted, _previous(config, preset), models)
@@ -234,6 +236,16 @@ def _fitting(found: Mapping[str, Any], fields: Mapping[str, str], source: str, n
         instead = [[found[DEPRECATED_LORA], found.get(f"{DEPRECATED_LORA}_weight", 1.0)]]
         notes.append(f"{DEPRECATED_LORA} of {source} is left out: write default_loras: {json.dumps(instead)}")
     return fitting
+
+
+def _unused(found: Mapping[str, Any], fields: Mapping[str, str], source: str) -> list[str]:
+    """What to tell of a preset's keys that set none of these parameters; those that begin with `_` are remarks."""
+    known = {*fields, *DOWNLOADS, PREVIOUS, DEPRECATED_LORA, f"{DEPRECATED_LORA}_weight"}
+    unused = [key[:LONGEST_KEY] for key in found if key not in known and not key.startswith("_")]
+    if not unused:
+        return []
+    more = f" and {len(unused) - MOST_KEYS} more" if len(unused) > MOST_KEYS else ""
+    return [f"Keys of {source} that set nothing here: {', '.join(unused[:MOST_KEYS])}{more}"]
 
 
 def _checked(field: str, value: Any, place: str, notes: list[str]) -> dict[str, Any]:

@@ -278,3 +278,19 @@ def test_a_download_that_is_none_is_told_and_leaves_the_others(app, listed):
     assert [file.name for file in presets.downloads("mine")] == ["v.pth"]
     notes = presets.values_and_notes("mine")[1]
     assert len(notes) == 1 and "lora_downloads of the preset mine" in notes[0]
+
+
+def test_keys_that_set_nothing_are_named(app):
+    odd = {f"default_odd_{number}": 1 for number in range(10)}
+    add(app, "mine", default_cfg_scale=3.5, _remark="for cats", default_cfg=7, **odd)
+    values, notes = presets.values_and_notes("mine")
+    assert values == {"guidance_scale": 3.5}
+    assert notes == [
+        "Keys of the preset mine that set nothing here: default_cfg, "
+        + ", ".join(f"default_odd_{number}" for number in range(7))
+        + " and 3 more"
+    ]
+
+
+def test_shipped_presets_have_no_such_keys(app):
+    assert [presets.values_and_notes(name)[1] for name in presets.names()] == [[]] * len(presets.names())

@@ -325,7 +325,7 @@ def test_a_picture_of_the_web_ui_is_understood(tmp_path):
     path = tmp_path / "picture.jpg"
     Image.new("RGB", (8, 8)).save(path, exif=exif)
     request, notes = to_request(read(path), Folder(), STYLES)
-    assert notes == []
+    assert len(notes) == 1 and notes[0].endswith(": Hires upscaler")
     assert request == {
         "prompt": "a harbour at dawn, boats\n<lora:film.v1:0.5>",
         "negative_prompt": "fog,\nrain",

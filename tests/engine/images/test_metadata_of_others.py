@@ -203,7 +203,8 @@ def test_missing_newlines_keep_prompts_and_pairs_apart(text):
 
 def test_a_civitai_picture_and_lora_tags_are_understood():
     request, notes = request_of_file("civitai_onsite.png")
-    assert (notes, request["clip_skip"], request["prompt"]) == ([], 2, "a cat")
+    assert (request["clip_skip"], request["prompt"]) == (2, "a cat")
+    assert len(notes) == 1 and notes[0].endswith(": Civitai resources")
     assert request_of_file("lora_tags.png")[0]["prompt"] == "castle <lora:kohya:0.8>"
 
 
@@ -351,3 +352,14 @@ def test_a_graph_of_comfyui_that_goes_in_circles_ends():
     graph = {"1": {"class_type": "KSampler", "inputs": {"positive": ["2", 0], "seed": 4}}}
     graph |= {"2": {"class_type": "A", "inputs": {"x": ["3", 0]}}, "3": {"class_type": "B", "inputs": {"x": ["2", 0]}}}
     assert request_of(png(prompt=graph))[0]["image_seed"] == 4
+
+
+def test_pairs_of_a_web_ui_without_a_counterpart_are_named():
+    _, notes = request_of_file("a1111-hires.png")
+    ends = ": Denoising strength, Hires upscale, Hires upscaler"
+    assert len(notes) == 2 and any(note.startswith("Written by a web UI") and note.endswith(ends) for note in notes)
+    _, notes = request_of_file("lines_after_the_pairs.png")
+    assert notes == [], "templates of prompts are no parameters"
+    pairs = ", ".join(f"Odd {number}: 1" for number in range(50))
+    _, notes = request_of(png(parameters=f"a cat\nSteps: 2, Seed: 1, Model: toy, {pairs}"))
+    assert notes[-1].endswith("Odd 19 and 30 more")
