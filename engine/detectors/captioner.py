@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import BlipConfig, BlipForConditionalGeneration
 
+from engine.detectors.bert import HEAD, bert_sizes
 from engine.detectors.clip_vision import DEVIATION, MEAN
 from engine.detectors.word_pieces import END, tokenizer
 from engine.errors import CheckpointError
@@ -25,8 +26,6 @@ from engine.models.renaming import layers_below, renamed
 PROMPT = "a picture of "
 START_OF_CAPTION = 30522
 """The token that BLIP puts in the place of BERT's first one."""
-HEAD = 64
-"""Width of an attention head."""
 LEAST, MOST = 10, 75
 """Tokens of a caption, the prompt's among them."""
 TOP_K, TOP_P, REPETITION = 50, 0.9, 1.1
@@ -124,8 +123,7 @@ def captioner_config(weights: Mapping[str, Tensor]) -> BlipConfig:
     """
     patches = weights["vision_model.embeddings.patch_embedding.weight"]
     positions = weights["vision_model.embeddings.position_embedding"]
-    words = weights["text_decoder.bert.embeddings.word_embeddings.weight"]
-    width, text_width = patches.shape[0], words.shape[1]
+    width = patches.shape[0]
     vision = {
         "hidden_size": width,
         "intermediate_size": weights["vision_model.encoder.layers.0.mlp.fc1.weight"].shape[0],
@@ -135,13 +133,5 @@ def captioner_config(weights: Mapping[str, Tensor]) -> BlipConfig:
         "patch_size": patches.shape[-1],
         "layer_norm_eps": 1e-6,
     }
-    text = {
-        "hidden_size": text_width,
-        "encoder_hidden_size": width,
-        "intermediate_size": weights["text_decoder.bert.encoder.layer.0.intermediate.dense.weight"].shape[0],
-        "num_hidden_layers": layers_below(weights, "text_decoder.bert.encoder.layer."),
-        "num_attention_heads": max(1, text_width // HEAD),
-        "vocab_size": words.shape[0],
-        "max_position_embeddings": weights["text_decoder.bert.embeddings.position_embeddings.weight"].shape[0],
-    }
+    text = {"encoder_hidden_size": width, **bert_sizes(weights, "text_decoder.bert.")}
     return BlipConfig(vision_config=vision, text_config=text)

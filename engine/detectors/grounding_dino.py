@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection
 from transformers.initialization import no_init_weights
 
+from engine.detectors.bert import bert_sizes
 from engine.detectors.word_pieces import tokenizer
 from engine.errors import CheckpointError
 from engine.images.codecs import Pixels
@@ -24,7 +25,6 @@ from engine.models.renaming import layers_below, renamed
 SHORTER, LONGER = 800, 1333
 """Sides that pictures are scaled to: the shorter one's, unless the longer one would be too long."""
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-BERT_HEAD = 64
 MOST_TOKENS = 256
 SWIN = "model.backbone.conv_encoder.model.swin."
 FINAL_NORM = f"{SWIN}layernorm."
@@ -186,7 +186,7 @@ def detector_config(weights: Mapping[str, Tensor]) -> GroundingDinoConfig:
     levels, width = weights["model.level_embed"].shape
     return GroundingDinoConfig(
         backbone_config=_swin_config(weights),
-        text_config=_text_config(weights),
+        text_config={"model_type": "bert", **bert_sizes(weights, "model.text_backbone.")},
         d_model=width,
         num_feature_levels=levels,
         num_queries=weights["model.query_position_embeddings.weight"].shape[0],
@@ -209,18 +209,4 @@ def _swin_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:
         "num_heads": [weights[f"{stage}{bias}"].shape[1] for stage in stages],
         "window_size": (math.isqrt(weights[f"{stages[0]}{bias}"].shape[0]) + 1) // 2,
         "out_indices": [2, 3, 4],
-    }
-
-
-def _text_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    embeddings, layers = "model.text_backbone.embeddings.", "model.text_backbone.encoder.layer."
-    words, width = weights[f"{embeddings}word_embeddings.weight"].shape
-    return {
-        "model_type": "bert",
-        "vocab_size": words,
-        "hidden_size": width,
-        "num_hidden_layers": layers_below(weights, layers),
-        "num_attention_heads": max(1, width // BERT_HEAD),
-        "intermediate_size": weights[f"{layers}0.intermediate.dense.weight"].shape[0],
-        "max_position_embeddings": weights[f"{embeddings}position_embeddings.weight"].shape[0],
     }
