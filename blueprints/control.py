@@ -18,6 +18,7 @@ from fooocus_flask.submission.parsing import FORM, Blueprint, json_body
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import history, queue
 from schemas.control import ControlSchema, MessageSchema, QueueSchema
+from schemas.submission import MULTIPART
 
 blueprint = Blueprint("control", __name__, url_prefix="/v1/engine", description="Stopping and skipping.")
 
@@ -122,6 +123,6 @@ def arguments() -> dict[str, Any]:
 def body() -> dict[str, Any]:
     """The members that a form or JSON body holds; none without one."""
     request.max_content_length = LARGEST_BODY
-    if request.mimetype in (FORM, "multipart/form-data") and request.form:
+    if request.mimetype in (FORM, MULTIPART) and request.form:
         return request.form.to_dict()
     return json_body(request) if request.get_data() else {}

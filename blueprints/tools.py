@@ -20,6 +20,7 @@ from fooocus_flask.submission import from_metadata, unknown_names
 from fooocus_flask.submission.forms import form_body, is_form
 from fooocus_flask.submission.parsing import Blueprint, json_body
 from fooocus_flask.submission.prepare import catalogue
+from schemas.submission import MULTIPART
 from schemas.tools import (
     DescribeQuerySchema,
     DescribeSchema,
@@ -45,7 +46,7 @@ MASK_OPTIONS = {
 
 DESCRIBE_BODIES = {
     "application/json": {"schema": DescribeSchema},
-    "multipart/form-data": {
+    MULTIPART: {
         "schema": {
             "type": "object",
             "required": ["image"],
@@ -66,7 +67,7 @@ DESCRIBE_HEADERS = {
 }
 
 METADATA_FORM = {
-    "multipart/form-data": {
+    MULTIPART: {
         "schema": {
             "type": "object",
             "required": ["image"],

@@ -20,6 +20,7 @@ from werkzeug.exceptions import NotFound as WrongPath
 from engine.errors import is_disk_full
 from fooocus_flask.extension import Extension
 from schemas.faults import Fault, few, flat
+from schemas.submission import MULTIPART
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +215,7 @@ def send_http_error(error: HTTPException) -> Response:
 
 def too_large() -> str:
     """What of the request at hand is too large: its body, or something in its form."""
-    if (request.content_length or 0) > (request.max_content_length or 0) or request.mimetype != "multipart/form-data":
+    if (request.content_length or 0) > (request.max_content_length or 0) or request.mimetype != MULTIPART:
         return f"The request body is larger than {request.max_content_length} bytes"
     parts, size = request.max_form_parts, request.max_form_memory_size
     return f"A form may have {parts} parts, with {LONGEST_HEAD} bytes in a head and {size} in one that is no file"

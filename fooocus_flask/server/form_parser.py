@@ -13,6 +13,7 @@ from werkzeug.utils import cached_property
 
 from fooocus_flask.errors import LONGEST_HEAD
 from fooocus_flask.server.content_encoding import unpacked
+from schemas.submission import MULTIPART
 
 BLANK_LINE, BLANK = re.compile(rb"\r?\n\r?\n"), 4
 """What ends a head, and how many bytes that has at most."""
@@ -26,7 +27,7 @@ class FormParser(FormDataParser):
     ) -> Any:
         """The stream, the texts and the files of a form."""
         boundary = (options or {}).get("boundary", "")
-        if mimetype == "multipart/form-data" and boundary.isascii():
+        if mimetype == MULTIPART and boundary.isascii():
             stream = ShortHeads(stream, boundary.encode())  # type: ignore[assignment]
         return super().parse(stream, mimetype, content_length, options)
 
