@@ -51,6 +51,7 @@ FAILURES = {
     "403": ("Forbidden", "The key is missing or wrong."),
     "404": ("NotFound", "There is nothing under this address."),
     "413": ("TooLarge", "The body is larger than this server takes."),
+    "415": ("UnsupportedCoding", "The body's Content-Encoding is neither gzip nor deflate."),
     "422": ("Invalid", "Something in the request does not fit; `detail` lists the faults, each with its place."),
 }
 """Statuses that many operations give, with the name of each answer in the document."""
@@ -181,4 +182,4 @@ def refusals(path: str, operation: dict[str, Any]) -> Iterator[str]:
     if "{" in path:
         yield "404"
     if "requestBody" in operation:
-        yield from ("413", "422")
+        yield from ("413", "415", "422")
