@@ -58,6 +58,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
         """Take an answer's head."""
         if self.request_version == "HTTP/1.0" and not any(name.lower() == "content-length" for name, _ in headers):
             self.close_connection = True
+            headers = [(name, value) for name, value in headers if name.lower() != "connection"]
         return super().start_response(status, headers, exc_info)
 
     def _handle_client_error(self, ex: Exception) -> tuple[str, bytes] | None:
