@@ -21,12 +21,12 @@ from engine.gpu.fused import Kernels
 from engine.gpu.residency import Residency
 from engine.heartbeat import Heartbeat
 from engine.images.metadata import AppliedLora, ModelFile
-from engine.models.checkpoint import Checkpoint, load_vae
+from engine.models.checkpoint import Checkpoint, load_checkpoint, load_vae
 from engine.models.expansion import MODEL as EXPANSION_MODEL
 from engine.models.expansion import Expansion
 from engine.models.model_cache import ModelCache, Part
 from engine.models.previews import LinearPreviewer, NetworkPreviewer, Previewer, network_file
-from engine.models.refiner import Refiner
+from engine.models.refiner import Refiner, load_refiner
 from engine.models.vae import Vae
 from engine.params import NamedLora
 from engine.plan import Plan
@@ -128,12 +128,20 @@ class ModelStore:
 
     def _base(self, path: Path) -> PatchedCheckpoint:
         folders = self.catalogue.folders["embeddings"]
-        load = partial(PatchedCheckpoint.load, path, self.device, self.kernels, folders, self.residency)
+
+        def load() -> PatchedCheckpoint:
+            """With a VAE or without: another file may bring it."""
+            checkpoint = load_checkpoint(path, self.device, self.kernels, self.residency, needs_vae=False)
+            return PatchedCheckpoint.of(checkpoint, folders)
+
         return self.cache.get(("base", identity(path)), load, _bytes(path))
 
     def _refiner(self, path: Path, base: Checkpoint) -> PatchedRefiner:
         encoders = base.text_encoders
-        load = partial(PatchedRefiner.load, path, self.device, self.kernels, encoders, self.residency)
+
+        def load() -> PatchedRefiner:
+            return PatchedRefiner.of(load_refiner(path, self.device, encoders, self.kernels, self.residency), encoders)
+
         key = ("refiner", identity(path), encoders.clip_l.width, encoders.clip_g.width)
         return self.cache.get(key, load, _bytes(path))
 

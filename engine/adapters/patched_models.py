@@ -6,17 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from engine.adapters.inpaint_patch import InpaintPatch
 from engine.adapters.lora_merge import PatchedModel
-from engine.gpu.fused import Kernels
-from engine.gpu.residency import Residency
 from engine.images.metadata import AppliedLora, ModelFile
-from engine.models.checkpoint import Checkpoint, load_checkpoint
+from engine.models.checkpoint import Checkpoint
 from engine.models.previews import Previewer
-from engine.models.refiner import Refiner, load_refiner
+from engine.models.refiner import Refiner
 from engine.models.text_encoders import TextEncoders
 from engine.models.vae import Vae
 from engine.params import GenerateParams
@@ -35,20 +32,8 @@ class PatchedCheckpoint:
     patches: PatchedModel
 
     @classmethod
-    def load(
-        cls,
-        path: Path,
-        device: torch.device,
-        kernels: Kernels | None,
-        embeddings: Sequence[Path],
-        residency: Residency | None = None,
-    ) -> PatchedCheckpoint:
-        """The checkpoint in `path`, without patches, with a VAE or without; its texts find embeddings in these folders.
-
-        Raises:
-            CheckpointError: the file cannot be used.
-        """
-        checkpoint = load_checkpoint(path, device, kernels, residency, needs_vae=False)
+    def of(cls, checkpoint: Checkpoint, embeddings: Sequence[Path]) -> PatchedCheckpoint:
+        """The checkpoint without patches; its texts find embeddings in these folders."""
         checkpoint.text_encoders.embeddings = Embeddings(embeddings)
         return cls(checkpoint, PatchedModel(checkpoint.unet, checkpoint.text_encoders))
 
@@ -66,21 +51,11 @@ class PatchedRefiner:
     patches: PatchedModel
 
     @classmethod
-    def load(
-        cls,
-        path: Path,
-        device: torch.device,
-        kernels: Kernels | None,
-        encoders: TextEncoders,
-        residency: Residency | None = None,
-    ) -> PatchedRefiner:
-        """The refiner in `path`, without patches, for a base model with these text encoders.
+    def of(cls, refiner: Refiner, encoders: TextEncoders) -> PatchedRefiner:
+        """The refiner without patches, for a base model with these text encoders.
 
-        Raises:
-            CheckpointError: the file cannot be used, or not with these text encoders.
+        SDXL's LoRAs name text encoders too, which a refiner has no use for.
         """
-        refiner = load_refiner(path, device, encoders, kernels, residency)
-        # SDXL's LoRAs name text encoders too, which a refiner has no use for.
         named = encoders if refiner.kind == "sdxl" else None
         return cls(refiner, PatchedModel(refiner.unet, named, texts=False))
 
