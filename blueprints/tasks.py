@@ -39,7 +39,16 @@ blueprint = Blueprint("tasks", __name__, url_prefix="/tasks", description="Tasks
 RECORD, BRIEF = TaskRecordSchema(), BriefTaskSchema()
 AT_A_TIME = 25
 """Records that are written out before others get their turn: a few milliseconds."""
-TOTAL = {"X-Total-Count": {"description": "Tasks in the list paged through.", "schema": {"type": "integer"}}}
+PAGING = {
+    "X-Total-Count": {
+        "description": "Tasks in the list paged through; absent where `after` was given.",
+        "schema": {"type": "integer"},
+    },
+    "X-Next-Cursor": {
+        "description": "With query=history or query=pending: the `after` of the next page; absent on the last one.",
+        "schema": {"type": "string"},
+    },
+}
 
 
 @blueprint.get("")
@@ -49,7 +58,7 @@ TOTAL = {"X-Total-Count": {"description": "Tasks in the list paged through.", "s
         "200": {
             "description": "The lists asked for, or what was deleted.",
             "content": {"application/json": {"schema": {"oneOf": [TasksSchema, BriefTasksSchema, DeletedSchema]}}},
-            "headers": TOTAL,
+            "headers": PAGING,
         }
     }
 )
@@ -59,9 +68,9 @@ def tasks_list(query: dict[str, Any]) -> Response:
         scopes.require(ADMIN)
         foreign_pages.require_allowed()
         return deleted(history.clear(query["start_at"], query["end_at"]))
-    found, total = lists(query)
+    found, headers = lists(query)
     response = jsonify(found)
-    response.headers["X-Total-Count"] = str(total)
+    response.headers.update(headers)
     return response
 
 
@@ -153,25 +162,27 @@ def found(task_id: str, scope: str) -> Task:
     return task
 
 
-def lists(query: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """The three lists, those not asked for empty, and the length of the one paged through (of all: the history)."""
+def lists(query: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The three lists, those not asked for empty, and the headers about the one paged through (of all: the history)."""
     asked, page = query["query"], (query["page"], query["page_size"])
     show = partial(shown, base=urls.base(), brief=query["brief"])
     wanted = history.Filter(query["start_at"], query["end_at"], query["status"], query["prompt"])
     found: dict[str, Any] = {"history": [], "current": [], "pending": []}
-    total = 0
+    paged = history.Page([], 0)
     if asked in ("all", "pending"):
-        rows, total = history.pending(*page, replace(wanted, start=None, end=None))
+        paged = history.pending(*page, replace(wanted, start=None, end=None), query["after"])
         gaps = bool(wanted.words)  # between those on the page others may wait
-        places = [*map(estimates.place_of, rows)] if gaps else estimates.places_of(rows)
-        found["pending"] = show(rows, places)
+        places = [*map(estimates.place_of, paged.tasks)] if gaps else estimates.places_of(paged.tasks)
+        found["pending"] = show(paged.tasks, places)
     if asked in ("all", "current") and (task := history.running(wanted)):
         found["current"] = show([task], [estimates.place_of(task)])
-        total = 1
+        paged = history.Page([task], 1)
     if asked in ("all", "history"):
-        rows, total = history.ended(*page, wanted)
-        found["history"] = show(rows)
-    return found, total
+        paged = history.ended(*page, wanted, query["after"])
+        found["history"] = show(paged.tasks)
+    following = paged.next if asked != "all" else None
+    headers = {"X-Total-Count": paged.total, "X-Next-Cursor": following}
+    return found, {name: str(value) for name, value in headers.items() if value is not None}
 
 
 def shown(

@@ -11,7 +11,10 @@ from flask import Flask, Response, current_app, request
 from fooocus_flask.environment import entries
 
 METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
-EXPOSED = "X-Task-Id, X-Seed, X-Total-Count, X-Described-By, X-Notes, Idempotency-Replayed, Retry-After, X-Request-Id"
+EXPOSED = (
+    "X-Task-Id, X-Seed, X-Total-Count, X-Next-Cursor, X-Described-By, X-Notes, Idempotency-Replayed, Retry-After, "
+    "X-Request-Id"
+)
 MAX_AGE = 600
 
 

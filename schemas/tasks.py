@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 from marshmallow import Schema, fields, validates_schema
 
@@ -24,6 +24,8 @@ BRIEF_PROMPT = 200
 """Characters of a prompt in a brief record."""
 LONGEST_EVENT_ID = 64
 IMAGE_MEMBERS = ("uov_input_image", "inpaint_input_image", "inpaint_mask_image_upload", "enhance_input_image")
+CURSOR = re.compile(r"([not])(-?[0-9]{1,19}(?:\.[0-9]{1,10})?)", re.ASCII)
+MOST_VALUE = 2**63 - 1
 ZONE_WITH_BLANK = re.compile(r" (?=\d\d:?\d\d$)")
 
 
@@ -36,6 +38,34 @@ class Words(Text):
         if words > MOST_WORDS:
             raise fault("too_many_words", f"Input should have at most {MOST_WORDS} words, not {words}", value)
         return text
+
+
+class Cursor(NamedTuple):
+    """The place of a task in a list: the list's order, and what the task has there."""
+
+    order: str
+    values: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return self.order + ".".join(map(str, self.values))
+
+
+NEWEST_FIRST, OLDEST_FIRST, BY_TURN = "n", "o", "t"
+"""The orders of lists: history, history of a period, and pending."""
+
+
+class CursorText(Text):
+    """A cursor as a client has it from an answer."""
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        match = CURSOR.fullmatch(text)
+        values = tuple(int(digits) for digits in match[2].split(".")) if match else ()
+        if not match or len(values) != (1 if match[1] == NEWEST_FIRST else 2) or max(map(abs, values)) > MOST_VALUE:
+            raise fault(
+                "cursor", "Input should be the X-Next-Cursor of an earlier answer; absent: the first page", text
+            )
+        return Cursor(match[1], values)
 
 
 class Moment(Described, fields.AwareDateTime):
@@ -80,6 +110,9 @@ class TasksQuerySchema(SpellChecked, QuerySchema):
         longest=1000,
         default=None,
     )
+    after = CursorText(
+        "The X-Next-Cursor of the answer before: what follows it, however many tasks have come since.", default=None
+    )
     brief = Flag("Whether each task is told in few words, without its parameters.", default=False)
     action = Choice("delete: delete the tasks in the range and their pictures.", ("delete",), fold=True, default=None)
 
@@ -89,8 +122,22 @@ class TasksQuerySchema(SpellChecked, QuerySchema):
         start, end = members.get("start_at"), members.get("end_at")
         if members.get("action") and start is None:
             raise refused("missing", "A deletion needs start_at", "start_at")
+        if cursor := members.get("after"):
+            self.check_cursor(cursor, members)
         if start and end and end < start:
             raise refused("range", "end_at lies before start_at", "end_at", end.isoformat())
+
+    def check_cursor(self, cursor: Cursor, members: dict[str, Any]) -> None:
+        """A cursor goes on in the list that it is of."""
+        history = OLDEST_FIRST if members.get("start_at") else NEWEST_FIRST
+        order = {"history": history, "pending": BY_TURN}.get(members.get("query", "all"))
+        if order is None:
+            raise refused("cursor", "after needs query=history or query=pending", "after", str(cursor))
+        if cursor.order != order:
+            text = "The cursor is of another list; keep query and start_at as they were, or begin without after"
+            raise refused("cursor", text, "after", str(cursor))
+        if members.get("page"):
+            raise refused("cursor", "page and after do not go together; leave page out", "page", members["page"])
 
 
 class TaskEventsQuerySchema(QuerySchema):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVarTuple
+from typing import Any, NamedTuple, TypeVarTuple
 
 from flask import Flask, current_app
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, delete, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from fooocus_flask import signals
@@ -17,9 +17,16 @@ from fooocus_flask.pictures import outputs
 from fooocus_flask.pictures.inputs import in_thread
 from fooocus_flask.pictures.thumbnails import thumbnails
 from fooocus_flask.tables import ENDED, PENDING, RUNNING, Prompt, Task
+from schemas.tasks import BY_TURN, NEWEST_FIRST, OLDEST_FIRST, Cursor
 
 Moment = dt.datetime | None
 Columns = TypeVarTuple("Columns")
+COLUMNS: dict[str, tuple[InstrumentedAttribute[int], ...]] = {
+    NEWEST_FIRST: (Task.id,),
+    OLDEST_FIRST: (Task.in_queue_mills, Task.id),
+    BY_TURN: (Task.rank, Task.id),
+}
+"""What each order sorts by."""
 VARIABLES = 500
 """Values in one statement, well below SQLite's limit."""
 
@@ -47,20 +54,30 @@ class Filter:
 ALL = Filter()
 
 
-def ended(page: int, page_size: int, wanted: Filter = ALL) -> tuple[Sequence[Task], int]:
-    """A page of ended tasks and how many there are: newest first, or with a start oldest first."""
+class Page(NamedTuple):
+    """Some tasks of a list; `total` is how many there are of all, where they were counted, `next` what follows."""
+
+    tasks: Sequence[Task]
+    total: int | None = None
+    next: Cursor | None = None
+
+
+def ended(page: int, page_size: int, wanted: Filter = ALL, after: Cursor | None = None) -> Page:
+    """A page of ended tasks: newest first, or with a start oldest first; counted, or what follows a cursor."""
     if wanted.status and wanted.status not in ENDED:
-        return [], 0
+        return Page([], 0)
     # Each by the index that finds them and has them in order: nothing is sorted, and no row read that isn't shown.
     over = select(Task.id) if wanted.status else select(Task.id).where(Task.finish_mills.is_not(None))
-    order = (Task.in_queue_mills, Task.id) if wanted.start else (Task.id.desc(),)
-    return _page(_wanted(over, wanted), order, page, page_size, _count_ended() if wanted == ALL else None)
+    order, chosen = OLDEST_FIRST if wanted.start else NEWEST_FIRST, _wanted(over, wanted)
+    if after:
+        return _after(chosen, after, page_size)
+    return _page(chosen, order, page, page_size, _count_ended() if wanted == ALL else None)
 
 
-def pending(page: int, page_size: int, wanted: Filter = ALL) -> tuple[Sequence[Task], int]:
-    """A page of waiting tasks, the next one first, and how many there are."""
+def pending(page: int, page_size: int, wanted: Filter = ALL, after: Cursor | None = None) -> Page:
+    """A page of waiting tasks, the next one first; counted, or what follows a cursor."""
     chosen = _wanted(select(Task.id).where(Task.task_status == PENDING), wanted)
-    return _page(chosen, (Task.rank, Task.id), page, page_size)
+    return _after(chosen, after, page_size) if after else _page(chosen, BY_TURN, page, page_size)
 
 
 def running(wanted: Filter = ALL) -> Task | None:
@@ -107,9 +124,7 @@ def _wanted(chosen: Select[*Columns], wanted: Filter) -> Select[*Columns]:
     return chosen
 
 
-def _page(
-    chosen: Select[Any], order: tuple[Any, ...], page: int, page_size: int, total: int | None = None
-) -> tuple[Sequence[Task], int]:
+def _page(chosen: Select[Any], order: str, page: int, page_size: int, total: int | None = None) -> Page:
     """These rows, and how many there are of all; whole rows are read only for those that are on the page.
 
     A page beyond the middle is counted off from the end, for skipping rows takes time.
@@ -119,13 +134,38 @@ def _page(
     first = page * page_size
     length = min(page_size, total - first)
     if length <= 0:
-        return [], total
+        return Page([], total)
     if first > total / 2:
-        turned = [column.desc() if isinstance(column, InstrumentedAttribute) else Task.id for column in order]
-        ids = chosen.order_by(*turned).limit(length).offset(total - first - length)
+        turned = chosen.order_by(*_sorted(order, turned=True))
+        rows = _whole(turned.limit(length).offset(total - first - length), order)
     else:
-        ids = chosen.order_by(*order).limit(length).offset(first)
-    return db.session.scalars(select(Task).where(Task.id.in_(ids)).order_by(*order)).all(), total
+        rows = _whole(chosen.order_by(*_sorted(order)).limit(length).offset(first), order)
+    return Page(rows, total, _place(order, rows[-1]) if rows and first + length < total else None)
+
+
+def _after(chosen: Select[Any], cursor: Cursor, page_size: int) -> Page:
+    """The rows that follow a cursor, found by an index: the last page takes no longer than the first."""
+    columns = COLUMNS[cursor.order]
+    beyond = (
+        columns[0] < cursor.values[0] if cursor.order == NEWEST_FIRST else tuple_(*columns) > tuple_(*cursor.values)
+    )
+    rows = _whole(chosen.where(beyond).order_by(*_sorted(cursor.order)).limit(page_size + 1), cursor.order)
+    shown = rows[:page_size]
+    return Page(shown, next=_place(cursor.order, shown[-1]) if len(rows) > page_size else None)
+
+
+def _whole(ids: Select[Any], order: str) -> Sequence[Task]:
+    return db.session.scalars(select(Task).where(Task.id.in_(ids)).order_by(*_sorted(order))).all()
+
+
+def _sorted(order: str, *, turned: bool = False) -> list[Any]:
+    """What to sort by, or the other way round."""
+    descending = (order == NEWEST_FIRST) != turned
+    return [column.desc() if descending else column for column in COLUMNS[order]]
+
+
+def _place(order: str, task: Task) -> Cursor:
+    return Cursor(order, tuple(getattr(task, column.key) for column in COLUMNS[order]))
 
 
 def _count_ended() -> int:

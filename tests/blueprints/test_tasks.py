@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from sqlalchemy import event
 
 from fooocus_flask import signals
+from fooocus_flask.database import db
+from fooocus_flask.tasks import history
+from schemas.tasks import Cursor
 
 pytestmark = pytest.mark.sql("tasks/history")
 
@@ -46,6 +50,79 @@ def test_only_the_list_asked_for_is_filled(client, add, name):
     lists, total = ids(client, query=name)
     assert lists == {"history": [], "current": [], "pending": [], name: [here[name]]}
     assert total == 1
+
+
+def pages(client, **query):
+    """The ids on each page of a list, the cursor of one leading to the next; the tasks that come meanwhile are new."""
+    cursor, found = {}, []
+    while cursor is not None:
+        reply = client.get("/tasks", query_string={"brief": "true", **query, **cursor})
+        assert reply.status_code == 200 and ("X-Total-Count" in reply.headers) == (not cursor)
+        found.append([task["task_id"] for task in reply.json[query["query"]]])
+        following = reply.headers.get("X-Next-Cursor")
+        cursor = following and {"after": following}
+        yield found[-1]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6])
+def test_cursors_lead_through_the_history_whatever_comes_meanwhile(client, add, size):
+    done, found = [add("finished", hours_ago=9 - number) for number in range(5)], []
+    for page in pages(client, query="history", page_size=size):
+        assert 0 < len(page) <= size
+        found += page
+        add("finished")
+    assert found == done[::-1]
+
+
+def test_cursors_lead_on_where_tasks_were_deleted(client, add):
+    done = [add("finished") for _ in range(6)]
+    walk = pages(client, query="history", page_size=2)
+    assert next(walk) == [done[5], done[4]]
+    client.delete(f"/tasks/{done[4]}")
+    client.delete(f"/tasks/{done[3]}")
+    assert list(walk) == [[done[2], done[1]], [done[0]]]
+
+
+def test_cursors_lead_through_a_period_oldest_first_and_through_what_waits(client, add):
+    done = [add("finished", hours_ago=hours) for hours in (1, 3, 2, 3)]
+    in_order = sorted(done, key=lambda task_id: (-[1, 3, 2, 3][done.index(task_id)], done.index(task_id)))
+    period = list(pages(client, query="history", page_size=3, start_at=ago(5)))
+    assert period == [in_order[:3], in_order[3:]]
+    waiting = [add("pending", rank=rank) for rank in (5, -5, 0, 5)]
+    by_turn = [waiting[1], waiting[2], waiting[0], waiting[3]]
+    assert list(pages(client, query="pending", page_size=2)) == [by_turn[:2], by_turn[2:]]
+
+
+def test_cursors_keep_the_filters(client, add):
+    for number in range(6):
+        add(
+            "failed" if number % 2 else "finished", error="no", params={"prompt": f"a {'cat' if number % 3 else 'dog'}"}
+        )
+    failed = list(pages(client, query="history", page_size=1, status="failed", prompt="cat"))
+    assert len(failed) == 2 and len(set(map(tuple, failed))) == 2
+
+
+def test_a_cursor_may_come_from_a_numbered_page(client, add):
+    done = [add("finished") for _ in range(5)]
+    cursor = client.get("/tasks?query=history&page=1&page_size=2").headers["X-Next-Cursor"]
+    assert [task["task_id"] for task in client.get(f"/tasks?query=history&after={cursor}").json["history"]] == [done[0]]
+    assert "X-Next-Cursor" not in client.get("/tasks?query=history&page=2&page_size=2").headers
+    assert "X-Next-Cursor" not in client.get("/tasks?page_size=2").headers
+
+
+@pytest.mark.sqlite("reads its query plan; PostgreSQL uses no index for so small a table")
+@pytest.mark.parametrize("cursor", [Cursor("n", (5,)), Cursor("o", (5, 5)), Cursor("t", (5, 5))])
+def test_a_cursors_page_is_found_by_an_index_and_never_sorted(app, cursor):
+    statements = []
+    with app.app_context(), db.engine.connect() as connection:
+        event.listen(db.engine, "before_cursor_execute", lambda *args: statements.append(args[2:4]))
+        start = history.Filter(start=dt.datetime.now() if cursor.order == "o" else None)
+        (history.pending if cursor.order == "t" else history.ended)(0, 10, start, cursor)
+        statement, values = statements[-1]
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
+    sorted_once = 0 if cursor.order == "n" else 1  # what is on the page
+    assert "INDEX ix_generate_record" in plan and "SCAN generate_record" not in plan
+    assert plan.count("TEMP B-TREE") == sorted_once
 
 
 def test_history_is_paged_newest_first_and_pending_oldest_first(client, add):

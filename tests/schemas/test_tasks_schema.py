@@ -71,9 +71,40 @@ def test_an_empty_parameter_counts_as_absent():
         "end_at": None,
         "status": None,
         "prompt": None,
-        "action": None,
+        "after": None,
         "brief": False,
+        "action": None,
     }
+
+
+BAD_CURSORS = ["nonsense", "n", "n1.2", "o1", "t1", "o1.2.3", f"n{2**63}", "n" + "9" * 300, "n１", "n1\0"]
+
+
+@pytest.mark.parametrize("text", BAD_CURSORS)
+def test_what_is_no_cursor_is_refused(text):
+    kinds = [kind for kind, _ in faults(query="history", after=text)]
+    assert kinds in (["cursor"], ["string_too_long"], ["string_unicode"])
+
+
+@pytest.mark.parametrize(
+    ("members", "place"),
+    [
+        ({"after": "n5"}, "after"),
+        ({"after": "n5", "query": "current"}, "after"),
+        ({"after": "n5", "query": "pending"}, "after"),
+        ({"after": "n5", "query": "history", "start_at": "2024-07-05"}, "after"),
+        ({"after": "o5.5", "query": "history"}, "after"),
+        ({"after": "n5", "query": "history", "page": 1}, "page"),
+    ],
+)
+def test_a_cursor_goes_on_in_its_own_list_alone(members, place):
+    assert faults(**members) == [("cursor", (place,))]
+
+
+@pytest.mark.parametrize("text", ["n5", "o1720085748199.5", "t-30.5"])
+def test_a_cursor_is_written_as_it_was_read(text):
+    query = {"n": {"query": "history"}, "o": {"query": "history", "start_at": "2024-07-05"}, "t": {"query": "pending"}}
+    assert str(TasksQuerySchema().load({"after": text, **query[text[0]]})["after"]) == text
 
 
 def test_a_record_shows_an_empty_text_where_there_is_no_picture():
