@@ -38,7 +38,7 @@ def retry(task: Task) -> Submission:
     caller, events = callers.current() or callers.ANYONE, tuple(task.webhook_events or ENDED_ONLY)
     options = QueueOptions(task.priority, events, key, asked, caller.name, caller.queued)
     try:
-        return Submission(queue.enqueue(again(task), urls.base(), options))
+        return Submission(queue.enqueue(again(task), urls.webhook_base(), options))
     except IntegrityError:  # the same request came twice at once
         earlier = idempotency.earlier(key, asked) if key else None
         if earlier is None:
@@ -51,7 +51,8 @@ def again(task: Task) -> NewTask:
     params = parameters(task)
     if faults := inputs.missing(params.to_dict()):
         raise InvalidRequest(faults)
-    new = checked(Draft(params, frozenset(params.to_dict())))
+    members = frozenset(params.to_dict())  # all of them were settled on, and none gives way
+    new = checked(Draft(params, asked=members, sent=members))
     if new.checkpoint is None and task.checkpoint is not None:
         text = f"The checkpoint {params.base_model_name!r} is gone, and the built-in model draws another picture"
         raise InvalidRequest([Fault("value_error", text, params.base_model_name, loc=("body", "base_model_name"))])

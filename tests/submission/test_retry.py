@@ -165,3 +165,10 @@ def test_what_was_taken_before_is_taken_again(client, add, change, params):
     task = add()
     change(task, params)
     assert retry(client, task).status_code == 200
+
+
+def test_a_picture_that_was_not_used_is_no_reason_to_refuse(client):
+    sent = small(async_process=True, uov_input_image=red(), uov_method="Disabled")
+    task_id = client.post(GENERATE, json=sent).json["task_id"]
+    client.post(f"/tasks/{task_id}/cancel")
+    assert retry(client, task_id).status_code == 200
