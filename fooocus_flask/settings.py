@@ -36,6 +36,7 @@ WEBHOOK_DELAYS = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0
 WEBHOOK_SECRET = ""  # signs webhooks: whsec_ and base64; empty: made at the first start, in instance/webhook_secret
 DISABLE_IMAGE_LOG = False  # whether the outputs folder is kept without a log.html a day
 DISABLE_METADATA = False  # whether pictures are written without their parameters
+OPENAI_MODEL_ALIASES: dict[str, str] = {}  # names that OpenAI's clients use, and the checkpoint or preset of each
 PRESET = "initial"  # preset whose values become the defaults
 
 # --- where things lie; relative paths start at the instance folder

@@ -141,7 +141,8 @@ class Choice(Text):
         self.aliases = dict(aliases or {})
         self.fold = fold
         description += " In upper or lower case." if fold else ""
-        super().__init__(description, longest=None, metadata={"enum": [*self.words, *self.aliases]}, **kwargs)
+        taken = [*self.words, *self.aliases, *([None] if kwargs.get("allow_none") else [])]
+        super().__init__(description, longest=None, metadata={"enum": taken}, **kwargs)
 
     def refuse(self, value: Any) -> NoReturn:
         legal = ", ".join(repr(word) for word in self.words)
@@ -240,7 +241,8 @@ class Flag(Described, fields.Boolean):
 
     def shape(self) -> dict[str, Any]:
         """`FLAG`, by its name."""
-        return {"$ref": f"#/components/schemas/{FLAG_NAME}"}
+        named = {"$ref": f"#/components/schemas/{FLAG_NAME}"}
+        return {"anyOf": [named, {"type": "null"}]} if self.allow_none else named
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> bool:
         word = value.lower() if isinstance(value, str) else value

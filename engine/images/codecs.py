@@ -87,8 +87,12 @@ def encode_small_png(pixels: Pixels, colours: int = 128) -> bytes:
     return out.getvalue()
 
 
-def convert(source: bytes | Path, output_format: str) -> bytes:
+def convert(
+    source: bytes | Path, output_format: str, size: tuple[int, int] | None = None, quality: int = OUTPUT_QUALITY
+) -> bytes:
     """An encoded picture in another format, metadata kept; transparent parts become white in a JPEG.
+
+    With `size`, which is width and height, it is resampled to that.
 
     Raises:
         KeyError: no such format.
@@ -98,11 +102,13 @@ def convert(source: bytes | Path, output_format: str) -> bytes:
         image.load()
         texts, exif = _metadata_both_ways(image)
         shown, name = to_srgb(image), PILLOW_FORMATS[output_format]
+        if size is not None and shown.size != size:
+            shown = shown.resize(size, Image.Resampling.LANCZOS)
         if name == "PNG" and shown.mode == "RGB":
             return encode_png(np.asarray(shown), texts)
         if name == "PNG":
             return with_texts(_encode_any_png(shown), texts)
-        return _encode_pillow(_opaque(shown) if name == "JPEG" else shown, output_format, exif)
+        return _encode_pillow(_opaque(shown) if name == "JPEG" else shown, output_format, exif, quality)
 
 
 def thumbnail(source: Path, width: int) -> bytes:

@@ -12,6 +12,8 @@ from fooocus_flask.cors import is_preflight
 from fooocus_flask.database import db
 
 HEADER = "X-API-KEY"
+AZURE_HEADER = "api-key"
+"""How clients of OpenAI's API that were made for Azure send a key."""
 OPEN_BLUEPRINTS = frozenset({"docs", "swagger_ui", "files", "health"})
 """Endpoint groups that never need a key; `files` takes tokens as well."""
 BASIC_BLUEPRINTS = frozenset({"sdapi"})
@@ -77,7 +79,8 @@ def who(sent: bytes) -> Caller | None:
 def sent() -> bytes:
     """The key that the request at hand carries; empty if none."""
     kind, _, bearer = request.headers.get("Authorization", "").partition(" ")
-    text = request.headers.get(HEADER) or (bearer if kind.lower() == "bearer" else "")
+    named = request.headers.get(HEADER) or request.headers.get(AZURE_HEADER)
+    text = named or (bearer if kind.lower() == "bearer" else "")
     if not text and request.blueprint in BASIC_BLUEPRINTS and request.authorization:
         return str(request.authorization.password or "").encode()
     return text.encode("latin-1", "replace")  # WSGI gives the bytes as latin-1

@@ -11,6 +11,8 @@ import gevent
 from gevent import socket
 from gevent.pywsgi import WSGIHandler
 
+from fooocus_flask.following.departures import SOCKET
+
 log = logging.getLogger(__name__)
 
 
@@ -20,6 +22,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
     A connection is closed on which for `idle` seconds no request comes whole but for its body, or nothing of a body;
     0: never.
     A client of HTTP/1.0 hears the end of an answer without a length by the connection's end.
+    The environment has the connection, whose end tells that a client is gone.
     """
 
     path: str
@@ -53,6 +56,12 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
             target = urlsplit(self.path)
             self.path = (target.path or "/") + (f"?{target.query}" if target.query else "")
         return parsed
+
+    def get_environ(self) -> dict[str, Any]:
+        """The environment of a request."""
+        environ: dict[str, Any] = super().get_environ()
+        environ[SOCKET] = self.socket
+        return environ
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """Take an answer's head."""
