@@ -30,6 +30,8 @@ ALIASES = {
     "output_compression": "output_quality",
 }
 """Members that are ours under another name."""
+DECIDED = {"base_model_name": "model"}
+"""Members of theirs that set ours right where neither was sent."""
 BEST = frozenset({"high", "hd", "xhigh", "max"})
 USUAL = frozenset({"auto", "medium", "standard"})
 TOLD_QUALITY = {"hd": "high", "Quality": "high", "Speed": "medium"} | dict.fromkeys(USUAL, "medium")
@@ -63,8 +65,9 @@ class ImagesRequest:
 
     def _moved(self, faults: Iterable[Fault]) -> Iterable[Fault]:
         for fault in faults:
-            place, *rest = fault.loc[1:] or ("",)
-            origin = self.origins.get(str(place), place)
+            first, *rest = fault.loc[1:] or ("",)
+            decided = {} if first in self.sent else DECIDED
+            origin = (decided | self.origins).get(str(first), first)
             yield Fault(fault.type, fault.msg, fault.input, fault.ctx, (*fault.loc[:1], origin, *rest))
 
 

@@ -182,4 +182,6 @@ def refusals(path: str, operation: dict[str, Any]) -> Iterator[str]:
     if "{" in path:
         yield "404"
     if "requestBody" in operation:
-        yield from ("413", "415", "422")
+        yield from ("413", "415")
+        if "400" not in operation["responses"]:  # which other APIs have for the same
+            yield "422"

@@ -12,6 +12,7 @@ from marshmallow import Schema
 from PIL import Image
 from schemathesis.core.parameters import ParameterLocation
 
+from schemas import openai_images
 from schemas.fields import NO_IMAGE_WORDS, Bounded, Items, Object
 from schemas.submission import IDEMPOTENCY_HEADER, SubmissionSchema
 from tests.serving import GENERATE
@@ -35,6 +36,14 @@ OUTPUT, INPUT = "outputs/2024-07-05/cat.png", f"inputs/{'0' * 64}.png"
 
 PICTURES = ("uov_input_image", "inpaint_input_image", "inpaint_mask_image_upload", "enhance_input_image", "image")
 CONTROL = "/v1/engine/control"
+OPENAI = {
+    "/v1/images/generations": openai_images.GenerationsSchema(),
+    "/v1/images/edits": openai_images.EditsSchema(),
+    "/v1/images/variations": openai_images.VariationsSchema(),
+}
+"""The routes of OpenAI's Images API that draw, and what each takes."""
+DECIDES = ("model", "size", "n", "quality", "width", "height", "steps", "step", "num_inference_steps", "lora")
+"""Their members that decide how long drawing takes."""
 
 USED: Counter[str] = Counter()
 """How often each Idempotency-Key was made up."""
@@ -63,6 +72,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         give_pictures(case.body)
         if case.path.startswith(GENERATE.rstrip("/")):
             draw_little(case.body)
+        if case.path in OPENAI:
+            draw_little_by(OPENAI[case.path], case.body)
 
 
 def is_bad(case: Any, location: ParameterLocation) -> bool:
@@ -100,6 +111,15 @@ def draw_little(members: dict[str, Any]) -> None:
     """Make a good request a small one."""
     bring_within(SubmissionSchema(), members)
     if not SubmissionSchema().validate(members):
+        members.update(TINY)
+
+
+def draw_little_by(schema: Schema, members: dict[str, Any]) -> None:
+    """Make a good request by OpenAI's API a small one."""
+    bring_within(schema, members)
+    if not schema.validate(members):
+        for name in DECIDES:
+            members.pop(name, None)
         members.update(TINY)
 
 
