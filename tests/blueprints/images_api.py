@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.test import encode_multipart
 
+from tests.patience import patiently
 from tests.serving import Reply, Server, small
 
 GENERATIONS, EDITS, VARIATIONS = (f"/v1/images/{route}" for route in ("generations", "edits", "variations"))
@@ -73,3 +75,28 @@ def events(body: bytes) -> list[tuple[str, dict[str, Any]]]:
             name, data = (line.partition(": ")[2] for line in lines)
             found.append((name, json.loads(data)))
     return found
+
+
+def connected(server: Server, body: dict[str, Any], /, **headers: str) -> socket.socket:
+    """A connection on which a request was sent whose answer nobody reads."""
+    data = json.dumps(body).encode()
+    lines = [
+        f"POST {GENERATIONS} HTTP/1.1",
+        "Host: h",
+        f"Content-Length: {len(data)}",
+        "Content-Type: application/json",
+    ]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + data)
+    return connection
+
+
+def tasks(server: Server, kind: str) -> dict[str, dict[str, Any]]:
+    """The tasks of this list, by their prompts."""
+    return {task["req_params"]["prompt"]: task for task in server.get(f"/tasks?query={kind}&page_size=50").json[kind]}
+
+
+def until(server: Server, kind: str, prompt: str) -> dict[str, Any]:
+    """The task of this prompt, once it is in this list."""
+    return patiently(lambda _: tasks(server, kind).get(prompt), f"{prompt} is not among {kind}", server.process.pid)

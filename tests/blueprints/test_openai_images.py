@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import socket
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from tests.blueprints.images_api import (
     GENERATIONS,
     TOY,
     VARIATIONS,
+    connected,
     draw,
     events,
     files,
@@ -30,6 +30,8 @@ from tests.blueprints.images_api import (
     png,
     request,
     send_form,
+    tasks,
+    until,
 )
 from tests.conftest import picture
 from tests.patience import patiently
@@ -450,31 +452,6 @@ def test_the_stream_of_an_edit_has_its_own_names(server):
 
 
 # --- clients that go away, and come back
-
-
-def connected(server, body, /, **headers):
-    """A connection on which a request was sent whose answer nobody reads."""
-    data = json.dumps(body).encode()
-    lines = [
-        f"POST {GENERATIONS} HTTP/1.1",
-        "Host: h",
-        f"Content-Length: {len(data)}",
-        "Content-Type: application/json",
-    ]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    connection = socket.create_connection(("127.0.0.1", server.port))
-    connection.sendall("\r\n".join([*lines, "", ""]).encode() + data)
-    return connection
-
-
-def tasks(server, kind):
-    """The tasks of this list, by their prompts."""
-    return {task["req_params"]["prompt"]: task for task in server.get(f"/tasks?query={kind}&page_size=50").json[kind]}
-
-
-def until(server, kind, prompt):
-    """The task of this prompt, once it is in this list."""
-    return patiently(lambda _: tasks(server, kind).get(prompt), f"{prompt} is not among {kind}", server.process.pid)
 
 
 @pytest.mark.parametrize("members", [{}, {"stream": True}])

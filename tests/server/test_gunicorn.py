@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from tests import postgresql
+from tests.blueprints.images_api import connected, request, until
 from tests.patience import gone
 from tests.serving import GUNICORN, ROOT, Server, engines, event
 
@@ -31,6 +32,15 @@ def test_events_come_one_by_one_and_headers_before_them(gunicorn):
     assert event(chunks[-1])["message"] == "Finished"
     reads = [data for _, data in stream.reads if b"data: {" in data]
     assert [data.count(b"data: {") for data in reads] == [1] * len(chunks)
+
+
+def test_a_client_is_seen_to_leave(gunicorn):
+    gunicorn.ask("POST", "/v1/engine/queue/pause")
+    connection = connected(gunicorn, request(prompt="left"))
+    until(gunicorn, "pending", "left")
+    connection.close()
+    assert until(gunicorn, "history", "left")["task_status"] == "stop"
+    gunicorn.ask("POST", "/v1/engine/queue/resume")
 
 
 @pytest.mark.parametrize(("environ", "warned"), [({}, True), ({"FOOOCUS_API_KEY": "k"}, False)])

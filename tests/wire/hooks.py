@@ -121,6 +121,8 @@ def draw_little_by(schema: Schema, members: dict[str, Any]) -> None:
         for name in DECIDES:
             members.pop(name, None)
         members.update(TINY)
+        if "image" in schema.fields and len(members) % 2:
+            members["image"] = PICTURE
 
 
 def bring_within(schema: Schema, members: dict[str, Any]) -> None:
