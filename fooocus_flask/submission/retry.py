@@ -52,7 +52,7 @@ def again(task: Task) -> NewTask:
     if faults := inputs.missing(params.to_dict()):
         raise InvalidRequest(faults)
     members = frozenset(params.to_dict())  # all of them were settled on, and none gives way
-    new = checked(Draft(params, asked=members, sent=members))
+    new = checked(Draft(params, asked=members))
     if new.checkpoint is None and task.checkpoint is not None:
         text = f"The checkpoint {params.base_model_name!r} is gone, and the built-in model draws another picture"
         raise InvalidRequest([Fault("value_error", text, params.base_model_name, loc=("body", "base_model_name"))])
