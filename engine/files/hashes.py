@@ -79,11 +79,14 @@ class HashCache:
             OSError: the file cannot be read, or the cache not written.
         """
         state = FileState.of_file(file)
+        if state not in self._hashes:
+            self._hashes = dict(_read(self.path)) | self._hashes  # another engine may have computed it
         if state in self._hashes:
             return self._hashes[state]
         computed = file_hash(file, progress)
         with self._lock:
-            others = {known: value for known, value in self._hashes.items() if known.path != state.path}
+            everything = dict(_read(self.path)) | self._hashes  # other engines write there, too
+            others = {known: value for known, value in everything.items() if known.path != state.path}
             self._hashes = {**others, state: computed}
             self._write()
         return computed
