@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from flask import current_app
@@ -18,30 +18,38 @@ def folder() -> Path:
     return Path(current_app.config["OUTPUT_PATH"])
 
 
-def names(params: GenerateParams, now: dt.datetime) -> list[str]:
-    """A path below the outputs folder for each picture a task may give; nothing lies there yet."""
+def names(params: GenerateParams, now: dt.datetime, *, taken: Collection[str] = ()) -> list[str]:
+    """A path below the outputs folder for each picture a task may give.
+
+    Nothing lies there yet, and none is `taken` by a task that is drawn beside.
+    """
     saved, ending, number = params.save_name, params.output_format, most_pictures(params)
-    return named(saved, number, ending, now) if saved else numbered(number, ending, now)
+    return named(saved, number, ending, now, taken) if saved else numbered(number, ending, now, taken)
 
 
-def numbered(number: int, ending: str, now: dt.datetime) -> list[str]:
+def numbered(number: int, ending: str, now: dt.datetime, taken: Collection[str] = ()) -> list[str]:
     """`2024-07-05/2024-07-05_09-31-10_1752.png`: the moment, and a random number."""
     found: list[str] = []
     while len(found) < number:
         path = f"{now:%Y-%m-%d}/{now:%Y-%m-%d_%H-%M-%S}_{random_number()}.{ending}"
-        if path not in found and not (folder() / path).exists():
+        if path not in found and is_free(path, taken):
             found.append(path)
     return found
 
 
-def named(saved: str, number: int, ending: str, now: dt.datetime) -> list[str]:
+def named(saved: str, number: int, ending: str, now: dt.datetime, taken: Collection[str] = ()) -> list[str]:
     """`2024-07-05/cat-0.png` for the name cat, `pets/cat-0.png` for ../pets/cat; if taken, with a random number."""
     place, stem = saved.split("/")[1:] if saved.startswith("../") else (f"{now:%Y-%m-%d}", saved)
     for name in candidates(stem):
         paths = [f"{place}/{name}-{index}.{ending}" for index in range(number)]
-        if not any((folder() / path).exists() for path in paths):
+        if all(is_free(path, taken) for path in paths):
             return paths
     raise AssertionError("candidates never end")
+
+
+def is_free(path: str, taken: Collection[str]) -> bool:
+    """Whether a picture may have this path."""
+    return path not in taken and not (folder() / path).exists()
 
 
 def candidates(stem: str) -> Iterator[str]:

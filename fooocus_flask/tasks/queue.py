@@ -7,12 +7,13 @@ its commit.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import uuid4
 
 from flask import Flask, current_app
-from sqlalchemy import ColumnElement, delete, func, null, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, null, select, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from fooocus_flask import request_ids, signals
 from fooocus_flask.clock import mills
@@ -112,26 +113,59 @@ def find(task_id: str) -> Task:
     return task
 
 
-def claim() -> Task | None:
-    """The next task to draw, now running: one that was left in the middle, else the first in the queue.
+def claim(checkpoints: Collection[str | None] = (), seconds: float = 0.0) -> Task | None:
+    """The first task in the queue, now running; None if none waits, or the queue is paused.
 
     The first is the one of the least `rank`: the moment it was queued, so many seconds earlier or later for each
     point of priority. Whatever waits is overtaken only by tasks queued within those seconds, so nothing starves.
-    One whose model files are still to come is passed over until they are there.
+    One whose model files are still to come is passed over until they are there. Before the first goes one that wants
+    one of these checkpoints, if its turn is at most so many seconds later.
+
+    Any number of claimers get different tasks.
     """
-    first = select(Task.id).where(Task.task_status == PENDING, Task.downloads.is_(null()))
-    first = first.order_by(Task.rank, Task.id).limit(1)
-    left = select(Task.id).where(Task.task_status == RUNNING).order_by(Task.id).limit(1)
-    to_draw = (left,) if paused() else (left, first)
-    task = _move(
-        Task.id == func.coalesce(*(some.scalar_subquery() for some in to_draw), None),
-        RUNNING,
-        start_mills=func.coalesce(Task.start_mills, mills()),
-        attempts=Task.attempts + 1,
-        progress=0,
-    )
+    if paused():
+        return None
+    chosen: ColumnElement[Any] = _next().with_for_update(skip_locked=True).scalar_subquery()
+    if checkpoints:
+        soon = Task.rank <= _next(Task.rank).scalar_subquery() + int(seconds * 1000)
+        wanted: ColumnElement[bool] = Task.checkpoint.in_([name for name in checkpoints if name is not None])
+        if None in checkpoints:
+            wanted |= Task.checkpoint.is_(None)
+        apt = _next().where(soon, wanted).with_for_update(skip_locked=True)
+        chosen = func.coalesce(apt.scalar_subquery(), chosen)
+    return _begin((Task.id == chosen) & (Task.task_status == PENDING))
+
+
+def reclaim(held: Collection[str]) -> Task | None:
+    """A task that was left in the middle, now in its next attempt: it runs, and is none of those that are drawn.
+
+    Only who knows of all that are drawn may ask.
+    """
+    left = select(Task.id).where(Task.task_status == RUNNING, Task.task_id.not_in(held)).order_by(Task.id).limit(1)
+    found = db.session.scalar(left)
+    return None if found is None else _begin(Task.id == found)
+
+
+def head() -> int | None:
+    """The number of the row that comes first in the queue."""
+    found: int | None = db.session.scalar(_next())
+    return found
+
+
+def _next(column: InstrumentedAttribute[int] = Task.id) -> Select[Any]:
+    """Of the tasks that could be drawn now, the first one's."""
+    waiting = select(column).where(Task.task_status == PENDING, Task.downloads.is_(null()))
+    return waiting.order_by(Task.rank, Task.id).limit(1)
+
+
+def _begin(which: ColumnElement[bool]) -> Task | None:
+    """The task, now running."""
+    again = {"start_mills": func.coalesce(Task.start_mills, mills()), "attempts": Task.attempts + 1, "progress": 0}
+    task = _move(which, RUNNING, **again)
     if task is not None and task.files is None:
-        task.files, task.result = outputs.names(task.params, dt.datetime.now()), []
+        running = select(Task.files).where(Task.task_status == RUNNING, Task.id != task.id)
+        taken = {path for files in db.session.scalars(running) for path in files or ()}
+        task.files, task.result = outputs.names(task.params, dt.datetime.now(), taken=taken), []
         _owe(task, "started")
     commit()
     if task is not None:
