@@ -57,7 +57,7 @@ PAGING = {
     responses={
         "200": {
             "description": "The lists asked for, or what was deleted.",
-            "content": {"application/json": {"schema": {"oneOf": [TasksSchema, BriefTasksSchema, DeletedSchema]}}},
+            "content": {"application/json": {"schema": {"anyOf": [TasksSchema, BriefTasksSchema, DeletedSchema]}}},
             "headers": PAGING,
         }
     }

@@ -109,7 +109,7 @@ TASK_EVENT = {
             "type": "string",
             "contentMediaType": "application/json",
             "contentSchema": {
-                "oneOf": [
+                "anyOf": [
                     {"type": "object", "properties": {"reason": {"type": "string", "enum": ["new", "gone"]}}},
                     {"$ref": "#/components/schemas/BriefTask"},
                     {
