@@ -58,7 +58,7 @@ LAYOUTS: Mapping[type[Schema], tuple[FormGroup, ...]] = {
                 "negative_prompt": "Negative prompt",
                 "image_seed": "Seed",
             },
-            {"save_name": "File name"},
+            {"output_quality": "Quality of JPEG and WebP", "save_name": "File name"},
         ),
         FormGroup(STYLES, {"style_selections": "Styles"}),
         FormGroup(
