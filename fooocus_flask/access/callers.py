@@ -78,12 +78,17 @@ def who(sent: bytes) -> Caller | None:
 
 def sent() -> bytes:
     """The key that the request at hand carries; empty if none."""
-    kind, _, bearer = request.headers.get("Authorization", "").partition(" ")
-    named = request.headers.get(HEADER) or request.headers.get(AZURE_HEADER)
-    text = named or (bearer if kind.lower() == "bearer" else "")
+    text = shown()
     if not text and request.blueprint in BASIC_BLUEPRINTS and request.authorization:
         return str(request.authorization.password or "").encode()
     return text.encode("latin-1", "replace")  # WSGI gives the bytes as latin-1
+
+
+def shown() -> str:
+    """The key in a header that who sends it wrote; that of HTTP Basic a browser sends by itself, whatever page asks."""
+    kind, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    named = request.headers.get(HEADER) or request.headers.get(AZURE_HEADER)
+    return named or (bearer if kind.lower() == "bearer" else "")
 
 
 def keys_on() -> bool:

@@ -28,7 +28,7 @@ def require_allowed() -> None:
     if not is_foreign():
         return
     origin = request.headers.get("Origin", "")
-    if cors.is_listed(origin) or (cors.allows(origin) and callers.holder()):
+    if cors.is_listed(origin) or (cors.allows(origin) and callers.shown() and callers.holder()):
         return
     raise Forbidden(
         f"A page of another site ({origin[:LONGEST_SHOWN] or 'it does not say which'}) asks for this, and such pages "

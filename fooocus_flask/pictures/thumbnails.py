@@ -66,7 +66,7 @@ class Thumbnails:
         except FileNotFoundError:
             raise
         except codecs.DAMAGED as error:
-            text = f"The picture cannot be made smaller, for it is damaged: {error}. Delete its task, or retry it"
+            text = "The picture cannot be made smaller, for it is damaged. Delete its task, or retry it"
             raise FooocusError(text) from error
 
     def remove(self, below: Iterable[str]) -> None:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from fooocus_flask.access import callers
+
 pytestmark = pytest.mark.sql("tasks/history")
 
 PAGE = "http://page.example"
@@ -71,6 +73,15 @@ def test_a_page_that_shows_a_key_was_given_it(make_app):
     assert client.post("/v1/engine/queue/pause", headers=sent | {"X-API-KEY": "k"}).status_code == 200
     listed = make_app(API_KEY="k", CORS_ORIGINS="http://other.example").test_client()
     assert listed.post("/v1/engine/queue/pause", headers=sent | {"X-API-KEY": "k"}).status_code == 403
+
+
+def test_a_key_that_the_browser_sends_by_itself_is_not_the_page_s(make_app, monkeypatch):
+    monkeypatch.setattr(callers, "BASIC_BLUEPRINTS", frozenset({"control"}))
+    client = make_app(API_KEY="k").test_client()
+    assert client.post("/v1/engine/queue/pause", auth=("anyone", "k")).status_code == 200
+    sent = {**CROSS, "Origin": PAGE}
+    assert client.post("/v1/engine/queue/resume", auth=("anyone", "k"), headers=sent).status_code == 403
+    assert client.get("/v1/engine/queue", headers={"X-API-KEY": "k"}).json["paused"] is True
 
 
 def test_a_refused_page_can_read_why(client):
