@@ -24,6 +24,7 @@ from tests.serving import GENERATE
 
 SIZE = 990_000
 DESCRIBE, READ_METADATA = "/v1/tools/describe-image", "/v1/tools/read-metadata"
+LONGEST_FILE_NAME = 255
 BODIES: dict[str, type[Schema]] = {
     GENERATE: SubmissionSchema,
     "/v1/tools/generate_mask": MaskSchema,
@@ -75,6 +76,7 @@ def attacks() -> Iterator[Attack]:
             for what, value in VALUES.items():
                 yield Attack(what, path, f'{{"{name}":{value}}}'.encode())
             yield from texts_too_long(path, name, field)
+            yield from names_too_long(path, name, field)
     yield from prompts()
     yield from styles()
     yield from bodies()
@@ -97,6 +99,15 @@ def texts_too_long(path: str, name: str, field: fields.Field) -> Iterator[Attack
             yield Attack(f"a megabyte of {piece}", path, body(**{name: piece * (SIZE // len(piece.encode()))}))
 
 
+def names_too_long(path: str, name: str, field: fields.Field) -> Iterator[Attack]:
+    """A text member full to its bound: longer than a file's name may be, if it is looked for on the disk."""
+    if isinstance(field, Text) and field.longest and field.longest > LONGEST_FILE_NAME:
+        for letter in ("a", "é", "a/"):
+            text = (letter * field.longest)[: field.longest]
+            for ending in ("", ".safetensors", ".png"):
+                yield Attack("a long name", path, body(**{name: text[: field.longest - len(ending)] + ending}))
+
+
 def prompts() -> Iterator[Attack]:
     """Prompts that are just taken."""
     longest = {
@@ -107,6 +118,11 @@ def prompts() -> Iterator[Attack]:
         for name, length in longest.items():
             text = (plain * (length or 0))[:length]
             yield Attack("a prompt that is just taken", GENERATE, body(**{name: text}, image_number=32))
+    for name in ("a" * 300, "é" * 200, "a/" * 3000, "\x1b[2J"):
+        told = f"a cat, embedding:{name}, <lora:{name}:1>, __{name}__"
+        yield Attack("a prompt with a long name", GENERATE, body(prompt=told))
+    unknown = " ".join(f"embedding:x{number}" for number in range(1500))
+    yield Attack("a prompt that is just taken", GENERATE, body(prompt=unknown))
     tags = "".join(f"<lora:{number}:1>" for number in range(1400))
     yield Attack("a prompt that is just taken", GENERATE, body(prompt=tags, image_number=32))
     yield Attack("a prompt that is just taken", GENERATE, body(prompt="(" * 50 + "a cat, " * 2800 + ")" * 50))
@@ -146,6 +162,9 @@ def forms() -> Iterator[Attack]:
             "no end": part("a", "\r\n--" * (SIZE // 4)),
             "a list of texts": part("style_selections", VALUES["a list of numbers"]),
             "a part of JSON": part("json", VALUES["a list of objects"]),
+            "a file of JSON": part("json", VALUES["a list of 40,000 objects"]).replace(
+                b'"json"', b'"json"; filename="a"'
+            ),
             "a part of NaN": part("json", '{"sharpness": NaN}'),
         }.items():
             yield Attack(f"a form: {what}", path, data + b"--x--\r\n", "multipart/form-data; boundary=x")
@@ -177,6 +196,8 @@ def pictures() -> Iterator[Attack]:
             yield Attack("a picture", path, body(**{name: base64.b64encode(data).decode()}))
     sent = base64.b64encode(large).decode()
     yield Attack("24 pictures of 50 megapixels at once", READ_METADATA, body(image=sent), at_once=24)
+    sent_texts = base64.b64encode(texts_png()).decode()
+    yield Attack("24 pictures of many texts at once", READ_METADATA, body(image=sent_texts), at_once=24)
     small, method = base64.b64encode(png((1000, 1000))).decode(), "Upscale (Custom)"
     outpaint = {"outpaint_selections": ["Left", "Right", "Top", "Bottom"], "outpaint_distance": [65_535] * 4}
     yield Attack("a picture that grows", GENERATE, body(inpaint_input_image=small, **outpaint))
