@@ -24,7 +24,7 @@ LONGEST_TOLD = 64
 """Characters of a name that are told and compared."""
 ALIKE = 0.5
 """How much of both names' pairs of letters must be the same ones."""
-MOST_SEARCHED, MOST_INSIDE = 1000, 4
+MOST_SEARCHED, MOST_INSIDE = 1000, 8
 """Members inside an unknown one that are looked at, and those told."""
 
 Place = tuple[str | int, ...]
