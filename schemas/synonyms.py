@@ -56,8 +56,9 @@ CONTROL = spread({"task_id": ("id", "job_id"), "action": ("command",)})
 TASKS = spread(
     {
         "page_size": ("limit", "per_page", "count", "size", "max", "n", "page_limit"),
-        "page": ("offset", "skip", "cursor", "page_number"),
-        "start_at": ("from", "since", "after", "start"),
+        "page": ("offset", "skip", "page_number"),
+        "after": ("cursor", "starting_after", "next"),
+        "start_at": ("from", "since", "start"),
         "end_at": ("to", "until", "before", "end"),
         "status": ("state", "task_status"),
         "prompt": ("search", "q", "text"),
