@@ -39,8 +39,6 @@ MOST_PICTURES = 5
 SIZE_TEXT = re.compile(r"([0-9]{1,5})x([0-9]{1,5})", re.ASCII)
 AUTO = "auto"
 LONGEST_SIZE = 16
-UNKNOWN = "unknown members"
-"""Where a loaded request has the names that it should not have."""
 
 
 class FilledPrompt(PromptText):
@@ -241,11 +239,10 @@ class CommonMembers(UnsupportedMembers, AliasMembers):
     user = Text("Kept with the task, and told back as safety_identifier.", allow_none=True)
     safety_identifier = Text("Kept with the task, and told back.", allow_none=True)
 
-    @post_load(pass_original=True)
-    def drop_null(self, members: dict[str, Any], sent: Mapping[str, Any], **_: Any) -> dict[str, Any]:
-        """Leave out what stands for nothing, and name what nobody knows."""
-        kept = {name: value for name, value in members.items() if value is not None or name not in OWN}
-        return kept | {UNKNOWN: [name for name in sent if name not in self.fields]}
+    @post_load
+    def drop_null(self, members: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Leave out what stands for nothing."""
+        return {name: value for name, value in members.items() if value is not None or name not in OWN}
 
 
 class GenerationsSchema(CommonMembers, SubmissionSchema):

@@ -22,7 +22,7 @@ from fooocus_flask.submission.submit import Submission, Translation, submit
 from fooocus_flask.tables import PENDING, STOPPED, Task
 from fooocus_flask.tasks import queue
 from schemas import openai_images as shapes
-from schemas.answers import REPLAYED_HEADER
+from schemas.answers import DRAWN_HEADERS, REPLAYED_HEADER
 from schemas.submission import IDEMPOTENCY_HEADER, IDEMPOTENCY_KEY
 
 SETTLED = {"stream_output": False, "async_process": False}
@@ -51,6 +51,7 @@ ANSWER = {
             "application/json": {"schema": shapes.ImagesSchema},
             "text/event-stream": {"schema": {"type": "string"}},
         },
+        "headers": DRAWN_HEADERS,
     }
 }
 

@@ -12,7 +12,7 @@ from werkzeug.datastructures import FileStorage
 
 from blueprints.openai_images.errors import send_images_error
 from fooocus_flask import errors
-from fooocus_flask.submission import forms
+from fooocus_flask.submission import forms, unknown_names
 from fooocus_flask.submission.parsing import ArgumentsParser, Blueprint
 from schemas.openai_images import Pictures
 
@@ -35,7 +35,9 @@ class ImagesParser(ArgumentsParser):
             found[plain_name(name)] = forms.texts(schema, plain_name(name), req.form.getlist(name))
         for name, file in files(req):
             found.setdefault(name, []).append(forms.upload(file))
-        return {name: one_or_all(schema, name, value) for name, value in found.items()}
+        members = {name: one_or_all(schema, name, value) for name, value in found.items()}
+        unknown_names.check_body(schema, members)
+        return members
 
 
 class ImagesBlueprint(Blueprint):

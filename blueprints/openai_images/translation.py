@@ -13,7 +13,6 @@ from fooocus_flask.model_files import presets
 from fooocus_flask.model_files.folders import style_names
 from fooocus_flask.submission.prepare import catalogue, merged
 from schemas.faults import Fault
-from schemas.openai_images import UNKNOWN
 from schemas.submission import SubmissionSchema
 
 NATIVE = frozenset(SubmissionSchema().fields)
@@ -38,8 +37,6 @@ TOLD_QUALITY = {"hd": "high", "Quality": "high", "Speed": "medium"} | dict.fromk
 FASTEST = ("Lightning", "Extreme Speed")
 """Fast modes, the first whose LoRA is here counts."""
 FEW_STEPS = 15
-MOST_UNKNOWN, LONGEST_UNKNOWN = 8, 64
-"""Unknown members that are named, and how much of each name."""
 
 
 @dataclass
@@ -125,10 +122,6 @@ def common(sent: Mapping[str, Any], route: str) -> ImagesRequest:
     }
     members = {name: value for name, value in sent.items() if name in NATIVE}
     made = ImagesRequest(sent, members, {name: value for name, value in kept.items() if value})
-    if unknown := sent.get(UNKNOWN):
-        named = ", ".join(repr(name[:LONGEST_UNKNOWN]) for name in unknown[:MOST_UNKNOWN])
-        more = f" and {len(unknown) - MOST_UNKNOWN} more" if len(unknown) > MOST_UNKNOWN else ""
-        made.notes.append(f"Members that are not known here were left out: {named}{more}")
     for theirs, ours in ALIASES.items():
         if theirs in sent:
             made.put(theirs, **{ours: sent[theirs]})

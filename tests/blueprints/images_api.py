@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import socket
+import time
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,13 @@ def tasks(server: Server, kind: str) -> dict[str, dict[str, Any]]:
     return {task["req_params"]["prompt"]: task for task in server.get(f"/tasks?query={kind}&page_size=50").json[kind]}
 
 
-def until(server: Server, kind: str, prompt: str) -> dict[str, Any]:
-    """The task of this prompt, once it is in this list."""
-    return patiently(lambda _: tasks(server, kind).get(prompt), f"{prompt} is not among {kind}", server.process.pid)
+def until(server: Server, prompt: str, *kinds: str) -> dict[str, Any]:
+    """The task of this prompt, once it is in one of these lists."""
+
+    def look(seconds: float) -> dict[str, Any] | None:
+        found = next((task for kind in kinds if (task := tasks(server, kind).get(prompt))), None)
+        if found is None:
+            time.sleep(seconds)
+        return found
+
+    return patiently(look, f"{prompt} is not among {kinds}", server.process.pid)

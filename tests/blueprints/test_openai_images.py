@@ -30,16 +30,14 @@ from tests.blueprints.images_api import (
     png,
     request,
     send_form,
-    tasks,
     until,
 )
 from tests.conftest import picture
-from tests.patience import patiently
 from tests.serving import small
 
 pytestmark = pytest.mark.sql("blueprints/openai_images", "following/departures")
 
-LONG = {"steps": 60}
+LONG = {"steps": 30}
 BUILTIN = {
     "model": choices.BUILTIN_CHECKPOINT,
     "steps": 2,
@@ -50,6 +48,7 @@ BUILTIN = {
 NOISE = np.random.default_rng(0).integers(0, 255, (128, 128, 3)).astype(np.uint8)
 HOLE = np.zeros((128, 128), bool)
 HOLE[40:80, 48:88] = True
+WHITE = png(np.where(HOLE, 255, 0).astype(np.uint8))
 
 
 def same_pixels(one, other):
@@ -332,28 +331,27 @@ def test_a_shrunk_picture_has_the_size_asked_for_and_its_type(app, add, output_f
 # --- edits and variations
 
 
-def native_inpaint(server, mask):
+@pytest.fixture(scope="module")
+def painted(server):
     """The file that our own route gives for the same picture and mask."""
     members = {"base_model_name": choices.BUILTIN_CHECKPOINT, "prompt": "a red apple"}
     pictures = {"inpaint_input_image": base64.b64encode(png(NOISE)).decode()}
-    pictures["inpaint_mask_image_upload"] = base64.b64encode(mask).decode()
+    pictures["inpaint_mask_image_upload"] = base64.b64encode(WHITE).decode()
     return native(server, **members, **pictures)
 
 
-def test_the_transparent_part_of_a_mask_is_what_changes(server):
+def test_the_transparent_part_of_a_mask_is_what_changes(server, painted):
     clear = np.dstack([NOISE, np.where(HOLE, 0, 255).astype(np.uint8)])
-    white = png(np.where(HOLE, 255, 0).astype(np.uint8))
     [edited] = files(send_form(server, EDITS, ("image", png(NOISE)), ("mask", png(clear)), **BUILTIN))
     changed = np.abs(pixels(edited) - NOISE).max(axis=2)
     assert changed[HOLE].mean() > 10
     assert changed[:7].max() == changed[-16:].max() == changed[:, :15].max() == changed[:, -8:].max() == 0
-    assert [edited] == native_inpaint(server, white)
+    assert [edited] == painted
 
 
-def test_a_mask_without_transparency_is_read_as_ours_with_a_note(server):
-    white = png(np.where(HOLE, 255, 0).astype(np.uint8))
-    reply = send_form(server, EDITS, ("image[]", png(NOISE)), ("mask[]", white), **BUILTIN)
-    assert same_pixels(files(reply), native_inpaint(server, white))
+def test_a_mask_without_transparency_is_read_as_ours_with_a_note(server, painted):
+    reply = send_form(server, EDITS, ("image[]", png(NOISE)), ("mask[]", WHITE), **BUILTIN)
+    assert same_pixels(files(reply), painted)
     notes = server.get(f"/tasks/{reply.headers['X-Task-Id']}").json["notes"]
     assert any("no transparent parts" in note for note in notes)
 
@@ -460,9 +458,9 @@ def test_a_client_that_leaves_before_its_task_began_takes_it_back(server, member
     server.ask("POST", "/v1/engine/queue/pause")
     try:
         connection = connected(server, request(prompt=prompt, **members))
-        until(server, "pending", prompt)
+        until(server, prompt, "pending")
         connection.close()
-        assert until(server, "history", prompt)["task_status"] == "stop"
+        assert until(server, prompt, "history")["task_status"] == "stop"
     finally:
         server.ask("POST", "/v1/engine/queue/resume")
 
@@ -472,11 +470,11 @@ def test_a_client_that_can_come_back_for_its_pictures_does_not(server):
     server.ask("POST", "/v1/engine/queue/pause")
     try:
         connection = connected(server, request(prompt=prompt), **headers)
-        until(server, "pending", prompt)
+        until(server, prompt, "pending")
         connection.close()
     finally:
         server.ask("POST", "/v1/engine/queue/resume")
-    task = until(server, "history", prompt)
+    task = until(server, prompt, "history")
     reply = server.ask("POST", GENERATIONS, request(prompt=prompt), **headers)
     assert task["task_status"] == "finished" and len(files(reply)) == 1
     assert (reply.headers["X-Task-Id"], reply.headers["Idempotency-Replayed"]) == (task["task_id"], "true")
@@ -485,9 +483,9 @@ def test_a_client_that_can_come_back_for_its_pictures_does_not(server):
 def test_a_client_that_leaves_later_changes_nothing(server):
     prompt = "left later"
     connection = connected(server, request(prompt=prompt, **LONG))
-    patiently(lambda _: tasks(server, "current").get(prompt) or tasks(server, "history").get(prompt), "it never runs")
+    until(server, prompt, "current", "history")
     connection.close()
-    assert until(server, "history", prompt)["task_status"] == "finished"
+    assert until(server, prompt, "history")["task_status"] == "finished"
 
 
 def test_a_task_that_somebody_stops_is_a_409_that_is_not_tried_again(server):
@@ -495,7 +493,7 @@ def test_a_task_that_somebody_stops_is_a_409_that_is_not_tried_again(server):
     server.ask("POST", "/v1/engine/queue/pause")
     try:
         connection = connected(server, request(prompt=prompt), Connection="close")
-        server.ask("POST", f"/tasks/{until(server, 'pending', prompt)['task_id']}/cancel")
+        server.ask("POST", f"/tasks/{until(server, prompt, 'pending')['task_id']}/cancel")
         with connection, connection.makefile("rb") as answer:
             head, _, body = answer.read().partition(b"\r\n\r\n")
     finally:

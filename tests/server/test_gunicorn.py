@@ -37,9 +37,9 @@ def test_events_come_one_by_one_and_headers_before_them(gunicorn):
 def test_a_client_is_seen_to_leave(gunicorn):
     gunicorn.ask("POST", "/v1/engine/queue/pause")
     connection = connected(gunicorn, request(prompt="left"))
-    until(gunicorn, "pending", "left")
+    until(gunicorn, "left", "pending")
     connection.close()
-    assert until(gunicorn, "history", "left")["task_status"] == "stop"
+    assert until(gunicorn, "left", "history")["task_status"] == "stop"
     gunicorn.ask("POST", "/v1/engine/queue/resume")
 
 

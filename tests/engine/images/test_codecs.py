@@ -107,6 +107,14 @@ def test_conversion_keeps_pixels_and_metadata(smooth, tmp_path, source, target):
         assert (image.text["parameters"] if target == "png" else image.getexif()[USER_COMMENT]) == "how"
 
 
+def test_a_picture_can_be_resampled_on_the_way(smooth):
+    source = codecs.encode(smooth, "png", {"parameters": "how"})
+    height, width = smooth.shape[:2]
+    image = opened(codecs.convert(source, "webp", (width // 2, height // 2), 50))
+    assert image.size == (width // 2, height // 2) and image.getexif()[USER_COMMENT] == "how"
+    assert codecs.convert(source, "png", (width, height)) == codecs.convert(source, "png")
+
+
 def test_jpg_and_jpeg_are_one_format(smooth):
     files = [codecs.encode(smooth, ending, {"parameters": "how"}, exif_of("how")) for ending in ("jpg", "jpeg")]
     assert files[0] == files[1]
