@@ -84,6 +84,10 @@ class Styles:
         """Every name a request may select, the two that are no template first."""
         return [EXPANSION_STYLE, RANDOM_STYLE, *self._styles]
 
+    def template(self, name: str) -> StyleTemplate:
+        """The style's templates; empty ones for the two that are none."""
+        return self._styles.get(name, StyleTemplate())
+
     def sizes(self, names: Sequence[str]) -> tuple[TextSize, TextSize]:
         """The size of these styles' positive and negative texts; a random one counts as the largest there is."""
         positive = [style.prompt for style in self._styles.values()]
