@@ -240,7 +240,7 @@ class Flag(Described, fields.Boolean):
         raise fault("bool_parsing", "Input should be true or false", value)
 
     def shape(self) -> dict[str, Any]:
-        """`FLAG`, by its name."""
+        """`FLAG`, by its name, or null where that will do."""
         named = {"$ref": f"#/components/schemas/{FLAG_NAME}"}
         return {"anyOf": [named, {"type": "null"}]} if self.allow_none else named
 

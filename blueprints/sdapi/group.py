@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import flask
 from flask import Response, current_app, request
-from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.exceptions import NotFound as WrongPath
 
 from fooocus_flask import errors
-from fooocus_flask.access import callers, scopes
-from fooocus_flask.access.keys import DRAW, READ
+from fooocus_flask.access import callers
 from fooocus_flask.errors import Forbidden, NotFound
 from fooocus_flask.submission.parsing import Blueprint
 
 PREFIX = "/sdapi"
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+METHODS = {"GET", "POST"}
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="fooocus-flask"'}
 
 blueprint = Blueprint(
@@ -33,32 +31,25 @@ def challenge(error: Forbidden) -> Response:
     return errors.reply(401, text, CHALLENGE)
 
 
-@scopes.needs(READ, DRAW)
-def elsewhere(rest: str) -> Response:
+@blueprint.before_app_request
+def refuse_others() -> None:
     """Refuse a route of AUTOMATIC1111's that is not served here.
 
     Raises:
         NotFound: naming those that are.
-        MethodNotAllowed: the route is served, with another method.
     """
-    there = routes()
-    path = request.path.rstrip("/")
-    if path in there:
-        raise MethodNotAllowed(there[path])
-    listed = ", ".join(f"{method} {path}" for path, methods in there.items() for method in methods)
-    raise NotFound(f"AUTOMATIC1111's {path} is not served here. Served are: {listed}")
+    below = request.path == PREFIX or request.path.startswith(f"{PREFIX}/")
+    wrong = below and isinstance(request.routing_exception, WrongPath)
+    if wrong and not errors.other_slash_form_allows():
+        listed = ", ".join(f"{method} {path}" for path, methods in routes().items() for method in methods)
+        raise NotFound(f"This route of AUTOMATIC1111's is not served here. Served are: {listed}")
 
 
 def routes() -> dict[str, list[str]]:
     """The routes that are served, with their methods."""
     rules = (rule for rule in current_app.url_map.iter_rules() if rule.endpoint.startswith(f"{blueprint.name}."))
-    own = [(rule.rule, method) for rule in rules for method in sorted((rule.methods or set()) & set(METHODS))]
+    own = [(rule.rule, method) for rule in rules for method in sorted((rule.methods or set()) & METHODS)]
     found: dict[str, list[str]] = {}
     for path, method in sorted(own):
-        if "<" not in path:
-            found.setdefault(path, []).append(method)
+        found.setdefault(path, []).append(method)
     return found
-
-
-# Flask's own rule, not flask-smorest's: what is not there is not described.
-flask.Blueprint.add_url_rule(blueprint, "/<path:rest>", view_func=elsewhere, methods=METHODS)

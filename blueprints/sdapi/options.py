@@ -12,7 +12,7 @@ from blueprints.sdapi.group import blueprint
 from engine import choices
 from engine.files.catalogue import Catalogue, matching
 from fooocus_flask.access import callers, scopes
-from fooocus_flask.access.keys import DRAW
+from fooocus_flask.access.keys import DRAW, READ
 from fooocus_flask.database import begin_write, commit, db
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files import addresses, presets
@@ -24,6 +24,7 @@ from schemas.sdapi import OptionsAnswerSchema, OptionsSchema
 
 @blueprint.get("/options")
 @blueprint.response(200, OptionsAnswerSchema)
+@scopes.needs(READ, DRAW)
 def get_options() -> dict[str, Any]:
     """Tell the options that later requests with this key have where they say nothing else."""
     models, chosen = catalogue(), stored()

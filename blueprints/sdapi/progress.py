@@ -10,7 +10,7 @@ from blueprints.sdapi import answers
 from blueprints.sdapi.group import blueprint
 from engine.progress import sampling_step
 from fooocus_flask.access import callers, scopes
-from fooocus_flask.access.keys import DRAW
+from fooocus_flask.access.keys import DRAW, READ
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import estimates, history, live
@@ -38,6 +38,7 @@ IDLE = {
 @blueprint.get("/progress")
 @blueprint.arguments(ProgressQuerySchema, location="query")
 @blueprint.response(200, ProgressAnswerSchema)
+@scopes.needs(READ, DRAW)
 def progress(query: dict[str, Any]) -> dict[str, Any]:
     """Tell how far the caller's running task is."""
     task = own_task()

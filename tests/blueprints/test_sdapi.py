@@ -13,6 +13,7 @@ from blueprints.sdapi import answers, group, translation
 from engine.images import a1111
 from fooocus_flask.access import keys
 from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.submission import parsing
 from fooocus_flask.submission.prepare import catalogue
 from schemas.sdapi import TextToImageSchema
 from tests.toy import toy_params
@@ -140,7 +141,8 @@ def test_what_is_not_served_is_a_404_that_lists_what_is(app, client):
     assert all(f"{method} {path}" in refused.json["detail"] for path, methods in served.items() for method in methods)
     assert client.post("/sdapi/v1/unload-checkpoint").status_code == 404
     wrong = client.get(f"{API}/txt2img")
-    assert (wrong.status_code, wrong.headers["Allow"]) == (405, "POST")
+    assert (wrong.status_code, set(wrong.headers["Allow"].split(", "))) == (405, {"OPTIONS", "POST"})
+    assert "sdapi" not in client.get("/elsewhere").json["detail"]
 
 
 # --- keys and options
@@ -330,6 +332,14 @@ def test_a_picture_is_needed_to_start_from(client):
     for pictures in ([], [""], ["x", "y"], ["no picture"]):
         refused = client.post(f"{API}/img2img", json={"init_images": pictures})
         assert refused.status_code == 422 and refused.json["detail"][0]["loc"][1] == "init_images", pictures
+
+
+def test_a_large_picture_is_no_large_body(client, monkeypatch):
+    monkeypatch.setattr(parsing, "MOST_WITHOUT_PICTURES", 1000)
+    large = base64.b64encode(bytes(2000)).decode()
+    for members in ({"init_images": [large]}, {"init_images": ["x"], "mask": large}):
+        assert client.post(f"{API}/img2img", json=members).status_code == 422
+    assert client.post(f"{API}/img2img", json={"init_images": ["x"], "mine": large}).status_code == 413
 
 
 # --- the caller's own task

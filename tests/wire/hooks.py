@@ -14,6 +14,7 @@ from schemathesis.core.parameters import ParameterLocation
 
 from schemas import openai_images
 from schemas.fields import NO_IMAGE_WORDS, Bounded, Items, Object
+from schemas.sdapi import ExtraImageSchema, ImageToImageSchema, TextToImageSchema
 from schemas.submission import IDEMPOTENCY_HEADER, SubmissionSchema
 from tests.serving import GENERATE
 
@@ -31,10 +32,33 @@ TINY = {
 }
 """Members that decide how long drawing takes, and names of what this server has: in force where a request is good."""
 
+TINY_OF_SDAPI = {
+    "steps": 1,
+    "width": 64,
+    "height": 64,
+    "batch_size": 1,
+    "n_iter": 1,
+    "enable_hr": False,
+    "refiner_checkpoint": None,
+    "denoising_strength": 0.5,
+    "upscaling_resize": 2,
+    "resize_mode": 0,
+    "override_settings": {"sd_model_checkpoint": "toy.safetensors"},
+}
+"""The same for AUTOMATIC1111's routes."""
+SDAPI = {
+    "/sdapi/v1/txt2img": TextToImageSchema(),
+    "/sdapi/v1/img2img": ImageToImageSchema(),
+    "/sdapi/v1/extra-single-image": ExtraImageSchema(),
+}
+
 OUTPUT, INPUT = "outputs/2024-07-05/cat.png", f"inputs/{'0' * 64}.png"
 """Pictures that the server has, below its instance folder."""
 
-PICTURES = ("uov_input_image", "inpaint_input_image", "inpaint_mask_image_upload", "enhance_input_image", "image")
+PICTURES = (
+    *("uov_input_image", "inpaint_input_image", "inpaint_mask_image_upload", "enhance_input_image", "image"),
+    "mask",
+)
 CONTROL = "/v1/engine/control"
 OPENAI = {
     "/v1/images/generations": openai_images.GenerationsSchema(),
@@ -71,9 +95,11 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if isinstance(case.body, dict) and case.media_type == "application/json":
         give_pictures(case.body)
         if case.path.startswith(GENERATE.rstrip("/")):
-            draw_little(case.body)
+            draw_little(case.body, SubmissionSchema(), TINY)
         if case.path in OPENAI:
             draw_little_by(OPENAI[case.path], case.body)
+        if case.path in SDAPI:
+            draw_little(case.body, SDAPI[case.path], TINY_OF_SDAPI)
 
 
 def is_bad(case: Any, location: ParameterLocation) -> bool:
@@ -105,13 +131,16 @@ def give_pictures(members: dict[str, Any]) -> None:
         sent = members.get(member)
         if isinstance(sent, str) and sent not in NO_IMAGE_WORDS and len(sent) % 2:
             members[member] = PICTURE
+    sent = members.get("init_images")
+    if isinstance(sent, list) and len(sent) == 1 and isinstance(sent[0], str) and sent[0] not in NO_IMAGE_WORDS:
+        members["init_images"] = [PICTURE]
 
 
-def draw_little(members: dict[str, Any]) -> None:
+def draw_little(members: dict[str, Any], schema: Schema, tiny: dict[str, Any]) -> None:
     """Make a good request a small one."""
-    bring_within(SubmissionSchema(), members)
-    if not SubmissionSchema().validate(members):
-        members.update(TINY)
+    bring_within(schema, members)
+    if not schema.validate(members):
+        members.update(tiny)
 
 
 def draw_little_by(schema: Schema, members: dict[str, Any]) -> None:
