@@ -306,8 +306,8 @@ def checked(made: Translated, sent: Mapping[str, Any], schema: type[Schema]) -> 
 
 
 def left_out(sent: Mapping[str, Any], schema: type[Schema]) -> list[str]:
-    """The members that are left out, but those that ask for nothing."""
-    asked = [name for name, value in sent.items() if value not in NEUTRAL.get(name, ())]
+    """The members that are left out, but those that ask for nothing; sorted, as they stand in pictures' metadata."""
+    asked = sorted(name for name, value in sent.items() if value not in NEUTRAL.get(name, ()))
     enlarged = bool(sent.get("enable_hr"))
     known = schema().fields
     return [name for name in asked if name not in known and (enlarged or not name.startswith("hr_"))]

@@ -283,7 +283,7 @@ def test_what_has_no_counterpart_is_named_unless_it_asks_for_nothing(translated)
     made = translated(restore_faces=True, mine={"a": 1}, override_settings={"eta_noise": 3}, width=70)
     assert made.notes == [
         "width 70 is rounded down to 64, a multiple of 8",
-        "Not applied, since nothing here does the same: 'restore_faces', 'mine', 'override_settings.eta_noise'",
+        "Not applied, since nothing here does the same: 'mine', 'restore_faces', 'override_settings.eta_noise'",
     ]
 
 
