@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,25 @@ PICTURES = frozenset({"init_images", "mask", "image"})
 Members = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class EndedTask:
+    """What an answer tells of a task; plain values, for threads know no database."""
+
+    task_id: str
+    params: GenerateParams
+    notes: tuple[str, ...]
+    began: str
+
+    @classmethod
+    def of(cls, task: Task) -> EndedTask:
+        """What the row has of it."""
+        return cls(task.task_id, task.params, tuple(task.notes), timestamp(task))
+
+
+Body = Callable[[EndedTask, Sequence[bytes]], dict[str, Any]]
+"""Makes an answer of a task and its pictures."""
+
+
 def drawn(submission: Submission, sent: Members) -> Response:
     """The answer of txt2img and img2img, once the task has ended."""
     parameters = {
@@ -35,7 +55,7 @@ def drawn(submission: Submission, sent: Members) -> Response:
     }
     send = sent.get("send_images", True)
 
-    def body(task: Task, pictures: Sequence[bytes]) -> dict[str, Any]:
+    def body(task: EndedTask, pictures: Sequence[bytes]) -> dict[str, Any]:
         texts = [told(task.params, data, index) for index, data in enumerate(pictures)]
         images = [base64.b64encode(data).decode() for data in pictures] if send else []
         return {"images": images, "parameters": parameters, "info": json.dumps(info(task, texts, sent))}
@@ -46,21 +66,21 @@ def drawn(submission: Submission, sent: Members) -> Response:
 def enlarged(submission: Submission) -> Response:
     """The answer of extra-single-image, once the task has ended."""
 
-    def body(task: Task, pictures: Sequence[bytes]) -> dict[str, Any]:
+    def body(task: EndedTask, pictures: Sequence[bytes]) -> dict[str, Any]:
         image = base64.b64encode(pictures[0]).decode() if pictures else ""
         return {"image": image, "html_info": "; ".join(task.notes)}
 
     return ended(submission, body)
 
 
-def ended(submission: Submission, body: Callable[[Task, Sequence[bytes]], dict[str, Any]]) -> Response:
+def ended(submission: Submission, body: Body) -> Response:
     """What `body` makes of the task and its pictures, once it has ended; that of a task that failed says why."""
     task = waiters.wait(submission.task.task_id)
     if task.task_status == FAILED:
         response = responses.failure(task, {})
     else:
         paths = [outputs.folder() / path for path in task.result or ()]
-        response = Response(in_thread(written, task, paths, body), mimetype="application/json")
+        response = Response(in_thread(written, EndedTask.of(task), paths, body), mimetype="application/json")
     response.headers["X-Task-Id"] = task.task_id
     response.headers["X-Seed"] = task.seed
     if submission.replayed:
@@ -68,10 +88,10 @@ def ended(submission: Submission, body: Callable[[Task, Sequence[bytes]], dict[s
     return response
 
 
-def written(task: Task, paths: Sequence[Path], body: Callable[[Task, Sequence[bytes]], dict[str, Any]]) -> bytes:
+def written(task: EndedTask, paths: Sequence[Path], body: Body) -> bytes:
     """The answer's bytes; takes its time."""
     made = body(task, [path.read_bytes() for path in paths])
-    return json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(made, ensure_ascii=False, separators=(",", ":"), default=str).encode()
 
 
 def told(params: GenerateParams, picture: bytes, index: int) -> str:
@@ -94,7 +114,7 @@ def told(params: GenerateParams, picture: bytes, index: int) -> str:
     return a1111.text(values, params.prompt.splitlines(), params.negative_prompt.splitlines())
 
 
-def info(task: Task, texts: Sequence[str], sent: Members) -> dict[str, Any]:
+def info(task: EndedTask, texts: Sequence[str], sent: Members) -> dict[str, Any]:
     """What is known of the pictures: of all of them as the first one's text tells, and each one's seed and text."""
     params = task.params
     pairs = [a1111.parsed(text)[2] for text in texts]
@@ -126,11 +146,11 @@ def info(task: Task, texts: Sequence[str], sent: Members) -> dict[str, Any]:
         "styles": list(params.style_selections),
         "index_of_first_image": 0,
         "infotexts": list(texts),
-        "job_timestamp": timestamp(task),
+        "job_timestamp": task.began,
         "extra_generation_params": {},
         "version": VERSION,
         "task_id": task.task_id,
-        "notes": task.notes,
+        "notes": list(task.notes),
     }
 
 
