@@ -12,6 +12,7 @@ from typing import Any
 
 from flask import Response
 
+from engine.choices import PERFORMANCES
 from engine.images import a1111, metadata_reading
 from engine.images.metadata import VERSION, stem
 from engine.params import MAX_SEED, GenerateParams
@@ -101,7 +102,7 @@ def told(params: GenerateParams, picture: bytes, index: int) -> str:
         return found
     seed = params.image_seed + (0 if params.disable_seed_increment else index)
     values = {
-        "Steps": params.overwrite_step if params.overwrite_step > 0 else None,
+        "Steps": steps_of(params),
         "Sampler": a1111.sampler_label(params.sampler_name, params.scheduler_name),
         "Schedule type": a1111.schedule_label(params.sampler_name, params.scheduler_name),
         "Seed": seed % (MAX_SEED + 1),
@@ -136,7 +137,7 @@ def info(task: EndedTask, texts: Sequence[str], sent: Members) -> dict[str, Any]
         "height": int(height),
         "sampler_name": sampler_of(first, params),
         "cfg_scale": float(first.get("CFG scale", params.guidance_scale)),
-        "steps": int(first.get("Steps", params.overwrite_step)),
+        "steps": int(first.get("Steps", steps_of(params))),
         "batch_size": count,
         "sd_model_name": first.get("Model") or stem(params.base_model_name),
         "sd_model_hash": first.get("Model hash"),
@@ -152,6 +153,11 @@ def info(task: EndedTask, texts: Sequence[str], sent: Members) -> dict[str, Any]
         "task_id": task.task_id,
         "notes": list(task.notes),
     }
+
+
+def steps_of(params: GenerateParams) -> int:
+    """How many steps were asked for."""
+    return params.overwrite_step if params.overwrite_step > 0 else PERFORMANCES[params.performance_selection].steps
 
 
 def sampler_of(pairs: Mapping[str, str], params: GenerateParams) -> str:

@@ -90,4 +90,4 @@ def submitted(route: str, made: translation.Translated) -> Submission:
     try:
         return submit(made.members, f"{blueprint.name}/{route}", made.settled, kept)
     except InvalidRequest as error:
-        raise translation.told_as_sent(error) from error
+        raise made.told_as_sent(error) from error

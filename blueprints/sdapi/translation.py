@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from marshmallow import Schema
@@ -59,6 +59,11 @@ SENT_AS = {
     "enhance_uov_method": "hr_scale",
 }
 """Where a fault of one of our members is told."""
+EXTRA_SENT_AS = SENT_AS | {
+    "uov_input_image": "image",
+    "upscale_multiple": "upscaling_resize",
+    "uov_method": "upscaling_resize",
+}
 SCRIPTS = {
     "controlnet": "for ControlNet send controlnet_image",
     "adetailer": "for ADetailer send enhance_checkbox and enhance_ctrls",
@@ -91,17 +96,33 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 @dataclass
 class Translated:
-    """A request on its way: our `members`, those that are `settled` whatever is sent, notes and faults."""
+    """A request on its way: our `members`, those that are `settled` whatever is sent, notes and faults.
+
+    `sent_as` tells where the faults of our members are told.
+    """
 
     members: dict[str, Any] = field(default_factory=dict)
     settled: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     task_id: str | None = None
+    sent_as: Mapping[str, str] = field(default_factory=lambda: SENT_AS)
 
     def refuse(self, member: str, text: str, value: Any, type: str = "value_error") -> None:
         """Record a fault of a member as it was sent."""
         self.faults.append(Fault(type, text, value, loc=("body", member)))
+
+    def told_as_sent(self, error: InvalidRequest) -> InvalidRequest:
+        """The faults of our members at the members that were sent."""
+        return InvalidRequest(replace(fault, loc=self.place_of(fault.loc)) for fault in error.faults)
+
+    def place_of(self, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        """The place that was sent for the place of one of our members."""
+        if len(loc) < 2:
+            return loc
+        where, member, *rest = loc
+        told = self.sent_as.get(str(member), member)
+        return (where, told, 0) if told == "init_images" else (where, told, *rest)
 
 
 def text_to_image(sent: Mapping[str, Any], options: Mapping[str, Any], models: Catalogue) -> Translated:
@@ -142,8 +163,7 @@ def image_to_image(sent: Mapping[str, Any], options: Mapping[str, Any], models: 
             made.members["inpaint_respective_field"] = 1.0
     else:
         made.members |= {"uov_input_image": picture, "uov_method": VARY, "overwrite_vary_strength": strength}
-        if not strength:
-            made.refuse("denoising_strength", "0 would give the picture back; send more than 0, up to 1", strength)
+        check_strength(made, strength)
     if picture is None:
         made.refuse("init_images", "The list should have one picture: a URL, a data URL or base64", [], "missing")
     if "width" in sent or "height" in sent:
@@ -164,7 +184,8 @@ def extra_image(
         sides = [sent.get(f"upscaling_resize_{side}", 0) for side in ("w", "h")]
         factor = max(wanted / side for wanted, side in zip(sides, size, strict=True))
     fast = factor == FACTOR
-    made = Translated({"uov_input_image": sent["image"], "uov_method": FAST if fast else CUSTOM})
+    members = {"uov_input_image": sent["image"], "uov_method": FAST if fast else CUSTOM}
+    made = Translated(members, sent_as=EXTRA_SENT_AS)
     made.members |= {"style_selections": [], "image_number": 1, "metadata_scheme": "a1111"}
     made.members |= of_options(options, models)
     if not fast:
@@ -231,14 +252,21 @@ def enlarge(made: Translated, sent: Mapping[str, Any]) -> None:
         "upscale_multiple": factor,
         "save_final_enhanced_image_only": True,
     }
-    if sent.get("denoising_strength"):
+    if "denoising_strength" in sent:
         made.members["overwrite_upscale_strength"] = sent["denoising_strength"]
+        check_strength(made, sent["denoising_strength"])
     check_factor(made, "hr_resize_x" if wished else "hr_scale", factor)
     note_upscaler(made, sent.get("hr_upscaler", names.UPSCALER))
     made.notes.append(
         f"enable_hr: each picture is enlarged {factor:g} times, to 1024×1024 at least, and drawn over once, in as many "
         "steps as the first time, or as the performance mode has for it"
     )
+
+
+def check_strength(made: Translated, strength: float) -> None:
+    """Refuse to draw a picture over and change nothing."""
+    if not strength:
+        made.refuse("denoising_strength", "0 would draw nothing; send more than 0, up to 1", strength)
 
 
 def check_factor(made: Translated, member: str, factor: float) -> None:
@@ -311,14 +339,3 @@ def left_out(sent: Mapping[str, Any], schema: type[Schema]) -> list[str]:
     enlarged = bool(sent.get("enable_hr"))
     known = schema().fields
     return [name for name in asked if name not in known and (enlarged or not name.startswith("hr_"))]
-
-
-def told_as_sent(error: InvalidRequest) -> InvalidRequest:
-    """The faults of our members at the members that were sent."""
-    faults = []
-    for fault in error.faults:
-        place, *rest = fault.loc[1:] or ("",)
-        member = SENT_AS.get(str(place), place)
-        below = (0,) if member == "init_images" else tuple(rest)
-        faults.append(Fault(fault.type, fault.msg, fault.input, fault.ctx, (*fault.loc[:1], member, *below)))
-    return InvalidRequest(faults)

@@ -312,6 +312,7 @@ def test_all_faults_are_told_at_the_members_that_were_sent(faults):
     assert members == ["sampler_name", "n_iter", "alwayson_scripts", "script_name", "hr_resize_x"]
     assert "DPM++ 3M SDE" in texts and "enhance_ctrls" in texts and "controlnet_image" in texts
     assert faults(scheduler="KL Optimal")[0] == ["scheduler"]
+    assert faults(enable_hr=True, denoising_strength=0)[0] == ["denoising_strength"]
     assert "controlnet_image" in faults(alwayson_scripts={"controlnet": {"args": [{}]}})[1]
 
 
@@ -326,6 +327,16 @@ def test_faults_found_later_are_told_at_the_members_that_were_sent(client):
     refused = client.post(f"{API}/txt2img", json=sent)
     assert refused.status_code == 422
     assert [fault["loc"][1] for fault in refused.json["detail"]] == ["sd_model_checkpoint", "refiner_checkpoint"]
+
+
+def test_a_picture_that_cannot_be_enlarged_here_is_refused_at_the_member_that_asks_for_it(make_app):
+    client = make_app(MAX_PIXELS=5000).test_client()
+    sent = {"image": text_of(Image.new("RGB", (32, 32), "red")), "resize_mode": 1, "upscaling_resize_w": 96}
+    refused = client.post(f"{API}/extra-single-image", json=sent)
+    assert refused.status_code == 422
+    assert {fault["loc"][1] for fault in refused.json["detail"]} == {"upscaling_resize"}
+    refused = client.post(f"{API}/extra-single-image", json=sent | {"upscaling_resize_w": 3200})
+    assert "1 to 5 times as large, not 100 times" in refused.json["detail"][0]["msg"]
 
 
 def test_a_picture_is_needed_to_start_from(client):
