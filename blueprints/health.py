@@ -11,12 +11,26 @@ from fooocus_flask.submission.parsing import Blueprint
 blueprint = Blueprint("health", __name__, description="Whether the service is well.")
 
 
+class LaneSchema(Schema):
+    """One engine, which draws one task at a time."""
+
+    lane = fields.String(metadata={"description": "Its number, from 0."})
+    state = fields.String(metadata={"description": "ready, starting, or stuck: it hung and is being replaced."})
+    drawing = fields.Boolean(metadata={"description": "Whether it draws a task now."})
+
+
 class ReadySchema(Schema):
     """Whether the engine can draw."""
 
-    ready = fields.Boolean(metadata={"description": "Whether the engine has loaded its libraries and takes tasks."})
+    ready = fields.Boolean(metadata={"description": "Whether an engine has loaded its libraries and takes tasks."})
     state = fields.String(
         metadata={"description": "ready, starting, stopping, or stuck: the engine hung and is being replaced."}
+    )
+    lanes = fields.List(
+        fields.Nested(LaneSchema),
+        metadata={
+            "description": "The engines; ready is whether any of them takes tasks. Empty until they are counted."
+        },
     )
 
 
@@ -44,8 +58,10 @@ def health() -> dict[str, str]:
 @blueprint.response(200, ReadySchema)
 @blueprint.alt_response(503, description="The engine starts or is replaced, and tasks wait; or the server stops.")
 def ready() -> Response:
-    """Tell whether the engine takes tasks now."""
-    state = runner.current().state
-    response = jsonify(ReadySchema().dump({"ready": state == "ready", "state": state}))
+    """Tell whether tasks are taken now, and how each engine is."""
+    now = runner.current()
+    state = now.state
+    lanes = [{"lane": lane.name, "state": lane.state, "drawing": lane.task_id is not None} for lane in now.lanes]
+    response = jsonify(ReadySchema().dump({"ready": state == "ready", "state": state, "lanes": lanes}))
     response.status_code = 200 if state == "ready" else 503
     return response

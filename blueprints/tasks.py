@@ -174,9 +174,9 @@ def lists(query: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         gaps = bool(wanted.words)  # between those on the page others may wait
         places = [*map(estimates.place_of, paged.tasks)] if gaps else estimates.places_of(paged.tasks)
         found["pending"] = show(paged.tasks, places)
-    if asked in ("all", "current") and (task := history.running(wanted)):
-        found["current"] = show([task], [estimates.place_of(task)])
-        paged = history.Page([task], 1)
+    if asked in ("all", "current") and (rows := history.under_way(wanted)):
+        found["current"] = show(rows, [*map(estimates.place_of, rows)])
+        paged = history.Page(rows, len(rows))
     if asked in ("all", "history"):
         paged = history.ended(*page, wanted, query["after"])
         found["history"] = show(paged.tasks)

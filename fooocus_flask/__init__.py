@@ -98,8 +98,8 @@ def start(app: Flask) -> None:
 
 
 def close(app: Flask) -> None:
-    """End what `start` began: the task under way may end in time; other clients are sent away, and their tasks kept."""
-    under_way = runner.of(app).task_id
+    """End what `start` began: tasks under way may end in time; other clients are sent away, their tasks kept."""
+    under_way = runner.of(app).task_ids
     streams.close(app, under_way)
     waiters.close(app, under_way)
     runner.of(app).drain(app.config["SHUTDOWN_DEADLINE"])

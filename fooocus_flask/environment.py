@@ -21,6 +21,8 @@ CHOICES = {"MEMORY_PLAN": ("", *MODES)}
 """Settings that are one of a few words, wherever they come from."""
 COUNTS = ("MAX_PIXELS",)
 """Settings that are whole numbers and not negative, wherever they come from."""
+ENGINES_AUTO, ONE_ENGINE, MOST_ENGINES = "auto", "1", 64
+"""What ENGINES may be besides a number: as many as there are graphics cards; its default; and the largest number."""
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -31,13 +33,13 @@ class SettingError(StartError):
 def read(app: Flask) -> None:
     """Put what the environment says over the settings. A switch takes the usual words.
 
-    A switch or a number that is empty decides nothing.
+    A switch or a number that is empty decides nothing; nor does the number of engines.
 
     Raises:
         SettingError: a switch has another word, a number is none, a choice is not one of its words, or a count is
-            negative.
+            negative, or ENGINES is no number of engines.
     """
-    standing = {name: app.config[name] for name in (*SWITCHES, *NUMBERS)}
+    standing = {name: app.config[name] for name in (*SWITCHES, *NUMBERS, "ENGINES")}
     app.config.from_prefixed_env(PREFIX)
     said = {name: text for name in standing if (text := os.environ.get(f"{PREFIX}_{name}", "").strip())}
     app.config.update(standing | {name: _value(name, text) for name, text in said.items()})
@@ -48,9 +50,19 @@ def read(app: Flask) -> None:
         if type(app.config[name]) is not int or app.config[name] < 0:
             wanted = "a whole number, such as 67108864, or 0 for no limit"
             raise SettingError(f"{name} is {app.config[name]!r}; give {wanted}")
+    if not is_engines(str(app.config["ENGINES"])):
+        wanted = f"a whole number from 1 to {MOST_ENGINES}, or {ENGINES_AUTO} for one engine for each graphics card"
+        raise SettingError(f"ENGINES is {app.config['ENGINES']!r}; give {wanted}")
 
 
-def _value(name: str, text: str) -> bool | int | float:
+def is_engines(text: str) -> bool:
+    """Whether this may be the number of engines."""
+    return text == ENGINES_AUTO or (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_ENGINES)
+
+
+def _value(name: str, text: str) -> bool | int | float | str:
+    if name == "ENGINES":
+        return text
     variable = f"{PREFIX}_{name}"
     return number(variable, text, NUMBERS[name]) if name in NUMBERS else switch(variable, text)
 

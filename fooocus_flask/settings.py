@@ -54,10 +54,13 @@ ALLOW_DOWNLOADS = False  # whether those of a known address are fetched when a r
 HF_MIRROR = ""  # stands in for https://huggingface.co in their addresses
 DOWNLOAD_DELAYS = (1.0, 2.0, 5.0, 15.0, 30.0)  # seconds before each further try at one of them
 
-# --- the engine process
+# --- the engine processes
+
+ENGINES = "1"  # how many, each draws a task of its own: a number, or auto: one for each graphics card
+AFFINITY_SECONDS = 30.0  # seconds by which a task may go first to an engine that holds its checkpoint; 0: none does
 
 MEMORY_PLAN = ""  # turns, alone or streamed: the most of a model that stays on the card; empty: what there is room for
-ENGINE_THREADS = 0  # threads it computes with; 0: all cores
+ENGINE_THREADS = 0  # threads each computes with; 0: all cores, divided among the engines
 REBUILD_HASH_CACHE = 0  # threads that hash all checkpoints and LoRAs at the start; 0: hashed as they are needed
 ENGINE_NICENESS = 5  # how far it steps back for the web process on a busy machine, 0 to 19
 ENGINE_START_TIMEOUT = 300.0  # seconds it may take to import its libraries

@@ -12,7 +12,7 @@ import datetime as dt
 import json
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from time import monotonic
@@ -240,8 +240,8 @@ def ended(app: Flask, task: Task, **_: Any) -> None:
         follower.finish(task)
 
 
-def close(app: Flask, sparing: str | None = None) -> None:
-    """End every stream without its last event, but those of one task; the tasks go on when the server starts again."""
+def close(app: Flask, sparing: Collection[str] = ()) -> None:
+    """End every stream without its last event, but those of some tasks; the others go on when a server starts again."""
     for task_id, group in list(followers.of(app).items()):
-        for follower in list(group) if task_id != sparing else ():
+        for follower in list(group) if task_id not in sparing else ():
             follower.dismiss()

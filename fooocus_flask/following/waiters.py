@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from typing import Any
 
 from flask import Flask
@@ -56,8 +57,8 @@ def wake(app: Flask, task: Task, **_: Any) -> None:
         came.set()
 
 
-def close(app: Flask, sparing: str | None = None) -> None:
-    """Send everybody away, but those who wait for one task."""
+def close(app: Flask, sparing: Collection[str] = ()) -> None:
+    """Send everybody away, but those who wait for some tasks."""
     for task_id, group in waiting.of(app).items():
-        for came in group if task_id != sparing else ():
+        for came in group if task_id not in sparing else ():
             came.set()

@@ -1,134 +1,110 @@
-"""The runner: takes tasks from the queue, has the engine process draw them, and says what happens.
+"""The runner: gives the tasks of the queue to lanes that draw them, and tells lanes what clients want of them.
 
-This is the seam between the service and whatever draws: `start`, `stop`, `skip`, `close`, and the signals it sends.
-Today's is one greenlet and one process. Should the process die, its task is drawn again by the next one.
+This is the seam between the service and whatever draws: `start`, `stop`, `skip`, `inspect`, `close`, and the signals
+that lanes send. A lane draws one task at a time; there is one, or as many as ENGINES says. Only the runner claims
+tasks, one after another, however many lanes are free.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Mapping
+from functools import partial
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 import gevent
 from flask import Flask
 from gevent.event import Event
-from gevent.queue import Empty, Queue
-from sqlalchemy.exc import OperationalError
+from gevent.lock import BoundedSemaphore
 
 from engine import messages
 from fooocus_flask import request_ids, signals
-from fooocus_flask.database import db
+from fooocus_flask.environment import ONE_ENGINE
 from fooocus_flask.extension import Extension
-from fooocus_flask.model_files.folders import folders
 from fooocus_flask.pictures import outputs
-from fooocus_flask.runner.inspections import EngineAway, Inspections
-from fooocus_flask.runner.process import PATIENCE, EngineProcess
-from fooocus_flask.tables import FAILED, FINISHED, PENDING, STOPPED, Task
-from fooocus_flask.tasks import queue
-from fooocus_flask.version import VERSION
+from fooocus_flask.runner import engines
+from fooocus_flask.runner.engines import EngineStart
+from fooocus_flask.runner.inspections import EngineAway
+from fooocus_flask.runner.lane import (
+    DATABASE_DELAY,
+    FIRST_DELAY,
+    LONGEST_DELAY,
+    MOST_ATTEMPTS,
+    Lane,
+    too_often,
+    until_stored,
+)
+from fooocus_flask.tables import FAILED, PENDING, STOPPED, Task
+from fooocus_flask.tasks import live, queue
 
 log = logging.getLogger(__name__)
 
-HASHES = "hash_cache.txt"
-"""Where, in the instance folder, hashes of model files are kept."""
-KERNELS = "kernels"
-"""Where, in the instance folder, compiled GPU kernels are kept."""
-STATUSES = {"finished": FINISHED, "stopped": STOPPED, "failed": FAILED}
-MOST_ATTEMPTS = 3
-FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
-"""Seconds before a dead engine is started again; doubled while it dies without having drawn anything."""
-DATABASE_DELAY = 1.0
-"""Seconds before the database is asked again that was locked, or whose disk was full."""
-BEATS = 6
-"""Signs of life in the time after which an engine counts as silent."""
-
-
-class EngineGone(Exception):
-    """The engine process ended, or never got ready."""
-
-    state = "starting"
-    """What `Runner.state` is until another one is ready."""
-
-
-class EngineStuck(EngineGone):
-    """The engine lives, and does not get on."""
-
-    state = "stuck"
-
-
-class Wake(messages.Message):
-    """Something waits in the queue."""
-
-
-Mail = messages.Message | None
-Result = TypeVar("Result")
-
 
 class Runner:
-    """Draws the tasks of one application, one after another."""
+    """Draws the tasks of one application, as many at once as it has lanes."""
 
     def __init__(self, app: Flask) -> None:
         self.app = app
         self.ready = Event()
-        self.engine: EngineProcess | None = None
-        self._mail: Queue[Mail] = Queue()
-        self._task: Task | None = None
-        self._pictures: dict[int, str] = {}
-        self._percent = 0
-        self._delay = FIRST_DELAY
-        self._heard = 0.0
-        self.beat: messages.Beat | None = None
-        self.inspections = Inspections()
+        """Set while some lane takes tasks."""
+        self.lanes: list[Lane] = []
+        """None before the graphics cards are counted, where there may be several."""
+        if str(app.config["ENGINES"]) == ONE_ENGINE:
+            self._make(engines.planned(app, cards=0))
         self.draining = False
-        self._awaited = "starting"
-        self._idle = Event()
-        self._idle.set()
+        self._news = Event()
+        self._claiming = BoundedSemaphore(1)
+        self._head: int | None = None
+        self._head_since = 0.0
         self._greenlet: gevent.Greenlet | None = None
 
+    def _make(self, starts: list[EngineStart]) -> None:
+        self.lanes = [
+            Lane(self.app, str(start.number), engines.starter(self.app, start), self._look_again) for start in starts
+        ]
+
     def start(self) -> None:
-        """Start the engine process and go on with the queue; once is enough."""
+        """Start the engine processes and go on with the queue; once is enough."""
         if self._greenlet is None:
-            self._greenlet = gevent.spawn(self._supervise)
+            self._greenlet = gevent.spawn(self._work)
             atexit.register(self.close)
 
     @property
-    def task_id(self) -> str | None:
-        """The task that is drawn now."""
-        return self._task.task_id if self._task else None
+    def task_ids(self) -> frozenset[str]:
+        """The tasks that are drawn now."""
+        return frozenset(lane.task_id for lane in self.lanes if lane.task_id)
 
     @property
     def state(self) -> str:
-        """`ready` where tasks are taken; else why they wait: `starting`, `stuck` or `stopping`."""
+        """`ready` where some lane takes tasks; else why they wait: `starting`, `stuck` or `stopping`."""
         if self.draining:
             return "stopping"
-        return "ready" if self.ready.is_set() else self._awaited
+        states = [lane.state for lane in self.lanes] or ["starting"]
+        return next((state for state in ("ready", "starting") if state in states), "stuck")
 
     def drain(self, seconds: float) -> bool:
-        """Begin nothing more, and wait this long for the task under way; whether it has ended."""
+        """Begin nothing more, and wait this long for the tasks under way; whether they have ended."""
         self.draining = True
-        return bool(self._idle.wait(seconds))
+        deadline = monotonic() + seconds
+        return all(lane.idle.wait(max(0.0, deadline - monotonic())) for lane in self.lanes)
 
     def close(self) -> None:
-        """End the engine process; its task will be drawn when a server starts again."""
+        """End the engine processes; their tasks will be drawn when a server starts again."""
         greenlet, self._greenlet = self._greenlet, None
         if greenlet is None:
             return
         atexit.unregister(self.close)
-        if self._task is not None:
-            with self.app.app_context():
-                queue.give_back(self._task.task_id)
         greenlet.kill()
-        self._hold(None)
+        for lane in self.lanes:
+            lane.leave()
+        gevent.killall([lane.greenlet for lane in self.lanes if lane.greenlet])
 
     def wake(self) -> None:
         """Look into the queue."""
         self.start()
-        self._mail.put(Wake())
+        self._news.set()
 
     def stop(self, task: Task) -> bool:
         """End a task that waits or runs; whether there was something to end."""
@@ -136,209 +112,135 @@ class Runner:
             return True
         if not queue.ask_to_stop(task.task_id):
             return False
-        self._send(messages.Stop(task.task_id), task)
+        self._tell(messages.Stop(task.task_id), task)
         return True
 
     def skip(self, task: Task) -> bool:
         """Drop the picture that is being drawn; whether this task is drawing one."""
-        return self._send(messages.Skip(task.task_id), task)
+        return self._tell(messages.Skip(task.task_id), task)
 
     def inspect(self, purpose: str, options: Mapping[str, Any], picture: bytes) -> messages.Seen:
-        """Have the engine look at a picture's file, beside whatever it draws; see `messages.Look`.
+        """Have an engine look at a picture's file, one that draws nothing if there is; see `messages.Look`.
 
         Raises:
             FooocusError: nothing came of it; the status tells why.
         """
         self.start()
-        if not self.ready.wait(self.app.config["ENGINE_START_TIMEOUT"]) or self.engine is None:
+        self.ready.wait(self.app.config["ENGINE_START_TIMEOUT"])
+        ready = [lane for lane in self.lanes if lane.ready.is_set()]
+        if not ready:
             raise EngineAway("The engine is not ready")
-        return self.inspections.take(self.engine, purpose, options, picture)
+        lane = min(ready, key=lambda lane: (not lane.free, lane.inspections.waiting))
+        return lane.inspect(purpose, options, picture)
 
-    def _send(self, message: messages.Message, task: Task) -> bool:
-        """Tell the engine something about the task it draws."""
-        if self.engine is None or self._task is None or self._task.task_id != task.task_id:
-            return False
-        try:
-            self.engine.send(message)
-        except OSError:
-            return False
+    def _tell(self, message: messages.Message, task: Task) -> bool:
+        """Tell the engine that draws a task something about it; whether one does."""
+        with self._claiming:  # a task that is being claimed has its lane afterwards
+            lane = next((lane for lane in self.lanes if lane.task_id == task.task_id), None)
+        return lane is not None and lane.tell(message)
+
+    def _look_again(self) -> None:
+        """See what a lane's change makes possible."""
+        ready = sum(lane.ready.is_set() for lane in self.lanes)
+        (self.ready.set if ready else self.ready.clear)()
+        live.capacity.of(self.app).lanes = max(1, ready)
+        self._news.set()
+
+    def _work(self) -> None:
+        """Have lanes, and give them tasks, for ever."""
+        if not self.lanes:
+            self._make(engines.planned(self.app, self._counted_cards()))
+            log.info("%d engines draw, lanes 0 to %d", len(self.lanes), len(self.lanes) - 1)
+        for lane in self.lanes:
+            lane.start()
+        while True:
+            self._news.wait()
+            self._news.clear()
+            try:
+                until_stored(self.app, self._assign_all)
+            except Exception:  # whatever a row holds: the others are drawn, and in the end this one fails
+                log.exception("The queue is looked at again in %.1f s", DATABASE_DELAY)
+                gevent.sleep(DATABASE_DELAY)
+                self._news.set()
+
+    def _counted_cards(self) -> int:
+        """How many graphics cards there are; asked again until that is known."""
+        delay = FIRST_DELAY
+        while True:
+            try:
+                return engines.counted_cards(self.app)
+            except engines.CardsUnknown as error:
+                log.error("The graphics cards cannot be counted (%s); trying again in %.1f s", error, delay)
+            gevent.sleep(delay)
+            delay = min(2 * delay, LONGEST_DELAY)
+
+    def _free(self) -> list[Lane]:
+        """The lanes that may be given a task."""
+        return [] if self.draining else [lane for lane in self.lanes if lane.free]
+
+    def _assign_all(self) -> None:
+        """Give tasks to lanes as long as there are both."""
+        while self._free() and self._assign():
+            pass
+
+    def _assign(self) -> bool:
+        """Give the next task to a lane; whether there was one."""
+        with self._claiming:
+            task = self._claim()
+            if task is None:
+                return False
+            draw = draw_message(self.app, task)
+            free = self._free()
+            if not free:  # the last one's engine died meanwhile
+                queue.give_back(task.task_id)
+                return False
+            min(free, key=partial(aptness, task)).give(task, draw)
         return True
 
-    def _supervise(self) -> None:
-        """Keep an engine running, whatever happens to it."""
-        while True:
-            self._mail, self._heard = Queue(), monotonic()
-            config = self.app.config
-            self.engine = EngineProcess(
-                self._mail.put, arguments(self.app), config["ENGINE_ENVIRONMENT"], config["ENGINE_NICENESS"]
-            )
-            try:
-                self._attend(self.engine)
-            except (EngineGone, OSError) as error:
-                with self._named():
-                    log.error("The engine process is gone (%s); starting another in %.1f s", error, self._delay)
-                reason, self._awaited = str(error), getattr(error, "state", EngineGone.state)
-            except Exception as error:
-                log.exception("The engine process is started again in %.1f s", self._delay)
-                reason, self._awaited = f"{type(error).__name__}: {error}", EngineGone.state
-            finally:
-                self.ready.clear()
-                self.beat = None
-                engine, self.engine = self.engine, None
-                engine.close()
-                self.inspections.give_up()
-            self._let_go(reason)
-            gevent.sleep(self._delay)
-            self._delay = min(2 * self._delay, LONGEST_DELAY)
-
-    def _let_go(self, reason: str) -> None:
-        """Leave the task under way to the next engine, unless it has been tried often enough."""
-        task = self._task
-        if task is not None and task.attempts >= MOST_ATTEMPTS:
-            with self._named():
-                self._store(lambda: queue.end(task.task_id, FAILED, error=too_often(reason), failure="engine"))
-        self._hold(None)
-
-    def _attend(self, engine: EngineProcess) -> None:
-        """Hear the engine, and give it the next task whenever it has none.
-
-        Raises:
-            EngineGone: it ended, or is stuck.
-        """
-        while True:
-            message = self._next_message()
-            if message is None:
-                raise EngineGone(f"exit status {engine.process.wait(PATIENCE)}")
-            with self._named():
-                self._store(self._take, message)
-            if self.ready.is_set() and self._task is None and not self.draining:
-                draw = self._store(self._next_draw)
-                if draw is not None:
-                    engine.send(draw)
-
-    def _next_message(self) -> Mail:
-        """The next thing to look at.
-
-        Raises:
-            EngineGone: the engine was silent for too long.
-        """
-        ready = self.ready.is_set()
-        patience = self.app.config["ENGINE_SILENCE" if ready else "ENGINE_START_TIMEOUT"]
-        try:
-            message: Mail = self._mail.get(timeout=max(0.0, self._heard + patience - monotonic()))
-        except Empty:
-            if self.engine is not None:
-                self.engine.kill()
-            raise EngineGone(f"{'silent for' if ready else 'not ready after'} {patience:.0f} s") from None
-        # Before it is ready, signs of life don't count: it must get ready in time.
-        if (ready and not isinstance(message, Wake)) or isinstance(message, messages.Ready):
-            self._heard = monotonic()
-        return message
-
-    def _store(self, work: Callable[..., Result], *args: Any) -> Result:
-        """Do this in the application, again and again while the database cannot take it."""
-        while True:
-            with self.app.app_context():
-                try:
-                    return work(*args)
-                except OperationalError as error:
-                    db.session.rollback()
-                    log.error("The database is asked again in %.1f s: %s", DATABASE_DELAY, error.orig)
-            gevent.sleep(DATABASE_DELAY)
-
-    def _named(self) -> AbstractContextManager[None]:
-        """What is logged inside carries the name of the request whose task is under way."""
-        return request_ids.after(self._task and self._task.request_id)
-
-    def _hold(self, task: Task | None) -> None:
-        """Note which task is under way."""
-        self._task, self._pictures, self._percent = task, {}, 0
-        (self._idle.clear if task else self._idle.set)()
-
-    def _take(self, message: messages.Message) -> None:
-        """Act on one message."""
-        if isinstance(message, messages.Ready):
-            log.info("The engine is ready: %s, torch %s", message.device, message.torch)
-            self.ready.set()
-        elif isinstance(message, messages.Beat):
-            self.beat = message
-            self._judge(message)
-        elif isinstance(message, messages.Seen):
-            self.inspections.answer(message)
-        elif self._task is None or getattr(message, "task_id", None) != self._task.task_id:
-            return
-        elif isinstance(message, messages.Progressed):
-            self._percent = message.percent
-            progress = {"percent": message.percent, "message": message.message, "preview": message.preview}
-            progress |= {"step": message.step, "steps": message.steps}
-            signals.send(signals.task_progressed, self.app, task_id=message.task_id, **progress)
-        elif isinstance(message, messages.PictureDone):
-            self._keep(message)
-        elif isinstance(message, messages.Ended):
-            self._end(self._task, message)
-
-    def _judge(self, beat: messages.Beat) -> None:
-        """End an engine that does not get on.
-
-        Raises:
-            EngineStuck: it did not.
-        """
-        config = self.app.config
-        allowed = [config["ENGINE_LOAD_PATIENCE" if at == "load" else "ENGINE_STEP_PATIENCE"] for at in beat.stages]
-        if self.ready.is_set() and allowed and beat.still >= max(allowed):
-            if self.engine is not None:
-                self.engine.kill()
-            raise EngineStuck(f"stuck for {beat.still:.0f} s at: {', '.join(beat.stages)}")
-
-    def _keep(self, done: messages.PictureDone) -> None:
-        path = outputs.below(done.path)
-        self._pictures[done.index] = path
-        told = {"width": done.width, "height": done.height, "prompt_tokens": done.prompt_tokens}
-        signals.send(
-            signals.picture_done, self.app, task_id=done.task_id, index=done.index, path=path, seed=done.seed, **told
-        )
-
-    def _end(self, task: Task, ended: messages.Ended) -> None:
-        pictures = [self._pictures[index] for index in sorted(self._pictures)]
-        queue.end(
-            task.task_id,
-            STATUSES[ended.outcome],
-            ended.seconds,
-            progress=self._percent,
-            result=pictures,
-            pictures_done=len(pictures),
-            error=ended.error,
-            failure=ended.cause,
-            notes=ended.notes,
-            drawn_with=ended.drawn_with | {"version": VERSION},
-        )
-        self._hold(None)
-        self._delay = FIRST_DELAY
-
-    def _next_draw(self) -> messages.Draw | None:
-        """Claim the next task."""
-        while (task := queue.claim()) is not None:
+    def _claim(self) -> Task | None:
+        """The next task that is to be drawn: one left in the middle, which no lane draws, else one that waits."""
+        while (task := queue.reclaim(self.task_ids) or queue.claim(*self._preference())) is not None:
             if task.stop_asked:
                 queue.end(task.task_id, STOPPED)
             elif task.attempts > MOST_ATTEMPTS:
                 queue.end(task.task_id, FAILED, error=too_often("with its server"), failure="engine")
             else:
                 break
-        self._hold(task)
-        if task is None:
-            return None
-        paths = [str(outputs.folder() / path) for path in task.files or ()]
-        config = self.app.config
-        return messages.Draw(
-            task.task_id,
-            task.req_params,
-            paths,
-            task.checkpoint,
-            task.notes,
-            log=not config["DISABLE_IMAGE_LOG"],
-            inputs=str(config["INPUT_PATH"]),
-            request_id=task.request_id or request_ids.NONE,
-        )
+        return task
+
+    def _preference(self) -> tuple[frozenset[str | None], float]:
+        """The checkpoints that free lanes hold, and how many seconds before its turn a task goes first that wants one.
+
+        None once the first task in the queue has seen others go first for so long.
+        """
+        seconds = self.app.config["AFFINITY_SECONDS"]
+        if len(self.lanes) == 1 or not seconds:
+            return frozenset(), 0.0
+        head = queue.head()
+        if head != self._head:
+            self._head, self._head_since = head, monotonic()
+        if monotonic() - self._head_since >= seconds:
+            return frozenset(), 0.0
+        return frozenset(name for lane in self._free() for name in lane.checkpoints), seconds
+
+
+def aptness(task: Task, lane: Lane) -> tuple[bool, bool, float]:
+    """What is least for the lane that a task should go to: it holds its checkpoint, or nothing, or was long unused."""
+    return task.checkpoint not in lane.checkpoints, bool(lane.checkpoints), lane.used
+
+
+def draw_message(app: Flask, task: Task) -> messages.Draw:
+    """What an engine is told to draw a task."""
+    return messages.Draw(
+        task.task_id,
+        task.req_params,
+        [str(outputs.folder() / path) for path in task.files or ()],
+        task.checkpoint,
+        task.notes,
+        log=not app.config["DISABLE_IMAGE_LOG"],
+        inputs=str(app.config["INPUT_PATH"]),
+        request_id=task.request_id or request_ids.NONE,
+    )
 
 
 runner = Extension("fooocus-runner", Runner)
@@ -356,21 +258,3 @@ def wake(app: Flask, **_: Any) -> None:
 def go_on(app: Flask, **_: Any) -> None:
     """Have the runner look into the queue."""
     runner.of(app).wake()
-
-
-def too_often(reason: str) -> str:
-    """Why a task failed that no engine survived."""
-    return f"The engine process was lost {MOST_ATTEMPTS} times while it drew this task, the last time: {reason}"
-
-
-def arguments(app: Flask) -> list[str]:
-    """The engine process's command line."""
-    threads = app.config["ENGINE_THREADS"]
-    places = ["--folders", folders.of(app).to_json(), "--hashes", str(Path(app.instance_path) / HASHES)]
-    places += ["--kernels", str(Path(app.instance_path) / KERNELS)]
-    shortest = min(app.config[name] for name in ("ENGINE_SILENCE", "ENGINE_STEP_PATIENCE", "ENGINE_LOAD_PATIENCE"))
-    beat = ["--beat", str(shortest / BEATS)]
-    rehash = app.config["REBUILD_HASH_CACHE"]
-    more = [*(["--threads", str(threads)] if threads else []), *(["--rehash", str(rehash)] if rehash else [])]
-    plan = app.config["MEMORY_PLAN"]
-    return [*places, *beat, *more, *(["--memory-plan", plan] if plan else [])]

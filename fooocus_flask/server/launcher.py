@@ -24,7 +24,7 @@ from gevent.pywsgi import WSGIServer
 from werkzeug.wsgi import ClosingIterator
 
 import fooocus_flask
-from fooocus_flask import database
+from fooocus_flask import database, environment
 from fooocus_flask.access import callers, file_tokens
 from fooocus_flask.errors import StartError
 from fooocus_flask.following import webhooks
@@ -93,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     add("--allow-downloads", action="store_true", help="fetch model files that requests need, where their URL is known")
     add("--hf-mirror", metavar="URL", default="", help="stands in for https://huggingface.co when files are fetched")
     add("--standby", action="store_true", help="wait for the end of another server on the same database")
+    add("--engines", metavar="N", type=engines, help="tasks drawn at once, or auto: one on each card")
     add("--gpu-device-id", type=int, metavar="N", help="the graphics card to draw with")
     add("--always-cpu", type=int, metavar="THREADS", nargs="?", const=0, help="draw without a graphics card")
     for flag, mode, words in MEMORY_FLAGS:
@@ -145,6 +146,7 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
         "STANDBY": args.standby,
         "DISABLE_METADATA": args.disable_metadata,
         "DISABLE_IMAGE_LOG": args.disable_image_log,
+        "ENGINES": args.engines,
         "ENGINE_THREADS": args.always_cpu,
         "MEMORY_PLAN": args.memory_plan,
         "REBUILD_HASH_CACHE": hash_threads(args.rebuild_hash_cache),
@@ -173,6 +175,18 @@ def mirror(flag: str, environ: Mapping[str, str]) -> str:
     if url and not url.startswith(("https://", "http://")):
         raise StartError(f"--hf-mirror is {url!r}; give a URL, such as https://hub.example.org")
     return url
+
+
+def engines(text: str) -> str:
+    """How many engines a flag asks for.
+
+    Raises:
+        ArgumentTypeError: that is no number, or too large.
+    """
+    if environment.is_engines(text):
+        return text
+    wanted = f"give a number from 1 to {environment.MOST_ENGINES}, or {environment.ENGINES_AUTO}"
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of engines; {wanted}")
 
 
 def made(folder: Path, flag: str) -> Path:

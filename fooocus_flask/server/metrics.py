@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -17,6 +17,7 @@ from fooocus_flask import signals
 from fooocus_flask.database import db
 from fooocus_flask.extension import Extension
 from fooocus_flask.following import webhooks
+from fooocus_flask.runner.lane import Lane
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.server import descriptors
 from fooocus_flask.tables import ENDED, PENDING, RUNNING, Task
@@ -109,18 +110,30 @@ class Now(Collector):
                 files.add_metric([name], number)
         yield files
         now = runner.of(self.app)
-        yield GaugeMetricFamily("fooocus_engine_ready", "Whether the engine takes tasks.", int(now.ready.is_set()))
-        memory = GaugeMetricFamily(
-            "fooocus_engine_memory_bytes", "What the engine holds of the host's and the GPU's memory.", labels=["of"]
-        )
-        still = GaugeMetricFamily("fooocus_engine_still_seconds", "Since when the engine's work has not got on.")
-        if now.beat is not None:
-            still.add_metric([], now.beat.still)
-            for name, held in (("host", now.beat.resident), ("gpu", now.beat.gpu)):
-                if held is not None:
-                    memory.add_metric([name], held)
-        yield memory
-        yield still
+        yield GaugeMetricFamily("fooocus_engine_ready", "Whether an engine takes tasks.", int(now.ready.is_set()))
+        yield from lane_metrics(now.lanes)
+
+
+def lane_metrics(lanes: Iterable[Lane]) -> list[Metric]:
+    """How each engine is."""
+    ready = GaugeMetricFamily("fooocus_lane_ready", "Whether this engine takes tasks.", labels=["lane"])
+    drawing = GaugeMetricFamily("fooocus_lane_drawing", "Whether this engine draws a task.", labels=["lane"])
+    memory = GaugeMetricFamily(
+        "fooocus_engine_memory_bytes", "What an engine holds of the host's and the GPU's memory.", labels=["lane", "of"]
+    )
+    still = GaugeMetricFamily(
+        "fooocus_engine_still_seconds", "Since when an engine's work has not got on.", labels=["lane"]
+    )
+    for lane in lanes:
+        ready.add_metric([lane.name], int(lane.ready.is_set()))
+        drawing.add_metric([lane.name], int(lane.task_id is not None))
+        if lane.beat is None:
+            continue
+        still.add_metric([lane.name], lane.beat.still)
+        for name, held in (("host", lane.beat.resident), ("gpu", lane.beat.gpu)):
+            if held is not None:
+                memory.add_metric([lane.name, name], held)
+    return [ready, drawing, memory, still]
 
 
 counters = Extension("fooocus-metrics", Metrics)

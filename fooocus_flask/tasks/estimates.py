@@ -50,18 +50,20 @@ def place_of(task: Task) -> Place:
 def places_of(rows: Sequence[Task]) -> list[Place]:
     """Where these waiting tasks stand, which follow one another.
 
-    One that waits for model files has the place it would have if they were here, and keeps nobody up.
+    One that waits for model files has the place it would have if they were here, and keeps nobody up. What is drawn
+    before it is spread over all lanes.
     """
     if not rows:
         return []
     ahead = tuple_(Task.rank, Task.id) < tuple_(rows[0].rank, rows[0].id)
     count, before = _sums(Task.task_status == PENDING, Task.downloads.is_(null()), ahead)
     now = pace()
-    under_way = db.session.scalar(select(Task).where(Task.task_status == RUNNING).limit(1))
-    seconds = (_left_of(under_way, now) or 0.0) if under_way else 0.0
+    under_way = db.session.scalars(select(Task).where(Task.task_status == RUNNING))
+    seconds = sum(_left_of(task, now) or 0.0 for task in under_way)
+    lanes = live.capacity.current().lanes
     found = []
     for task in rows:
-        begins = None if now is None else seconds + before * now
+        begins = None if now is None else (seconds + before * now) / lanes
         if task.downloads:
             here = transfers.current().seconds_left(from_row(task.downloads))
             begins = None if here is None or begins is None else max(here, begins)

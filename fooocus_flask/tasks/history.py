@@ -80,10 +80,15 @@ def pending(page: int, page_size: int, wanted: Filter = ALL, after: Cursor | Non
     return _after(chosen, after, page_size) if after else _page(chosen, BY_TURN, page, page_size)
 
 
-def running(wanted: Filter = ALL) -> Task | None:
-    """The task that is drawn now, if it is wanted; a range does not count."""
+def under_way(wanted: Filter = ALL) -> Sequence[Task]:
+    """The tasks that are drawn now and are wanted, the one begun first before the others; a range does not count."""
     chosen = _wanted(select(Task.id).where(Task.task_status == RUNNING), replace(wanted, start=None, end=None))
-    return db.session.scalar(select(Task).where(Task.id.in_(chosen.limit(1))))
+    return db.session.scalars(select(Task).where(Task.id.in_(chosen)).order_by(Task.start_mills, Task.id)).all()
+
+
+def running(wanted: Filter = ALL) -> Task | None:
+    """The task that is drawn now, of several the one begun first, if it is wanted; a range does not count."""
+    return next(iter(under_way(wanted)), None)
 
 
 def clear(start: Moment, end: Moment) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""How far the running task is, for those who ask: the last percentage, message and preview; in memory only."""
+"""How far the running tasks are, for those who ask: the last percentage, message and preview; in memory only."""
 
 from __future__ import annotations
 
@@ -34,6 +34,20 @@ def _none(app: Flask) -> dict[str, Live]:
 
 running = Extension("fooocus-live", _none)
 """What is known of each running task, by task id."""
+
+
+@dataclass
+class Capacity:
+    """How many tasks are drawn at once; the runner knows."""
+
+    lanes: int = 1
+
+
+def _one(app: Flask) -> Capacity:
+    return Capacity()
+
+
+capacity = Extension("fooocus-capacity", _one)
 
 
 def progress_of(task_id: str) -> Live:

@@ -4,6 +4,9 @@ import pytest
 
 from fooocus_flask.runner.runner import runner
 
+LANE = {"lane": "0", "state": "ready", "drawing": False}
+"""How the only engine is told of."""
+
 
 @pytest.mark.parametrize("path", ["/ping", "/ping/"])
 def test_ping_is_answered(client, path):
@@ -18,12 +21,12 @@ def test_no_key_is_needed(make_app):
 
 def test_the_service_is_not_ready_before_its_engine_is(client):
     reply = client.get("/ready")
-    assert (reply.status_code, reply.json) == (503, {"ready": False, "state": "starting"})
+    assert (reply.status_code, reply.json) == (503, {"ready": False, "state": "starting", "lanes": [LANE | {"state": "starting"}]})
 
 
 def test_the_service_is_ready_once_its_engine_is(server):
     reply = server.get("/ready")
-    assert (reply.status, reply.json) == (200, {"ready": True, "state": "ready"})
+    assert (reply.status, reply.json) == (200, {"ready": True, "state": "ready", "lanes": [LANE]})
 
 
 def test_the_process_is_well_whatever_the_engine_does(make_app):
@@ -33,7 +36,7 @@ def test_the_process_is_well_whatever_the_engine_does(make_app):
 
 def test_a_server_that_stops_is_not_ready(app, client):
     now = runner.of(app)
-    now.ready.set()
+    now.lanes[0].ready.set()
     assert client.get("/ready").status_code == 200
     now.drain(0)
     reply = client.get("/ready")

@@ -11,6 +11,8 @@ from engine import messages
 from fooocus_flask import signals
 from fooocus_flask.database import db
 from fooocus_flask.following import waiters
+from fooocus_flask.runner import engines as starts
+from fooocus_flask.runner import lane as lanes
 from fooocus_flask.runner import runner
 from fooocus_flask.tasks import queue
 from tests.patience import exit_status, gone, patience
@@ -58,11 +60,11 @@ def test_a_killed_engine_costs_an_attempt_and_the_server_goes_on_answering(hasty
 
 def test_a_task_that_kills_every_engine_fails_and_the_next_one_is_drawn(make_app, add):
     app = make_app()
-    deadly, harmless = add("running", attempts=runner.MOST_ATTEMPTS - 1), add("pending")
+    deadly, harmless = add("running", attempts=lanes.MOST_ATTEMPTS - 1), add("pending")
 
     def kill(app, task, **_):
         if task.task_id == deadly:
-            os.kill(runner.runner.of(app).engine.pid, signal.SIGKILL)
+            os.kill(runner.runner.of(app).lanes[0].engine.pid, signal.SIGKILL)
 
     with signals.task_started.connected_to(kill), app.app_context():
         runner.runner.of(app).start()
@@ -129,7 +131,7 @@ def test_an_engine_whose_drawing_hangs_is_replaced_and_its_task_fails_in_the_end
 
     server.said(r"engine process is gone \(stuck for \d+ s at: save, task\); starting another in 0.5 s")
     reply = server.get("/ready")
-    assert (reply.status, reply.json) == (503, {"ready": False, "state": "stuck"})
+    assert (reply.status, reply.json["ready"], reply.json["state"]) == (503, False, "stuck")
     assert gone(hung)
     record = server.ended(task_id)
     assert (record["task_status"], record["result"]) == ("failed", [])
@@ -138,7 +140,7 @@ def test_an_engine_whose_drawing_hangs_is_replaced_and_its_task_fails_in_the_end
 
     (day / "log.html").unlink()
     assert server.draw().json["task_status"] == "finished"
-    assert server.get("/ready").json == {"ready": True, "state": "ready"}
+    assert server.get("/ready").json["state"] == "ready"
 
 
 @pytest.mark.parametrize(
@@ -152,12 +154,12 @@ def test_an_engine_whose_drawing_hangs_is_replaced_and_its_task_fails_in_the_end
     ],
 )
 def test_loading_may_take_longer_than_a_step(make_app, stages, still, stuck):
-    now = runner.runner.of(make_app(ENGINE_STEP_PATIENCE=10.0, ENGINE_LOAD_PATIENCE=100.0))
+    (now,) = runner.runner.of(make_app(ENGINE_STEP_PATIENCE=10.0, ENGINE_LOAD_PATIENCE=100.0)).lanes
     now.ready.set()
     if not stuck:
         now._judge(messages.Beat(stages, still))
         return
-    with pytest.raises(runner.EngineStuck, match=stages[0]):
+    with pytest.raises(lanes.EngineStuck, match=stages[0]):
         now._judge(messages.Beat(stages, still))
 
 
@@ -185,8 +187,8 @@ def test_a_server_that_stops_counts_no_attempt(app, add):
         now = runner.runner.of(app)
         now.start()
         with patience():
-            now.ready.wait()
-            gevent.sleep(0)
+            while not attempts:
+                gevent.sleep(0.01)
         now.close()
         assert attempts == [1]
         assert (queue.find(task_id).task_status, queue.find(task_id).attempts) == ("running", 0)
@@ -194,14 +196,14 @@ def test_a_server_that_stops_counts_no_attempt(app, add):
 
 def test_an_engine_that_never_gets_ready_is_given_up_again_and_again(make_app, monkeypatch, caplog):
     app = make_app(ENGINE_START_TIMEOUT=0.05)
-    monkeypatch.setattr(runner, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(lanes, "FIRST_DELAY", 0.01)
     now = runner.Runner(app)
     now.start()
     with patience():
         while "not ready after" not in caplog.text:
             gevent.sleep(0.05)
     now.close()
-    assert not now.ready.is_set() and now.engine is None
+    assert not now.ready.is_set() and now.lanes[0].engine is None
 
 
 def test_a_stopped_task_is_not_drawn_again(app, add):
@@ -209,7 +211,7 @@ def test_a_stopped_task_is_not_drawn_again(app, add):
     with app.app_context():
         now = runner.runner.of(app)
         assert now.stop(queue.find(task_id))
-        assert now._next_draw() is None
+        assert now._claim() is None
         task = queue.find(task_id)
     assert (task.task_status, task.result) == ("stop", ["2024-07-05/cat.png"])
 
@@ -221,13 +223,14 @@ def test_the_engine_steps_back_for_the_web_process(server):
 
 @pytest.mark.parametrize(("threads", "expected"), [(0, []), (3, ["--threads", "3"])])
 def test_the_engine_is_told_its_threads(make_app, threads, expected):
-    words = runner.arguments(make_app(ENGINE_THREADS=threads))
+    app = make_app(ENGINE_THREADS=threads)
+    words = starts.arguments(app, *starts.planned(app, cards=0))
     assert words[:1] == ["--folders"] and words[words.index("--beat") + 2 :] == expected
 
 
 @pytest.mark.parametrize(("plan", "expected"), [("", []), ("alone", ["--memory-plan", "alone"])])
 def test_the_engine_is_told_the_most_comfortable_memory_plan(make_app, plan, expected):
-    words = runner.arguments(make_app(ENGINE_THREADS=0, MEMORY_PLAN=plan))
+    words = starts.arguments(make_app(MEMORY_PLAN=plan), starts.EngineStart())
     assert words[words.index("--beat") + 2 :] == expected
 
 

@@ -63,7 +63,7 @@ def lively(tmp_path_factory, models, database):
 
 def test_the_engines_memory_is_told_with_its_signs_of_life(lively):
     server = lively
-    while (held := value(server.get("/metrics").body.decode(), 'fooocus_engine_memory_bytes{of="host"}')) is None:
+    while (held := value(server.get("/metrics").body.decode(), 'fooocus_engine_memory_bytes{lane="0",of="host"}')) is None:
         pass
     assert held > 50e6
 
@@ -73,14 +73,14 @@ def test_there_is_no_number_for_memory_that_is_not_known(app):
     from fooocus_flask.runner.runner import runner
 
     def told(**members):
-        runner.of(app).beat = from_wire(*Beat(**members).to_wire())
+        runner.of(app).lanes[0].beat = from_wire(*Beat(**members).to_wire())
         return app.test_client().get("/metrics").text
 
     text = told(stages=["sampling"], still=2.5, resident=1000)
-    assert value(text, 'fooocus_engine_memory_bytes{of="host"}') == 1000
+    assert value(text, 'fooocus_engine_memory_bytes{lane="0",of="host"}') == 1000
     assert 'of="gpu"' not in text
-    assert value(text, "fooocus_engine_still_seconds") == 2.5
-    assert value(told(resident=1000, gpu=2000), 'fooocus_engine_memory_bytes{of="gpu"}') == 2000
+    assert value(text, 'fooocus_engine_still_seconds{lane="0"}') == 2.5
+    assert value(told(resident=1000, gpu=2000), 'fooocus_engine_memory_bytes{lane="0",of="gpu"}') == 2000
 
 
 def test_the_gpus_memory_is_told_where_there_is_one(lively):
@@ -94,7 +94,7 @@ def test_the_gpus_memory_is_told_where_there_is_one(lively):
     if not torch.cuda.is_available():
         assert 'of="gpu"' not in text
         return
-    while (held := value(text, 'fooocus_engine_memory_bytes{of="gpu"}')) is None:  # a beat of before the first task
+    while (held := value(text, 'fooocus_engine_memory_bytes{lane="0",of="gpu"}')) is None:  # a beat of before the first task
         text = server.get("/metrics").body.decode()
     assert held > 7e6
 

@@ -1,0 +1,317 @@
+"""A lane: one engine process that is kept running, and the task it draws.
+
+Should the process die, another is started, and its task is drawn again, by whichever lane is free first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, TypeVar
+
+import gevent
+from flask import Flask
+from gevent.event import Event
+from gevent.queue import Empty, Queue
+from sqlalchemy.exc import OperationalError
+
+from engine import messages
+from fooocus_flask import request_ids, signals
+from fooocus_flask.database import db
+from fooocus_flask.pictures import outputs
+from fooocus_flask.runner.inspections import EngineAway, Inspections
+from fooocus_flask.runner.process import PATIENCE, EngineProcess
+from fooocus_flask.tables import FAILED, FINISHED, STOPPED, Task
+from fooocus_flask.tasks import queue
+from fooocus_flask.version import VERSION
+
+log = logging.getLogger(__name__)
+
+STATUSES = {"finished": FINISHED, "stopped": STOPPED, "failed": FAILED}
+MOST_ATTEMPTS = 3
+FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
+"""Seconds before a dead engine is started again; doubled while it dies without having drawn anything."""
+DATABASE_DELAY = 1.0
+"""Seconds before the database is asked again that was locked, or whose disk was full."""
+
+
+class EngineGone(Exception):
+    """The engine process ended, or never got ready."""
+
+    state = "starting"
+    """What `Lane.state` is until another one is ready."""
+
+
+class EngineStuck(EngineGone):
+    """The engine lives, and does not get on."""
+
+    state = "stuck"
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the engine is to be told, in its turn."""
+
+    message: messages.Message
+
+
+Mail = messages.Message | Command | None
+Result = TypeVar("Result")
+
+
+class Lane:
+    """One engine process after another, started by `start_engine`, and the task that the present one draws.
+
+    `name` is what metrics and logs call it; `changed` is called when it may have become free, or is so no longer. Only
+    the runner gives it tasks.
+    """
+
+    def __init__(
+        self,
+        app: Flask,
+        name: str,
+        start_engine: Callable[[Callable[[messages.Message | None], object]], EngineProcess],
+        changed: Callable[[], object],
+    ) -> None:
+        self.app, self.name = app, name
+        self.ready = Event()
+        self.idle = Event()
+        self.idle.set()
+        self.engine: EngineProcess | None = None
+        self.beat: messages.Beat | None = None
+        self.device = ""
+        self.checkpoints: tuple[str | None, ...] = ()
+        """What it drew with last, as tasks name it: None is the built-in model; nothing if it has drawn nothing."""
+        self.used = 0.0
+        """When it was given a task last, by a clock that only grows."""
+        self.inspections = Inspections()
+        self._start_engine, self._changed = start_engine, changed
+        self._mail: Queue[Mail] = Queue()
+        self._task: Task | None = None
+        self._pictures: dict[int, str] = {}
+        self._percent = 0
+        self._delay = FIRST_DELAY
+        self._heard = 0.0
+        self._awaited = EngineGone.state
+        self.greenlet: gevent.Greenlet | None = None
+
+    def start(self) -> None:
+        """Start the engine process, and keep one running."""
+        self.greenlet = gevent.spawn(self._supervise)
+
+    def leave(self) -> None:
+        """Give the task under way back to the queue, for the server stops; the engine is ended by the runner."""
+        if self._task is not None:
+            with self.app.app_context():
+                queue.give_back(self._task.task_id)
+            self._hold(None)
+
+    @property
+    def task_id(self) -> str | None:
+        """The task that is drawn now."""
+        return self._task.task_id if self._task else None
+
+    @property
+    def free(self) -> bool:
+        """Whether it would draw a task at once."""
+        return self.ready.is_set() and self._task is None
+
+    @property
+    def state(self) -> str:
+        """`ready` where tasks are taken; else why they wait: `starting` or `stuck`."""
+        return "ready" if self.ready.is_set() else self._awaited
+
+    def give(self, task: Task, draw: messages.Draw) -> None:
+        """Have a task drawn; only a free lane may be given one."""
+        self._hold(task)
+        self.checkpoints, self.used = (task.checkpoint,), monotonic()
+        self._mail.put(Command(draw))
+
+    def tell(self, message: messages.Message) -> bool:
+        """Tell the engine something, after all that it was told before; whether there is one."""
+        if self.engine is None:
+            return False
+        self._mail.put(Command(message))
+        return True
+
+    def inspect(self, purpose: str, options: Mapping[str, Any], picture: bytes) -> messages.Seen:
+        """Have the engine look at a picture's file, beside whatever it draws; see `messages.Look`.
+
+        Raises:
+            FooocusError: nothing came of it; the status tells why.
+        """
+        if self.engine is None:
+            raise EngineAway("The engine is not ready")
+        return self.inspections.take(self.engine, purpose, options, picture)
+
+    def _supervise(self) -> None:
+        """Keep an engine running, whatever happens to it."""
+        while True:
+            self._mail, self._heard = Queue(), monotonic()
+            self.engine = self._start_engine(self._mail.put)
+            try:
+                self._attend(self.engine)
+            except (EngineGone, OSError) as error:
+                with self._named():
+                    log.error("The engine process is gone (%s); starting another in %.1f s", error, self._delay)
+                reason, self._awaited = str(error), getattr(error, "state", EngineGone.state)
+            except Exception as error:
+                log.exception("The engine process is started again in %.1f s", self._delay)
+                reason, self._awaited = f"{type(error).__name__}: {error}", EngineGone.state
+            finally:
+                self.ready.clear()
+                self.beat, self.checkpoints = None, ()
+                engine, self.engine = self.engine, None
+                self._changed()
+                engine.close()
+                self.inspections.give_up()
+            self._let_go(reason)
+            gevent.sleep(self._delay)
+            self._delay = min(2 * self._delay, LONGEST_DELAY)
+
+    def _let_go(self, reason: str) -> None:
+        """Leave the task under way to the next free lane, unless it has been tried often enough."""
+        task = self._task
+        if task is not None and task.attempts >= MOST_ATTEMPTS:
+            with self._named():
+                until_stored(
+                    self.app, lambda: queue.end(task.task_id, FAILED, error=too_often(reason), failure="engine")
+                )
+        self._hold(None)
+
+    def _attend(self, engine: EngineProcess) -> None:
+        """Hear the engine, and tell it what it is to be told.
+
+        Raises:
+            EngineGone: it ended, or is stuck.
+        """
+        while True:
+            message = self._next_message()
+            if message is None:
+                raise EngineGone(f"exit status {engine.process.wait(PATIENCE)}")
+            if isinstance(message, Command):
+                self._send(engine, message.message)
+                continue
+            with self._named():
+                until_stored(self.app, self._take, message)
+
+    def _next_message(self) -> Mail:
+        """The next thing to look at.
+
+        Raises:
+            EngineGone: the engine was silent for too long.
+        """
+        ready = self.ready.is_set()
+        patience = self.app.config["ENGINE_SILENCE" if ready else "ENGINE_START_TIMEOUT"]
+        try:
+            message: Mail = self._mail.get(timeout=max(0.0, self._heard + patience - monotonic()))
+        except Empty:
+            if self.engine is not None:
+                self.engine.kill()
+            raise EngineGone(f"{'silent for' if ready else 'not ready after'} {patience:.0f} s") from None
+        # Before it is ready, signs of life don't count: it must get ready in time.
+        if (ready and not isinstance(message, Command)) or isinstance(message, messages.Ready):
+            self._heard = monotonic()
+        return message
+
+    def _send(self, engine: EngineProcess, message: messages.Message) -> None:
+        """Tell the engine something.
+
+        Raises:
+            EngineGone: it takes nothing for too long.
+        """
+        patience = self.app.config["ENGINE_SILENCE"]
+        with gevent.Timeout(patience, EngineGone(f"took nothing for {patience:.0f} s")):
+            engine.send(message)
+
+    def _named(self) -> AbstractContextManager[None]:
+        """What is logged inside carries the name of the request whose task is under way."""
+        return request_ids.after(self._task and self._task.request_id)
+
+    def _hold(self, task: Task | None) -> None:
+        """Note which task is under way."""
+        self._task, self._pictures, self._percent = task, {}, 0
+        (self.idle.clear if task else self.idle.set)()
+        self._changed()
+
+    def _take(self, message: messages.Message) -> None:
+        """Act on one message of the engine's."""
+        if isinstance(message, messages.Ready):
+            log.info("The engine is ready: %s, torch %s (lane %s)", message.device, message.torch, self.name)
+            self.device = message.device
+            self.ready.set()
+            self._changed()
+        elif isinstance(message, messages.Beat):
+            self.beat = message
+            self._judge(message)
+        elif isinstance(message, messages.Seen):
+            self.inspections.answer(message)
+        elif self._task is None or getattr(message, "task_id", None) != self._task.task_id:
+            return
+        elif isinstance(message, messages.Progressed):
+            self._percent = message.percent
+            progress = {"percent": message.percent, "message": message.message, "preview": message.preview}
+            progress |= {"step": message.step, "steps": message.steps}
+            signals.send(signals.task_progressed, self.app, task_id=message.task_id, **progress)
+        elif isinstance(message, messages.PictureDone):
+            self._keep(message)
+        elif isinstance(message, messages.Ended):
+            self._end(self._task, message)
+
+    def _judge(self, beat: messages.Beat) -> None:
+        """End an engine that does not get on.
+
+        Raises:
+            EngineStuck: it did not.
+        """
+        config = self.app.config
+        allowed = [config["ENGINE_LOAD_PATIENCE" if at == "load" else "ENGINE_STEP_PATIENCE"] for at in beat.stages]
+        if self.ready.is_set() and allowed and beat.still >= max(allowed):
+            if self.engine is not None:
+                self.engine.kill()
+            raise EngineStuck(f"stuck for {beat.still:.0f} s at: {', '.join(beat.stages)}")
+
+    def _keep(self, done: messages.PictureDone) -> None:
+        path = outputs.below(done.path)
+        self._pictures[done.index] = path
+        told = {"width": done.width, "height": done.height, "prompt_tokens": done.prompt_tokens}
+        signals.send(
+            signals.picture_done, self.app, task_id=done.task_id, index=done.index, path=path, seed=done.seed, **told
+        )
+
+    def _end(self, task: Task, ended: messages.Ended) -> None:
+        pictures = [self._pictures[index] for index in sorted(self._pictures)]
+        queue.end(
+            task.task_id,
+            STATUSES[ended.outcome],
+            ended.seconds,
+            progress=self._percent,
+            result=pictures,
+            pictures_done=len(pictures),
+            error=ended.error,
+            failure=ended.cause,
+            notes=ended.notes,
+            drawn_with=ended.drawn_with | {"version": VERSION},
+        )
+        self._delay = FIRST_DELAY
+        self._hold(None)
+
+
+def until_stored(app: Flask, work: Callable[..., Result], *args: Any) -> Result:
+    """What this gives, done in the application, again and again while the database cannot take it."""
+    while True:
+        with app.app_context():
+            try:
+                return work(*args)
+            except OperationalError as error:
+                db.session.rollback()
+                log.error("The database is asked again in %.1f s: %s", DATABASE_DELAY, error.orig)
+        gevent.sleep(DATABASE_DELAY)
+
+
+def too_often(reason: str) -> str:
+    """Why a task failed that no engine survived."""
+    return f"The engine process was lost {MOST_ATTEMPTS} times while it drew this task, the last time: {reason}"
