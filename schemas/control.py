@@ -21,7 +21,11 @@ class ControlSchema(SpellChecked, FilledSchema):
         required=True,
         metadata={"examples": ["stop", "skip"]},
     )
-    task_id = Text("The task meant; absent: the one that is running.", default=None, allow_none=True)
+    task_id = Text(
+        "The task meant; absent: the one that is running, of several the one begun first.",
+        default=None,
+        allow_none=True,
+    )
 
 
 class MessageSchema(Schema):
@@ -35,5 +39,7 @@ class QueueSchema(Schema):
 
     paused = fields.Boolean(metadata={"description": "Whether nothing more is begun until the operator resumes it."})
     pending = fields.Integer(metadata={"description": "How many tasks wait."})
-    running = fields.String(allow_none=True, metadata={"description": "The task that is drawn now."})
+    running = fields.String(
+        allow_none=True, metadata={"description": "The task that is drawn now; of several the one begun first."}
+    )
     downloads = fields.List(fields.Nested(DownloadSchema), metadata={"description": "The model files on their way."})

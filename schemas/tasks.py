@@ -242,7 +242,10 @@ class TasksSchema(Schema):
     """Tasks by state."""
 
     history = fields.List(fields.Nested(TaskRecordSchema), metadata={"description": "Ended tasks, newest first."})
-    current = fields.List(fields.Nested(TaskRecordSchema), metadata={"description": "The running task, if any."})
+    current = fields.List(
+        fields.Nested(TaskRecordSchema),
+        metadata={"description": "The running tasks, the one begun first before the others."},
+    )
     pending = fields.List(fields.Nested(TaskRecordSchema), metadata={"description": "Waiting tasks, oldest first."})
 
 

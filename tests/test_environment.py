@@ -86,6 +86,19 @@ def test_a_count_that_is_none_is_told_wherever_it_comes_from(value):
         read(app)
 
 
+@pytest.mark.parametrize(("text", "meant"), [("auto", "auto"), ("2", "2"), ("64", "64"), ("", "1")])
+def test_the_number_of_engines_is_one_or_auto(monkeypatch, text, meant):
+    monkeypatch.setenv("FOOOCUS_ENGINES", text)
+    assert configured()["ENGINES"] == meant
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "65", "1.5", "many", "²", "1" * 30])
+def test_another_number_of_engines_is_told(monkeypatch, text):
+    monkeypatch.setenv("FOOOCUS_ENGINES", text)
+    with pytest.raises(SettingError, match=r"^ENGINES is .*; give a whole number from 1 to 64, or auto"):
+        configured()
+
+
 def test_every_switch_of_the_settings_is_one():
     assert {"ALLOW_DOWNLOADS", "ALLOW_PRIVATE_ADDRESSES", "DISABLE_IMAGE_LOG", "DISABLE_METADATA"} <= set(SWITCHES)
     assert not {"ENGINE_THREADS", "REBUILD_HASH_CACHE", "API_KEY"} & set(SWITCHES)

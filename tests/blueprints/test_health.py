@@ -21,7 +21,10 @@ def test_no_key_is_needed(make_app):
 
 def test_the_service_is_not_ready_before_its_engine_is(client):
     reply = client.get("/ready")
-    assert (reply.status_code, reply.json) == (503, {"ready": False, "state": "starting", "lanes": [LANE | {"state": "starting"}]})
+    assert (reply.status_code, reply.json) == (
+        503,
+        {"ready": False, "state": "starting", "lanes": [LANE | {"state": "starting"}]},
+    )
 
 
 def test_the_service_is_ready_once_its_engine_is(server):

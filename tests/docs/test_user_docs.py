@@ -8,7 +8,9 @@ from fooocus_flask import settings
 from tests.serving import ROOT
 
 PAGES = ("README", "CONTRIBUTING", "SECURITY")
-PAGES += tuple(f"docs/{page}" for page in ("api", "architecture", "builtin-model", "configuration", "deployment"))
+PAGES += tuple(
+    f"docs/{page}" for page in ("api", "architecture", "builtin-model", "configuration", "deployment", "scaling")
+)
 PAIRS = [(f"{page}.md", f"{page}.zh-CN.md") for page in PAGES]
 
 

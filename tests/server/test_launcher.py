@@ -66,6 +66,15 @@ def test_memory_flags_choose_the_most_comfortable_plan(flag, plan):
     assert decided(flag).get("MEMORY_PLAN") == plan
 
 
+def test_engines_are_a_number_or_one_for_each_card(capsys):
+    assert [decided(*words).get("ENGINES") for words in ((), ("--engines", "2"), ("--engines", "auto"))] == [
+        *(None, "2", "auto")
+    ]
+    with pytest.raises(SystemExit):
+        decided("--engines", "0")
+    assert "'0' is no number of engines; give a number from 1 to 64, or auto" in capsys.readouterr().err
+
+
 def test_help_lists_the_flags_that_have_no_effect():
     told = launcher.parser().format_help()
     heading, below = told.split("accepted without effect", 1)

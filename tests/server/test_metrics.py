@@ -63,7 +63,9 @@ def lively(tmp_path_factory, models, database):
 
 def test_the_engines_memory_is_told_with_its_signs_of_life(lively):
     server = lively
-    while (held := value(server.get("/metrics").body.decode(), 'fooocus_engine_memory_bytes{lane="0",of="host"}')) is None:
+    while (
+        held := value(server.get("/metrics").body.decode(), 'fooocus_engine_memory_bytes{lane="0",of="host"}')
+    ) is None:
         pass
     assert held > 50e6
 
@@ -94,7 +96,9 @@ def test_the_gpus_memory_is_told_where_there_is_one(lively):
     if not torch.cuda.is_available():
         assert 'of="gpu"' not in text
         return
-    while (held := value(text, 'fooocus_engine_memory_bytes{lane="0",of="gpu"}')) is None:  # a beat of before the first task
+    while (
+        held := value(text, 'fooocus_engine_memory_bytes{lane="0",of="gpu"}')
+    ) is None:  # a beat of before the first task
         text = server.get("/metrics").body.decode()
     assert held > 7e6
 

@@ -46,6 +46,17 @@ def test_a_known_hash_is_not_computed_again(model, tmp_path):
     assert told == []
 
 
+def test_two_engines_keep_what_either_computed(model, tmp_path):
+    other = model.with_name("other.safetensors")
+    other.write_bytes(b"others")
+    first, second = (HashCache(tmp_path / "hash_cache.txt") for _ in range(2))
+    first.hash(model), second.hash(other)
+    assert len(first.path.read_text().splitlines()) == 2
+    told = []
+    assert first.hash(other, lambda *progress: told.append(progress)) == short(b"others")
+    assert told == []
+
+
 @pytest.mark.parametrize("content", [b"others!", b"longer weights"])
 def test_a_changed_file_is_hashed_anew(model, tmp_path, content):
     cache = HashCache(tmp_path / "hash_cache.txt")
