@@ -9,11 +9,12 @@ import argparse
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
 from tests.faults import starts
-from tests.faults.rounds import SETTINGS, STATES, VICTIMS, play
+from tests.faults.rounds import ONE_OF_SEVERAL, SETTINGS, STATES, VICTIMS, play
 from tests.faults.starts import BEGINNINGS
 from tests.receiving import Receiver, receiving
 from tests.serving import Server
@@ -24,11 +25,14 @@ def main() -> None:
     """Print a line for each victim and state, and exit with the number of broken promises."""
     parser = argparse.ArgumentParser(prog="tests.faults", description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="rounds for each victim and state")
+    parser.add_argument(
+        "--engines", type=int, default=1, help="engines of each server; with several, one dies at times"
+    )
     parser.add_argument("--start", action="store_true", help="kill first starts and upgrades instead")
     parser.add_argument("--every", type=float, default=0.01, help="seconds between two such kills' moments")
     parser.add_argument("--rows", type=int, default=1000, help="rows in each table of a database that is upgraded")
     args = parser.parse_args()
-    raise SystemExit(kill_starts(args.every, args.rows) if args.start else kill_servers(args.rounds))
+    raise SystemExit(kill_starts(args.every, args.rows) if args.start else kill_servers(args.rounds, args.engines))
 
 
 def kill_starts(every: float, rows: int) -> int:
@@ -44,30 +48,38 @@ def kill_starts(every: float, rows: int) -> int:
     return broken
 
 
-def kill_servers(rounds: int) -> int:
+def kill_servers(rounds: int, engines: int) -> int:
     """Kill servers at work and their engines; the number of broken promises."""
-    broken = 0
+    broken, victims = 0, (*VICTIMS, ONE_OF_SEVERAL) if engines > 1 else VICTIMS
     with tempfile.TemporaryDirectory() as name, receiving() as receiver:
         models = Path(name) / "models"
         (models / "checkpoints").mkdir(parents=True)
         toy_checkpoint(models / "checkpoints" / "toy.safetensors")
-        for victim in VICTIMS:
+        for victim in victims:
             for state in STATES:
                 begun = monotonic()
-                failures = played(models, receiver, victim, state, rounds)
+                failures = played(Subject(models, engines), receiver, victim, state, rounds)
                 broken += len(failures)
                 kept, seconds = f"{rounds - len(failures)}/{rounds} kept", monotonic() - begun
                 print(
-                    f"kill -9 of the {victim:6} {state:11} {kept}, {seconds:.0f} s", *failures, sep="\n  ", flush=True
+                    f"kill -9 of the {victim:10} {state:11} {kept}, {seconds:.0f} s", *failures, sep="\n  ", flush=True
                 )
     return broken
 
 
-def played(models: Path, receiver: Receiver, victim: str, state: str, rounds: int) -> list[str]:
+@dataclass(frozen=True)
+class Subject:
+    """What servers of the rounds are started with."""
+
+    models: Path
+    engines: int
+
+
+def played(subject: Subject, receiver: Receiver, victim: str, state: str, rounds: int) -> list[str]:
     """What was broken in so many rounds; a server goes through one after the other until it breaks a promise."""
     failures: list[str] = []
     while rounds > 0:
-        with serving(models) as server:
+        with serving(subject) as server:
             try:
                 while rounds > 0:
                     rounds -= 1
@@ -78,10 +90,10 @@ def played(models: Path, receiver: Receiver, victim: str, state: str, rounds: in
 
 
 @contextmanager
-def serving(models: Path) -> Iterator[Server]:
+def serving(subject: Subject) -> Iterator[Server]:
     """A server in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(Path(folder) / "instance", models, **SETTINGS)
+        server = Server(Path(folder) / "instance", subject.models, FOOOCUS_ENGINES=str(subject.engines), **SETTINGS)
         try:
             yield server
         finally:

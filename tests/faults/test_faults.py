@@ -16,7 +16,7 @@ from fooocus_flask.following import webhooks
 from fooocus_flask.tables import Delivery
 from fooocus_flask.tasks import queue
 from tests.faults import starts
-from tests.faults.rounds import SETTINGS, STATES, VICTIMS, play
+from tests.faults.rounds import ONE_OF_SEVERAL, SETTINGS, STATES, VICTIMS, play
 from tests.patience import CEILING, patience
 from tests.serving import Server, engines
 
@@ -44,6 +44,19 @@ def server(one_server):
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_a_killed_process_loses_nothing(server, receiver, victim, state):
     play(server, receiver, victim, state)
+
+
+@pytest.fixture(scope="module")
+def two_engines(tmp_path_factory, models, database):
+    """A server that draws on two lanes, and is hurt again and again."""
+    server = Server(tmp_path_factory.mktemp("two"), models, FOOOCUS_ENGINES="2", **SETTINGS)
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize(("victim", "state"), [(ONE_OF_SEVERAL, "pending"), ("engine", "sampling")])
+def test_killed_engines_of_several_lose_nothing(two_engines, receiver, victim, state):
+    play(two_engines, receiver, victim, state)
 
 
 def test_a_webhook_that_is_due_outlives_the_server(server, receiver):
@@ -169,10 +182,10 @@ def test_the_program_kills_starts_and_upgrades(database):
 
 def test_the_program_plays_rounds(database):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults", "--rounds", "0"],
+        [sys.executable, "-m", "tests.faults", "--rounds", "0", "--engines", "2"],
         capture_output=True,
         text=True,
         timeout=CEILING,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    assert done.returncode == 0 and done.stdout.count("0/0 kept") == len(STATES) * len(VICTIMS), done.stderr
+    assert done.returncode == 0 and done.stdout.count("0/0 kept") == len(STATES) * (len(VICTIMS) + 1), done.stderr
