@@ -15,7 +15,7 @@ from engine.files.catalogue import HASH_SUFFIX, Catalogue, matching
 from engine.files.hashes import HashCache
 from engine.images import a1111
 from fooocus_flask.pictures.inputs import in_thread
-from fooocus_flask.runner.runner import HASHES
+from fooocus_flask.runner.engines import HASHES
 from schemas.faults import Fault
 
 UPSCALER, NO_UPSCALER = "Fooocus", "None"
