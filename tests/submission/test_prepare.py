@@ -27,6 +27,7 @@ OTHERS = {
     "aspect_ratios_selection": "512*512",
     "image_number": 4,
     "output_format": "webp",
+    "output_quality": 80,
     "image_seed": 5,
     "read_wildcards_in_order": True,
     "sharpness": 3.5,
