@@ -47,13 +47,14 @@ def post_fork(server, worker):
 
 
 def post_worker_init(worker):
-    """Warn of an open server, and send clients away when the worker is told to stop.
+    """Have garbage found quickly, warn of an open server, and send clients away when the worker is told to stop.
 
     An open stream would hold it for 30 seconds.
     """
     import fooocus_flask  # not before gevent has patched the worker
-    from fooocus_flask.server import launcher
+    from fooocus_flask.server import garbage, launcher
 
+    garbage.settle()
     hosts = [address[0] for address in worker.cfg.address if isinstance(address, tuple)]
     for host in launcher.open_hosts(worker.wsgi, hosts):
         worker.log.warning("\n%s", launcher.warning(host))

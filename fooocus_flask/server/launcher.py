@@ -29,6 +29,7 @@ from fooocus_flask.access import callers, file_tokens
 from fooocus_flask.errors import StartError
 from fooocus_flask.following import webhooks
 from fooocus_flask.model_files import presets
+from fooocus_flask.server import garbage
 from fooocus_flask.server.http_requests import RequestHandler
 from fooocus_flask.version import VERSION
 
@@ -321,6 +322,7 @@ def serve(app: Flask, sock: socket.socket, greeting: str = "") -> None:
             stopped.set()
 
     handlers = [gevent.signal_handler(number, stop) for number in (signal.SIGTERM, signal.SIGINT)]
+    garbage.settle()
     server.start()
     fooocus_flask.start(app)
     print(greeting, flush=True)

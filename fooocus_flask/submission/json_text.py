@@ -6,11 +6,13 @@ import json
 from itertools import chain
 from typing import Any, NoReturn
 
-MOST_NODES = 100_000
-"""Values in a text: a request has some 200, and as many commas as people write into prompts."""
-
+MOST_MARKS = 100_000
+"""Commas and opening brackets in a text, those of prompts among them: no more values than that are ever built."""
+MOST_NODES = 20_000
+"""Values in a text: a request has some 200, and what is done with each takes its time."""
 DEEPEST = 32
 """Lists and objects in one another: a request has four."""
+CONTAINERS = (dict, list)
 TOO_DEEP = f"it is nested more than {DEEPEST} levels deep"
 
 
@@ -24,26 +26,32 @@ def read(text: bytes | str) -> Any:
     Raises:
         ValueError: it is no JSON (NaN and Infinity are none), has too many values, or is nested too deeply.
     """
-    if most_nodes(text) > MOST_NODES:
-        raise TooManyNodes(f"it has more than {MOST_NODES} commas and brackets")
+    if most_nodes(text) > MOST_MARKS:
+        raise TooManyNodes(f"it has more than {MOST_MARKS} commas and brackets")
     try:
         value = json.loads(text, parse_constant=refuse_constant)
     except RecursionError as error:
         raise ValueError(TOO_DEEP) from error
-    if is_deeper(value, DEEPEST):
-        raise ValueError(TOO_DEEP)
+    check(value)
     return value
 
 
-def is_deeper(value: Any, most: int) -> bool:
-    """Whether lists and objects lie in one another more than so many deep."""
-    level = [value]
-    for _ in range(most):
-        within = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+def check(value: Any) -> None:
+    """Go through the value, level by level, as far as the bounds reach.
+
+    Raises:
+        ValueError: it has too many values, or is nested too deeply.
+    """
+    level, count = [value], 1
+    for _ in range(DEEPEST + 1):
+        within = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, CONTAINERS)]
+        if not within:
+            return
+        count += sum(map(len, within))
+        if count > MOST_NODES:
+            raise TooManyNodes(f"it has more than {MOST_NODES} values")
         level = list(chain.from_iterable(within))
-        if not level:
-            return False
-    return any(isinstance(each, dict | list) for each in level)
+    raise ValueError(TOO_DEEP)
 
 
 def most_nodes(text: bytes | str) -> int:

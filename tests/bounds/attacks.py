@@ -42,11 +42,14 @@ VALUES = {
     "a million digits": "9" * SIZE,
     "a list of objects": json.dumps([{}] * (SIZE // 4)),
     "a list of 40,000 objects": json.dumps([{}] * 40_000),
+    "a list of 9,000 objects": json.dumps([{}] * 9_000),
     "a list of numbers": json.dumps([1] * (SIZE // 3)),
     "a list of 90,000 texts": json.dumps(["x"] * 90_000),
     "deep lists": "[" * (SIZE // 2) + "]" * (SIZE // 2),
     "900 deep lists": "[" * 900 + "]" * 900,
     "an object of 70,000 members": json.dumps(dict.fromkeys(map(str, range(70_000)), 0)),
+    "an object of 19,000 members": json.dumps(dict.fromkeys(map(str, range(19_000)), 0)),
+    "30 deep lists": "[" * 30 + "]" * 30,
 }
 """JSON that any member may be sent."""
 
