@@ -28,7 +28,18 @@ from schemas.fields import (
     Whole,
     refused,
 )
-from schemas.generate import LEAST_SIDE, MOST_LORAS, MOST_QUALITY, MOST_SIDE, MOST_STEPS, SIDE_STEP, Side, is_side
+from schemas.generate import (
+    LEAST_SIDE,
+    MOST_LORAS,
+    MOST_QUALITY,
+    MOST_SIDE,
+    MOST_STEPS,
+    SIDE_STEP,
+    LoraSchema,
+    Side,
+    empty_lora,
+    is_side,
+)
 from schemas.prompts import MOST_STYLES, PromptText
 from schemas.submission import MULTIPART, SubmissionSchema
 
@@ -177,11 +188,11 @@ class LoraName(Described, fields.Raw):
         raise fault("string_type", "Input should be the name of a LoRA, or an object as in loras", value)
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> dict[str, Any]:
-        if isinstance(value, str):
-            return {"enabled": True, "model_name": value, "weight": 1.0}
-        if not isinstance(value, Mapping):
+        sent = {"model_name": value} if isinstance(value, str) else value
+        if not isinstance(sent, Mapping):
             self.refuse(value)
-        return {"enabled": True, **value}
+        loaded: dict[str, Any] = LoraSchema().load({"enabled": True, "weight": 1.0, **sent})
+        return loaded
 
 
 class AliasMembers(Schema):
@@ -195,7 +206,11 @@ class AliasMembers(Schema):
     width = Side("As overwrite_width.", -1, MOST_SIDE, allow_none=True)
     height = Side("As overwrite_height.", -1, MOST_SIDE, allow_none=True)
     lora = OneOrMore(
-        "As loras; a name stands for a LoRA of weight 1.", LoraName("A LoRA."), longest=MOST_LORAS, allow_none=True
+        "As loras; a name stands for a LoRA of weight 1.",
+        LoraName("A LoRA."),
+        longest=MOST_LORAS,
+        filler=empty_lora,
+        allow_none=True,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from flask import Response, jsonify
@@ -57,9 +58,9 @@ class Told:
 class ImagesError(FooocusError):
     """A failure of these routes that says itself what it is."""
 
-    def __init__(self, status: int, told: Told):
+    def __init__(self, status: int, told: Told, headers: Mapping[str, str] | None = None):
         self.told = told
-        super().__init__(told.message, status=status)
+        super().__init__(told.message, status=status, headers=headers)
 
 
 def send_images_error(refusal: Refusal) -> Response:
@@ -136,4 +137,4 @@ def raise_end(task: Task) -> None:
         ImagesError: it failed, or was stopped.
     """
     if end := end_of(task):
-        raise ImagesError(end.status, end.told)
+        raise ImagesError(end.status, end.told, {"X-Task-Id": task.task_id, "X-Seed": task.seed})

@@ -35,7 +35,7 @@ from tests.blueprints.images_api import (
 from tests.conftest import picture
 from tests.serving import small
 
-pytestmark = pytest.mark.sql("blueprints/openai_images", "following/departures")
+pytestmark = pytest.mark.sql("blueprints/openai_images/drawing")
 
 LONG = {"steps": 30}
 BUILTIN = {
@@ -127,6 +127,8 @@ def test_null_is_the_same_as_nothing_and_unknown_members_are_named(server):
         ({"style": "no such style"}, "style", "invalid_value"),
         ({"seed": -5}, "seed", "invalid_value"),
         ({"lora": "none.safetensors"}, "lora", "invalid_value"),
+        ({"lora": [{"model_name": "a", "weight": 9}]}, "lora.0.weight", "invalid_value"),
+        ({"lora": 7}, "lora.0", "invalid_value"),
         ({"sampler_name": "none"}, "sampler_name", "invalid_value"),
     ],
 )
@@ -403,6 +405,12 @@ def test_pictures_that_are_none_are_a_400(client, members, param, code):
     assert (reply.json["error"]["param"], reply.json["error"]["code"]) == (param, code)
 
 
+def test_a_lora_is_a_name_or_an_object_and_there_may_be_several(app):
+    made = translated(app, lora=["a.safetensors", {"model_name": "b.safetensors", "weight": 0.5}])
+    used = [(lora["model_name"], lora["weight"], lora["enabled"]) for lora in made.members["loras"][:3]]
+    assert used == [("a.safetensors", 1.0, True), ("b.safetensors", 0.5, True), ("None", 1.0, True)]
+
+
 def test_members_of_a_form_are_texts(app):
     made = translated(app, translation.edit, EditsSchema, image="YQ==", n="2", stream="true", partial_images="1")
     assert made.members["image_number"] == 2 and made.sent["stream"] is True
@@ -498,7 +506,7 @@ def test_a_task_that_somebody_stops_is_a_409_that_is_not_tried_again(server):
             head, _, body = answer.read().partition(b"\r\n\r\n")
     finally:
         server.ask("POST", "/v1/engine/queue/resume")
-    assert head.startswith(b"HTTP/1.1 409") and b"x-should-retry: false" in head
+    assert head.startswith(b"HTTP/1.1 409") and b"x-should-retry: false" in head and b"X-Task-Id: " in head
     assert json.loads(body)["error"]["code"] == "task_stopped"
 
 
