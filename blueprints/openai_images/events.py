@@ -118,11 +118,18 @@ class ImageEvents(TaskStream):
             if self._over:
                 return
             if self._closed:
+                self._give_up()
                 yield failure(Told(STOPPING, SERVER, None, "engine_unavailable"))
                 return
             if not self._changed.wait(max(0.0, next_ping - monotonic())):
                 next_ping = monotonic() + PING_EVERY
                 yield PING
+
+    def _give_up(self) -> None:
+        """Take back a task that has not begun: the server stops, and its client hears so and may ask again."""
+        if self._left is not None:
+            with self._app.app_context():
+                self._left()
 
     def _written(self, event: PartialPicture | DonePicture | TaskEnd) -> bytes:
         if isinstance(event, TaskEnd):

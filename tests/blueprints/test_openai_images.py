@@ -3,16 +3,22 @@
 import base64
 import io
 import json
+from functools import partial
 
+import gevent
 import numpy as np
 import pytest
+from flask import copy_current_request_context
 from PIL import Image
 from safetensors.numpy import save_file
 
-from blueprints.openai_images import answers, translation
+from blueprints.openai_images import answers, drawing, translation
+from blueprints.openai_images.events import ImageEvents, Spread
 from engine import choices
 from fooocus_flask.access import keys
 from fooocus_flask.environment import SettingError
+from fooocus_flask.errors import FooocusError
+from fooocus_flask.following import streams, waiters
 from fooocus_flask.model_files.folders import style_names
 from fooocus_flask.tasks import queue
 from schemas.openai_images import EditsSchema, GenerationsSchema
@@ -33,6 +39,7 @@ from tests.blueprints.images_api import (
     until,
 )
 from tests.conftest import picture
+from tests.patience import patience
 from tests.serving import small
 
 pytestmark = pytest.mark.sql("blueprints/openai_images/drawing")
@@ -437,11 +444,8 @@ def test_a_stream_has_partial_pictures_and_each_finished_one(server, n, most):
 
 
 def test_partial_pictures_are_evenly_spread_over_the_steps_of_each_picture():
-    from blueprints.openai_images.events import Spread
-    from fooocus_flask.following.streams import News
-
     spread = Spread(3)
-    steps = [News(0, "", b"png", step, 20) for _ in range(2) for step in range(1, 21)]
+    steps = [streams.News(0, "", b"png", step, 20) for _ in range(2) for step in range(1, 21)]
     taken = [(news.step, index) for news in steps if (index := spread.take(news)) is not None]
     assert taken == [(5, 0), (10, 1), (15, 2)] * 2
 
@@ -494,6 +498,27 @@ def test_a_client_that_leaves_later_changes_nothing(server):
     until(server, prompt, "current", "history")
     connection.close()
     assert until(server, prompt, "history")["task_status"] == "finished"
+
+
+@pytest.mark.parametrize(("status", "then"), [("pending", "stop"), ("running", "running")])
+def test_a_server_that_stops_says_so_and_keeps_only_what_was_begun(app, add, status, then):
+    waiting, followed = add(status), add(status)
+    api = {"name": "openai", "route": "generations"}
+    with app.test_request_context():
+        left = partial(drawing.take_back, waiting)
+        waiter = gevent.spawn(copy_current_request_context(drawing.waited), queue.find(waiting), left)
+        task = queue.find(followed)
+        task.api = api
+        stream = ImageEvents(app, task, 0, {}, partial(drawing.take_back, followed))
+        gevent.idle()
+        waiters.close(app)
+        streams.close(app)
+        [(name, data)] = events(b"".join(stream))
+        stream.close()
+        with pytest.raises(FooocusError, match="stopping"), patience():
+            waiter.get()
+        assert (name, data["error"]["code"]) == ("error", "engine_unavailable")
+        assert {queue.find(task_id).task_status for task_id in (waiting, followed)} == {then}
 
 
 def test_a_task_that_somebody_stops_is_a_409_that_is_not_tried_again(server):
