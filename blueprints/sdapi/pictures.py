@@ -7,7 +7,7 @@ from typing import Any
 from blueprints.sdapi import names
 from blueprints.sdapi.group import blueprint
 from engine.images import a1111, metadata_reading, reading
-from fooocus_flask.access import scopes
+from fooocus_flask.access import limits, scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.pictures import inputs
@@ -23,7 +23,7 @@ from schemas.sdapi import INTERROGATORS, CaptionSchema, InterrogateSchema, PngIn
 def png_info(sent: dict[str, Any]) -> dict[str, Any]:
     """Read the parameters out of a picture."""
     data = inputs.given(sent["image"], "image")
-    with room.of(inputs.in_thread(reading.decoded_bytes, data)):
+    with room.of(inputs.in_thread(reading.decoded_bytes, data), limits.whose()):
         return inputs.in_thread(carried, data)
 
 

@@ -158,6 +158,15 @@ def test_the_password_of_http_basic_is_the_key_on_these_routes_alone(client, add
         assert "password of HTTP Basic" in refused.json["detail"]
 
 
+def test_a_password_that_a_browser_remembers_opens_nothing_to_pages_of_other_sites(client, add_key):
+    foreign = {"Origin": "http://elsewhere.example", "Sec-Fetch-Site": "cross-site"}
+    header = add_key("anna")
+    assert client.post(f"{API}/options", json={}, headers=header | foreign).status_code == 403
+    assert client.post(f"{API}/options", json={}, headers=header).status_code == 200
+    secret = base64.b64decode(header["Authorization"].split()[1]).decode().partition(":")[2]
+    assert client.post(f"{API}/options", json={}, headers={"X-API-KEY": secret} | foreign).status_code == 200
+
+
 def test_a_key_may_do_here_what_it_may_do_elsewhere(client, add_key):
     reader = add_key("reader", "read")
     assert client.get(f"{API}/sd-models", headers=reader).status_code == 200
