@@ -72,6 +72,11 @@ class Look(Message):
     request_id: str = "-"
 
 
+@dataclass(frozen=True)
+class Unload(Message):
+    """Drop all loaded models once no task is drawn; whatever needs one loads it again."""
+
+
 # --- engine process -> web process
 
 
@@ -166,7 +171,7 @@ class Ended(Message):
 
 
 KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Draw, Stop, Skip, Look, Seen, Ready, Beat, Progressed, PictureDone, Ended)
+    kind.__name__: kind for kind in (Draw, Stop, Skip, Look, Unload, Seen, Ready, Beat, Progressed, PictureDone, Ended)
 }
 
 

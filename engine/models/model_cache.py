@@ -90,6 +90,13 @@ class ModelCache:
             self._in_use.discard(key)
             self._give_back()
 
+    def clear(self) -> None:
+        """Forget every part; for moments at which no task is under way."""
+        log.info("%d model(s) dropped, %.1f GB", len(self._parts), self.size / 1e9)
+        self._parts.clear()
+        self._in_use.clear()
+        self._give_back()
+
     @property
     def parts(self) -> Mapping[Hashable, Sized]:
         """What is here, by key."""

@@ -23,7 +23,7 @@ from engine.files.hashes import HashCache, hash_all
 from engine.heartbeat import Heartbeat
 from engine.log_lines import LineFormatter
 from engine.memory_plan import MODES
-from engine.messages import Draw, Look, Skip, Stop, from_wire
+from engine.messages import Draw, Look, Skip, Stop, Unload, from_wire
 from engine.process import wire
 from engine.process.channel import Channel
 from engine.process.gpu_thread import GpuThread
@@ -48,6 +48,8 @@ def obey(stream: BinaryIO, gpu: GpuThread) -> None:
             gpu.submit(message)
         elif isinstance(message, Look):
             gpu.submit_look(message)
+        elif isinstance(message, Unload):
+            gpu.submit_unload()
         elif isinstance(message, Stop | Skip):
             interruption = gpu.interruption(message.task_id)
             if interruption is None:

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from engine.heartbeat import Heartbeat
@@ -38,6 +38,7 @@ class GpuThread(Thread):
         self.tasks: SimpleQueue[Draw | None] = SimpleQueue()
         self.looks: SimpleQueue[Look] = SimpleQueue()
         self.interruptions: dict[str, Interruption] = {}
+        self.unload_asked = Event()
 
     def submit(self, task: Draw) -> None:
         """Queue a task."""
@@ -47,6 +48,11 @@ class GpuThread(Thread):
     def submit_look(self, look: Look) -> None:
         """Queue a look at a picture."""
         self.looks.put(look)
+        self.tasks.put(None)  # wakes the thread where it waits
+
+    def submit_unload(self) -> None:
+        """Have all models dropped, after the task under way."""
+        self.unload_asked.set()
         self.tasks.put(None)  # wakes the thread where it waits
 
     def interruption(self, task_id: str) -> Interruption | None:
@@ -67,9 +73,16 @@ class GpuThread(Thread):
                 else:
                     with self.log_context.request(task.request_id):
                         self.run_one(pipeline, task)
+                self.unload_if_asked()
         except BaseException:
             log.exception("the engine ends")
             os._exit(1)
+
+    def unload_if_asked(self) -> None:
+        """Drop all models, if somebody wants that."""
+        if self.unload_asked.is_set():
+            self.unload_asked.clear()
+            self.pipeline.store.cache.clear()
 
     def run_one(self, pipeline: Pipeline, task: Draw) -> None:
         """Draw one task and emit its end, whatever happens in between."""

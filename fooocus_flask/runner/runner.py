@@ -133,6 +133,11 @@ class Runner:
         lane = min(ready, key=lambda lane: (not lane.free, lane.inspections.waiting))
         return lane.inspect(purpose, options, picture)
 
+    def unload(self) -> None:
+        """Have every engine drop its models, after the task under way."""
+        for lane in self.lanes:
+            lane.unload()
+
     def _tell(self, message: messages.Message, task: Task) -> bool:
         """Tell the engine that draws a task something about it; whether one does."""
         with self._claiming:  # a task that is being claimed has its lane afterwards

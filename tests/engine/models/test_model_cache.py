@@ -53,6 +53,15 @@ def test_what_was_dropped_is_gone_from_memory(model_cache):
     assert part() is None
 
 
+def test_clearing_drops_everything_from_memory(model_cache):
+    forgotten = []
+    model_cache.forget = lambda: forgotten.append(dict(model_cache.parts))
+    parts = [weakref.ref(model_cache.get(key, lambda: Part(4))) for key in ("a", "b")]
+    model_cache.clear()
+    assert [part() for part in parts] == [None, None] and model_cache.size == 0
+    assert forgotten == [{}], "graphs are dropped after their models"
+
+
 @pytest.mark.slow
 def test_alternating_parts_leave_memory_as_it_was(model_cache):
     loaded = []

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.messages import Draw, Ended, PictureDone, Progressed, Ready, Skip, Stop, from_wire
+from engine.heartbeat import Heartbeat
+from engine.interruption import Interruption
+from engine.messages import Draw, Ended, PictureDone, Progressed, Ready, Skip, Stop, Unload, from_wire
 from engine.process import wire
+from engine.process.gpu_thread import GpuThread
+from engine.process.log_context import LogContext
 from tests.patience import CEILING, exit_status
 from tests.serving import ROOT
 from tests.toy import toy_draw
@@ -126,6 +130,29 @@ def test_skip_drops_the_picture_under_way(engine, tmp_path):
     ended = engine.last()
     assert ended.outcome == "finished" and any("was skipped" in note for note in ended.notes)
     assert len(list(tmp_path.glob("*.png"))) == 1
+
+
+def test_models_are_dropped_after_the_task_under_way_and_loaded_again_for_the_next(engine, tmp_path):
+    engine.send(toy_draw(tmp_path, "first", overwrite_step=20))
+    engine.until("Sampling step 1/")
+    engine.send(Unload())
+    assert engine.last().outcome == "finished"
+    engine.send(toy_draw(tmp_path, "second", overwrite_step=20))
+    assert engine.last().outcome == "finished"
+    first, second = ((tmp_path / f"{name}-0.png").read_bytes() for name in ("first", "second"))
+    assert first == second
+
+
+def test_nothing_is_loaded_after_models_were_dropped(pipeline, tmp_path):
+    gpu = GpuThread(lambda: pipeline, lambda _: None, Heartbeat(), LogContext())
+    gpu.pipeline = pipeline
+    pipeline.draw(toy_draw(tmp_path), lambda _: None, Interruption())
+    assert pipeline.store.cache.parts
+    gpu.unload_if_asked()
+    assert pipeline.store.cache.parts
+    gpu.submit_unload()
+    gpu.unload_if_asked()
+    assert not pipeline.store.cache.parts
 
 
 def test_a_waiting_task_can_be_stopped_before_it_begins(engine, tmp_path):
