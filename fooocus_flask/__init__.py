@@ -20,7 +20,7 @@ from fooocus_flask.runner.downloader import downloader
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.server import descriptors, metrics, openapi
 from fooocus_flask.server.form_parser import Request
-from fooocus_flask.tasks import history, live
+from fooocus_flask.tasks import history, history_limit, live
 
 __all__ = ["close", "create_app", "start"]
 
@@ -28,7 +28,7 @@ PARTS = (
     *(request_ids, request_notes, metrics, logs, errors, folders, cors, scopes, database, commands),
     *(webhooks.sender, retention.sweeper, downloader, runner),
 )
-RECEIVERS = (history, live)
+RECEIVERS = (history, history_limit, live)
 """Modules that only listen to signals: importing them is what connects them."""
 FOLDERS = ("OUTPUT_PATH", "INPUT_PATH", "MODELS_PATH")
 
@@ -69,7 +69,7 @@ def configure(app: Flask, overrides: dict[str, Any]) -> None:
     """Put the layers of settings over one another."""
     app.config.from_object(settings)
     app.config.from_pyfile("config.py", silent=True)
-    if address := os.environ.get("DATABASE_URL"):
+    if address := os.environ.get("DATABASE_URL") or os.environ.get("FOOOCUS_DB_CONF"):
         app.config["SQLALCHEMY_DATABASE_URI"] = database.with_driver(address)
     environment.read(app)
     app.config.update(overrides)

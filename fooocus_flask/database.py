@@ -121,7 +121,9 @@ def explained(app: Flask) -> Iterator[None]:
         with app.app_context():
             raise DatabaseFault(f"The database {server_lock.name_of(db.engine.url)} {reason(error.orig)}") from error
     except (ArgumentError, NoSuchModuleError) as error:
-        problem = "DATABASE_URL, or SQLALCHEMY_DATABASE_URI, is no address of a database; give one such as "
+        problem = (
+            "DATABASE_URL, FOOOCUS_DB_CONF or SQLALCHEMY_DATABASE_URI is no address of a database; give one such as "
+        )
         raise DatabaseFault(f"{problem}postgresql://user:password@host/name, or none for an SQLite file") from error
     except ModuleNotFoundError as error:
         problem = f"The database needs a driver that is not installed ({error.name})"

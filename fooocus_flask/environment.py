@@ -19,7 +19,7 @@ NUMBERS = {name: type(default) for name, default in vars(settings).items() if ty
 """Settings that are numbers, and whether whole ones."""
 CHOICES = {"MEMORY_PLAN": ("", *MODES)}
 """Settings that are one of a few words, wherever they come from."""
-COUNTS = ("MAX_PIXELS",)
+COUNTS = ("MAX_PIXELS", "HISTORY_LIMIT")
 """Settings that are whole numbers and not negative, wherever they come from."""
 ENGINES_AUTO, ONE_ENGINE, MOST_ENGINES = "auto", "1", 64
 """What ENGINES may be besides a number: as many as there are graphics cards; its default; and the largest number."""

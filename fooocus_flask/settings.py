@@ -18,6 +18,7 @@ KEEPALIVE_SECONDS = (
     75.0  # after which a connection is closed on which no request, or nothing of a body, comes; 0: never
 )
 QUEUE_LIMIT = 1000  # tasks that may wait; more are refused with Retry-After; 0: no limit
+HISTORY_LIMIT = 0  # ended tasks that are kept; the oldest beyond it are deleted with their pictures; 0: no limit
 ALLOW_PRIVATE_ADDRESSES = False  # whether URLs of clients (pictures, webhooks) may lead into private networks
 PRIORITY_SECONDS = 60.0  # seconds of waiting that one point of a task's priority stands for
 
@@ -26,6 +27,7 @@ PRIORITY_SECONDS = 60.0  # seconds of waiting that one point of a task's priorit
 BASE_URL = ""  # start of the URLs handed out: a URL, host:port or a host; empty: as the client spoke to us
 TRUSTED_HOSTS = ""  # hosts that requests may be for, with commas, a dot before one for all below it; empty: any
 FILE_URL_TTL = 0  # seconds for which the URLs of pictures work, where there are keys; 0: for ever
+LEGACY_PORT = 0  # second port to listen on, for clients of Fooocus-API that know no other than 8888; 0: none
 BLUEPRINTS_OFF = ""  # groups of endpoints that are not served, with commas: names of modules of blueprints/
 X_ACCEL_PREFIX = ""  # internal location of a proxy (nginx) that serves pictures from the disk; empty: none does
 TRUSTED_PROXIES = 0  # how many proxies before this server set X-Forwarded-For, -Proto, -Host and -Prefix

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 DEFAULT_WEBUI_PORT = "7865"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 BACKLOG = 512
 ANSWER_SECONDS = 15.0
 """Seconds that answers have to be written out at a stop; a busy machine needs some for the last event of a stream."""
@@ -55,6 +56,8 @@ SWITCHES_WITHOUT_EFFECT = (
     *("--always-gpu", "--always-high-vram", "--always-normal-vram"),
     "--pytorch-deterministic",
 )
+LEGACY_SWITCHES = ("--persistent", "--skip-pip", "--preload-pipeline")
+"""Fooocus-API's: its history always lasts here, and nothing is installed or loaded at the start."""
 MEMORY_FLAGS = (
     ("--always-offload-from-vram", "turns", "text encoders leave the graphics card when they are not needed"),
     ("--always-low-vram", "alone", "each part of a model is on the graphics card only while it is needed"),
@@ -73,14 +76,16 @@ VALUES_WITHOUT_EFFECT: dict[str, dict[str, Any]] = {
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: every flag of FooocusAPI, and some of our own."""
+    """The command line: every flag of FooocusAPI and of Fooocus-API, and some of our own."""
     parser = argparse.ArgumentParser(
         prog="wsgi.py", description="Serve fooocus-flask. The API has the port after the WebUI's: 7866."
     )
     add = parser.add_argument
     add("--version", action="version", version=f"fooocus-flask {VERSION}")
-    add("--listen", metavar="IP", nargs="?", default="127.0.0.1", const="0.0.0.0", help="address; bare: all of them")
+    every = "address; bare: all of them"
+    add("--listen", "--host", metavar="IP", nargs="?", default="127.0.0.1", const="0.0.0.0", help=every)
     add("--port", type=int, metavar="N", help="the WebUI's port, the API takes the next one; API_PORT goes before it")
+    add("--legacy-port", type=int, metavar="N", help="a second port: 8888, for clients of Fooocus-API")
     add("--apikey", metavar="KEY", default="", help="the key requests must carry in the header X-API-KEY")
     add("--base-url", metavar="URL", default="", help="start of the URLs handed out: a URL, host:port or a host")
     add("--webhook-url", metavar="URL", default="", help="where finished tasks go whose request names no webhook")
@@ -93,6 +98,9 @@ def parser() -> argparse.ArgumentParser:
     add("--rebuild-hash-cache", type=int, metavar="N", nargs="?", const=-1, help="hash all models now, N at a time")
     add("--allow-downloads", action="store_true", help="fetch model files that requests need, where their URL is known")
     add("--hf-mirror", metavar="URL", default="", help="stands in for https://huggingface.co when files are fetched")
+    add("--queue-size", type=int, metavar="N", help="tasks that may wait; 0: any number")
+    add("--queue-history", type=int, metavar="N", help="ended tasks that are kept; 0: all")
+    add("--log-level", type=str.upper, choices=LOG_LEVELS, default="", help="what is logged")
     add("--standby", action="store_true", help="wait for the end of another server on the same database")
     add("--engines", metavar="N", type=engines, help="tasks drawn at once, or auto: one on each card")
     add("--gpu-device-id", type=int, metavar="N", help="the graphics card to draw with")
@@ -100,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
     for flag, mode, words in MEMORY_FLAGS:
         add(flag, action="store_const", const=mode, dest="memory_plan", default="", help=words)
     ignored = parser.add_argument_group("accepted without effect, so that the reference's command lines work")
-    for flag in SWITCHES_WITHOUT_EFFECT:
+    for flag in (*SWITCHES_WITHOUT_EFFECT, *LEGACY_SWITCHES):
         ignored.add_argument(flag, action="store_true")
     for flag, rules in VALUES_WITHOUT_EFFECT.items():
         ignored.add_argument(flag, **rules)
@@ -130,6 +138,16 @@ def _port(source: str, text: str, step: int) -> int:
     return port
 
 
+def legacy_ports(app: Flask) -> list[int]:
+    """The port for clients of Fooocus-API, if there is to be one.
+
+    Raises:
+        StartError: no port has the number.
+    """
+    port = _port("LEGACY_PORT", str(app.config["LEGACY_PORT"]), 0)
+    return [port] if port else []
+
+
 def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, Any]:
     """The settings the command line decides; what it leaves open comes from environment and instance.
 
@@ -145,6 +163,8 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
         "ALLOW_DOWNLOADS": args.allow_downloads,
         "HF_MIRROR": mirror(args.hf_mirror, environ),
         "STANDBY": args.standby,
+        "LEGACY_PORT": args.legacy_port,
+        "LOG_LEVEL": args.log_level,
         "DISABLE_METADATA": args.disable_metadata,
         "DISABLE_IMAGE_LOG": args.disable_image_log,
         "ENGINES": args.engines,
@@ -163,7 +183,21 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
     ):
         if folder:
             found[name] = str(made(folder, flag))
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in found.items() if value} | limits(args)
+
+
+def limits(args: argparse.Namespace) -> dict[str, int]:
+    """The limits the command line decides, where 0 is none.
+
+    Raises:
+        StartError: one is negative.
+    """
+    flags = {"QUEUE_LIMIT": ("--queue-size", args.queue_size), "HISTORY_LIMIT": ("--queue-history", args.queue_history)}
+    found = {name: number for name, (_, number) in flags.items() if number is not None}
+    for name in found:
+        if found[name] < 0:
+            raise StartError(f"{flags[name][0]} is {found[name]}; give a number of tasks, or 0 for no limit")
+    return found
 
 
 def mirror(flag: str, environ: Mapping[str, str]) -> str:
@@ -233,7 +267,8 @@ def listener(host: str, port: int) -> socket.socket:
         opened.listen(BACKLOG)
     except OSError as error:
         opened.close()
-        text = f"Cannot listen on {host} port {port}: {error.strerror}; choose with --listen, and --port or API_PORT"
+        ways = "choose with --listen, and --port, API_PORT or --legacy-port"
+        text = f"Cannot listen on {host} port {port}: {error.strerror}; {ways}"
         raise StartError(text) from error
     return opened
 
@@ -246,10 +281,15 @@ def is_public(host: str) -> bool:
         return host != "localhost"
 
 
-def greeting_text(host: str, port: int, *, key: bool) -> str:
-    """What the terminal shows: the addresses, and a command that draws."""
+def url_of(host: str, port: int) -> str:
+    """The address at which this machine reaches a server that listens there."""
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    url = f"http://[{near}]:{port}" if ":" in near else f"http://{near}:{port}"
+    return f"http://[{near}]:{port}" if ":" in near else f"http://{near}:{port}"
+
+
+def greeting_text(host: str, port: int, legacy_port: int = 0, *, key: bool) -> str:
+    """What the terminal shows: the addresses, and a command that draws."""
+    url = url_of(host, port)
     headers = ["Accept: image/png", "Content-Type: application/json"]
     if key:
         headers.append("X-API-KEY: YOUR-KEY")
@@ -258,6 +298,7 @@ def greeting_text(host: str, port: int, *, key: bool) -> str:
     lines = [
         f"API            {url}",
         f"Documentation  {url}/docs",
+        *([f"Fooocus-API    {url_of(host, legacy_port)}"] if legacy_port else []),
         "",
         f"Draw a cat:    {shlex.join([*command, f'{url}/v1/engine/generate/'])}",
     ]
@@ -306,29 +347,32 @@ class Answers:
         (self.written.clear if self._open else self.written.set)()
 
 
-def serve(app: Flask, sock: socket.socket, greeting: str = "") -> None:
+def serve(app: Flask, socks: Sequence[socket.socket], greeting: str = "") -> None:
     """Draw and answer requests until SIGTERM or SIGINT; the greeting is printed once both would be heard."""
     answers, stopped = Answers(app), Event()
     log = logging.getLogger("gevent.pywsgi")
     handler = partial(RequestHandler, idle=app.config["KEEPALIVE_SECONDS"])
-    server = WSGIServer(sock, answers, log=None, error_log=log, handler_class=handler)
+    servers = [WSGIServer(sock, answers, log=None, error_log=log, handler_class=handler) for sock in socks]
 
     def stop() -> None:
         try:
             fooocus_flask.close(app)  # open streams would hold the stop
-            server.stop_accepting()
+            for server in servers:
+                server.stop_accepting()
             answers.written.wait(ANSWER_SECONDS)  # the server itself waits for nobody
         finally:  # whatever the database says
             stopped.set()
 
     handlers = [gevent.signal_handler(number, stop) for number in (signal.SIGTERM, signal.SIGINT)]
     garbage.settle()
-    server.start()
+    for server in servers:
+        server.start()
     fooocus_flask.start(app)
     print(greeting, flush=True)
     try:
         stopped.wait()
-        server.stop()
+        for server in servers:
+            server.stop()
     finally:
         for handler in handlers:
             handler.cancel()
@@ -341,12 +385,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings = overrides(args, os.environ)
         app = checked(fooocus_flask.create_app(**settings))
         database.lock(app)
-        sock = listener(args.listen, api_port(args.port, os.environ))
+        ports = [api_port(args.port, os.environ), *legacy_ports(app)]
+        socks = [listener(args.listen, port) for port in dict.fromkeys(ports)]
     for host in open_hosts(app, [args.listen]):
         print(warning(host), file=sys.stderr, flush=True)
     with app.app_context():
         key = callers.keys_on()
-    serve(app, sock, greeting_text(args.listen, sock.getsockname()[1], key=key))
+    serve(app, socks, greeting_text(args.listen, *[sock.getsockname()[1] for sock in socks], key=key))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVarTuple
 
 from flask import Flask, current_app
-from sqlalchemy import Select, delete, func, select, tuple_
+from sqlalchemy import Row, Select, delete, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from fooocus_flask import signals
@@ -16,7 +16,7 @@ from fooocus_flask.database import commit, db
 from fooocus_flask.pictures import outputs
 from fooocus_flask.pictures.inputs import in_thread
 from fooocus_flask.pictures.thumbnails import thumbnails
-from fooocus_flask.tables import ENDED, PENDING, RUNNING, Prompt, Task
+from fooocus_flask.tables import ENDED, PENDING, RUNNING, Delivery, Prompt, Task
 from schemas.tasks import BY_TURN, NEWEST_FIRST, OLDEST_FIRST, Cursor
 
 Moment = dt.datetime | None
@@ -29,6 +29,8 @@ COLUMNS: dict[str, tuple[InstrumentedAttribute[int], ...]] = {
 """What each order sorts by."""
 VARIABLES = 500
 """Values in one statement, well below SQLite's limit."""
+CLEARED = (Task.id, Task.task_id, Task.key_name, Task.result)
+"""What is known of a task that is deleted."""
 
 
 @signals.picture_done.connect
@@ -91,15 +93,35 @@ def running(wanted: Filter = ALL) -> Task | None:
     return next(iter(under_way(wanted)), None)
 
 
+def unfinished() -> Sequence[Row[str, int, int | None, int | None]]:
+    """Id and moments of every task that runs or waits, in the order in which they are drawn."""
+    columns = Task.task_id, Task.in_queue_mills, Task.start_mills, Task.finish_mills
+    chosen = select(*columns).where(Task.task_status.in_((RUNNING, PENDING)))
+    return db.session.execute(chosen.order_by(Task.task_status.desc(), Task.rank, Task.id)).all()
+
+
+def newest() -> str | None:
+    """The id of the task that was submitted last."""
+    return db.session.scalar(select(Task.task_id).order_by(Task.id.desc()).limit(1))
+
+
 def clear(start: Moment, end: Moment) -> tuple[int, int]:
     """Delete the ended tasks queued in this range and their pictures: how many tasks, how many files."""
-    columns = select(Task.id, Task.task_id, Task.key_name, Task.result).where(Task.finish_mills.is_not(None))
-    return _clear(db.session.execute(_wanted(columns, Filter(start, end))).all())
+    over = select(*CLEARED).where(Task.finish_mills.is_not(None))
+    return _clear(db.session.execute(_wanted(over, Filter(start, end))).all())
 
 
 def clear_one(task: Task) -> tuple[int, int]:
     """Delete this ended task and its pictures."""
     return _clear([task])
+
+
+def clear_beyond(most: int) -> tuple[int, int]:
+    """Delete the ended tasks but for so many that ended last, and but for those that still owe a webhook."""
+    owing = select(Delivery.record_id).where(Delivery.due_mills.is_not(None))
+    last = select(Task.id).where(Task.finish_mills.is_not(None)).order_by(Task.finish_mills.desc(), Task.id.desc())
+    over = select(*CLEARED).where(Task.finish_mills.is_not(None), Task.id.not_in(owing))
+    return _clear(db.session.execute(over.where(Task.id.not_in(last.limit(most)))).all())
 
 
 def _clear(rows: Sequence[Any]) -> tuple[int, int]:

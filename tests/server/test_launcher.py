@@ -157,6 +157,44 @@ def test_the_flags_decide_their_settings(tmp_path):
     }
 
 
+def test_flags_of_the_predecessor_decide_settings_or_are_accepted_without_effect():
+    without_effect = ["--persistent", "--skip-pip", "--preload-pipeline"]
+    assert decided(*without_effect) == {}
+    told = launcher.parser().format_help().split("accepted without effect", 1)[1]
+    assert [flag for flag in without_effect if flag not in told] == []
+    flags = ["--queue-size", "100", "--queue-history", "0", "--legacy-port", "8888", "--log-level", "warning"]
+    assert decided(*flags) == {"QUEUE_LIMIT": 100, "HISTORY_LIMIT": 0, "LEGACY_PORT": 8888, "LOG_LEVEL": "WARNING"}
+    assert launcher.parser().parse_args(["--host", "0.0.0.0"]).listen == "0.0.0.0"
+
+
+@pytest.mark.parametrize("flag", ["--queue-size", "--queue-history"])
+def test_a_negative_limit_is_told(flag):
+    with pytest.raises(StartError, match=f"{flag} is -1"):
+        decided(flag, "-1")
+
+
+def test_a_legacy_port_that_is_none_is_told(make_app):
+    assert launcher.legacy_ports(make_app()) == []
+    with pytest.raises(StartError, match="LEGACY_PORT is 70000"):
+        launcher.legacy_ports(make_app(LEGACY_PORT=70000))
+
+
+def test_clients_of_the_predecessor_find_the_server_at_a_second_port(tmp_path, database):
+    with launcher.listener("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    with started(tmp_path, "--legacy-port", str(port)) as server:
+        try:
+            first = re.search(r"http://\S+", server.stdout.readline()).group()
+            for url in (first, f"http://127.0.0.1:{port}"):
+                with urlopen(f"{url}/v1/generation/job-queue") as reply:
+                    assert b'"running_size":0' in reply.read()
+            server.send_signal(signal.SIGTERM)
+            assert exit_status(server) == 0
+        finally:
+            server.kill()
+        assert f"Fooocus-API    http://127.0.0.1:{port}\n" in server.stdout.read()
+
+
 def test_hashing_takes_the_threads_asked_for_or_one_a_core():
     assert decided("--rebuild-hash-cache", "3") == {"REBUILD_HASH_CACHE": 3}
     assert decided("--rebuild-hash-cache") == {"REBUILD_HASH_CACHE": os.cpu_count()}

@@ -123,6 +123,15 @@ def test_an_address_that_leads_to_no_database_is_told_without_its_password(make_
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.sqlite("it is an SQLite file that is named")
+def test_the_predecessors_variable_names_the_database_and_ours_goes_before_it(make_app, tmp_path, monkeypatch):
+    for variable, name in (("FOOOCUS_DB_CONF", "theirs"), ("DATABASE_URL", "ours")):
+        monkeypatch.delenv("DATABASE_URL", raising=False)
+        monkeypatch.setenv(variable, f"sqlite:///{tmp_path / name}")
+        make_app(INSTANCE=tmp_path / "instance")
+        assert (tmp_path / name).stat().st_size
+
+
 def test_an_instance_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StartError, match=r"cannot be made or written: Not a directory; .*FOOOCUS_INSTANCE"):

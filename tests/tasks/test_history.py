@@ -4,6 +4,7 @@ import datetime as dt
 import logging
 from pathlib import Path
 
+import gevent
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -17,6 +18,7 @@ from fooocus_flask.tasks import history, queue
 from fooocus_flask.tasks.new_task import QueueOptions
 from schemas.generate import GenerateSchema
 from tests import postgresql
+from tests.patience import patience
 from tests.serving import small
 
 pytestmark = pytest.mark.sql("database", "tables", "tasks/history", "tasks/queue")
@@ -224,6 +226,32 @@ def test_a_deleted_task_takes_its_webhooks_along(context, add):
     db.session.commit()
     assert history.clear_one(queue.find(task_id)) == (1, 0)
     assert db.session.query(Delivery).count() == 0
+
+
+def test_ended_tasks_beyond_the_limit_are_deleted_those_that_ended_first(context, add):
+    ids = [add("finished", hours_ago=hours, pictures=1) for hours in (1, 3, 2, 4)]
+    owing = add("finished", hours_ago=5, webhook_url="http://h")
+    db.session.add(Delivery(record_id=queue.find(owing).id, url="http://h", due_mills=1))
+    db.session.commit()
+    waiting = add("pending", hours_ago=9)
+    assert history.clear_beyond(2) == (2, 2)
+    kept = {task.task_id for task in db.session.query(Task)}
+    assert kept == {ids[0], ids[2], owing, waiting}
+    assert history.clear_beyond(2) == (0, 0)
+
+
+def test_the_history_is_cut_as_tasks_end(app, add):
+    app.config["HISTORY_LIMIT"] = 2
+    for hours in (3, 2, 1):
+        add("finished", hours_ago=hours)
+    with app.app_context():
+        queue.end(add("running"), "finished")
+    with patience():
+        while True:
+            with app.app_context():
+                if db.session.query(Task).count() == 2:
+                    break
+            gevent.sleep(0.01)
 
 
 def test_flask_sees_the_database_as_it_is(tmp_path, monkeypatch, make_app):
