@@ -50,6 +50,13 @@ def output(query: dict[str, Any], date: str, file_name: str) -> Response:
     return picture(codecs.convert, folder, date, file_name)
 
 
+@blueprint.get("/files/<date>/<file_name>")
+@blueprint.doc(parameters=[TOKEN], responses=PICTURES)
+def legacy_output(date: str, file_name: str) -> Response:
+    """Get a result under the address that Fooocus-API gave it."""
+    return picture(codecs.convert, current_app.config["OUTPUT_PATH"], date, file_name)
+
+
 @blueprint.get("/inputs/<file_name>")
 @blueprint.doc(parameters=[TOKEN], responses=PICTURES)
 def input_picture(file_name: str) -> Response:
@@ -117,7 +124,7 @@ def as_it_is(path: Path, folder: str, media_type: str) -> Response:
     prefix = current_app.config["X_ACCEL_PREFIX"]
     if not prefix:
         return send_file(path, mimetype=media_type, conditional=True)
-    kind = request.path.split("/")[1]
+    kind = "inputs" if folder == current_app.config["INPUT_PATH"] else "outputs"
     below = path.relative_to(Path(folder).resolve()).as_posix()
     return Response(mimetype=media_type, headers={"X-Accel-Redirect": quote(f"{prefix}/{kind}/{below}")})
 

@@ -26,7 +26,8 @@ class Task(db.Model):  # type: ignore[name-defined]
     `finish_mills` is set if and only if the task has ended. Tasks are drawn by ascending `rank`, then `id`; `work` is
     how much there is to draw, in pixels times steps. `failure` names what kind of failure `error` tells of.
     `downloads` are the model files that must come before it can be drawn, as `KnownFile` has them. `api` tells of the
-    API that it came by, where that was not our own: its `name`, and what its answers need besides.
+    API that it came by, where that was not our own: its `name`, and what its answers need besides; with `files_by_id`
+    its pictures are named by its id.
     """
 
     __tablename__ = "generate_record"

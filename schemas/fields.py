@@ -27,7 +27,7 @@ LONGEST_NAME = 256
 LONGEST_URL = 2048
 LONGEST_PICTURE = MOST_BYTES * 3 // 2
 """Characters of a picture in base64, which has 4 for 3 bytes, and breaks of lines."""
-URL = re.compile(r"\s{0,100}(?:[a-z][a-z0-9+.-]{0,30}://|/inputs/|/outputs/)", re.IGNORECASE)
+URL = re.compile(r"\s{0,100}(?:[a-z][a-z0-9+.-]{0,30}://|/inputs/|/outputs/|/files/)", re.IGNORECASE)
 INTEGER = re.compile(r"\s*[+-]?[0-9]{1,40}(\.0*)?\s*", re.ASCII)
 NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?\s*", re.ASCII)
 
@@ -334,7 +334,7 @@ class Object(fields.Nested):
     """An object inside a list; absent members take their defaults."""
 
     def _validate_missing(self, value: Any) -> None:
-        if value is None:
+        if value is None and not self.allow_none:
             self.refuse(value)
 
     def _load(self, value: Any, partial: Any = None) -> Any:

@@ -11,6 +11,7 @@ import json
 import logging
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -59,6 +60,10 @@ CLOCK_SLACK = 60_000
 GONE = 410
 UNTOLD = "no answer"
 """What those are told of a failure who may not know the receiver."""
+
+Body = Callable[[Task], dict[str, Any]]
+BODIES: dict[str, Body] = {}
+"""What the receivers of tasks that came by another API are sent, by the API's name."""
 
 
 @dataclass(frozen=True)
@@ -250,8 +255,21 @@ def message_of(message_id: str) -> WebhookMessage | None:
     return WebhookMessage(delivery.url, message_id, delivery.event, body(task), task.request_id)
 
 
+def body_for(api: str) -> Callable[[Body], Body]:
+    """Mark a function as the one that tells receivers of tasks that came by this API; other tasks send their record."""
+
+    def mark(made: Body) -> Body:
+        BODIES[api] = made
+        return made
+
+    return mark
+
+
 def body(task: Task, **changes: Any) -> bytes:
-    """The record as JSON; as a JSON string of it where WEBHOOK_BODY says so."""
+    """The record as JSON, as a JSON string of it where WEBHOOK_BODY says so; or what the task's API has for it."""
+    made = BODIES.get((task.api or {}).get("name", ""))
+    if made:
+        return json.dumps(made(task), ensure_ascii=False).encode()
     text = json.dumps(TaskRecordSchema().dump(records.stored(task, task.base_url) | changes), ensure_ascii=False)
     if current_app.config["WEBHOOK_BODY"] == "string":
         text = json.dumps(text)

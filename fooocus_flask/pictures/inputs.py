@@ -39,7 +39,7 @@ AT_ONCE = 4
 DATA_URL = re.compile(r"data:[^,]{0,255}?;base64,", re.IGNORECASE)
 """Whatever kind it names: the bytes tell what they are, and clients write `application/octet-stream`."""
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-OWN_PATH = re.compile(r"/(inputs|outputs)/([^?#]*\.[a-z]+)(\?[^#]*)?(#.*)?")
+OWN_PATH = re.compile(r"/(inputs|outputs|files)/([^?#]*\.[a-z]+)(\?[^#]*)?(#.*)?")
 
 Outcome = TypeVar("Outcome")
 Place = tuple[str | int, ...]

@@ -18,12 +18,13 @@ def folder() -> Path:
     return Path(current_app.config["OUTPUT_PATH"])
 
 
-def names(params: GenerateParams, now: dt.datetime, *, taken: Collection[str] = ()) -> list[str]:
+def names(params: GenerateParams, now: dt.datetime, *, stem: str = "", taken: Collection[str] = ()) -> list[str]:
     """A path below the outputs folder for each picture a task may give.
 
-    Nothing lies there yet, and none is `taken` by a task that is drawn beside.
+    They are named by the request's name for them, else by `stem`, else by the moment. Nothing lies there yet, and none
+    is `taken` by a task that is drawn beside.
     """
-    saved, ending, number = params.save_name, params.output_format, most_pictures(params)
+    saved, ending, number = params.save_name or stem, params.output_format, most_pictures(params)
     return named(saved, number, ending, now, taken) if saved else numbered(number, ending, now, taken)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Mapping
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from flask import Flask, current_app
 from sqlalchemy import ColumnElement, Select, delete, func, null, select, update
@@ -165,12 +165,18 @@ def _begin(which: ColumnElement[bool]) -> Task | None:
     if task is not None and task.files is None:
         running = select(Task.files).where(Task.task_status == RUNNING, Task.id != task.id)
         taken = {path for files in db.session.scalars(running) for path in files or ()}
-        task.files, task.result = outputs.names(task.params, dt.datetime.now(), taken=taken), []
+        task.files = outputs.names(task.params, dt.datetime.now(), stem=file_stem(task), taken=taken)
+        task.result = []
         _owe(task, "started")
     commit()
     if task is not None:
         signals.send(signals.task_started, _app(), task=task)
     return task
+
+
+def file_stem(task: Task) -> str:
+    """What the files of a task are named by where its request names none: its id, for the API that has it so."""
+    return str(UUID(hex=task.task_id)) if task.api and task.api.get("files_by_id") else ""
 
 
 def ask_to_stop(task_id: str) -> bool:

@@ -19,7 +19,8 @@ ROUTES = {
     ("get", "/inputs/{file_name}"),
     ("get", "/"),
 }
-OPEN = {"/", "/health", "/ping", "/ready", "/inputs/{file_name}", "/outputs/{date}/{file_name}"}
+OPEN = {"/", "/health", "/ping", "/ready", "/inputs/{file_name}"}
+OPEN |= {f"/{folder}/{{date}}/{{file_name}}" for folder in ("outputs", "files")}
 ENDLESS = "/tasks/events"
 PAGES = ["/docs", "/redoc", "/openapi.json"]
 OUTSIDE = re.compile(r"""(?:src|href|url)\s*[=(:]\s*["']?(?:https?:)?//""")
