@@ -28,6 +28,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="decides which requests")
     parser.add_argument("--phases", default="examples,coverage,fuzzing,stateful", help="schemathesis's, with commas")
     parser.add_argument("--mode", default="all", choices=["all", "positive", "negative"], help="good requests or bad")
+    parser.add_argument("--only", default="", metavar="REGEX", help="paths to ask; all")
+    parser.add_argument("--without", default="", metavar="REGEX", help="paths not to ask; none")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -61,6 +63,8 @@ def ask(server: Server, folder: Path, arguments: argparse.Namespace) -> int:
     command += ["--seed", str(arguments.seed), "--generation-database", "none", "--request-timeout", "300"]
     command += ["--max-response-time", "300"]  # this is about answers, and the machine may be busy
     command += ["--continue-on-failure", "--no-color"]
+    command += ["--include-path-regex", arguments.only] if arguments.only else []
+    command += ["--exclude-path-regex", arguments.without] if arguments.without else []
     environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.wire.hooks", "PYTHONPATH": str(ROOT)}
     return subprocess.run(list(map(str, command)), cwd=folder, env=environment).returncode
 

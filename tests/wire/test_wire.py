@@ -10,8 +10,13 @@ from tests.serving import ROOT
 pytestmark = pytest.mark.sql("tasks/history", "tasks/queue")
 
 
+MANY_MEMBERS = "/generation/image-(enhance|inpaint|prompt)"
+"""Routes of the predecessor whose many members would each be asked for once more."""
+
+
 @pytest.mark.timeout(3600)
 def test_answers_are_as_the_document_says(database):
     command = [sys.executable, "-m", "tests.wire", "--examples", "5", "--seed", "1"]
+    command += ["--without", MANY_MEMBERS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
