@@ -67,7 +67,7 @@ def job_queue() -> dict[str, Any]:
     newest = tasks.newest()
     return {
         "running_size": len(tasks.unfinished()),
-        "finished_size": tasks.ended(0, 1)[1],
+        "finished_size": tasks.ended(0, 1).total,
         "last_job_id": newest and job_objects.job_id(newest),
     }
 
@@ -94,7 +94,7 @@ def job_history(query: dict[str, Any]) -> Response:
         found = one(query["job_id"])
         waiting = [found] if found and not found.ended else []
         return jsonify(queue=[*map(history.moments, waiting)], history=shown([found] if found and found.ended else []))
-    ended, _ = tasks.ended(query["page"], query["page_size"])
+    ended = tasks.ended(query["page"], query["page_size"]).tasks
     return jsonify(queue=[*map(history.moments, tasks.unfinished())], history=shown(ended))
 
 
