@@ -10,8 +10,8 @@ from gevent.event import Event
 
 MOST_BYTES = 256_000_000
 """Of all pictures that the web process decodes at once; the largest one takes 200 MB."""
-MOST_AT_ONCE = 6
-"""Pictures at once, however small: the thread pool has ten threads, and others want one."""
+MOST_AT_ONCE = 3
+"""Pictures at once, however small: each thread that reads one takes turns with the hub, which is late by so much."""
 
 
 class Room:
