@@ -29,7 +29,7 @@ from schemas.sdapi import (
 )
 from schemas.submission import IDEMPOTENCY_KEY
 
-Translate = Callable[[Mapping[str, Any], Mapping[str, Any], Catalogue], translation.Translated]
+Translate = Callable[[Mapping[str, Any], Mapping[str, Any], Catalogue], translation.TranslatedMembers]
 REFUSALS = {**TASK_REFUSALS, "409": {"description": "Two requests at once named the same force_task_id."}}
 
 
@@ -80,7 +80,7 @@ def drawn(route: str, sent: dict[str, Any], translate: Translate) -> Response:
     return answers.drawn(submission, sent)
 
 
-def submitted(route: str, made: translation.Translated) -> Submission:
+def submitted(route: str, made: translation.TranslatedMembers) -> Submission:
     """The task that was made of a request.
 
     Raises:

@@ -95,7 +95,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 
 @dataclass
-class Translated:
+class TranslatedMembers:
     """A request on its way: our `members`, those that are `settled` whatever is sent, notes and faults.
 
     `sent_as` tells where the faults of our members are told.
@@ -125,7 +125,7 @@ class Translated:
         return (where, told, 0) if told == "init_images" else (where, told, *rest)
 
 
-def text_to_image(sent: Mapping[str, Any], options: Mapping[str, Any], models: Catalogue) -> Translated:
+def text_to_image(sent: Mapping[str, Any], options: Mapping[str, Any], models: Catalogue) -> TranslatedMembers:
     """What `TextToImageSchema` loaded, as members of `SubmissionSchema`; `options` are the caller's.
 
     Raises:
@@ -142,7 +142,7 @@ def text_to_image(sent: Mapping[str, Any], options: Mapping[str, Any], models: C
     return checked(made, sent, TextToImageSchema)
 
 
-def image_to_image(sent: Mapping[str, Any], options: Mapping[str, Any], models: Catalogue) -> Translated:
+def image_to_image(sent: Mapping[str, Any], options: Mapping[str, Any], models: Catalogue) -> TranslatedMembers:
     """What `ImageToImageSchema` loaded, likewise.
 
     Raises:
@@ -173,7 +173,7 @@ def image_to_image(sent: Mapping[str, Any], options: Mapping[str, Any], models: 
 
 def extra_image(
     sent: Mapping[str, Any], options: Mapping[str, Any], models: Catalogue, size: tuple[int, int]
-) -> Translated:
+) -> TranslatedMembers:
     """What `ExtraImageSchema` loaded, likewise; `size` is the picture's.
 
     Raises:
@@ -185,7 +185,7 @@ def extra_image(
         factor = max(wanted / side for wanted, side in zip(sides, size, strict=True))
     fast = factor == FACTOR
     members = {"uov_input_image": sent["image"], "uov_method": FAST if fast else CUSTOM}
-    made = Translated(members, sent_as=EXTRA_SENT_AS)
+    made = TranslatedMembers(members, sent_as=EXTRA_SENT_AS)
     made.members |= {"style_selections": [], "image_number": 1, "metadata_scheme": "a1111"}
     made.members |= of_options(options, models)
     if not fast:
@@ -199,11 +199,11 @@ def extra_image(
     return checked(made, sent, ExtraImageSchema)
 
 
-def shared(sent: Mapping[str, Any], options: Mapping[str, Any], models: Catalogue) -> Translated:
+def shared(sent: Mapping[str, Any], options: Mapping[str, Any], models: Catalogue) -> TranslatedMembers:
     """What both ways to draw have in common."""
     of_request = {"CLIP_stop_at_last_layers": sent["clip_skip"]} if "clip_skip" in sent else {}
     options = {**options, **of_request, **sent.get("override_settings", {})}
-    made = Translated({native: sent[member] for member, native in SAME.items() if member in sent})
+    made = TranslatedMembers({native: sent[member] for member, native in SAME.items() if member in sent})
     made.members |= {"style_selections": sent.get("styles", []), "metadata_scheme": "a1111"}
     made.members |= of_options(options, models)
     if name := sent.get("refiner_checkpoint"):
@@ -240,7 +240,7 @@ def of_options(options: Mapping[str, Any], models: Catalogue) -> dict[str, Any]:
     return found
 
 
-def enlarge(made: Translated, sent: Mapping[str, Any]) -> None:
+def enlarge(made: TranslatedMembers, sent: Mapping[str, Any]) -> None:
     """Have the pictures enlarged and drawn over."""
     factor = float(sent.get("hr_scale") or FACTOR)
     sides = ((sent.get("hr_resize_x"), "width"), (sent.get("hr_resize_y"), "height"))
@@ -263,26 +263,26 @@ def enlarge(made: Translated, sent: Mapping[str, Any]) -> None:
     )
 
 
-def check_strength(made: Translated, strength: float) -> None:
+def check_strength(made: TranslatedMembers, strength: float) -> None:
     """Refuse to draw a picture over and change nothing."""
     if not strength:
         made.refuse("denoising_strength", "0 would draw nothing; send more than 0, up to 1", strength)
 
 
-def check_factor(made: Translated, member: str, factor: float) -> None:
+def check_factor(made: TranslatedMembers, member: str, factor: float) -> None:
     """Refuse what pictures cannot be enlarged by."""
     if not 1 <= factor <= MOST_FACTOR:
         text = f"A picture can be made 1 to {MOST_FACTOR} times as large, not {factor:g} times"
         made.refuse(member, text, factor)
 
 
-def note_upscaler(made: Translated, upscaler: str) -> None:
+def note_upscaler(made: TranslatedMembers, upscaler: str) -> None:
     """Say what enlarges where another upscaler was named."""
     if upscaler not in (names.UPSCALER, names.NO_UPSCALER, ""):
         made.notes.append(f"Enlarged by the upscaler {names.UPSCALER}: {upscaler[:LONGEST_NAMED]} is not here")
 
 
-def check_scripts(made: Translated, sent: Mapping[str, Any]) -> None:
+def check_scripts(made: TranslatedMembers, sent: Mapping[str, Any]) -> None:
     """Refuse scripts and extensions: without them the picture would be another one."""
     asked = [name for name, script in sent.get("alwayson_scripts", {}).items() if is_asked(script)]
     named = [("alwayson_scripts", asked), ("script_name", [name] if (name := sent.get("script_name")) else [])]
@@ -302,7 +302,7 @@ def is_asked(script: Any) -> bool:
     return bool(arguments) and arguments != [False]
 
 
-def wish_for_id(made: Translated, wished: str) -> None:
+def wish_for_id(made: TranslatedMembers, wished: str) -> None:
     """Take the id that the client wishes for, if no task has it."""
     if not wished:
         return
@@ -316,7 +316,7 @@ def wish_for_id(made: Translated, wished: str) -> None:
         made.task_id = wished
 
 
-def checked(made: Translated, sent: Mapping[str, Any], schema: type[Schema]) -> Translated:
+def checked(made: TranslatedMembers, sent: Mapping[str, Any], schema: type[Schema]) -> TranslatedMembers:
     """The same, with a note on the members that the schema does not know.
 
     Raises:
