@@ -1,4 +1,4 @@
-"""How gunicorn serves `wsgi:app`: one gevent worker, for the application owns one engine process."""
+"""How gunicorn serves `wsgi:app`: one gevent worker, for the application owns the queue and its engine processes."""
 
 import os
 import sys
@@ -21,8 +21,8 @@ def on_starting(server):
     """Refuse several workers before any begins: the second would find the database locked, each with a sentence."""
     if server.cfg.workers > 1:
         sys.exit(
-            f"gunicorn.conf.py: {server.cfg.workers} workers were asked for, and the application has one engine and "
-            "one queue: start it with one worker (-w 1), which serves hundreds of clients at once"
+            f"gunicorn.conf.py: {server.cfg.workers} workers were asked for, and the application has one queue and "
+            "its own engines: start it with one worker (-w 1), which serves hundreds of clients at once"
         )
 
 

@@ -156,8 +156,8 @@ class Lane:
         """Keep an engine running, whatever happens to it."""
         while True:
             self._mail, self._heard = Queue(), monotonic()
-            self.engine = self._start_engine(self._mail.put)
             try:
+                self.engine = self._start_engine(self._mail.put)
                 self._attend(self.engine)
             except (EngineGone, OSError) as error:
                 with self._named():
@@ -171,7 +171,8 @@ class Lane:
                 self.beat, self.checkpoints = None, ()
                 engine, self.engine = self.engine, None
                 self._changed()
-                engine.close()
+                if engine is not None:  # there may have been no room for another process
+                    engine.close()
                 self.inspections.give_up()
             self._let_go(reason)
             gevent.sleep(self._delay)
