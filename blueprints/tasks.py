@@ -22,7 +22,7 @@ from fooocus_flask.submission.retry import retry
 from fooocus_flask.tables import RUNNING, Task
 from fooocus_flask.tasks import estimates, history, queue, records
 from schemas import answers
-from schemas.submission import IDEMPOTENCY_KEY
+from schemas.submission import IDEMPOTENCY_KEY, PrioritySchema
 from schemas.tasks import (
     BriefTaskSchema,
     BriefTasksSchema,
@@ -148,6 +148,19 @@ def delete_task(task_id: str) -> Response:
     if not task.ended:
         raise FooocusError(f"The task is {task.task_status}; stop it first", status=409)
     return deleted(history.clear_one(task))
+
+
+@blueprint.post("/<task_id>/priority")
+@blueprint.arguments(PrioritySchema)
+@blueprint.response(200, TaskRecordSchema)
+@blueprint.alt_response(409, description="The task waits no longer.")
+@scopes.needs(DRAW)
+def prioritise_task(sent: dict[str, Any], task_id: str) -> dict[str, Any]:
+    """Move a waiting task forwards or backwards in the queue."""
+    task = found(task_id, ADMIN)
+    if not queue.prioritise(task_id, sent["priority"]):
+        raise FooocusError(f"The task is {task.task_status}; only one that waits has a place in the queue", status=409)
+    return records.record(queue.find(task_id), urls.base())
 
 
 def found(task_id: str, scope: str) -> Task:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from marshmallow import Schema
 
-from schemas.fields import Choice, Flag, Items, Whole
+from schemas.fields import Choice, FilledSchema, Flag, Items, Whole
 from schemas.generate import GenerateSchema
 from schemas.tasks import IMAGE_MEMBERS
 
 HIGHEST = 10
+PRIORITY = (
+    "Tasks of higher priority are drawn first, but none waits for ever: a point counts as a minute of waiting, "
+    "unless the operator set another time."
+)
 EVENTS = ("started", "progress", "ended")
 MOST_EVENTS = 8
 """Three, and room for some that are named twice."""
@@ -19,16 +23,16 @@ JSON_PART = "json"
 """The part of a form that holds any number of members at once."""
 
 
+class PrioritySchema(FilledSchema):
+    """A task's place in the queue."""
+
+    priority = Whole(PRIORITY, -HIGHEST, HIGHEST, required=True)
+
+
 class QueueMembers(Schema):
     """What a task's life is like; nothing here changes a picture."""
 
-    priority = Whole(
-        "Tasks of higher priority are drawn first, but none waits for ever: a point counts as a minute of waiting, "
-        "unless the operator set another time.",
-        -HIGHEST,
-        HIGHEST,
-        default=0,
-    )
+    priority = Whole(PRIORITY, -HIGHEST, HIGHEST, default=0)
     cancel_on_disconnect = Flag("With stream_output: stop the task when the client goes away.", default=False)
     webhook_events = Items(
         "What the webhook is sent: that drawing began, progress (at most twice a second), the end.",

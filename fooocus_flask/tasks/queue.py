@@ -179,6 +179,15 @@ def file_stem(task: Task) -> str:
     return str(UUID(hex=task.task_id)) if task.api and task.api.get("files_by_id") else ""
 
 
+def prioritise(task_id: str, priority: int) -> bool:
+    """Give a task that waits another place in the queue; whether it waits."""
+    moved = update(Task).where(Task.task_id == task_id, Task.task_status == PENDING)
+    moved = moved.values(priority=priority, rank=Task.rank + (Task.priority - priority) * int(_priority_mills()))
+    found = db.session.scalar(moved.returning(Task.id))
+    commit()
+    return found is not None
+
+
 def ask_to_stop(task_id: str) -> bool:
     """Note that a running task shall stop, so that no further attempt begins; whether it runs."""
     asked = update(Task).where(Task.task_id == task_id, Task.task_status == RUNNING).values(stop_asked=True)

@@ -11,6 +11,8 @@ from PIL import Image
 from sqlalchemy import event
 
 from fooocus_flask import signals
+from fooocus_flask.access import keys
+from fooocus_flask.clock import mills
 from fooocus_flask.database import db
 from fooocus_flask.tasks import history
 from schemas.tasks import Cursor
@@ -288,3 +290,28 @@ def test_a_brief_list_tells_each_task_in_few_words(client, add):
         assert {member: told[member] for member in rest} == {member: record[member] for member in rest}
     assert brief["history"][0]["result"] == whole["history"][0]["result"]
     assert not set(brief["history"][0]) & {"req_params", "notes", "drawn_with", "downloads", "preview", "webhook_url"}
+
+
+def test_a_waiting_task_moves_forwards_when_its_priority_is_raised(client, add):
+    now = mills()
+    first, second = add("pending", rank=now - 36_000), add("pending", rank=now)
+    moved = client.post(f"/tasks/{second}/priority", json={"priority": 5}).json
+    assert (moved["task_id"], moved["priority"], moved["queue_position"]) == (second, 5, 1)
+    assert client.get(f"/tasks/{first}").json["queue_position"] == 2
+    assert client.post(f"/tasks/{second}/priority", json={"priority": -5}).json["queue_position"] == 2
+
+
+def test_only_a_waiting_task_has_a_priority_to_change_and_only_a_known_one(client, add):
+    refused = client.post(f"/tasks/{add('finished')}/priority", json={"priority": 1})
+    assert refused.status_code == 409 and "finished" in refused.json["detail"]
+    assert client.post(f"/tasks/{add('pending')}/priority", json={"priority": 11}).status_code == 422
+    assert client.post("/tasks/none/priority", json={"priority": 1}).status_code == 404
+
+
+def test_another_keys_task_keeps_its_priority(app, client, add):
+    with app.app_context():
+        studio, _ = keys.add("studio", ["draw"]), keys.add("boss", ["admin"])
+    answer = client.post(
+        f"/tasks/{add('pending', key_name='boss')}/priority", json={"priority": 1}, headers={"X-API-KEY": studio}
+    )
+    assert answer.status_code == 403
