@@ -84,7 +84,7 @@ setup(
     py_modules=["wsgi"],
     include_package_data=True,
     package_data={
-        "blueprints": ["py.typed"],
+        "blueprints": ["py.typed", "webui/static/**/*", "webui/static/*", "webui/templates/*"],
         "engine": ["py.typed", "builtin/*", "detectors/data/*", "prompt/data/*", "prompt/data/**/*"],
         "fooocus_flask": ["py.typed", "migrations/*", "migrations/**/*", "model_files/presets/*", "templates/*"],
         "schemas": ["py.typed"],

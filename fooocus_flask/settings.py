@@ -29,6 +29,7 @@ TRUSTED_HOSTS = ""  # hosts that requests may be for, with commas, a dot before 
 FILE_URL_TTL = 0  # seconds for which the URLs of pictures work, where there are keys; 0: for ever
 LEGACY_PORT = 0  # second port to listen on, for clients of Fooocus-API that know no other than 8888; 0: none
 BLUEPRINTS_OFF = ""  # groups of endpoints that are not served, with commas: names of modules of blueprints/
+NOWEBUI = False  # whether the web page is left out, at /ui and on a port of its own
 X_ACCEL_PREFIX = ""  # internal location of a proxy (nginx) that serves pictures from the disk; empty: none does
 TRUSTED_PROXIES = 0  # how many proxies before this server set X-Forwarded-For, -Proto, -Host and -Prefix
 WEBHOOK_URL = ""  # where ended tasks are sent whose request names no webhook

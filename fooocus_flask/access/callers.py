@@ -14,7 +14,7 @@ from fooocus_flask.database import db
 HEADER = "X-API-KEY"
 AZURE_HEADER = "api-key"
 """How clients of OpenAI's API that were made for Azure send a key."""
-OPEN_BLUEPRINTS = frozenset({"docs", "swagger_ui", "files", "health"})
+OPEN_BLUEPRINTS = frozenset({"docs", "swagger_ui", "webui", "files", "health"})
 """Endpoint groups that never need a key; `files` takes tokens as well."""
 BASIC_BLUEPRINTS = frozenset({"sdapi"})
 """Endpoint groups whose clients know HTTP Basic only: the password is the key, the user's name may be anything."""

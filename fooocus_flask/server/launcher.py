@@ -38,12 +38,14 @@ if TYPE_CHECKING:
 
 DEFAULT_WEBUI_PORT = "7865"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+WEBUI, WEBUI_PATH, WEBUI_MARK = "webui", "/ui/", "fooocus_flask.webui"
+"""The blueprint of the web page, its place, and the word by which it hears that it is asked for at `/`."""
 BACKLOG = 512
 ANSWER_SECONDS = 15.0
 """Seconds that answers have to be written out at a stop; a busy machine needs some for the last event of a stream."""
 
 SWITCHES_WITHOUT_EFFECT = (
-    *("--nowebui", "--share", "--in-browser", "--disable-in-browser", "--disable-analytics", "--multi-user"),
+    *("--share", "--in-browser", "--disable-in-browser", "--disable-analytics", "--multi-user"),
     *("--disable-preset-selection", "--disable-enhance-output-sorting", "--enable-auto-describe-image"),
     *("--disable-header-check", "--disable-server-log", "--disable-server-info", "--debug-mode"),
     *("--is-windows-embedded-python", "--disable-preset-download"),
@@ -78,13 +80,16 @@ VALUES_WITHOUT_EFFECT: dict[str, dict[str, Any]] = {
 def parser() -> argparse.ArgumentParser:
     """The command line: every flag of FooocusAPI and of Fooocus-API, and some of our own."""
     parser = argparse.ArgumentParser(
-        prog="wsgi.py", description="Serve fooocus-flask. The API has the port after the WebUI's: 7866."
+        prog="wsgi.py", description="Serve fooocus-flask: the web page on port 7865, the API on the next one: 7866."
     )
     add = parser.add_argument
     add("--version", action="version", version=f"fooocus-flask {VERSION}")
     every = "address; bare: all of them"
     add("--listen", "--host", metavar="IP", nargs="?", default="127.0.0.1", const="0.0.0.0", help=every)
-    add("--port", type=int, metavar="N", help="the WebUI's port, the API takes the next one; API_PORT goes before it")
+    add(
+        "--port", type=int, metavar="N", help="the web page's port, the API takes the next one; API_PORT goes before it"
+    )
+    add("--nowebui", action="store_true", help="serve the API alone, without the web page and its port")
     add("--legacy-port", type=int, metavar="N", help="a second port: 8888, for clients of Fooocus-API")
     add("--apikey", metavar="KEY", default="", help="the key requests must carry in the header X-API-KEY")
     add("--base-url", metavar="URL", default="", help="start of the URLs handed out: a URL, host:port or a host")
@@ -128,13 +133,26 @@ def api_port(port: int | None, environ: Mapping[str, str]) -> int:
     return _port("GRADIO_SERVER_PORT", environ.get("GRADIO_SERVER_PORT") or DEFAULT_WEBUI_PORT, 1)
 
 
+def webui_port(port: int | None, environ: Mapping[str, str]) -> int:
+    """The web page's port: --port, else GRADIO_SERVER_PORT or 7865; like the API any free one where API_PORT is 0.
+
+    Raises:
+        StartError: the number is none, or is no port.
+    """
+    if port is not None:
+        return _port("--port", str(port), 0)
+    if environ.get("API_PORT") == "0":
+        return 0
+    return _port("GRADIO_SERVER_PORT", environ.get("GRADIO_SERVER_PORT") or DEFAULT_WEBUI_PORT, 0)
+
+
 def _port(source: str, text: str, step: int) -> int:
     try:
         port = int(text) + step
     except ValueError:
         raise StartError(f"{source} is {text!r}, which is no port number; give one, such as 7866") from None
     if not 0 <= port <= 65535:
-        raise StartError(f"{source} is {text}: the API would get port {port}, and ports end at 65535")
+        raise StartError(f"{source} is {text}: that would be port {port}, and ports end at 65535")
     return port
 
 
@@ -160,6 +178,7 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
         "BASE_URL": args.base_url,
         "WEBHOOK_URL": args.webhook_url or environment_webhook,
         "PRESET": args.preset,
+        "NOWEBUI": args.nowebui,
         "ALLOW_DOWNLOADS": args.allow_downloads,
         "HF_MIRROR": mirror(args.hf_mirror, environ),
         "STANDBY": args.standby,
@@ -267,7 +286,7 @@ def listener(host: str, port: int) -> socket.socket:
         opened.listen(BACKLOG)
     except OSError as error:
         opened.close()
-        ways = "choose with --listen, and --port, API_PORT or --legacy-port"
+        ways = "choose with --listen, and --port, API_PORT, --legacy-port or --nowebui"
         text = f"Cannot listen on {host} port {port}: {error.strerror}; {ways}"
         raise StartError(text) from error
     return opened
@@ -287,8 +306,8 @@ def url_of(host: str, port: int) -> str:
     return f"http://[{near}]:{port}" if ":" in near else f"http://{near}:{port}"
 
 
-def greeting_text(host: str, port: int, legacy_port: int = 0, *, key: bool) -> str:
-    """What the terminal shows: the addresses, and a command that draws."""
+def greeting_text(host: str, port: int, legacy_port: int = 0, *, page: int | None = None, key: bool) -> str:
+    """What the terminal shows: the addresses, and a command that draws; `page` is the port of the web page."""
     url = url_of(host, port)
     headers = ["Accept: image/png", "Content-Type: application/json"]
     if key:
@@ -297,6 +316,7 @@ def greeting_text(host: str, port: int, legacy_port: int = 0, *, key: bool) -> s
     command = ["curl", *(part for header in headers for part in ("-H", header)), "-d", body, "-o", "cat.png"]
     lines = [
         f"API            {url}",
+        *([] if page is None else [f"Web page       {url_of(host, page)}"]),
         f"Documentation  {url}/docs",
         *([f"Fooocus-API    {url_of(host, legacy_port)}"] if legacy_port else []),
         "",
@@ -347,19 +367,37 @@ class Answers:
         (self.written.clear if self._open else self.written.set)()
 
 
-def serve(app: Flask, socks: Sequence[socket.socket], greeting: str = "") -> None:
-    """Draw and answer requests until SIGTERM or SIGINT; the greeting is printed once both would be heard."""
+class WebPage:
+    """The same application on the page's port: `/` is the page there."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/":
+            environ |= {"PATH_INFO": WEBUI_PATH, WEBUI_MARK: True}
+        return self._app(environ, start_response)
+
+
+def serve(app: Flask, socks: Sequence[socket.socket], greeting: str = "", page: socket.socket | None = None) -> None:
+    """Draw and answer requests until SIGTERM or SIGINT; the greeting is printed once both would be heard.
+
+    The API is served on the sockets, and the web page on `page`.
+    """
     answers, stopped = Answers(app), Event()
     log = logging.getLogger("gevent.pywsgi")
     handler = partial(RequestHandler, idle=app.config["KEEPALIVE_SECONDS"])
-    servers = [WSGIServer(sock, answers, log=None, error_log=log, handler_class=handler) for sock in socks]
+    served: list[tuple[socket.socket, WSGIApplication]] = [(sock, answers) for sock in socks]
+    if page is not None:
+        served.append((page, WebPage(answers)))
+    servers = [WSGIServer(sock, behind, log=None, error_log=log, handler_class=handler) for sock, behind in served]
 
     def stop() -> None:
         try:
             fooocus_flask.close(app)  # open streams would hold the stop
             for server in servers:
                 server.stop_accepting()
-            answers.written.wait(ANSWER_SECONDS)  # the server itself waits for nobody
+            answers.written.wait(ANSWER_SECONDS)  # the servers themselves wait for nobody
         finally:  # whatever the database says
             stopped.set()
 
@@ -387,11 +425,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         database.lock(app)
         ports = [api_port(args.port, os.environ), *legacy_ports(app)]
         socks = [listener(args.listen, port) for port in dict.fromkeys(ports)]
+        page = page_listener(app, args)
     for host in open_hosts(app, [args.listen]):
         print(warning(host), file=sys.stderr, flush=True)
     with app.app_context():
         key = callers.keys_on()
-    serve(app, socks, greeting_text(args.listen, *[sock.getsockname()[1] for sock in socks], key=key))
+    ports = [sock.getsockname()[1] for sock in socks]
+    shown = page and page.getsockname()[1]
+    serve(app, socks, greeting_text(args.listen, *ports, page=shown, key=key), page)
+
+
+def page_listener(app: Flask, args: argparse.Namespace) -> socket.socket | None:
+    """The web page's listening socket; None where there is no page.
+
+    Raises:
+        StartError: the address cannot be had.
+    """
+    if app.config["NOWEBUI"] or WEBUI not in app.blueprints:
+        return None
+    return listener(args.listen, webui_port(args.port, os.environ))
 
 
 @contextmanager

@@ -97,6 +97,39 @@ def test_the_api_port_is_the_first_of_three(port, environ, expected):
 
 
 @pytest.mark.parametrize(
+    ("port", "environ", "expected"),
+    [
+        (None, {}, 7865),
+        (None, {"GRADIO_SERVER_PORT": "9000"}, 9000),
+        (8000, {"GRADIO_SERVER_PORT": "9000"}, 8000),
+        (None, {"API_PORT": "5000"}, 7865),
+        (None, {"API_PORT": "0"}, 0),
+        (8000, {"API_PORT": "0"}, 8000),
+    ],
+)
+def test_the_page_has_the_port_before_the_apis(port, environ, expected):
+    assert launcher.webui_port(port, environ) == expected
+
+
+def test_one_server_has_the_page_on_its_own_port_and_the_api_on_the_other(server):
+    said = "".join(server.lines)
+    page = re.search(r"Web page +(http://\S+)", said).group(1)
+    for url in (page, f"http://127.0.0.1:{server.port}/ui"):
+        with urlopen(url) as answer:
+            text = answer.read().decode()
+        assert '<base href="ui/">' in text and "frame-ancestors" in answer.headers["Content-Security-Policy"]
+    with urlopen(f"{page}/v1/engine/queue") as answer:
+        assert answer.status == 200
+    assert server.get("/").status == 307
+
+
+def test_nowebui_serves_the_api_alone(tmp_path, database):
+    with started(tmp_path, "--nowebui") as server:
+        greeting, _ = told_at_start(server)
+    assert "API" in greeting and "Web page" not in greeting
+
+
+@pytest.mark.parametrize(
     ("port", "environ", "named"),
     [
         (None, {"API_PORT": "seven"}, "API_PORT is 'seven'"),
@@ -321,6 +354,8 @@ def test_a_server_with_keys_of_the_table_greets_with_a_key_and_does_not_warn(tmp
 def test_the_greeting_has_both_addresses_and_a_command():
     told = launcher.greeting_text("0.0.0.0", 7866, key=False)
     assert "http://127.0.0.1:7866\n" in told and "http://127.0.0.1:7866/docs\n" in told
+    assert "Web page" not in told
+    assert "http://[::1]:7865\n" in launcher.greeting_text("::", 7866, page=7865, key=False)
     command = shlex.split(next(line for line in told.splitlines() if "curl" in line).partition(":")[2])
     assert command[0] == "curl" and command[-1] == "http://127.0.0.1:7866/v1/engine/generate/"
 

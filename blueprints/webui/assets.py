@@ -1,0 +1,64 @@
+"""The page's files, read once: a few hundred kilobytes that are answered from memory."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).with_name("static")
+MEDIA_TYPES = {
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
+}
+"""Types of the files that are served; others, such as licences, lie beside them for people."""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file of the page; `packed` is it in gzip, None where that is no shorter."""
+
+    data: bytes
+    packed: bytes | None
+    media_type: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Assets:
+    """All files of the page by their names, with one digest of all of them."""
+
+    files: dict[str, Asset]
+    digest: str
+
+    @classmethod
+    def read(cls, folder: Path = FOLDER) -> Assets:
+        """Read and pack them."""
+        paths = sorted(path for path in folder.rglob("*") if path.suffix in MEDIA_TYPES)
+        files = {path.relative_to(folder).as_posix(): read_asset(path) for path in paths}
+        names = "\n".join(f"{name} {asset.digest}" for name, asset in files.items())
+        return cls(files, digest_of(names.encode()))
+
+    def modules(self) -> list[str]:
+        """The script modules, which a browser should ask for all at once and not one after another."""
+        return [name for name in self.files if name.endswith(".js")]
+
+    def languages(self) -> list[str]:
+        """The languages that the page speaks: one file each."""
+        return [Path(name).stem for name in self.files if name.startswith("languages/")]
+
+
+def read_asset(path: Path) -> Asset:
+    """One file."""
+    data = path.read_bytes()
+    packed = gzip.compress(data, 9, mtime=0)
+    return Asset(data, packed if len(packed) < len(data) else None, MEDIA_TYPES[path.suffix], digest_of(data))
+
+
+def digest_of(data: bytes) -> str:
+    """A short name of these bytes."""
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -1,0 +1,54 @@
+// The history as one long list, of which only the pages that are looked at are fetched.
+import { signal } from "./lib.js";
+import { call } from "./api.js";
+
+export const PAGE = 60;
+const KEPT = 40; // pages
+
+export const filter = signal({ words: "", status: "" });
+export const listing = signal({ total: null, pages: {} });
+let asking = new Map();
+let era = 0;
+
+function address(page) {
+  const query = new URLSearchParams({ query: "history", brief: true, page, page_size: PAGE });
+  if (filter.value.words.trim()) query.set("prompt", filter.value.words.trim());
+  if (filter.value.status) query.set("status", filter.value.status);
+  return `/tasks?${query}`;
+}
+
+// Fetch a page once; what is far from it is forgotten.
+export function want(page) {
+  if (listing.value.pages[page]) return Promise.resolve();
+  if (!asking.has(page)) asking.set(page, ask(page, era).finally(() => asking.delete(page)));
+  return asking.get(page);
+}
+
+async function ask(page, of) {
+  const { data, headers } = await call("GET", address(page));
+  if (of !== era) return;
+  const near = Object.entries(listing.value.pages).sort(([one], [other]) => Math.abs(one - page) - Math.abs(other - page));
+  listing.value = { total: Number(headers.get("X-Total-Count")), pages: { ...Object.fromEntries(near.slice(0, KEPT)), [page]: data.history } };
+}
+
+export const at = (index) => listing.value.pages[Math.floor(index / PAGE)]?.[index % PAGE];
+
+export async function taskAt(index) {
+  if (index < 0 || index >= listing.value.total) return null;
+  await want(Math.floor(index / PAGE));
+  return at(index);
+}
+
+// Look again: something ended, was deleted, or is searched for.
+export async function renew() {
+  era += 1;
+  asking = new Map();
+  const kept = Object.keys(listing.value.pages);
+  const old = listing.value;
+  listing.value = { total: old.total, pages: {} };
+  await want(0).catch((error) => {
+    listing.value = { total: 0, pages: {} };
+    throw error;
+  });
+  if (kept.length > 1) listing.value = { ...listing.value };
+}

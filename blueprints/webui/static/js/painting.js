@@ -1,0 +1,117 @@
+// The board on which a mask is painted: mouse, pen and touch; two fingers or the wheel with Ctrl zoom and move.
+import { html, signal, useEffect, useRef } from "./lib.js";
+import { t } from "./i18n.js";
+import { Mask } from "./brush.js";
+import { pictures, setPicture } from "./settings.js";
+import { IconButton } from "./ui.js";
+
+export const brush = signal({ size: 60, erase: false, zoom: 1 });
+let mask = null;
+
+const tell = (more) => (brush.value = { ...brush.value, ...more });
+const zoomBy = (factor) => tell({ zoom: Math.max(1, Math.min(8, brush.value.zoom * factor)) });
+
+// Put a mask that a tool found onto the board.
+export async function putMask(url) {
+  setPicture("mask", url);
+  await mask?.load(url);
+}
+
+function Tools() {
+  const { size, erase, zoom } = brush.value;
+  return html`<div class="row wrap brush-tools" role="toolbar" aria-label=${t("brush")}>
+    <label class="brush-size">${t("brush.size")}<input type="range" min="4" max="300" value=${size} onInput=${(event) => tell({ size: Number(event.target.value) })} /></label>
+    <button type="button" aria-pressed=${!erase} onClick=${() => tell({ erase: false })}>${t("brush.paint")}</button>
+    <button type="button" aria-pressed=${erase} onClick=${() => tell({ erase: true })}>${t("brush.erase")}</button>
+    <${IconButton} icon="undo" label=${t("undo")} onClick=${() => mask?.undo()} />
+    <button type="button" onClick=${() => mask?.clear()}>${t("brush.clear")}</button>
+    <span class="zoom"><button type="button" aria-label=${t("zoom.out")} disabled=${zoom <= 1} onClick=${() => zoomBy(1 / 1.5)}>−</button><span>${Math.round(zoom * 100)}%</span><button type="button" aria-label=${t("zoom.in")} onClick=${() => zoomBy(1.5)}>+</button></span>
+  </div>`;
+}
+
+// Follows fingers, pen or mouse: one paints, two move and zoom.
+class Hand {
+  constructor(board) {
+    this.board = board;
+    this.pointers = new Map();
+    this.painting = false;
+  }
+
+  place(event) {
+    const box = mask.canvas.getBoundingClientRect();
+    const scale = mask.canvas.width / box.width;
+    return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
+  }
+
+  down(event) {
+    if (event.button === 1) return this.pointers.set(event.pointerId, event).set("pan", event);
+    this.pointers.set(event.pointerId, event);
+    event.target.setPointerCapture(event.pointerId);
+    if (this.pointers.size > 1) {
+      if (this.painting) mask.undo();
+      this.painting = false;
+      return undefined;
+    }
+    this.painting = true;
+    const scale = mask.canvas.width / mask.canvas.getBoundingClientRect().width;
+    mask.begin(this.place(event), brush.value.size * scale * brush.value.zoom * 0.5, brush.value.erase || event.buttons === 32);
+    return undefined;
+  }
+
+  move(event) {
+    const before = this.pointers.get(event.pointerId);
+    if (!before) return;
+    if (this.painting) event.getCoalescedEvents().concat(event).forEach((one) => mask.extend(this.place(one)));
+    else this.pan(before, event);
+    this.pointers.set(event.pointerId, event);
+  }
+
+  pan(before, event) {
+    this.board.scrollLeft -= event.clientX - before.clientX;
+    this.board.scrollTop -= event.clientY - before.clientY;
+    const other = [...this.pointers.values()].find((one) => one.pointerId !== event.pointerId);
+    if (!other) return;
+    const apart = (one) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
+    if (apart(before) > 10) zoomBy(apart(event) / apart(before));
+  }
+
+  up(event) {
+    this.pointers.delete(event.pointerId);
+    this.pointers.delete("pan");
+    if (this.painting) mask.end();
+    this.painting = false;
+  }
+}
+
+export function Board({ picture }) {
+  const board = useRef();
+  const canvas = useRef();
+  const image = useRef();
+  useEffect(() => {
+    mask = new Mask(canvas.current, (url) => setPicture("mask", url));
+    const hand = new Hand(board.current);
+    const on = (name, work) => canvas.current.addEventListener(name, work);
+    on("pointerdown", (event) => hand.down(event));
+    on("pointermove", (event) => hand.move(event));
+    on("pointerup", (event) => hand.up(event));
+    on("pointercancel", (event) => hand.up(event));
+    const wheel = (event) => {
+      if (!event.ctrlKey) return;
+      event.preventDefault();
+      zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2);
+    };
+    board.current.addEventListener("wheel", wheel, { passive: false });
+    return () => (mask = null);
+  }, []);
+  const loaded = () => {
+    mask.resize(image.current.naturalWidth, image.current.naturalHeight);
+    mask.load(pictures.value.mask);
+  };
+  return html`<${Tools} />
+    <div class="board" ref=${board} tabindex="0" role="group" aria-label=${t("board")}>
+      <div class="board-inside" style=${{ width: `${brush.value.zoom * 100}%` }}>
+        <img ref=${image} src=${picture} alt=${t("slot.inpaint")} onLoad=${loaded} draggable="false" />
+        <canvas ref=${canvas} id="mask" aria-hidden="true"></canvas>
+      </div>
+    </div>`;
+}

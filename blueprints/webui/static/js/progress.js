@@ -1,0 +1,73 @@
+// A task's progress in words and in percent, and the title and icon of the tab that tell it from afar.
+import { effect } from "./lib.js";
+import { t } from "./i18n.js";
+import { mine, running, tasks, waiting, ended } from "./tasks.js";
+
+export function duration(seconds) {
+  if (seconds < 90) return t("seconds", { n: seconds < 10 ? seconds.toFixed(1) : Math.round(seconds) });
+  return t("minutes", { n: Math.round(seconds / 60) });
+}
+
+const megabytes = (bytes) => (bytes / 1e6).toFixed(0);
+
+function downloadOf(task, queue) {
+  const downloads = task?.downloads ?? [];
+  return downloads.map((one) => queue.downloads.find((other) => other.file === one.file) ?? one);
+}
+
+export function percent(task) {
+  return Math.max(0, Math.min(100, task.progress ?? 0));
+}
+
+// "Sampling, picture 2 of 4 · about 12 s", "Waiting, place 3", or the file that is being fetched.
+export function wordsOfTask(task, queue = { downloads: [] }) {
+  const fetched = downloadOf(task, queue);
+  if (task.task_status === "pending" && fetched.length) {
+    return fetched.map((one) => t("downloading", { file: one.file, done: megabytes(one.bytes_done), total: one.bytes_total ? megabytes(one.bytes_total) : "?" })).join(" · ");
+  }
+  const left = task.eta_seconds ? t("eta", { time: duration(task.eta_seconds) }) : "";
+  if (task.task_status === "pending") {
+    return [t(queue.paused ? "paused.waits" : "waits", { n: task.queue_position ?? "?" }), left].filter(Boolean).join(" · ");
+  }
+  const total = task.req_params?.image_number ?? 1;
+  const at = total > 1 ? t("picture.of", { n: Math.min(task.pictures_done + 1, total), total }) : "";
+  return [task.message || t("status.running"), at, left].filter(Boolean).join(" · ");
+}
+
+const ICONS = { calm: "#5b5bd6", busy: "#e5a000", done: "#2f9e5b" };
+
+function icon(color) {
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="${color}"/><circle cx="16" cy="16" r="8" fill="none" stroke="#fff" stroke-width="3"/></svg>`;
+  return `data:image/svg+xml,${encodeURIComponent(svg)}`;
+}
+
+let before = null;
+
+// Tell in the tab what goes on: a percentage, how many wait, and that all is done while nobody looked.
+export function watchTitle() {
+  let unseen = false;
+  const show = (title, color) => {
+    document.title = title;
+    if (color !== before) document.getElementById("icon").href = icon(color);
+    before = color;
+  };
+  const seen = () => {
+    if (!document.hidden && unseen) show("Fooocus", ICONS.calm);
+    unseen = false;
+  };
+  document.addEventListener("visibilitychange", seen);
+  let worked = false;
+  effect(() => {
+    const task = running.value;
+    const own = mine.value.map((id) => tasks.value[id]).filter(Boolean);
+    if (task || waiting.value.length) {
+      worked = true;
+      const more = waiting.value.length ? ` (+${waiting.value.length})` : "";
+      show(`${task ? `${Math.round(percent(task))}%` : "…"}${more} · Fooocus`, ICONS.busy);
+    } else if (worked && own.some(ended)) {
+      worked = false;
+      unseen = document.hidden;
+      show(unseen ? t("title.done") : "Fooocus", unseen ? ICONS.done : ICONS.calm);
+    }
+  });
+}
