@@ -4,7 +4,7 @@ import { call, own } from "./api.js";
 import { t } from "./i18n.js";
 import { download, confirm, IconButton, notice } from "./ui.js";
 import { apply, open, set, setPicture } from "./settings.js";
-import { endings, put, remove } from "./tasks.js";
+import { endings, remove, submitted } from "./tasks.js";
 
 const act = (work) => work.catch((error) => notice(error.message, "error"));
 
@@ -33,7 +33,7 @@ export async function save(url) {
 }
 
 export async function retry(task) {
-  put((await call("POST", `/tasks/${task.task_id}/retry`)).data);
+  submitted((await call("POST", `/tasks/${task.task_id}/retry`)).data);
   notice(t("retried"));
 }
 

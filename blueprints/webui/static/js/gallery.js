@@ -100,14 +100,14 @@ function Selection() {
 
 export function Gallery() {
   const timer = useRef(0);
-  const again = () => renew().catch((error) => notice(error.message, "error"));
+  const again = (another) => renew(another).catch((error) => notice(error.message, "error"));
   useEffect(() => {
-    again();
+    again(false);
   }, [endings.value]);
   const search = (more) => {
     filter.value = { ...filter.value, ...more };
     clearTimeout(timer.current);
-    timer.current = setTimeout(again, 250);
+    timer.current = setTimeout(() => again(true), 250);
   };
   return html`<section class="gallery">
     <div class="row wrap gallery-bar">

@@ -3,6 +3,7 @@ import { signal } from "./lib.js";
 import { call } from "./api.js";
 import { t } from "./i18n.js";
 import { faults, request, seedLocked, set, settings } from "./settings.js";
+import { reveal } from "./reveal.js";
 import { submitted } from "./tasks.js";
 import { notice } from "./ui.js";
 
@@ -28,6 +29,7 @@ function refusal(error) {
     const found = {};
     for (const fault of error.detail) found[fault.loc.slice(1).join(".")] = fault.msg;
     faults.value = found;
+    reveal(Object.keys(found)[0]);
     notice(t("told.faults", { names: Object.keys(found).join(", ") }), "error");
   } else if (error.status !== 403) {
     notice(error.message, "error");

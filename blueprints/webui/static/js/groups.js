@@ -2,6 +2,7 @@
 import { computed, html } from "./lib.js";
 import { has, t } from "./i18n.js";
 import { Members } from "./fields.js";
+import { PLACES } from "./reveal.js";
 import { members } from "./schema.js";
 
 // What other modules of the page show.
@@ -13,7 +14,6 @@ const ELSEWHERE = new Set([
   ...["enhance_input_image", "enhance_uov_method", "enhance_uov_processing_order", "enhance_uov_prompt_type", "enhance_ctrls"],
   ...["stream_output", "async_process", "cancel_on_disconnect", "mixing_image_prompt_and_vary_upscale", "mixing_image_prompt_and_inpaint"],
 ]);
-const PLACES = { Settings: "settings", Styles: "styles", Models: "models", Advanced: "advanced" };
 
 const groupOf = (property) => (/^No effect/.test(property.description ?? "") ? "No effect" : (property["x-group"] ?? "Other"));
 

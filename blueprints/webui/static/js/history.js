@@ -9,6 +9,7 @@ export const filter = signal({ words: "", status: "" });
 export const listing = signal({ total: null, pages: {} });
 let asking = new Map();
 let era = 0;
+let other = false;
 
 function address(page) {
   const query = new URLSearchParams({ query: "history", brief: true, page, page_size: PAGE });
@@ -17,9 +18,9 @@ function address(page) {
   return `/tasks?${query}`;
 }
 
-// Fetch a page once; what is far from it is forgotten.
+// Fetch a page once in each era; what is far from it is forgotten.
 export function want(page) {
-  if (listing.value.pages[page]) return Promise.resolve();
+  if (listing.value.pages[page]?.era === era) return Promise.resolve();
   if (!asking.has(page)) asking.set(page, ask(page, era).finally(() => asking.delete(page)));
   return asking.get(page);
 }
@@ -27,11 +28,14 @@ export function want(page) {
 async function ask(page, of) {
   const { data, headers } = await call("GET", address(page));
   if (of !== era) return;
-  const near = Object.entries(listing.value.pages).sort(([one], [other]) => Math.abs(one - page) - Math.abs(other - page));
-  listing.value = { total: Number(headers.get("X-Total-Count")), pages: { ...Object.fromEntries(near.slice(0, KEPT)), [page]: data.history } };
+  const kept = other ? [] : Object.entries(listing.value.pages);
+  other = false;
+  kept.sort(([one], [another]) => Math.abs(one - page) - Math.abs(another - page));
+  const pages = { ...Object.fromEntries(kept.slice(0, KEPT)), [page]: { era, tasks: data.history } };
+  listing.value = { total: Number(headers.get("X-Total-Count")), pages };
 }
 
-export const at = (index) => listing.value.pages[Math.floor(index / PAGE)]?.[index % PAGE];
+export const at = (index) => listing.value.pages[Math.floor(index / PAGE)]?.tasks[index % PAGE];
 
 export async function taskAt(index) {
   if (index < 0 || index >= listing.value.total) return null;
@@ -39,16 +43,10 @@ export async function taskAt(index) {
   return at(index);
 }
 
-// Look again: something ended, was deleted, or is searched for.
-export async function renew() {
+// Look again: something ended, was deleted, or is searched for (`another` list); what is shown stays until it comes.
+export function renew(another = false) {
   era += 1;
+  other ||= another;
   asking = new Map();
-  const kept = Object.keys(listing.value.pages);
-  const old = listing.value;
-  listing.value = { total: old.total, pages: {} };
-  await want(0).catch((error) => {
-    listing.value = { total: 0, pages: {} };
-    throw error;
-  });
-  if (kept.length > 1) listing.value = { ...listing.value };
+  return want(0);
 }

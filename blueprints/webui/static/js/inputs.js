@@ -3,18 +3,15 @@ import { html } from "./lib.js";
 import { t } from "./i18n.js";
 import { Describe } from "./describe.js";
 import { Enhance } from "./enhance.js";
-import { Field, Member, Members } from "./fields.js";
+import { Control, Field, Member, Members } from "./fields.js";
 import { Inpaint } from "./inpaint.js";
 import { Metadata } from "./metadata.js";
 import { PictureSlot, dropped, activeSlot } from "./picture.js";
 import { labelOf, members, propertiesOf } from "./schema.js";
-import { Control } from "./fields.js";
-import { CONTROLS, open, panels, pictures, set, settings, unset, value } from "./settings.js";
+import { CONTROLS, controlAt, open, panels, pictures, set, settings, unset, value } from "./settings.js";
 import { TabPanel, Tabs } from "./ui.js";
 
 const TABS = ["uov", "ip", "inpaint", "describe", "enhance", "metadata"];
-// What suits each kind: part of the steps, weight (the values that the server takes where a request has null).
-const OWN_VALUES = { ImagePrompt: [0.5, 0.6], FaceSwap: [0.9, 0.75], PyraCanny: [0.5, 1], CPDS: [0.5, 1] };
 
 function Vary() {
   const name = "uov_method";
@@ -29,16 +26,11 @@ function Vary() {
 }
 
 function ImagePrompt({ at }) {
-  const told = settings.value.controlnet_image?.[at] ?? {};
-  const type = told.cn_type ?? "ImagePrompt";
-  const [stop, weight] = OWN_VALUES[type] ?? [0.5, 1];
-  const now = { cn_type: type, cn_stop: told.cn_stop ?? stop, cn_weight: told.cn_weight ?? weight };
+  const now = controlAt(at);
   const shapes = propertiesOf("ImagePrompt");
   const change = (name, wanted) => {
     const list = Array.from({ length: CONTROLS }, (_, other) => settings.value.controlnet_image?.[other] ?? {});
     list[at] = name === "cn_type" ? { cn_type: wanted } : { ...now, [name]: wanted };
-    const [ownStop, ownWeight] = OWN_VALUES[list[at].cn_type] ?? [0.5, 1];
-    list[at] = { cn_stop: ownStop, cn_weight: ownWeight, ...list[at] };
     set("controlnet_image", list);
   };
   return html`<div class="image-prompt">

@@ -61,7 +61,7 @@ export function Lightbox() {
     <div class="lightbox-body">
       <div class="lightbox-picture" onPointerDown=${begin} onPointerUp=${end}>
         <${IconButton} icon="left" label=${t("previous")} class="previous" onClick=${() => step(-1)} />
-        ${url ? html`<img src=${own(url)} alt=${task.req_params.prompt || t("picture.n", { n: 1 })} draggable="false" />` : html`<p class="fault big">${task.error ?? t(`status.${task.task_status}`)}</p>`}
+        ${url ? html`<img src=${own(url)} alt=${task.req_params.prompt || t("picture.n", { n: 1 })} draggable=${false} />` : html`<p class="fault big">${task.error ?? t(`status.${task.task_status}`)}</p>`}
         <${IconButton} icon="right" label=${t("next")} class="next" onClick=${() => step(1)} />
       </div>
       <div class="lightbox-side">

@@ -1,5 +1,5 @@
 // The board on which a mask is painted: mouse, pen and touch; two fingers or the wheel with Ctrl zoom and move.
-import { html, signal, useEffect, useRef } from "./lib.js";
+import { html, signal, useLayoutEffect, useRef } from "./lib.js";
 import { t } from "./i18n.js";
 import { Mask } from "./brush.js";
 import { pictures, setPicture } from "./settings.js";
@@ -87,7 +87,11 @@ export function Board({ picture }) {
   const board = useRef();
   const canvas = useRef();
   const image = useRef();
-  useEffect(() => {
+  const loaded = () => {
+    mask.resize(image.current.naturalWidth, image.current.naturalHeight);
+    mask.load(pictures.value.mask);
+  };
+  useLayoutEffect(() => {
     mask = new Mask(canvas.current, (url) => setPicture("mask", url));
     const hand = new Hand(board.current);
     const on = (name, work) => canvas.current.addEventListener(name, work);
@@ -101,16 +105,13 @@ export function Board({ picture }) {
       zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2);
     };
     board.current.addEventListener("wheel", wheel, { passive: false });
+    if (image.current.complete) loaded();
     return () => (mask = null);
   }, []);
-  const loaded = () => {
-    mask.resize(image.current.naturalWidth, image.current.naturalHeight);
-    mask.load(pictures.value.mask);
-  };
   return html`<${Tools} />
     <div class="board" ref=${board} tabindex="0" role="group" aria-label=${t("board")}>
       <div class="board-inside" style=${{ width: `${brush.value.zoom * 100}%` }}>
-        <img ref=${image} src=${picture} alt=${t("slot.inpaint")} onLoad=${loaded} draggable="false" />
+        <img ref=${image} src=${picture} alt=${t("slot.inpaint")} onLoad=${loaded} draggable=${false} />
         <canvas ref=${canvas} id="mask" aria-hidden="true"></canvas>
       </div>
     </div>`;

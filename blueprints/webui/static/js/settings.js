@@ -11,6 +11,8 @@ export const faults = signal({}); // by member: what the server refuses
 
 export const SLOTS = { uov_input_image: "uov", inpaint_input_image: "inpaint", inpaint_mask_image_upload: "mask", enhance_input_image: "enhance" };
 export const CONTROLS = 4;
+// What suits each kind of image prompt: part of the steps, weight; the server takes them where a request has null.
+const OWN_VALUES = { ImagePrompt: [0.5, 0.6], FaceSwap: [0.9, 0.75], PyraCanny: [0.5, 1], CPDS: [0.5, 1] };
 const OF_THE_REQUEST = new Set(["stream_output", "async_process", "current_tab", "input_image_checkbox", "cancel_on_disconnect", "inpaint_mask_upload_checkbox", "inpaint_advanced_masking_checkbox", "webhook_url", "webhook_events", "priority"]);
 
 export const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
@@ -65,7 +67,7 @@ export function apply(sent, { keepPrompt = false } = {}) {
     const known = name in members.value && effect && !(name in SLOTS) && !OF_THE_REQUEST.has(name);
     if (known && wanted !== null && !same(wanted, defaultOf(name))) taken[name] = wanted;
   }
-  if (taken.loras) taken.loras = taken.loras.filter((one) => one.model_name !== "None" && one.enabled !== false);
+  if (taken.loras) taken.loras = taken.loras.filter((one) => one.model_name !== "None");
   const controls = (sent.controlnet_image ?? []).filter((one) => asPicture(one.cn_img));
   delete taken.controlnet_image;
   if (controls.length) taken.controlnet_image = controls.map(({ cn_img: _, ...rest }) => rest);
@@ -86,13 +88,17 @@ function applyPictures(sent, controls) {
   open({ input: true, inputTab: tab });
 }
 
+// What is set of an image prompt, with what suits its kind where nothing is.
+export function controlAt(at) {
+  const told = settings.value.controlnet_image?.[at] ?? {};
+  const type = told.cn_type ?? "ImagePrompt";
+  const [stop, weight] = OWN_VALUES[type] ?? [0.5, 1];
+  return { cn_type: type, cn_stop: told.cn_stop ?? stop, cn_weight: told.cn_weight ?? weight };
+}
+
 function controlImages() {
-  const told = settings.value.controlnet_image ?? [];
-  const found = [];
-  for (let at = 0; at < CONTROLS; at++) {
-    if (pictures.value[`cn${at}`]) found.push({ ...told[at], cn_img: pictures.value[`cn${at}`] });
-  }
-  return found;
+  const slots = Array.from({ length: CONTROLS }, (_, at) => at).filter((at) => pictures.value[`cn${at}`]);
+  return slots.map((at) => ({ ...controlAt(at), cn_img: pictures.value[`cn${at}`] }));
 }
 
 // The request as a script would post it.

@@ -43,7 +43,7 @@ function Result({ task, url, at }) {
   const drag = (event) => event.dataTransfer.setData("text/uri-list", own(url));
   return html`<figure class="result">
     <button type="button" class="result-open" aria-label=${t("picture.open", { n: at + 1 })} onClick=${() => openLightbox([task], 0, at)}>
-      <img src=${own(url)} alt=${promptOf(task) || t("picture.n", { n: at + 1 })} draggable="true" onDragStart=${drag} />
+      <img src=${own(url)} alt=${promptOf(task) || t("picture.n", { n: at + 1 })} draggable=${true} onDragStart=${drag} />
     </button>
     <figcaption><${PictureActions} task=${task} url=${url} compact=${true} /></figcaption>
   </figure>`;

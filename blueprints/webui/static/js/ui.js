@@ -56,7 +56,9 @@ export const TabPanel = ({ id, selected, children }) =>
 export function Dialog({ title, onClose, class: more = "", children }) {
   const element = useRef();
   useEffect(() => {
+    const before = document.activeElement;
     element.current.showModal();
+    return () => before?.focus();
   }, []);
   const outside = (event) => event.target === element.current && onClose();
   return html`<dialog ref=${element} class="dialog ${more}" aria-label=${title} onClose=${onClose} onMouseDown=${outside}>

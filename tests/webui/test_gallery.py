@@ -1,0 +1,126 @@
+"""The gallery: any number of tasks, of which only those in view exist; looked at, used again, packed, deleted."""
+
+import io
+import zipfile
+
+import pytest
+
+from tests.webui.conftest import PHONE, page_of
+
+MANY = 10_000
+
+
+@pytest.fixture
+def gallery(visit, server):
+    """The gallery of what a script has drawn: three tasks, one of two pictures."""
+    for number, count in enumerate((1, 2, 1)):
+        server.draw({"prompt": f"gallery {number}", "image_number": count})
+    page = visit(page_of(server) + "/#/gallery", wait=".card-open")
+    page.fill("[aria-label='Search prompts']", "gallery")
+    page.wait_for_function("() => /^\\d+ tasks$/.test(document.querySelector('.gallery-bar .hint').textContent)")
+    page.wait_for_selector(".card-words:text-is('gallery 2')")
+    return page
+
+
+def test_a_picture_is_looked_at_large_with_its_parameters_and_the_next_by_key(gallery):
+    gallery.click(".card-open >> nth=1")
+    gallery.wait_for_selector("dialog >> text=Picture 1 of 2")
+    assert "gallery 1" in gallery.inner_text("dialog .parameters")
+    gallery.keyboard.press("ArrowRight")
+    gallery.wait_for_selector("dialog >> text=Picture 2 of 2")
+    gallery.keyboard.press("ArrowRight")
+    gallery.wait_for_selector("dialog .parameters >> text=gallery 0")
+    gallery.keyboard.press("Escape")
+    gallery.wait_for_selector("dialog", state="detached")
+    assert gallery.evaluate("document.activeElement.className") == "card-open"
+
+
+def test_its_settings_are_used_again(gallery, server):
+    gallery.click(".card-open >> nth=0")
+    gallery.click("dialog >> text=Use these settings")
+    gallery.wait_for_selector("#generate")
+    assert gallery.input_value("#prompt") == "gallery 2"
+    gallery.click("#generate")
+    gallery.wait_for_selector(".result img")
+    first, second = (
+        task["req_params"] for task in server.get("/tasks?query=history&prompt=gallery+2&page_size=2").json["history"]
+    )
+    assert {**first, "async_process": False} == {**second, "async_process": False}
+
+
+def test_chosen_ones_are_packed_and_deleted_once_that_is_confirmed(gallery, server):
+    for at in range(2):
+        gallery.locator(".card-pick").nth(at).check()
+    with gallery.expect_download() as downloading:
+        gallery.click("text=Download as ZIP")
+    with zipfile.ZipFile(io.BytesIO(downloading.value.path().read_bytes())) as packed:
+        assert packed.testzip() is None and len(packed.namelist()) == 3
+        assert all(packed.read(name).startswith(b"\x89PNG") for name in packed.namelist())
+    gallery.click(".selection >> text=Delete")
+    gallery.click("dialog >> text=Cancel")
+    gallery.click(".selection >> text=Delete")
+    gallery.click("dialog button.danger")
+    gallery.wait_for_selector("text=2 tasks deleted")
+    left = {task["req_params"]["prompt"] for task in server.get("/tasks?query=history&prompt=gallery").json["history"]}
+    assert "gallery 0" in left
+
+
+def test_it_is_swiped_on_a_phone(visit, server):
+    server.draw({"prompt": "swiped", "image_number": 2})
+    page = visit(page_of(server) + "/#/gallery", wait=".card-open", viewport=PHONE, has_touch=True)
+    page.locator(".card-open").first.tap()
+    page.wait_for_selector("dialog >> text=Picture 1 of 2")
+    box = page.locator("dialog .lightbox-picture").bounding_box()
+    page.mouse.move(box["x"] + 250, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 100, box["y"] + 40, steps=3)
+    page.mouse.up()
+    page.wait_for_selector("dialog >> text=Picture 2 of 2")
+
+
+def many_tasks(server):
+    """Ten thousand ended tasks, put into the database at once."""
+    import sqlite3
+
+    with sqlite3.connect(server.instance / "db.sqlite3", timeout=60) as database:
+        columns = [row[1] for row in database.execute("pragma table_info(generate_record)") if row[1] != "id"]
+        row = dict(
+            zip(
+                columns,
+                database.execute(f"select {','.join(columns)} from generate_record limit 1").fetchone(),
+                strict=True,
+            )
+        )
+        rows = [[{**row, "task_id": f"{number:032x}"}[name] for name in columns] for number in range(MANY)]
+        database.executemany(
+            f"insert into generate_record ({','.join(columns)}) values ({','.join('?' * len(columns))})", rows
+        )
+
+
+@pytest.mark.sqlite("rows are written into its file")
+def test_ten_thousand_tasks_scroll(visit, make_server):
+    served = make_server().ready()
+    served.draw()
+    many_tasks(served)
+    page = visit(page_of(served) + "/#/gallery", wait=".card-open")
+    assert page.inner_text(".gallery-bar .hint") == f"{MANY + 1} tasks"
+    assert page.locator(".card").count() < 100
+    measured = page.evaluate(
+        """() => new Promise((resolve) => {
+            const box = document.querySelector(".grid-box");
+            const gaps = [];
+            let before = performance.now();
+            const step = (now) => {
+                gaps.push(now - before);
+                before = now;
+                box.scrollTop += 60;
+                if (gaps.length < 120) requestAnimationFrame(step);
+                else resolve(gaps.slice(5).sort((one, other) => one - other));
+            };
+            requestAnimationFrame(step);
+        })"""
+    )
+    print(f"median frame {measured[len(measured) // 2]:.1f} ms, 95 % {measured[int(len(measured) * 0.95)]:.1f} ms")
+    page.evaluate("document.querySelector('.grid-box').scrollTop = 1e9")
+    page.wait_for_selector(f"[aria-posinset='{MANY + 1}'] .card-open")
+    assert page.locator(".card").count() < 100

@@ -1,0 +1,176 @@
+"""The settings: all of a request's members are reachable; they outlive a reload, and leave and come as JSON."""
+
+import json
+
+import pytest
+
+from tests.webui.conftest import SETTINGS
+
+OF_THE_PAGE = {"image"}
+INPUT_TABS = ("uov", "ip", "inpaint", "describe", "enhance", "metadata")
+SETTINGS_TABS = ("settings", "styles", "models", "advanced")
+
+
+def shown_members(page):
+    """The members whose controls are on the page now."""
+    return set(
+        " ".join(page.eval_on_selector_all("[data-member]", "all => all.map(one => one.dataset.member)")).split()
+    )
+
+
+def settings_open(page, tab="settings"):
+    """The settings panel at this tab."""
+    page.click("#toggle-settings")
+    page.click(f"#settings-tab-{tab}")
+
+
+def kept(page):
+    """The settings that the browser keeps."""
+    return json.loads(page.evaluate("localStorage['fooocus.settings']"))
+
+
+def test_every_member_of_a_request_is_reachable(visit, server):
+    page = visit()
+    found = shown_members(page)
+    settings_open(page)
+    for tab in SETTINGS_TABS:
+        page.click(f"#settings-tab-{tab}")
+        if tab == "advanced":
+            page.click(".developer")
+        found |= shown_members(page)
+    page.click("#settings-tab-settings")
+    page.click("text=Copy as")
+    found |= shown_members(page)
+    page.keyboard.press("Escape")
+    page.click("#toggle-input")
+    for tab in INPUT_TABS:
+        page.click(f"#input-tab-{tab}")
+        found |= shown_members(page)
+    schemas = server.get("/openapi.json").json["components"]["schemas"]
+    expected = set(schemas["Submission"]["properties"])
+    expected |= {f"loras.{name}" for name in schemas["Lora"]["properties"]}
+    expected |= {f"controlnet_image.{name}" for name in schemas["ImagePrompt"]["properties"]}
+    expected |= {f"enhance_ctrls.0.{name}" for name in schemas["EnhanceStep"]["properties"]}
+    assert expected - found == set()
+
+
+def test_what_is_set_outlives_a_reload_and_is_what_the_server_gets(visit, server):
+    page = visit()
+    settings_open(page)
+    page.click(".chip:text-is('Lightning')")
+    page.fill("#f-negative_prompt", "rain")
+    page.click("#settings-tab-styles")
+    page.fill("#f-style_selections", "sai anime")
+    page.click(".style >> text=SAI Anime")
+    page.click("#settings-tab-advanced")
+    page.locator("[data-member=sharpness] input[type=number]").fill("7.5")
+    page.locator("[data-member=sharpness] input[type=number]").press("Enter")
+    page.reload()
+    page.wait_for_selector("[data-member=sharpness]")
+    assert page.input_value("[data-member=sharpness] input[type=number]") == "7.5"
+    page.click("#settings-tab-settings")
+    assert page.get_attribute(".chip:text-is('Lightning')", "aria-pressed") == "true"
+    page.click(".chip:text-is('Speed')")
+    page.fill("#prompt", "settings that stay")
+    page.click("#generate")
+    page.wait_for_selector(".result img")
+    params = server.get("/tasks?query=history&prompt=settings+that+stay").json["history"][0]["req_params"]
+    assert (params["sharpness"], params["negative_prompt"]) == (7.5, "rain")
+    assert params["style_selections"] == ["SAI Anime"]
+
+
+def test_a_preset_of_ones_own_brings_its_settings_back(visit):
+    page = visit()
+    settings_open(page)
+    page.fill("#f-negative_prompt", "fog")
+    page.click("text=Save as")
+    page.fill("[aria-label='Name of the preset']", "mine")
+    page.keyboard.press("Enter")
+    page.click("button >> text=Reset")
+    page.click("dialog >> text=Reset")
+    assert page.input_value("#f-negative_prompt") == "" and "base_model_name" not in kept(page)
+    page.select_option("#f-preset", "own:mine")
+    assert page.input_value("#f-negative_prompt") == "fog"
+    assert kept(page)["base_model_name"] == SETTINGS["base_model_name"]
+
+
+def test_settings_leave_and_come_as_the_json_that_a_script_posts(visit, server, tmp_path):
+    page = visit()
+    settings_open(page)
+    page.fill("#prompt", "as a file")
+    with page.expect_download() as downloading:
+        page.click("button >> text=Export")
+    path = tmp_path / "settings.json"
+    downloading.value.save_as(path)
+    sent = json.loads(path.read_text("utf-8"))
+    assert sent == SETTINGS | {"prompt": "as a file"}
+    assert server.ask("POST", "/v1/engine/generate/", sent).status == 200
+    path.write_text(json.dumps(sent | {"sharpness": 3.5, "prompt": "from a file"}))
+    page.set_input_files("input[accept*=json]", path)
+    page.wait_for_function("() => document.querySelector('#prompt').value === 'from a file'")
+    assert kept(page)["sharpness"] == 3.5
+
+
+@pytest.mark.parametrize("kind", ["async_process", "stream_output"])
+def test_the_request_is_copied_as_a_command_and_as_a_program_that_work(visit, server, kind):
+    page = visit()
+    page.fill("#prompt", "it's a 'copy'")
+    settings_open(page)
+    page.click("text=Copy as")
+    page.select_option("#copy-kind", kind)
+    page.click("#copy-json")
+    body = json.loads(page.inner_text(".code"))
+    assert body == SETTINGS | {"prompt": "it's a 'copy'", kind: True}
+    page.click("#copy-python")
+    program = page.inner_text(".code")
+    assert eval(program.split("body = ")[1].split("\nanswer")[0]) == body
+    page.click("#copy-curl")
+    assert "it'\\''s a '\\''copy'\\''" in page.inner_text(".code")
+
+
+def test_the_seed_of_the_last_picture_is_reused_and_random_again(visit, server):
+    page = visit(settings={name: value for name, value in SETTINGS.items() if name != "image_seed"})
+    page.fill("#prompt", "a seed")
+    page.click("#generate")
+    page.wait_for_selector(".result img")
+    settings_open(page)
+    page.get_by_label("Reuse the last seed").click()
+    seed = server.get("/tasks?query=history&page_size=1").json["history"][0]["seed"]
+    assert page.input_value("#f-image_seed") == seed and kept(page)["image_seed"] == seed
+    page.get_by_label("Keep the seed").click()
+    page.get_by_label("The seed is kept").click()
+    assert page.input_value("#f-image_seed") == ""
+
+
+def test_loras_offer_themselves_while_one_types(visit):
+    page = visit()
+    page.click("#prompt")
+    page.keyboard.type("a cat [[")
+    page.wait_for_selector("#suggestions li")
+    page.keyboard.press("Tab")
+    assert page.input_value("#prompt").startswith("a cat [[red, green, blue]]")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a fox\nNegative prompt: blurry\nSteps: 9, Sampler: Euler, CFG scale: 5, Seed: 31, Size: 512x768",
+        json.dumps({"prompt": "a fox", "negative_prompt": "blurry", "seed": "31", "guidance_scale": 5}),
+    ],
+    ids=["a1111", "fooocus"],
+)
+def test_pasted_parameters_are_offered_to_be_applied(visit, text):
+    page = visit()
+    page.evaluate(
+        """text => {
+            const data = new DataTransfer();
+            data.setData("text/plain", text);
+            const pasted = new ClipboardEvent("paste", {clipboardData: data, bubbles: true});
+            document.querySelector("#prompt").dispatchEvent(pasted);
+        }""",
+        text,
+    )
+    page.click(".offer >> text=Apply")
+    page.wait_for_function("() => document.querySelector('#prompt').value === 'a fox'")
+    found = kept(page)
+    assert str(found["image_seed"]) == "31" and found["guidance_scale"] == 5 and found["negative_prompt"] == "blurry"
