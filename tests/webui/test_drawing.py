@@ -88,7 +88,7 @@ def test_a_reload_and_a_second_tab_find_what_is_drawn(visit):
 def test_what_the_server_refuses_stands_beside_its_field(visit):
     page = visit(settings=SETTINGS | {"clip_skip": 99})
     page.click("#generate")
-    page.wait_for_selector(".notice.error >> text=clip_skip")
+    page.wait_for_selector(".notice.error >> text=CLIP skip")
     assert "less than or equal to" in page.inner_text("[data-member=clip_skip] .fault")
     page.wait_for_function("() => document.activeElement.id === 'f-clip_skip'")
     assert page.get_attribute("#f-clip_skip", "aria-describedby") == "f-clip_skip-fault"

@@ -9,6 +9,8 @@ from PIL import Image
 
 from tests.webui.conftest import SETTINGS
 
+BUILTIN = {name: value for name, value in SETTINGS.items() if name != "base_model_name"}
+"""Settings for the built-in model, which inpaints without further files."""
 REACH = 32
 """Pixels around a mask within which inpainting may change the picture."""
 
@@ -41,7 +43,6 @@ def drawn(page, server):
     """The record of what Generate draws now."""
     before = page.evaluate("localStorage['fooocus.shown']")
     page.click("#generate")
-    print(page.locator(".notices").inner_text())
     page.wait_for_function("before => localStorage['fooocus.shown'] !== before", arg=before)
     page.wait_for_selector(".stage-results")
     return server.get(f"/tasks/{page.evaluate('JSON.parse(localStorage[`fooocus.shown`])')}").json
@@ -57,7 +58,7 @@ def opened(server, url):
 
 
 def test_a_painted_mask_is_redrawn_and_all_around_it_stays(visit, server, photograph):
-    page = visit(settings=SETTINGS | {"inpaint_engine": "None"})
+    page = visit(settings=BUILTIN)
     inputs_open(page, "inpaint")
     choose(page, photograph, "inpaint")
     page.wait_for_function("() => document.querySelector('#mask').width === 256")

@@ -4,6 +4,7 @@ import { call } from "./api.js";
 import { t } from "./i18n.js";
 import { faults, request, seedLocked, set, settings } from "./settings.js";
 import { reveal } from "./reveal.js";
+import { labelOf } from "./schema.js";
 import { submitted } from "./tasks.js";
 import { notice } from "./ui.js";
 
@@ -30,7 +31,7 @@ function refusal(error) {
     for (const fault of error.detail) found[fault.loc.slice(1).join(".")] = fault.msg;
     faults.value = found;
     reveal(Object.keys(found)[0]);
-    notice(t("told.faults", { names: Object.keys(found).join(", ") }), "error");
+    notice(t("told.faults", { names: Object.keys(found).map((name) => labelOf(name.split(".")[0])).join(", ") }), "error");
   } else if (error.status !== 403) {
     notice(error.message, "error");
   }
@@ -50,6 +51,7 @@ export async function generate(more = {}) {
       try {
         const { data } = await call("POST", "/v1/engine/generate/", body, { headers: once });
         submitted(data);
+        document.querySelector(".stage")?.scrollIntoView({ block: "nearest" });
         if (seedLocked.value && settings.value.image_seed === undefined) set("image_seed", data.seed);
         return data;
       } catch (error) {

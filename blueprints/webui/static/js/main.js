@@ -39,7 +39,7 @@ function App() {
   return html`<a class="skip-link" href="#prompt" onClick=${(event) => (event.preventDefault(), document.getElementById("prompt")?.focus())}>${t("skip.link")}</a>
     <${Header} view=${view.value} />
     ${!reachable.value && html`<p class="offline" role="alert">${t("unreachable")}</p>`}
-    <main class="view view-${view.value}"><${INSIDE[view.value]} /></main>
+    <main class="view view-${view.value}"><h1 class="visually-hidden">${t(`view.${view.value}`)}</h1><${INSIDE[view.value]} /></main>
     <${Lightbox} /><${KeyDialog} again=${begin} /><${Confirmation} /><${Notices} />`;
 }
 

@@ -5,7 +5,8 @@ import { Mask } from "./brush.js";
 import { pictures, setPicture } from "./settings.js";
 import { IconButton } from "./ui.js";
 
-export const brush = signal({ size: 60, erase: false, zoom: 1 });
+export const brush = signal({ size: 60, erase: false, zoom: 1, ratio: 1 });
+const TALLEST = "54dvh"; // of a picture that is not zoomed into
 let mask = null;
 
 const tell = (more) => (brush.value = { ...brush.value, ...more });
@@ -88,7 +89,9 @@ export function Board({ picture }) {
   const canvas = useRef();
   const image = useRef();
   const loaded = () => {
-    mask.resize(image.current.naturalWidth, image.current.naturalHeight);
+    const { naturalWidth: width, naturalHeight: height } = image.current;
+    tell({ ratio: width / height, zoom: 1 });
+    mask.resize(width, height);
     mask.load(pictures.value.mask);
   };
   useLayoutEffect(() => {
@@ -110,7 +113,7 @@ export function Board({ picture }) {
   }, []);
   return html`<${Tools} />
     <div class="board" ref=${board} tabindex="0" role="group" aria-label=${t("board")}>
-      <div class="board-inside" style=${{ width: `${brush.value.zoom * 100}%` }}>
+      <div class="board-inside" style=${{ width: `calc(min(100%, ${TALLEST} * ${brush.value.ratio}) * ${brush.value.zoom})` }}>
         <img ref=${image} src=${picture} alt=${t("slot.inpaint")} onLoad=${loaded} draggable=${false} />
         <canvas ref=${canvas} id="mask" aria-hidden="true"></canvas>
       </div>

@@ -7,7 +7,7 @@ import { members } from "./schema.js";
 import { apply } from "./settings.js";
 import { notice } from "./ui.js";
 
-export const offer = signal(null); // { words, take }: parameters that came from outside, and what applies them
+export const offer = signal(null); // { words, no, take }: parameters that came from outside, and what applies them
 
 function isParameters(text) {
   if (/\bSteps: \d+, Sampler: /.test(text)) return true;
@@ -21,7 +21,7 @@ function isParameters(text) {
 
 export function offerPasted(event) {
   const text = event.clipboardData.getData("text/plain").trim();
-  offer.value = text.length > 2 && isParameters(text) ? { words: t("pasted.offer"), take: () => applyText(text) } : null;
+  offer.value = text.length > 2 && isParameters(text) ? { words: t("pasted.offer"), no: t("pasted.keep"), take: () => applyText(text) } : null;
 }
 
 // A request's own JSON is taken as it is; all else the server reads, out of a picture that carries the text.
@@ -54,7 +54,7 @@ export async function offerCarried(image) {
     data.notes.forEach((note) => notice(note));
     notice(t("applied"));
   };
-  offer.value = { words: t("carried.offer"), take };
+  offer.value = { words: t("carried.offer"), no: t("close"), take };
 }
 
 export async function applyText(text) {
@@ -72,6 +72,6 @@ export function Offer() {
   return html`<div class="offer" role="status">
     <span>${offer.value.words}</span>
     <button type="button" class="primary" onClick=${take}>${t("apply")}</button>
-    <button type="button" onClick=${() => (offer.value = null)}>${t("pasted.keep")}</button>
+    <button type="button" onClick=${() => (offer.value = null)}>${offer.value.no}</button>
   </div>`;
 }

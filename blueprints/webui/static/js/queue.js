@@ -56,7 +56,7 @@ export function Queue() {
   const rows = [running.value, ...waiting.value].filter(Boolean);
   return html`<section class="queue" aria-label=${t("view.queue")}>
     <div class="row wrap queue-bar">
-      <h1>${t("view.queue")}</h1><span class="hint grow" role="status">${t("queue.n", { n: queue.value.pending })}${paused && ` · ${t("paused")}`}</span>
+      <h2>${t("view.queue")}</h2><span class="hint grow" role="status">${t("queue.n", { n: queue.value.pending })}${paused && ` · ${t("paused")}`}</span>
       ${may("admin") && html`<button type="button" aria-pressed=${paused} onClick=${() => act(pause(!paused))}>${t(paused ? "resume" : "pause")}</button>`}
     </div>
     ${rows.length ? html`<ol class="plain">${rows.map((task) => html`<${Row} key=${task.task_id} task=${task} />`)}</ol>` : html`<p class="hint empty-list">${t("queue.empty")}</p>`}

@@ -1,0 +1,120 @@
+"""Manners: keys are asked for, a proxy's prefix changes nothing, no view has a fault that axe finds, and it paints soon."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import postgresql
+from tests.serving import ROOT
+from tests.webui.conftest import PHONE, SETTINGS, page_of
+
+AXE = Path(__file__).with_name("vendor") / "axe.min.js"
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+
+def violations(page):
+    """What axe-core finds, in few words."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text("utf-8"))
+    found = page.evaluate("rules => axe.run(document, rules).then((result) => result.violations)", RULES)
+    return [(one["id"], node["target"], node["failureSummary"][:300]) for one in found for node in one["nodes"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault_in_the_settings(visit, scheme):
+    page = visit(color_scheme=scheme)
+    page.click("#toggle-settings")
+    for tab in ("settings", "styles", "models", "advanced"):
+        page.click(f"#settings-tab-{tab}")
+        if tab == "advanced":
+            page.click(".developer")
+            page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
+        assert violations(page) == [], tab
+
+
+def test_axe_finds_no_fault_in_the_pictures(visit):
+    page = visit()
+    page.click("#toggle-input")
+    for tab in ("uov", "ip", "inpaint", "describe", "enhance", "metadata"):
+        page.click(f"#input-tab-{tab}")
+        place = f"[data-slot={'cn0' if tab == 'ip' else tab}]"
+        page.set_input_files(f"{place} input[type=file]", ROOT / "docs/pictures/builtin-sheet.jpg")
+        page.wait_for_selector(f"{place}.full")
+        page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
+        assert violations(page) == [], tab
+
+
+@pytest.mark.parametrize("viewport", [None, PHONE], ids=["desktop", "phone"])
+def test_axe_finds_no_fault_while_drawing_in_the_queue_in_the_gallery_and_in_dialogs(visit, viewport):
+    options = {"viewport": viewport} if viewport else {}
+    page = visit(settings=SETTINGS | {"overwrite_step": 200, "aspect_ratios_selection": "128*128"}, **options)
+    for _ in range(2):
+        page.click("#generate")
+        page.wait_for_function("() => !document.querySelector('#generate').disabled")
+    page.wait_for_selector("#preview")
+    assert violations(page) == []
+    page.click("nav >> text=Queue")
+    page.locator(".queue-row").nth(1).wait_for()
+    assert violations(page) == []
+    for left in (1, 0):
+        page.locator(".queue-row .danger").last.click()
+        page.wait_for_function(f"() => document.querySelectorAll('.queue-row').length === {left}")
+    page.click("nav >> text=Gallery")
+    page.wait_for_selector(".card-open")
+    assert violations(page) == []
+    page.click(".card-open")
+    page.wait_for_selector("dialog")
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    page.get_by_label("Key", exact=True).click()
+    page.wait_for_selector("dialog")
+    assert violations(page) == []
+
+
+def added(instance, name, scope):
+    """A key of this scope, made as an operator makes one."""
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "keys", "add", name, "--scope", scope]
+    environment = {**os.environ, "FOOOCUS_INSTANCE": str(instance), **postgresql.environment(instance)}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+    ).stdout.split()[-1]
+
+
+def test_a_key_is_asked_for_and_its_scopes_decide_what_the_page_offers(visit, make_server, tmp_path):
+    looking, drawing = (
+        added(tmp_path / "instance", name, scope) for name, scope in (("looker", "read"), ("painter", "draw"))
+    )
+    served = make_server().ready()
+    page = visit(page_of(served), wait="dialog #key")
+    page.fill("#key", "wrong")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog [role=alert]")
+    page.fill("#key", looking)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog", state="detached")
+    page.wait_for_selector("#generate:disabled")
+    page.get_by_label("Key: looker").click()
+    assert "looker" in page.inner_text("dialog") and "read" in page.inner_text("dialog")
+    page.fill("#key", drawing)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#generate:enabled")
+    page.fill("#prompt", "with a key")
+    page.click("#generate")
+    page.wait_for_selector(".result img")
+    page.wait_for_function("() => document.querySelector('.result img').naturalWidth === 64")
+    assert drawing not in page.evaluate("JSON.stringify(localStorage)")
+    page.reload()
+    page.wait_for_selector("#generate:enabled")
+
+
+def test_it_paints_soon(visit):
+    page = visit()
+    page.reload()
+    page.wait_for_selector("#generate")
+    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    loaded = page.evaluate("performance.getEntriesByType('resource').reduce((sum, one) => sum + one.transferSize, 0)")
+    print(f"first paint after {paint:.0f} ms; {loaded} bytes came")
+    assert paint > 0
