@@ -6,7 +6,7 @@ PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 LOWEST := build/lowest
 CLIENTS := build/clients
 
-.PHONY: install run test quick clients coverage check bench hooks update test-lowest
+.PHONY: install run test quick clients coverage check screenshots bench hooks update test-lowest
 
 install: $(VENV)/.installed
 run: install
@@ -29,6 +29,10 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy engine schemas fooocus_flask blueprints wsgi.py
+
+# The pictures of the web page in docs/pictures, of the page as it is now.
+screenshots: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/webui/test_screenshots.py --screenshots $(ARGS)
 
 bench: install
 	$(BIN)/python -m benchmarks

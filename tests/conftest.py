@@ -31,6 +31,7 @@ SLOW_FIXTURES = frozenset({"database", "pipeline"})
 def pytest_addoption(parser):
     """Options that choose tests, or the database of their applications."""
     parser.addoption("--postgresql", action="store_true", help="keep tasks in a PostgreSQL server of the tests' own")
+    parser.addoption("--screenshots", action="store_true", help="write the pictures of the web page into docs/pictures")
     parser.addoption("--quick", action="store_true", help="leave out what starts servers or draws pictures")
 
 

@@ -13,7 +13,7 @@ from tests.serving import small
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SETTINGS = {name: value for name, value in small().items() if name != "prompt"}
 """What the page has kept, as if a person had set it: small pictures of the toy checkpoint."""
-WAIT = 15
+WAIT = 120
 """Seconds."""
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 640}
 

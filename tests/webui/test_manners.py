@@ -1,4 +1,4 @@
-"""Manners: keys are asked for, a proxy's prefix changes nothing, no view has a fault that axe finds, and it paints soon."""
+"""Manners: keys are asked for, no view has a fault that axe finds, and the page paints soon."""
 
 import os
 import subprocess

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.webui.conftest import SETTINGS
 
-BUILTIN = {name: value for name, value in SETTINGS.items() if name != "base_model_name"}
+BUILTIN = SETTINGS | {"base_model_name": "fooocus_mini.safetensors"}
 """Settings for the built-in model, which inpaints without further files."""
 REACH = 32
 """Pixels around a mask within which inpainting may change the picture."""

@@ -43,8 +43,8 @@ function Card({ index, width, left, top }) {
   const url = task.result?.[0];
   const words = promptOf(task) || t("prompt.none");
   return html`<div class="card ${picked ? "picked" : ""}" style=${place} role="listitem" aria-setsize=${listing.value.total} aria-posinset=${index + 1}>
-    <button type="button" class="card-open" onClick=${() => openLightbox({ [index]: task }, index, 0, taskAt)} aria-label=${t("card.open", { prompt: words })}>
-      ${url ? html`<img src=${own(url, 320)} alt="" loading="lazy" decoding="async" />` : html`<span class="card-status ${task.task_status}">${t(`status.${task.task_status}`)}</span>`}
+    <button type="button" class="card-open" onClick=${() => openLightbox({ [index]: task }, index, 0, taskAt)}>
+      ${url ? html`<img src=${own(url, 320)} alt=${words} loading="lazy" decoding="async" />` : html`<span class="card-status ${task.task_status}">${t(`status.${task.task_status}`)}</span><span class="visually-hidden">${words}</span>`}
       ${task.result?.length > 1 && html`<span class="card-count">${task.result.length}</span>`}
     </button>
     <input type="checkbox" class="card-pick" checked=${picked} onChange=${pick} aria-label=${t("card.pick", { prompt: words })} />

@@ -35,11 +35,16 @@ function Draw() {
 
 const INSIDE = { draw: Draw, gallery: Gallery, queue: Queue };
 
+function skip(event) {
+  event.preventDefault();
+  (document.getElementById("prompt") ?? document.getElementById("main")).focus();
+}
+
 function App() {
-  return html`<a class="skip-link" href="#prompt" onClick=${(event) => (event.preventDefault(), document.getElementById("prompt")?.focus())}>${t("skip.link")}</a>
+  return html`<a class="skip-link" href="#main" onClick=${skip}>${t("skip.link")}</a>
     <${Header} view=${view.value} />
     ${!reachable.value && html`<p class="offline" role="alert">${t("unreachable")}</p>`}
-    <main class="view view-${view.value}"><h1 class="visually-hidden">${t(`view.${view.value}`)}</h1><${INSIDE[view.value]} /></main>
+    <main id="main" tabindex="-1" class="view view-${view.value}"><h1 class="visually-hidden">${t(`view.${view.value}`)}</h1><${INSIDE[view.value]} /></main>
     <${Lightbox} /><${KeyDialog} again=${begin} /><${Confirmation} /><${Notices} />`;
 }
 
