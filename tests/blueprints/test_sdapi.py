@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blueprints.sdapi import answers, group, translation
+from blueprints.sdapi import answers, group, options, translation
+from engine.files.hashes import HashCache
 from engine.images import a1111
 from fooocus_flask.access import keys
 from fooocus_flask.errors import InvalidRequest
@@ -101,8 +102,6 @@ def test_models_have_titles_that_options_name(client):
 
 
 def test_a_known_hash_stands_in_the_title_and_the_title_is_taken_back_with_and_without_it(app, client, models):
-    from engine.files.hashes import HashCache
-
     hash = HashCache(Path(app.instance_path) / "hash_cache.txt").hash(models / "checkpoints" / "toy.safetensors")
     title = f"toy.safetensors [{hash}]"
     assert title in [model["title"] for model in client.get(f"{API}/sd-models").json]
@@ -206,6 +205,16 @@ def test_the_options_of_a_removed_key_are_forgotten(app, client, add_key):
         keys.revoke("anna")
         keys.remove("anna")
     assert client.get(f"{API}/options", headers=add_key("anna")).json["samples_format"] == "png"
+
+
+def test_without_a_choice_the_first_checkpoint_draws_where_the_servers_own_is_missing(app):
+    with app.test_request_context():
+        there, own = catalogue(), options.standing("base_model_name")
+        assert options.model({}, there) == "broken.safetensors"
+        assert own in options.note_on("broken.safetensors", {})[0] and options.note_on(own, {}) == []
+        chosen = {"sd_model_checkpoint": "toy"}
+        assert options.model(chosen, there) == "toy.safetensors" and options.note_on("toy.safetensors", chosen) == []
+        assert options.model({"sd_model_checkpoint": "gone.safetensors"}, there) == "gone.safetensors"
 
 
 # --- the translation
