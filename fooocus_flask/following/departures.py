@@ -17,7 +17,8 @@ SOCKETS = (SOCKET, "gunicorn.socket")
 class Departure:
     """Calls `left` once, in the application's context, if the client of a request goes away before `close`.
 
-    Where the server does not show its connections nobody is seen to leave.
+    One that closes only its own half of the connection counts as gone. Where the server does not show its connections
+    nobody is seen to leave.
     """
 
     def __init__(self, app: Flask, environ: Mapping[str, Any], left: Callable[[], object]) -> None:

@@ -535,6 +535,14 @@ def test_a_task_that_somebody_stops_is_a_409_that_is_not_tried_again(server):
     assert json.loads(body)["error"]["code"] == "task_stopped"
 
 
+def test_a_stream_that_is_asked_for_again_has_the_same_pictures(server):
+    headers, body = {"Idempotency-Key": "stream again"}, request(stream=True, n=2)
+    first, again = (server.ask("POST", GENERATIONS, body, **headers) for _ in range(2))
+    told = [[data["b64_json"] for _, data in events(reply.body)] for reply in (first, again)]
+    assert told[0] == told[1] and len(told[0]) == 2
+    assert again.headers["Idempotency-Replayed"] == "true"
+
+
 def test_an_idempotency_key_of_another_kind_of_answer_is_refused(server):
     headers = {"Idempotency-Key": "another kind"}
     assert server.ask("POST", GENERATIONS, request(), **headers).status == 200
