@@ -74,4 +74,4 @@ function Seed() {
   </${Field}>`;
 }
 
-export const Basics = () => html`<${Performance} /><${Size} /><${Member} name="image_number" /><${Member} name="output_format" /><${Member} name="negative_prompt" /><${Seed} />`;
+export const Basics = () => html`<${Performance} /><${Size} /><${Member} name="image_number" /><${Member} name="output_format" /><${Member} name="output_quality" /><${Member} name="negative_prompt" /><${Seed} />`;

@@ -7,7 +7,7 @@ import { members } from "./schema.js";
 
 // What other modules of the page show.
 const ELSEWHERE = new Set([
-  ...["prompt", "negative_prompt", "preset", "performance_selection", "aspect_ratios_selection", "image_number", "output_format"],
+  ...["prompt", "negative_prompt", "preset", "performance_selection", "aspect_ratios_selection", "image_number", "output_format", "output_quality"],
   ...["image_seed", "style_selections", "base_model_name", "refiner_model_name", "refiner_switch", "loras"],
   ...["uov_input_image", "uov_method", "upscale_multiple", "controlnet_image", "inpaint_input_image", "inpaint_mask_image_upload"],
   ...["inpaint_additional_prompt", "outpaint_selections", "outpaint_distance", "invert_mask_checkbox", "enhance_checkbox"],

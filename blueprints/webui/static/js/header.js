@@ -4,7 +4,7 @@ import { base, caller } from "./api.js";
 import { language, languageName, languages, load, t } from "./i18n.js";
 import { keyDialog } from "./key.js";
 import { stored } from "./storage.js";
-import { running, waiting } from "./tasks.js";
+import { allRunning, waiting } from "./tasks.js";
 import { IconButton } from "./ui.js";
 
 export const VIEWS = ["draw", "gallery", "queue"];
@@ -16,7 +16,7 @@ effect(() => {
 const isDark = () => (theme.value || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
 
 export function Header({ view }) {
-  const busy = waiting.value.length + (running.value ? 1 : 0);
+  const busy = waiting.value.length + allRunning.value.length;
   return html`<header class="bar">
     <a class="brand" href="#/draw" aria-label="Fooocus"><span class="brand-mark" aria-hidden="true"></span><span class="brand-name">Fooocus</span></a>
     <nav aria-label=${t("nav")}>

@@ -4,7 +4,7 @@ import { call, caller, may } from "./api.js";
 import { t } from "./i18n.js";
 import { Deliveries } from "./deliveries.js";
 import { Progress } from "./stage.js";
-import { cancel, mine, pause, promptOf, put, queue, refresh, running, waiting } from "./tasks.js";
+import { allRunning, cancel, mine, pause, promptOf, put, queue, refresh, waiting } from "./tasks.js";
 import { IconButton, notice } from "./ui.js";
 
 const HIGHEST = 10;
@@ -53,7 +53,7 @@ export function Queue() {
     act(refresh());
   }, []);
   const { paused } = queue.value;
-  const rows = [running.value, ...waiting.value].filter(Boolean);
+  const rows = [...allRunning.value, ...waiting.value];
   return html`<section class="queue" aria-label=${t("view.queue")}>
     <div class="row wrap queue-bar">
       <h2>${t("view.queue")}</h2><span class="hint grow" role="status">${t("queue.n", { n: queue.value.pending })}${paused && ` · ${t("paused")}`}</span>

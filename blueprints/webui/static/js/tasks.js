@@ -15,7 +15,8 @@ const ENDED = new Set(["finished", "failed", "stop"]);
 const MOST_MINE = 200;
 
 export const ended = (task) => ENDED.has(task.task_status);
-export const running = computed(() => Object.values(tasks.value).find((task) => task.task_status === "running"));
+export const allRunning = computed(() => Object.values(tasks.value).filter((task) => task.task_status === "running")); // one for each engine
+export const running = computed(() => allRunning.value.find((task) => mine.value.includes(task.task_id)) ?? allRunning.value[0]);
 export const waiting = computed(() =>
   Object.values(tasks.value)
     .filter((task) => task.task_status === "pending")
