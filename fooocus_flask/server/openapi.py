@@ -24,12 +24,16 @@ from schemas.form_layout import GROUPS, form_place
 DOCS = "/docs"
 DOCUMENT = "/openapi.json"
 ABOUT = (
+    'Begin with `POST /v1/engine/generate/`: `{"prompt": "a cat"}` draws, and answers with the pictures\' addresses. '
+    "With `async_process` it answers at once; `GET /tasks/{task_id}` and `GET /tasks/events` then tell how far it is, "
+    "and `POST /tasks/{task_id}/cancel` stops it. `GET /v1/engines/…` lists models, styles and presets. Where keys are "
+    "needed, Authorize takes one. All of it can be done on [the web page](../ui/), too.\n\n"
     "Members that a request leaves out have their defaults. Unknown ones are left out, and named in the task's notes "
     "and in the header X-Notes; a body of nothing else is refused. A number may also come as a text of it, within the "
     f"same bounds. JSON may have {json_text.MOST_NODES:,} values, and {json_text.DEEPEST} lists and objects in one "
     "another. What does not fit is answered with 422 and its faults, each with its place."
 )
-"""What holds for every request."""
+"""How to begin, and what holds for every request."""
 PARAMETER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 """A part of a rule that is a parameter, and its name."""
 

@@ -9,7 +9,8 @@ from tests.serving import ROOT
 
 PAGES = ("README", "CONTRIBUTING", "SECURITY")
 PAGES += tuple(
-    f"docs/{page}" for page in ("api", "architecture", "builtin-model", "configuration", "deployment", "page", "scaling")
+    f"docs/{page}"
+    for page in ("api", "architecture", "builtin-model", "configuration", "deployment", "page", "scaling")
 )
 PAIRS = [(f"{page}.md", f"{page}.zh-CN.md") for page in PAGES]
 
