@@ -52,7 +52,7 @@ def control() -> dict[str, str]:
     sent = arguments()
     if sent["action"] not in DONE:
         return {"message": INVALID}
-    task = queue.find(sent["task_id"]) if sent["task_id"] else history.running()
+    task = queue.find(sent["task_id"]) if sent["task_id"] else history.running_for_caller()
     if task is not None:
         scopes.require_own(task)
     if task is None or not act(sent["action"], task):

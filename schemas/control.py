@@ -22,7 +22,7 @@ class ControlSchema(SpellChecked, FilledSchema):
         metadata={"examples": ["stop", "skip"]},
     )
     task_id = Text(
-        "The task meant; absent: the one that is running, of several the one begun first.",
+        "The task meant; absent: the one that is running, of several the one begun first that the key may stop.",
         default=None,
         allow_none=True,
     )

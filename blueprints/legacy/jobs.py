@@ -37,7 +37,7 @@ AT_A_TIME = 25
 @scopes.needs(DRAW)
 def stop() -> Response:
     """Stop the running job; its finished pictures stay."""
-    task = tasks.running()
+    task = tasks.running_for_caller()
     if task is not None:
         scopes.require_own(task)
         runner.current().stop(task)

@@ -85,8 +85,8 @@ def skip() -> Response:
 
 
 def own_task() -> Task | None:
-    """The running task, if it is the caller's."""
-    task, caller = history.running(), callers.current()
-    if task is None or caller is None:
+    """The running task that is the caller's, of several the one begun first."""
+    caller = callers.current()
+    if caller is None:
         return None
-    return task if caller.name in (None, task.key_name) else None
+    return next((task for task in history.under_way() if caller.name in (None, task.key_name)), None)

@@ -78,6 +78,12 @@ def require_own(task: Task, scope: str = ADMIN) -> None:
         raise Forbidden(f"The task was not submitted with the key {caller.name}, which lacks the scope {scope}")
 
 
+def may_control(task: Task) -> bool:
+    """Whether the caller of the request at hand submitted the task, or may do everything."""
+    caller = callers.current()
+    return caller is not None and is_open_to(caller, task.key_name, ADMIN)
+
+
 def is_open_to(caller: Caller, key_name: str | None, scope: str) -> bool:
     """Whether a task that was submitted with this key is the caller's own, or the caller has this scope."""
     return (key_name == caller.name and caller.may(DRAW)) or caller.may(scope)

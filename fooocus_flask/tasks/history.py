@@ -12,6 +12,7 @@ from sqlalchemy import Row, Select, delete, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from fooocus_flask import signals
+from fooocus_flask.access import scopes
 from fooocus_flask.database import commit, db
 from fooocus_flask.pictures import outputs
 from fooocus_flask.pictures.inputs import in_thread
@@ -103,6 +104,12 @@ def unfinished() -> Sequence[Row[str, int, int | None, int | None]]:
 def newest() -> str | None:
     """The id of the task that was submitted last."""
     return db.session.scalar(select(Task.task_id).order_by(Task.id.desc()).limit(1))
+
+
+def running_for_caller() -> Task | None:
+    """The task that is drawn now, of several the first one that the caller may control; else the first of all."""
+    rows = under_way()
+    return next(filter(scopes.may_control, rows), next(iter(rows), None))
 
 
 def clear(start: Moment, end: Moment) -> tuple[int, int]:

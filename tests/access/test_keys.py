@@ -12,6 +12,7 @@ from fooocus_flask.access import callers, keys
 from fooocus_flask.access.scopes import scopes_of
 from fooocus_flask.database import db
 from fooocus_flask.tables import Key, Task
+from fooocus_flask.tasks import queue
 from tests import postgresql
 from tests.conftest import picture
 from tests.serving import GENERATE, ROOT, small
@@ -218,6 +219,18 @@ def test_each_scope_opens_its_routes_and_no_others(app, client, made, add, scope
         if reply.status_code == 403:
             assert "studio" in reply.json["detail"] and "lacks the scope" in reply.json["detail"]
     assert wrong == []
+
+
+@pytest.mark.parametrize("path", ["/v1/engine/control?action=stop", "/v1/generation/stop"])
+def test_a_stop_that_names_no_task_is_for_the_callers_own(app, client, made, add, path):
+    """Where several are drawn at once, and another key's was begun first."""
+    headers = made("studio", "draw")
+    others = add("running", key_name="other", start_mills=1)
+    assert client.post(path, headers=headers).status_code == 403
+    own = add("running", key_name="studio", start_mills=2)
+    assert client.post(path, headers=headers).status_code == 200
+    with app.app_context():
+        assert [queue.find(task_id).stop_asked for task_id in (others, own)] == [False, True]
 
 
 def test_a_key_without_the_scope_is_told_which_it_lacks(client, made):

@@ -388,6 +388,18 @@ def test_progress_is_of_the_callers_own_task(client, add, add_key):
     assert client.get(f"{API}/progress", headers=anna).json["state"]["interrupted"]
 
 
+def test_of_several_tasks_that_run_the_callers_own_is_told_and_stopped(client, add, add_key):
+    anna, ben = add_key("anna"), add_key("ben")
+    others = add("running", key_name="anna", start_mills=1)
+    own = add("running", key_name="ben", start_mills=2)
+    assert client.get(f"{API}/progress", headers=ben).json["state"]["job"] == own
+    assert client.post(f"{API}/interrupt", headers=ben).json == {}
+    states = {
+        job: client.get(f"{API}/progress", headers=key).json["state"] for job, key in ((others, anna), (own, ben))
+    }
+    assert [states[job]["interrupted"] for job in (others, own)] == [False, True]
+
+
 def test_progress_and_interruption_of_a_task_that_draws(server):
     stream = server.follow(overwrite_step=120)
     stream.until("Sampling step")
