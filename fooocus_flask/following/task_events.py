@@ -40,7 +40,7 @@ MOST_UNREAD = 256
 MOST_DELETED = 500
 """Tasks in one event that tells of their deletion."""
 GAP, PREVIEW_GAP = 0.5, 1.0
-"""Least seconds between two events of progress, and between two with a preview."""
+"""Least seconds between two events of progress, and between two with a preview of the same task."""
 PING_EVERY = 15.0
 RETRY_MILLS = 2000
 """After which a browser comes back."""
@@ -167,7 +167,9 @@ class EventHub:
         self._owners: dict[str, str | None] = {}
         self._progress: dict[str, Pace] = {}
         self._flusher: gevent.Greenlet | None = None
-        self._flushed = self._previewed = 0.0
+        self._flushed = 0.0
+        self._previewed: dict[str, float] = {}
+        """When each task's preview was sent last, by a clock that only grows."""
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -199,6 +201,7 @@ class EventHub:
         if task.ended:
             self._owners.pop(task.task_id, None)
             self._progress.pop(task.task_id, None)
+            self._previewed.pop(task.task_id, None)
             for listener in self._listeners:
                 listener.forget(task.task_id)
         else:
@@ -222,17 +225,17 @@ class EventHub:
 
     def _flush(self) -> None:
         self._flusher, self._flushed = None, monotonic()
-        pictured = self._flushed >= self._previewed + PREVIEW_GAP
         paces, self._progress = self._progress, {}
         for task_id, pace in paces.items():
             told = {"task_id": task_id, "progress": pace.percent, "message": pace.message}
             hearing = [listener for listener in self._listeners if listener.sees(pace.key_name)]
-            with_preview = [listener for listener in hearing if listener.previews] if pace.preview and pictured else []
+            pictured = pace.preview and self._flushed >= self._previewed.get(task_id, -PREVIEW_GAP) + PREVIEW_GAP
+            with_preview = [listener for listener in hearing if listener.previews] if pictured else []
             plain = self._written("progress", told)
             for listener in hearing:
                 listener.put_progress(task_id, plain)
             if with_preview:
-                self._previewed = self._flushed
+                self._previewed[task_id] = self._flushed
                 data = f"data:image/png;base64,{base64.b64encode(pace.preview).decode()}"
                 whole = self._written("progress", told | {"preview": data})
                 for listener in with_preview:

@@ -182,6 +182,20 @@ def test_of_progress_only_the_newest_is_sent_and_none_after_the_end(app, listen,
     assert [kind for kind, _, _ in reader.events()] == ["ended"]
 
 
+def test_tasks_that_are_drawn_at_once_have_previews_each(app, listen, happen, monkeypatch):
+    monkeypatch.setattr(task_events, "GAP", 0.0)
+    monkeypatch.setattr(task_events, "PREVIEW_GAP", 3600.0)
+    reader = listen(previews=True)
+    reader.events()
+    tasks = [happen(), happen()]
+    reader.events()
+    previewed = []
+    for task_id in (*tasks, *tasks):
+        signals.send(signals.task_progressed, app, task_id=task_id, percent=10, message="…", preview=b"PNG")
+        previewed += ["preview" in told for _, _, told in reader.events()]
+    assert previewed == [True, True, False, False]
+
+
 def test_a_task_from_before_the_start_is_followed_too(app, listen, add):
     reader = listen()
     reader.events()
