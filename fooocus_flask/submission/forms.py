@@ -40,8 +40,9 @@ def form_body(request: Request, schema: Schema) -> dict[str, Any]:
         text = "The body has no parts with the boundary that its Content-Type names; send JSON as application/json"
         raise InvalidRequest([Fault("missing", text, loc=("body",))])
     body, faults = whole(request), []
-    sent = [(name, texts(schema, name, request.form.getlist(name))) for name in request.form if name != JSON_PART]
-    sent += [(name, upload(file)) for name, file in request.files.items() if name != JSON_PART and is_there(file)]
+    # a part without a name is an unknown member
+    sent = [(name or "", texts(schema, name, request.form.getlist(name))) for name in request.form if name != JSON_PART]
+    sent += [(name or "", upload(file)) for name, file in request.files.items() if name != JSON_PART and is_there(file)]
     for name, value in sent:
         try:
             put(body, steps(name), value)

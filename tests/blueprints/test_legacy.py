@@ -404,6 +404,15 @@ def test_broken_json_and_a_long_body_are_told_back_as_far_as_they_can_be(paused)
     assert faults(reply) == [["body", "prompt"]] and len(reply.data) < 10_000
 
 
+def test_a_body_may_be_large_for_its_pictures_only(paused):
+    large = "A" * 9 * 1024 * 1024
+    sent = {"image_prompts": [{"cn_img": large}], "input_image": ""}
+    assert faults(paused.post("/v2/generation/image-prompt", json=legacy(**sent))) == [
+        ["body", "image_prompts", 0, "cn_img"]
+    ]
+    assert paused.post("/v2/generation/image-prompt", json=legacy(image_prompts=[], prompt=large)).status_code == 413
+
+
 def test_a_full_queue_has_words_of_its_own_in_each_kind_of_answer(make_app):
     app = make_app(QUEUE_LIMIT=1)
     with app.app_context():
@@ -449,6 +458,12 @@ def test_unknown_members_are_left_out_with_a_note_and_unknown_parameters_without
     reply = paused.post(f"{TEXT}?acept=image/png", json=sent)
     record = paused.get(f"/tasks/{reply.headers['X-Task-Id']}").json
     assert [note for note in record["notes"] if "'promt'" in note and "prompt" in note]
+
+
+def test_a_part_without_a_name_is_left_out(paused):
+    for path, parts in ((TEXT, form(async_process="true")), (GENERATE, {"prompt": "a cat", "async_process": "1"})):
+        parts |= {"": "nothing", "base_model_name": "toy.safetensors"}
+        assert paused.post(path, data=parts, content_type=MULTIPART).status_code == 200
 
 
 def test_what_belongs_to_a_picture_is_left_out_with_a_note_where_there_is_none(paused):
