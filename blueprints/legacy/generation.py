@@ -39,7 +39,7 @@ def generation(path: str, schema: type[Schema]) -> Callable[[View], View]:
 
 @generation("/v1/generation/text-to-image", legacy.LegacyTextSchema)
 def text_to_image(sent: Members, _: Members) -> Response:
-    """Draw pictures from a text."""
+    """Draw pictures from a text, without other pictures."""
     return draw(job_objects.TEXT, translation.common(sent))
 
 

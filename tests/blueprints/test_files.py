@@ -153,3 +153,11 @@ def test_with_a_key_a_file_needs_the_token_its_url_carries(make_app, tmp_path):
     assert client.get(CAT).status_code == 403
     assert client.get(CAT, headers={"X-API-KEY": "secret"}).status_code == 200
     assert client.get(url.replace("cat", "dog")).status_code == 403
+
+
+def test_a_result_has_fooocus_apis_address_too(make_app):
+    app = make_app(X_ACCEL_PREFIX="/_files")
+    name = picture(app, "cat.png")
+    reply = app.test_client().get(f"/files/{name}")
+    assert (reply.status_code, reply.headers["X-Accel-Redirect"]) == (200, f"/_files/outputs/{name}")
+    assert app.test_client().get("/files/2024-07-05/dog.png").status_code == 404

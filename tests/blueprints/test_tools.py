@@ -91,6 +91,8 @@ def test_a_photograph_is_described_in_words_the_same_ones_each_time(client):
     assert list(told) == ["describe"] and told["describe"]
     form = {"image": (io.BytesIO(png()), "cat.png"), "image_type": "Photo"}
     assert client.post(DESCRIBE, data=form).json == told
+    form = {"image": (io.BytesIO(png()), "cat.png")}
+    assert client.post(f"{DESCRIBE}?type=Anime", data=form).json == told  # Fooocus-API's clients send it, to no effect
 
 
 def test_a_server_without_those_files_answers_the_built_in_sets_words(make_app, tmp_path):

@@ -50,14 +50,14 @@ PATHS = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["outputs", "inputs"])
+@pytest.mark.parametrize("kind", ["outputs", "inputs", "files"])
 def test_no_path_is_served_but_a_pictures_inside_the_folder(client, secret, kind):
     replies = {path: client.get(f"/{kind}/{path}", follow_redirects=True) for path in PATHS}  # redirects of // to /
     assert {path: reply.status_code for path, reply in replies.items()} == dict.fromkeys(PATHS, 404)
     assert all(reply.json["detail"] for reply in replies.values())
 
 
-@pytest.mark.parametrize("kind", ["outputs", "inputs"])
+@pytest.mark.parametrize("kind", ["outputs", "inputs", "files"])
 @pytest.mark.parametrize("start", ["", "http://localhost"])
 def test_no_path_is_a_picture_of_this_servers_but_one_inside_the_folder(client, secret, start, kind):
     places = {path: places_of(client.post(READ, json={"image": f"{start}/{kind}/{path}"})) for path in PATHS}
