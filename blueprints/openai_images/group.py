@@ -34,7 +34,7 @@ class ImagesParser(ArgumentsParser):
         for name in req.form:
             found[plain_name(name)] = forms.texts(schema, plain_name(name), req.form.getlist(name))
         for name, file in files(req):
-            found.setdefault(name, []).append(forms.upload(file))
+            found[name] = [*listed(found.get(name)), forms.upload(file)]
         members = {name: one_or_all(schema, name, value) for name, value in found.items()}
         unknown_names.check_body(schema, members)
         return members
@@ -57,6 +57,11 @@ def files(request: Request) -> Iterator[tuple[str, FileStorage]]:
 def plain_name(part: str) -> str:
     """The member that a part of a form is: without the brackets that say which of several it is."""
     return part.partition("[")[0]
+
+
+def listed(value: Any) -> list[Any]:
+    """What parts of this name held so far, be it text or files; of an empty text nothing."""
+    return value if isinstance(value, list) else [value] if value else []
 
 
 def one_or_all(schema: Schema, name: str, value: Any) -> Any:

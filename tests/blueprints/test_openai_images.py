@@ -418,6 +418,23 @@ def test_a_lora_is_a_name_or_an_object_and_there_may_be_several(app):
     assert used == [("a.safetensors", 1.0, True), ("b.safetensors", 0.5, True), ("None", 1.0, True)]
 
 
+def test_a_picture_may_come_as_a_text_and_as_a_file_at_once(client):
+    """Clients send an empty text along; what is no picture, or one too many, is told."""
+
+    def ask(path, **texts):
+        parts = {
+            "prompt": "a cat",
+            "model": "none",
+            **texts,
+            "image": [texts.get("image", ""), (io.BytesIO(WHITE), "a.png")],
+        }
+        reply = client.post(path, data=parts)
+        return reply.status_code, reply.json["error"]["param"]
+
+    assert ask(EDITS) == ask(VARIATIONS) == ask(EDITS, image="https://example.com/a.png") == (404, "model")
+    assert ask(VARIATIONS, image="https://example.com/a.png") == (400, "image")
+
+
 def test_members_of_a_form_are_texts(app):
     made = translated(app, translation.edit, EditsSchema, image="YQ==", n="2", stream="true", partial_images="1")
     assert made.members["image_number"] == 2 and made.sent["stream"] is True
