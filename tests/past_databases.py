@@ -22,6 +22,7 @@ SPECIAL: dict[str, Any] = {
     "task_status": "finished",
     "drawn_with": {"device": "cpu"},
     "downloads": None,
+    "url": "https://Receiver.example./hook?token=1",
 }
 """Values that the application reads more into than their column says."""
 

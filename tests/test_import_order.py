@@ -152,3 +152,8 @@ def test_what_the_web_process_imports_needs_no_torch():
     web = {name for name in MODULES if name.split(".")[0] != "engine"}
     heavy = {name: found for name in reached(web) if (found := outside_names(name) & HEAVY)}
     assert heavy == {}
+
+
+def test_migrations_import_nothing_of_the_application():
+    """What the application has now is not what it had when they were written."""
+    assert {name: GRAPH[name] for name in GRAPH if ".versions." in name and GRAPH[name]} == {}

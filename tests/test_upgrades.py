@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from fooocus_flask import server_lock, upgrades
-from fooocus_flask.tables import Delivery
+from fooocus_flask.tables import Delivery, receiver_host
 from tests import past_databases, postgresql
 from tests.past_databases import OF_0_1_0, REVISIONS
 
@@ -54,6 +54,14 @@ def test_webhooks_owed_since_the_first_revision_keep_their_message(address, make
         assert [delivery.message_id for delivery in Delivery.query.order_by(Delivery.id)] == [
             f"msg_task_id {number}" for number in range(1, past_databases.ROWS + 1)
         ]
+
+
+def test_webhooks_owed_since_earlier_revisions_take_turns_by_their_receivers(address, make_app):
+    past_databases.upgrade(address, "0007")
+    past_databases.fill(address)
+    with make_app().app_context():
+        hosts = {(delivery.host, receiver_host(delivery.url)) for delivery in Delivery.query}
+    assert hosts == {("receiver.example:443",) * 2}
 
 
 @pytest.mark.sqlite("its schema is compared; PostgreSQL's upgrades were always whole")
