@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from blueprints.legacy.job_objects import job_id, job_type, url
 from blueprints.legacy.translation import RENAMED, SIDES, steps_of
 from engine import choices
-from fooocus_flask.pictures import inputs
 from fooocus_flask.tables import FAILED, STOPPED, Task
+from fooocus_flask.tasks import records
 from schemas.legacy import AdvancedParamsSchema
 
 ADVANCED = tuple(AdvancedParamsSchema().fields)
@@ -50,7 +50,7 @@ def item(task: Task, base: str) -> dict[str, Any]:
 
 def params(task: Task, base: str) -> dict[str, Any]:
     """What was asked for, in the predecessor's members."""
-    ours = inputs.with_urls(task.req_params, base)
+    ours = records.parameters(task, base)
     told = {name: ours.get(name) for name in SAME}
     told |= {old: ours.get(new) for old, new in RENAMED.items()}
     distance = dict(zip(SIDES, ours.get("outpaint_distance") or [0] * len(SIDES), strict=True))

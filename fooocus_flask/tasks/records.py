@@ -63,6 +63,12 @@ def brief(task: Task, base: str, place: estimates.Place = estimates.NOWHERE) -> 
     }
 
 
+def parameters(task: Task, base: str) -> dict[str, Any]:
+    """What was asked for, with absolute URLs; no webhook where it is the operator's: sent back, it is that again."""
+    told = inputs.with_urls(task.req_params, base)
+    return told | {"webhook_url": ""} if is_operators_webhook(task) else told
+
+
 def is_operators_webhook(task: Task) -> bool:
     """Whether the task's webhook is the operator's, for its request named none."""
     sent = task.req_params.get("webhook_url")
@@ -84,9 +90,8 @@ def accepted(task: Task, base: str) -> dict[str, Any]:
 def serialise(task: Task, base: str, place: estimates.Place) -> dict[str, Any]:
     """The row's columns and the task's place, under the names a record uses."""
     values = {name: getattr(task, name) for name in COLUMNS}
-    values["req_params"] = inputs.with_urls(task.req_params, base)
+    values["req_params"] = parameters(task, base)
     if is_operators_webhook(task):
         values["webhook_url"] = operators_webhook(task.webhook_url)
-        values["req_params"]["webhook_url"] = ""  # sent back, it means the operator's again
     awaited = [transfers.current().serialise(file) for file in from_row(task.downloads)] or None
     return values | {"downloads": awaited, "queue_position": place.position, "eta_seconds": place.seconds}

@@ -265,3 +265,12 @@ def test_the_webhook_of_a_job_that_failed_has_no_pictures_and_that_of_our_own_ta
 def test_models_are_listed_anew(client):
     assert client.post("/v1/engines/refresh-models").json == client.get("/v1/engines/all-models").json
     assert "toy.safetensors" in client.post("/v1/engines/refresh-models").json["model_filenames"]
+
+
+def test_the_history_tells_no_webhook_of_the_operators(app, client, add):
+    """Earlier versions wrote it into the parameters of each task."""
+    url = "https://receiver.example/hook?token=secret"
+    task_id = add(webhook_url=url, params={"webhook_url": url})
+    app.config["WEBHOOK_URL"] = url
+    assert client.get(HISTORY).json["history"][0]["params"]["webhook_url"] == ""
+    assert "secret" not in client.get(f"{HISTORY}?job_id={task_id}").text
