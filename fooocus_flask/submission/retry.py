@@ -32,7 +32,8 @@ def retry(task: Task) -> Submission:
     """
     if not task.ended:
         raise FooocusError(f"The task is {task.task_status}; it can be retried once it has ended", status=409)
-    key, asked = idempotency.key(), idempotency.fingerprint({"retry": task.task_id}, None)
+    key = idempotency.key()
+    asked = idempotency.fingerprint({"retry": task.task_id}, None) if key else ""
     if key and (earlier := idempotency.earlier(key, asked)):
         return Submission(earlier, replayed=True)
     caller, events = callers.current() or callers.ANYONE, tuple(task.webhook_events or ENDED_ONLY)

@@ -68,7 +68,8 @@ def submit(
         FooocusError: the queue is full, the Idempotency-Key was used for another request, or a task has the id
             that was wished for.
     """
-    key, asked = idempotency.key(), idempotency.fingerprint(sent, answer)
+    key = idempotency.key()
+    asked = idempotency.fingerprint(sent, answer) if key else ""
     if key and (task := idempotency.earlier(key, asked)):
         return Submission(task, replayed=True)
     members = {name: value for name, value in sent.items() if name not in QUEUE_MEMBERS}

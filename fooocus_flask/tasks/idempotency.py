@@ -14,12 +14,15 @@ from fooocus_flask.access import callers
 from fooocus_flask.clock import mills
 from fooocus_flask.database import commit, db
 from fooocus_flask.errors import FooocusError, InvalidRequest
+from fooocus_flask.pictures.inputs import in_thread
 from fooocus_flask.tables import RequestKey, Task
 from schemas.faults import Fault
 from schemas.submission import IDEMPOTENCY_HEADER, LONGEST_IDEMPOTENCY_KEY
 
 KEPT = 24 * 3600 * 1000
 """Milliseconds for which a key is kept."""
+LONG = 64 * 1024
+"""Characters of a text of which a digest stands for it: of a picture, and of nothing else that requests hold."""
 
 
 def key() -> str | None:
@@ -42,8 +45,24 @@ def key() -> str | None:
 
 def fingerprint(sent: Mapping[str, Any], kind: str | None) -> str:
     """What a request asks for: its members and the kind of its answer, in 64 hexadecimal digits."""
-    text = json.dumps([dict(sent), kind], sort_keys=True, default=str)
+    return in_thread(_digest, [dict(sent), kind])
+
+
+def _digest(asked: Any) -> str:
+    """A digest of plain values; takes its time, most of which lets others go on."""
+    text = json.dumps(_shortened(asked), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _shortened(value: Any) -> Any:
+    """The same with a digest in the place of each long text: JSON of a picture in base64 would hold up everybody."""
+    if isinstance(value, Mapping):
+        return {name: _shortened(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_shortened(each) for each in value]
+    if isinstance(value, str) and len(value) > LONG:
+        return f"{len(value)} {hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    return value
 
 
 def earlier(key: str, asked: str) -> Task | None:

@@ -31,6 +31,17 @@ def test_another_request_under_the_same_key_is_refused(client):
     assert reply.status_code == 422 and "another request" in reply.json["detail"]
 
 
+@pytest.mark.parametrize("place", [0, 40_000, -1])
+def test_pictures_are_told_apart_by_all_of_their_bytes(app, place):
+    """A text of them is long, and a digest stands for it, wherever it lies."""
+    text = "A" * 80_000
+    other = text[:place] + "B" + text[place:][1:]
+    with app.test_request_context():
+        for wrap in (lambda sent: {"image": sent}, lambda sent: {"images": [{"cn_img": sent}]}):
+            same, changed = (idempotency.fingerprint(wrap(sent), "json") for sent in (text, other))
+            assert same == idempotency.fingerprint(wrap("A" * 80_000), "json") != changed
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256])
 def test_a_key_must_be_one(client, key):
     reply = ask(client, {"Idempotency-Key": key})
