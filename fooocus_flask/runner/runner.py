@@ -41,6 +41,8 @@ from fooocus_flask.tasks import live, queue
 
 log = logging.getLogger(__name__)
 
+UNREADABLE = "The task's parameters are of another version of this program and cannot be read; send the request again"
+
 
 class Runner:
     """Draws the tasks of one application, as many at once as it has lanes."""
@@ -163,7 +165,7 @@ class Runner:
             self._news.clear()
             try:
                 until_stored(self.app, self._assign_all)
-            except Exception:  # whatever a row holds: the others are drawn, and in the end this one fails
+            except Exception:  # a folder that may not be read, a bug: this loop must outlive them
                 log.exception("The queue is looked at again in %.1f s", DATABASE_DELAY)
                 gevent.sleep(DATABASE_DELAY)
                 self._news.set()
@@ -207,6 +209,8 @@ class Runner:
         while (task := queue.reclaim(self.task_ids) or queue.claim(*self._preference())) is not None:
             if task.stop_asked:
                 queue.end(task.task_id, STOPPED)
+            elif task.files is None:
+                queue.end(task.task_id, FAILED, error=UNREADABLE, failure="engine")
             elif task.attempts > MOST_ATTEMPTS:
                 queue.end(task.task_id, FAILED, error=too_often("with its server"), failure="engine")
             else:

@@ -159,19 +159,27 @@ def _next(column: InstrumentedAttribute[int] = Task.id) -> Select[Any]:
 
 
 def _begin(which: ColumnElement[bool]) -> Task | None:
-    """The task, now running."""
+    """The task, now running; it has no `files` where its parameters cannot be read."""
     again = {"start_mills": func.coalesce(Task.start_mills, mills()), "attempts": Task.attempts + 1, "progress": 0}
     task = _move(which, RUNNING, **again)
     if task is not None and task.files is None:
-        running = select(Task.files).where(Task.task_status == RUNNING, Task.id != task.id)
-        taken = {path for files in db.session.scalars(running) for path in files or ()}
-        task.files = outputs.names(task.params, dt.datetime.now(), stem=file_stem(task), taken=taken)
-        task.result = []
+        task.files, task.result = _file_names(task), []
         _owe(task, "started")
     commit()
     if task is not None:
         signals.send(signals.task_started, _app(), task=task)
     return task
+
+
+def _file_names(task: Task) -> list[str] | None:
+    """Paths for the task's pictures, none of which another running task has; None where the row cannot be read."""
+    try:
+        params = task.params
+    except (KeyError, TypeError, ValueError):  # of a version with other members
+        return None
+    running = select(Task.files).where(Task.task_status == RUNNING, Task.id != task.id)
+    taken = {path for files in db.session.scalars(running) for path in files or ()}
+    return outputs.names(params, dt.datetime.now(), stem=file_stem(task), taken=taken)
 
 
 def file_stem(task: Task) -> str:

@@ -151,6 +151,17 @@ def test_nobody_is_passed_over_for_longer_than_so_many_seconds(two, add, monkeyp
         end(two.lanes[1])
 
 
+def test_a_row_that_cannot_be_read_fails_and_holds_nobody_else(two, add):
+    broken = add("pending", rank=1)
+    params = queue.find(broken).req_params
+    queue.find(broken).req_params = {name: params[name] for name in params if name != "sharpness"}
+    db.session.commit()
+    good = add("pending", rank=2)
+    assert good in given(two)
+    told = queue.find(broken)
+    assert told.task_status == "failed" and "send the request again" in told.error
+
+
 def test_the_built_in_model_is_a_checkpoint_too(two, add):
     shipped, busy = waiting(add, None, rank=0), add("pending", rank=1)
     assert given(two) == [shipped, busy]
