@@ -436,14 +436,23 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def page_listener(app: Flask, args: argparse.Namespace) -> socket.socket | None:
-    """The web page's listening socket; None where there is no page.
+    """The web page's listening socket; None where there is no page, or a port that nobody chose is taken.
+
+    A server of the API, or Fooocus itself, may have had that port before there was a page.
 
     Raises:
         StartError: the address cannot be had.
     """
     if app.config["NOWEBUI"] or WEBUI not in app.blueprints:
         return None
-    return listener(args.listen, webui_port(args.port, os.environ))
+    port, chosen = webui_port(args.port, os.environ), args.port is not None or os.environ.get("GRADIO_SERVER_PORT")
+    try:
+        return listener(args.listen, port)
+    except StartError as error:
+        if chosen:
+            raise
+        print(f"wsgi.py: {error}. The web page is at {WEBUI_PATH} of the API's port", file=sys.stderr, flush=True)
+        return None
 
 
 @contextmanager

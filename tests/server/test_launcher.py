@@ -123,6 +123,22 @@ def test_one_server_has_the_page_on_its_own_port_and_the_api_on_the_other(server
     assert server.get("/").status == 307
 
 
+def test_a_port_of_the_pages_that_is_taken_ends_the_start_only_where_it_was_chosen(app, monkeypatch, capsys):
+    with launcher.listener("127.0.0.1", 0) as other:
+        port = str(other.getsockname()[1])
+        monkeypatch.setattr(launcher, "DEFAULT_WEBUI_PORT", port)
+        monkeypatch.delenv("GRADIO_SERVER_PORT", raising=False)
+        monkeypatch.setenv("API_PORT", "5000")
+        assert launcher.page_listener(app, launcher.parser().parse_args([])) is None
+        told = capsys.readouterr().err
+        assert f"port {port}: Address already in use" in told and "The web page is at /ui/" in told
+        with pytest.raises(StartError, match="Address already in use"):
+            launcher.page_listener(app, launcher.parser().parse_args(["--port", port]))
+        monkeypatch.setenv("GRADIO_SERVER_PORT", port)
+        with pytest.raises(StartError, match="Address already in use"):
+            launcher.page_listener(app, launcher.parser().parse_args([]))
+
+
 def test_nowebui_serves_the_api_alone(tmp_path, database):
     with started(tmp_path, "--nowebui") as server:
         greeting, _ = told_at_start(server)
