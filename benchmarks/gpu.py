@@ -23,8 +23,8 @@ from benchmarks.parity_models import BASE as FIRST
 from benchmarks.parity_models import LORAS, SECOND, write_models
 from engine.files.builtin_set import CHECKPOINT
 from engine.files.catalogue import Folders
+from engine.gpu.capabilities import Precision
 from engine.messages import Draw, Ended, Message, PictureDone, Progressed
-from engine.models.checkpoint import Precision
 from engine.pipeline.pipeline import Pipeline
 
 DEFAULTS = json.loads((Path(__file__).parent / "default_params.json").read_text())

@@ -61,10 +61,10 @@ class Work:
     decoding_a_tile: int
 
     @classmethod
-    def of(cls, size: tuple[int, int], rows: int = 2, *, half: bool = True) -> Work:
-        """The work on pictures of this width and height; `half` says that the VAE computes in half precision."""
+    def of(cls, size: tuple[int, int], rows: int = 2, *, half: bool = True, unet_half: bool = True) -> Work:
+        """The work on pictures of this width and height; VAE and UNet compute in half precision, or in fp32."""
         megapixels, wide = size[0] * size[1] / MEGAPIXEL, 1 if half else 2
-        sampling = int((SAMPLING_WORK * megapixels * rows + SAMPLING_BASE) * GIB)
+        sampling = int((SAMPLING_WORK * megapixels * rows + SAMPLING_BASE) * (1 if unet_half else 2) * GIB)
         return cls(
             sampling,
             sampling,

@@ -17,6 +17,7 @@ from engine.choices import NO_MODEL, VAE_OF_CHECKPOINT
 from engine.detectors.safety_checker import SafetyChecker
 from engine.files.catalogue import Catalogue
 from engine.files.identity import identity
+from engine.gpu.capabilities import Precision
 from engine.gpu.fused import Kernels
 from engine.gpu.residency import Residency
 from engine.heartbeat import Heartbeat
@@ -47,9 +48,11 @@ class ModelStore:
         heartbeat: Heartbeat | None = None,
         kernels: Kernels | None = None,
         residency: Residency | None = None,
+        precision: Precision | None = None,
     ) -> None:
         self.device, self.catalogue, self.kernels = device, catalogue, kernels
         self.residency = residency or Residency(device)
+        self.precision = precision or Precision.for_device(device)
         self.cache = ModelCache(device, budget, forget, heartbeat)
 
     def models(self, plan: Plan, found: Sequence[NamedLora] = (), inpaint_engine: str = NO_MODEL) -> Models:
@@ -131,7 +134,8 @@ class ModelStore:
 
         def load() -> PatchedCheckpoint:
             """With a VAE or without: another file may bring it."""
-            checkpoint = load_checkpoint(path, self.device, self.kernels, self.residency, needs_vae=False)
+            placed = self.device, self.kernels, self.residency, self.precision
+            checkpoint = load_checkpoint(path, *placed, needs_vae=False)
             return PatchedCheckpoint.of(checkpoint, folders)
 
         return self.cache.get(("base", identity(path)), load, _bytes(path))
@@ -140,7 +144,8 @@ class ModelStore:
         encoders = base.text_encoders
 
         def load() -> PatchedRefiner:
-            return PatchedRefiner.of(load_refiner(path, self.device, encoders, self.kernels, self.residency), encoders)
+            refiner = load_refiner(path, self.device, encoders, self.kernels, self.residency, self.precision)
+            return PatchedRefiner.of(refiner, encoders)
 
         key = ("refiner", identity(path), encoders.clip_l.width, encoders.clip_g.width)
         return self.cache.get(key, load, _bytes(path))
@@ -149,7 +154,8 @@ class ModelStore:
         if name == VAE_OF_CHECKPOINT:
             return base.checkpoint.vae
         path = self.catalogue.path("vae", name)
-        return self.cache.get(("vae", identity(path)), partial(load_vae, path, self.device, self.kernels), _bytes(path))
+        load = partial(load_vae, path, self.device, self.kernels, self.precision)
+        return self.cache.get(("vae", identity(path)), load, _bytes(path))
 
     def _loras(self, plan: Plan, found: Sequence[NamedLora]) -> tuple[list[AppliedLora], list[str]]:
         """The LoRAs in force: the request's, those of its prompt, the performance mode's own; notes on the others."""

@@ -15,6 +15,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
+from engine.gpu.capabilities import Precision
 from engine.models import eight_bit, weight_names
 from engine.models.unet import load_unet, unet_config
 from training import models, plans, tokens
@@ -132,7 +133,8 @@ def engines_unet(path: Path, device: torch.device) -> UNet2DConditionModel:
     tensors = {
         name: tensor.float() for name, tensor in weight_names.part_of(eight_bit.unpack(path), weight_names.UNET).items()
     }
-    unet = load_unet(tensors, unet_config(tensors, models.WIDTH_G), torch.device("cpu"), torch.float32)
+    processor, config = torch.device("cpu"), unet_config(tensors, models.WIDTH_G)
+    unet = load_unet(tensors, config, processor, Precision.for_device(processor))
     return unet.to(device, memory_format=torch.channels_last)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from engine.errors import CheckpointError
+from engine.gpu.upcast import arithmetic_of
 from engine.models.fill import weights_size
 from engine.sampling.attachments import Evaluation, Residuals
 from engine.sampling.model_sampling import ModelSampling
@@ -50,7 +51,7 @@ class ControlNet(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The number format it computes in."""
-        return self.conv_in.weight.dtype
+        return arithmetic_of(self.conv_in)
 
     @property
     def device(self) -> torch.device:

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from engine.adapters.controlnet import ControlNet
 from engine.errors import CheckpointError
+from engine.gpu.capabilities import Precision
 from engine.gpu.offload import at_hand, by_group, moves
+from engine.gpu.upcast import arithmetic_of, compute_in, stored
 from engine.models import weight_names
-from engine.models.checkpoint import Precision, read_tensors
+from engine.models.checkpoint import read_tensors
 from engine.models.fill import fill
 from engine.sampling.unet import UNet, UNetConfig
 
@@ -75,9 +77,12 @@ class ControlFile:
         with torch.device("meta"):
             net = ControlNet(config, _hint_widths(control), HINT_CHANNELS)
         tensors = control | self._changed(unet, net.state_dict()) if self.low_rank else control
-        weight = unet.conv_in.weight
+        weight, arithmetic = unet.conv_in.weight, arithmetic_of(unet.conv_in)
         try:
-            return fill(net, tensors, weight.device, weight.dtype, "its control net")
+            filled = fill(net, tensors, weight.device, weight.dtype, "its control net")
+            if arithmetic != weight.dtype:
+                compute_in(filled, arithmetic)
+            return filled
         except CheckpointError as error:
             raise CheckpointError(f"{self.name} does not fit the checkpoint: {error}") from error
 
@@ -112,7 +117,7 @@ class ControlFile:
             raise CheckpointError(f"{self.name} does not fit the checkpoint: {stem} has another shape there")
         # Rounded once, as LoRAs are.
         product = up.flatten(1).float() @ down.flatten(1).float()
-        return (weight.float() + product.reshape(weight.shape)).to(weight.dtype)
+        return stored(weight.float() + product.reshape(weight.shape), weight.dtype)
 
 
 CONTROL_PARTS = (LDM_HINT, "zero_convs.", "middle_block_out.")

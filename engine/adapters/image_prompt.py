@@ -21,7 +21,9 @@ from engine.adapters.resampler import load_projection
 from engine.detectors.clip_vision import ImageFeatures
 from engine.errors import CheckpointError
 from engine.files import detect, torch_files
-from engine.models.checkpoint import SAFETENSORS, Precision, read_tensors
+from engine.gpu.capabilities import Precision
+from engine.gpu.upcast import arithmetic_of
+from engine.models.checkpoint import SAFETENSORS, read_tensors
 from engine.models.fill import weights_size
 from engine.models.weight_names import part_of
 from engine.sampling.attachments import Evaluation, Residuals
@@ -73,7 +75,7 @@ class ImagePromptAdapter:
         Raises:
             CheckpointError: a file is not there or is no such thing, or they do not fit each other.
         """
-        dtype = Precision.for_device(device).unet
+        dtype = Precision.for_device(device).arithmetic
         image_proj, ip_adapter = read_adapter(path)
         try:
             projection = load_projection(image_proj, device, dtype)
@@ -114,6 +116,8 @@ class ImagePrompts:
         self.prompts = tuple(prompts)
         self._prepared: dict[State, tuple[KeyValue, ...]] = {}
         self._now: tuple[KeyValue, ...] = ()
+        self._dtype: torch.dtype | None = None
+        """What the UNet computes in, once this is attached."""
 
     @contextmanager
     def attached(self, unet: UNet) -> Iterator[None]:
@@ -124,7 +128,7 @@ class ImagePrompts:
         """
         layers = cross_attentions(unet)
         self._fit([layer.to_k.out_features for layer in layers])
-        before = [layer.processor for layer in layers]
+        before, self._dtype = [layer.processor for layer in layers], arithmetic_of(unet.conv_in)
         try:
             for n, (layer, processor) in enumerate(zip(layers, before, strict=True)):
                 layer.set_processor(_WithPictures(self, n, processor))
@@ -173,8 +177,8 @@ class ImagePrompts:
             rows = [(sides.positive if is_positive else sides.negative)[layer] for is_positive in positive]
             key, value = (torch.cat(part) for part in zip(*rows, strict=True))
             key, value = weighed(key, value, prompt.weight, widest)
-            keys.append(key)
-            values.append(value)
+            keys.append(key.to(self._dtype or key.dtype))
+            values.append(value.to(self._dtype or value.dtype))
         return torch.cat(keys, dim=1), torch.cat(values, dim=1)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from engine.errors import CheckpointError
+from engine.gpu.upcast import arithmetic_of
 from engine.models.checkpoint import read_tensors
 from engine.sampling.attachments import Evaluation, Residuals
 from engine.sampling.unet import UNet
@@ -83,7 +84,7 @@ class InpaintFeature:
                 f"this one starts with {weight.shape[0]}"
             )
         # Kept, so that graphs recorded with it find it where it was.
-        self.feature = self.feature.to(weight.device, weight.dtype)
+        self.feature = self.feature.to(weight.device, arithmetic_of(unet.conv_in))
 
         def added(_layer: Any, _given: Any, output: Tensor) -> Tensor:
             return output + self.feature

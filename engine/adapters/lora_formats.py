@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.gpu.upcast import stored
+
 MOST_UNMATCHED = 12
 """A file with more tensors than this left over was made for another architecture and is not applied."""
 
@@ -103,7 +105,7 @@ def patched(weight: Tensor, deltas: Iterable[tuple[float, Delta]]) -> Tensor:
     total = weight.to(torch.float32, copy=True)
     for strength, delta in deltas:
         total += strength * delta(total).to(total.device)
-    return total.to(weight.dtype)
+    return stored(total, weight.dtype)
 
 
 def _decomposed(change: Delta, magnitude: Tensor) -> Delta:

@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from engine.errors import CheckpointError
-from engine.models.checkpoint import Precision, read_tensors
+from engine.gpu.capabilities import Precision
+from engine.models.checkpoint import read_tensors
 from engine.models.fill import fill, weights_size
 from engine.models.unet import heads
 
@@ -52,7 +53,7 @@ class ClipVision:
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> ClipVision:
-        """The tower in `path` (names as `CLIPVisionModelWithProjection`'s), fp16 on a GPU, fp32 on a processor.
+        """The tower in `path` (names as `CLIPVisionModelWithProjection`'s), in fp16 where the device computes in it.
 
         Raises:
             CheckpointError: the file is not there or holds no such tower.
@@ -62,7 +63,7 @@ class ClipVision:
         try:
             with torch.device("meta"):
                 module = CLIPVisionModelWithProjection(CLIPVisionConfig(**tower_config(tensors)))
-            return cls(fill(module, tensors, device, Precision.for_device(device).unet, "the vision tower"))
+            return cls(fill(module, tensors, device, Precision.for_device(device).arithmetic, "the vision tower"))
         except CheckpointError as error:
             raise CheckpointError(f"{path.name} cannot be used as a CLIP vision model: {error}") from error
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from engine.errors import CheckpointError
 from engine.files import detect, torch_files
 from engine.files.pickled import unwrapped
+from engine.gpu.capabilities import Precision
 from engine.gpu.fused import Kernels
 from engine.gpu.residency import Residency
 from engine.memory_plan import Parts
@@ -32,25 +33,6 @@ from engine.sampling.unet import UNet
 log = logging.getLogger(__name__)
 
 SAFETENSORS = ".safetensors"
-
-
-@dataclass(frozen=True)
-class Precision:
-    """The number formats of the parts; text encoders always hold fp16 weights and compute in fp32."""
-
-    unet: torch.dtype
-    vae: torch.dtype
-
-    @classmethod
-    def for_device(cls, device: torch.device) -> Precision:
-        """fp16 UNet and bf16 VAE where a CUDA device computes in them, fp32 elsewhere."""
-        if device.type != "cuda":
-            return cls(torch.float32, torch.float32)
-        capability = torch.cuda.get_device_capability(device)
-        return cls(
-            torch.float16 if capability >= (7, 0) else torch.float32,
-            torch.bfloat16 if capability >= (8, 0) else torch.float32,
-        )
 
 
 @dataclass(frozen=True)
@@ -118,13 +100,15 @@ def load_checkpoint(
     device: torch.device,
     kernels: Kernels | None = None,
     residency: Residency | None = None,
+    precision: Precision | None = None,
     *,
     needs_vae: bool = True,
 ) -> Checkpoint:
     """The checkpoint in `path` on `device`, its UNet and VAE fused with `kernels` if there are any.
 
-    A file without a VAE is usable where it `needs_vae` not, because another file brings one. Where `residency` finds
-    too little room for all of it, its parts lie on the host and come when they are called.
+    Without `precision` its number formats are those that suit the device. A file without a VAE is usable where it
+    `needs_vae` not, because another file brings one. Where `residency` finds too little room for all of it, its parts
+    lie on the host and come when they are called.
 
     Raises:
         CheckpointError: a file is unusable; the text names it and what is needed.
@@ -132,7 +116,7 @@ def load_checkpoint(
     started = time.perf_counter()
     check_kind(path, "base_model_name")
     tensors = without_left_overs(read_tensors(path), path)
-    precision, about = Precision.for_device(device), _about(path)
+    precision, about = precision or Precision.for_device(device), _about(path)
     parts = {
         prefix: weight_names.part_of(tensors, prefix)
         for prefix in (weight_names.UNET, weight_names.VAE, weight_names.CLIP_L, weight_names.CLIP_G)
@@ -173,7 +157,7 @@ def _load_unet(
         CheckpointError: it is of another kind, or reads other texts than they give.
     """
     config = unet_config(tensors, text_encoders.pooled_width)
-    unet = load_unet(tensors, config, device, precision.unet, kernels, carried=carried)
+    unet = load_unet(tensors, config, device, precision, kernels, carried=carried)
     _check_context(unet, text_encoders)
     return unet
 
@@ -189,7 +173,9 @@ def _parts_of(parts: Mapping[str, Mapping[str, Tensor]], precision: Precision) -
     )
 
 
-def load_vae(path: Path, device: torch.device, kernels: Kernels | None = None) -> Vae:
+def load_vae(
+    path: Path, device: torch.device, kernels: Kernels | None = None, precision: Precision | None = None
+) -> Vae:
     """The VAE of a file of the VAE folder, fused with `kernels` if there are any.
 
     Raises:
@@ -199,7 +185,7 @@ def load_vae(path: Path, device: torch.device, kernels: Kernels | None = None) -
     tensors = without_left_overs(read_tensors(path), path)
     tensors = weight_names.part_of(tensors, weight_names.VAE) or tensors
     try:
-        return Vae.load(tensors, device, Precision.for_device(device).vae, kernels)
+        return Vae.load(tensors, device, (precision or Precision.for_device(device)).vae, kernels)
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be used as a VAE: {error.args[0]}") from error
 

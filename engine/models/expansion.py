@@ -18,7 +18,8 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from engine.errors import CheckpointError
-from engine.models.checkpoint import Precision, read_tensors
+from engine.gpu.capabilities import Precision
+from engine.models.checkpoint import read_tensors
 from engine.models.fill import fill, weights_size
 from engine.prompt.lines import cleaned
 
@@ -149,6 +150,6 @@ def _model(folder: Path, device: torch.device) -> Any:
     tensors["lm_head.weight"] = tensors["transformer.wte.weight"]
     with torch.device("meta"):
         model = GPT2LMHeadModel(config)
-    fill(model, tensors, device, Precision.for_device(device).unet, "the language model")
+    fill(model, tensors, device, Precision.for_device(device).arithmetic, "the language model")
     model.lm_head.weight = model.transformer.wte.weight
     return model

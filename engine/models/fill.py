@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import CheckpointError
+from engine.gpu.upcast import stored
 from engine.models.folded_upsample import fold_upsampling
 
 
@@ -39,8 +40,8 @@ def fill(
     # First to the device, then to the number format: a GPU converts faster than it is fed.
     module.load_state_dict(
         {
-            name: tensors[name].to(device, copy=not carried) if dtype is None else tensors[name].to(device).to(dtype)
-            for name in wanted
+            name: given.to(device, copy=not carried) if dtype is None else stored(given.to(device), dtype)
+            for name, given in ((name, tensors[name]) for name in wanted)
         },
         assign=True,
     )

@@ -30,11 +30,13 @@ class FoldedUpsample(nn.Module):
             return self.conv(interpolate(hidden_states, size=tuple(output_size), mode="nearest"))
         padded = pad(hidden_states, (1, 1, 1, 1))
         shape = (len(hidden_states), self.conv.out_channels, 2 * height, 2 * width)
+        weight, bias = self.conv.weight.to(padded.dtype), self.conv.bias
+        bias = None if bias is None else bias.to(padded.dtype)
         out = torch.empty(shape, dtype=padded.dtype, device=padded.device, memory_format=torch.channels_last)
         for row, column in product((0, 1), (0, 1)):
             part = padded[:, :, row : row + height + 1, column : column + width + 1]
-            kernel = folded(folded(self.conv.weight, 2, row), 3, column)
-            out[:, :, row::2, column::2] = conv2d(part, kernel, self.conv.bias)
+            kernel = folded(folded(weight, 2, row), 3, column)
+            out[:, :, row::2, column::2] = conv2d(part, kernel, bias)
         return out
 
 

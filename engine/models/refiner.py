@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from engine.errors import CheckpointError
+from engine.gpu.capabilities import Precision
 from engine.gpu.fused import Kernels
 from engine.gpu.residency import Residency
 from engine.memory_plan import Parts
 from engine.models import weight_names
-from engine.models.checkpoint import Precision, check_kind, read_tensors
+from engine.models.checkpoint import check_kind, read_tensors
 from engine.models.fill import weights_size
 from engine.models.left_over import without_left_overs
 from engine.models.text_encoders import TextEncoders
@@ -52,10 +53,12 @@ def load_refiner(
     encoders: TextEncoders,
     kernels: Kernels | None = None,
     residency: Residency | None = None,
+    precision: Precision | None = None,
 ) -> Refiner:
     """The refiner in `path` on `device`, for a base model with these text encoders; fused with `kernels` if any.
 
-    Where `residency` finds too little room for it, it lies on the host and comes when it is called.
+    Without `precision` its number formats are those that suit the device. Where `residency` finds too little room for
+    it, it lies on the host and comes when it is called.
 
     Raises:
         CheckpointError: a file that is none, or whose UNet cannot read this base model's texts.
@@ -64,7 +67,7 @@ def load_refiner(
     check_kind(path, "refiner_model_name")
     tensors = without_left_overs(read_tensors(path), path)
     parts = {prefix: weight_names.part_of(tensors, prefix) for prefix in (weight_names.UNET, weight_names.VAE)}
-    precision, vae = Precision.for_device(device), None
+    precision, vae = precision or Precision.for_device(device), None
     numbers = sum(tensor.numel() for tensor in parts[weight_names.UNET].values())
     carried = residency is not None and residency.crowded(Parts(numbers * precision.unet.itemsize, 0, 0))
     start = torch.device("cpu") if carried else device
@@ -72,7 +75,7 @@ def load_refiner(
         kind = kind_of(parts[weight_names.UNET], encoders)
         settings = unet_config if kind == "sdxl" else refiner_config
         config = settings(parts[weight_names.UNET], encoders.pooled_width)
-        unet = load_unet(parts[weight_names.UNET], config, start, precision.unet, kernels, carried=carried)
+        unet = load_unet(parts[weight_names.UNET], config, start, precision, kernels, carried=carried)
         if kind == "sd15":
             vae = Vae.load(parts[weight_names.VAE], start, precision.vae, kernels, carried=carried)
     except (CheckpointError, KeyError) as error:

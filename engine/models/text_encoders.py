@@ -15,10 +15,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from engine.errors import CheckpointError
 from engine.files.identity import identity
+from engine.gpu.upcast import compute_in
 from engine.log_lines import plain
 from engine.models.fill import fill
 from engine.models.unet import heads
-from engine.models.upcast import compute_in_fp32
 from engine.models.weight_names import clip_g_from_openclip
 from engine.prompt.embeddings import Embeddings
 from engine.prompt.tokens import (
@@ -284,7 +284,7 @@ def _load_clip_l(tensors: Mapping[str, Tensor], device: torch.device, carried: b
     named = {name: _stored(name, tensor) for name, tensor in tensors.items()}
     if next(iter(module.state_dict())).startswith("text_model."):
         named = {f"text_model.{name}": tensor for name, tensor in named.items()}
-    compute_in_fp32(module)
+    compute_in(module, torch.float32)
     return fill(module, named, device, None, "the CLIP-L text encoder", carried=carried)
 
 
@@ -298,5 +298,5 @@ def _load_clip_g(tensors: Mapping[str, Tensor], device: torch.device, carried: b
     with torch.device("meta"):
         module = CLIPTextModelWithProjection(config)
     named = {name: _stored(name, tensor) for name, tensor in renamed.items()}
-    compute_in_fp32(module)
+    compute_in(module, torch.float32)
     return fill(module, named, device, None, "the CLIP-G text encoder", carried=carried)

@@ -12,7 +12,9 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from engine.errors import CheckpointError
+from engine.gpu.capabilities import Precision
 from engine.gpu.fused import Kernels, fuse
+from engine.gpu.upcast import compute_in
 from engine.models.fill import fill
 from engine.models.weight_names import UNetLayout, unet_from_ldm
 from engine.sampling.unet import UNet
@@ -68,22 +70,25 @@ def load_unet(
     tensors: Mapping[str, Tensor],
     config: Mapping[str, Any],
     device: torch.device,
-    dtype: torch.dtype,
+    precision: Precision,
     kernels: Kernels | None = None,
     *,
     carried: bool = False,
 ) -> UNet:
     """A `UNet2DConditionModel` with these settings and these weights (checkpoint names, without prefix).
 
-    It is fused with `kernels`, which only a GPU has; without them it is the library's. `carried` is as for `fill`.
+    It is fused with `kernels`, which only a GPU has; without them, or where it computes in another number format than
+    it is stored in, it is the library's. `carried` is as for `fill`.
 
     Raises:
         CheckpointError: weights are missing, left over or of another shape.
     """
     with torch.device("meta"):
         unet = UNet2DConditionModel(**config)
-    unet = fill(unet, unet_from_ldm(tensors), device, dtype, "the UNet", carried=carried)
-    if kernels is not None:
+    unet = fill(unet, unet_from_ldm(tensors), device, precision.unet, "the UNet", carried=carried)
+    if precision.upcast:
+        compute_in(unet, precision.arithmetic)
+    elif kernels is not None:
         fuse(unet, kernels)
     return unet
 

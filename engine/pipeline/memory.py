@@ -57,7 +57,8 @@ class Memory:
 
     def make_plan(self, job: Job, models: Models, size: tuple[int, int] | None = None) -> None:
         """Decide once a task what its models share the device by; again where a larger size comes up."""
-        work = Work.of(size or job.params.size, _rows(job), half=models.vae.dtype.itemsize == 2)
+        half = {"half": models.vae.dtype.itemsize == 2, "unet_half": self.store.precision.arithmetic.itemsize == 2}
+        work = Work.of(size or job.params.size, _rows(job), **half)
         if self._parts is not None and work.sampling <= self.residency.work.sampling:
             return
         parts, least = self._parts_of(job, models), self.residency.least

@@ -13,6 +13,7 @@ from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.files.file_sets import file_set
 from engine.files.hashes import HashCache
+from engine.gpu.capabilities import Precision
 from engine.gpu.fused import Kernels
 from engine.gpu.out_of_memory import is_out_of_memory
 from engine.heartbeat import Heartbeat
@@ -52,6 +53,7 @@ class Pipeline:
         kernels: Path | None = None,
         heartbeat: Heartbeat | None = None,
         least: Mode = "resident",
+        precision: Precision | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.heartbeat = heartbeat or Heartbeat()
@@ -65,6 +67,7 @@ class Pipeline:
             heartbeat=self.heartbeat,
             kernels=self.kernels,
             residency=self.renderer.residency,
+            precision=precision,
         )
         self.saver = Saver(hashes)
         self.memory = Memory(self.store)

@@ -78,6 +78,12 @@ def test_steps_down_need_less_and_less_and_end(gib):
     assert (last.mode, last.streamed, last.tiles) == ("streamed", 60, True)
 
 
+def test_a_card_of_eight_gib_that_computes_in_fp32_has_a_plan_that_fits():
+    wide = Work.of((1152, 896), half=False, unet_half=False)
+    plan = plan_memory(8 * GIB - CUDA, SDXL, wide)
+    assert wide.sampling > 1.99 * DEFAULT.sampling and needed(plan, SDXL, wide) <= 8 * GIB - CUDA
+
+
 def test_a_unet_without_blocks_to_stream_has_plans_too():
     small = Parts(100, 100, 100)
     assert [plan.mode for plan in ladder(1000, small)] == ["resident", "turns", "alone"]

@@ -8,8 +8,9 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.make_checkpoint import SIZES, layout, random_weights, unet_module, vae_module
 from engine.errors import CheckpointError
+from engine.gpu.capabilities import Precision
 from engine.models import weight_names
-from engine.models.checkpoint import Precision, load_checkpoint, load_vae, read_tensors
+from engine.models.checkpoint import load_checkpoint, load_vae, read_tensors
 from engine.models.unet import unet_config
 from engine.models.vae import vae_config
 
@@ -190,7 +191,7 @@ def test_a_vae_file_is_read_in_every_layout(tmp_path):
 
 def test_a_processor_computes_in_fp32_everywhere(toy):
     checkpoint = load_checkpoint(toy, CPU)
-    assert Precision.for_device(CPU) == Precision(torch.float32, torch.float32)
+    assert Precision.for_device(CPU) == Precision(torch.float32, torch.float32, torch.float32)
     drawing, reading = (checkpoint.unet, checkpoint.vae.module), checkpoint.text_encoders.clip_g.module
     assert {weight.dtype for module in drawing for weight in module.parameters()} == {torch.float32}
     assert {value.dtype for value in reading(torch.tensor([[0, 1, 2]])).values()} == {torch.float32}

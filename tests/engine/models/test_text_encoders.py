@@ -5,11 +5,11 @@ from copy import deepcopy
 import pytest
 import torch
 
+from engine.gpu.upcast import UPCAST
 from engine.interruption import Stopped
 from engine.models import weight_names
 from engine.models.checkpoint import load_checkpoint, read_tensors
 from engine.models.text_encoders import AT_ONCE, TextEncoders
-from engine.models.upcast import UPCAST
 from engine.prompt.tokens import END, PAD_G, PAD_L, START, Tokenizer
 
 RED, CAT = 736, 2368

@@ -1,0 +1,108 @@
+"""What a device computes in, and what only CUDA has: decided here, from facts that can be named without the card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+FP32, FP16, BF16 = torch.float32, torch.float16, torch.bfloat16
+
+TENSOR_CORES = (7, 0)
+"""The first compute capability with tensor cores: those before it compute in fp16 slowly, or wrongly."""
+WITHOUT_TENSOR_CORES = (
+    *("GTX 16", "MX450", "MX550", "CMP 30HX"),
+    *("T400", "T500", "T550", "T600", "T1000", "T1200", "T2000"),
+)
+"""In the names of Turing cards without tensor cores, whose fp16 gives black pictures."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a device; `hip` says that it is AMD's, which torch calls CUDA as well."""
+
+    type: str
+    capability: tuple[int, int] = (0, 0)
+    name: str = ""
+    bf16: bool = False
+    hip: bool = False
+
+    @classmethod
+    def of(cls, device: torch.device) -> Card:
+        """What is known of this device."""
+        return _card(device)
+
+
+@lru_cache
+def _card(device: torch.device) -> Card:
+    if device.type == "cuda":
+        capability, name = torch.cuda.get_device_capability(device), torch.cuda.get_device_name(device)
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Card("cuda", capability, name, bf16, torch.version.hip is not None)
+    if device.type == "xpu":
+        return Card("xpu", name=torch.xpu.get_device_name(device), bf16=torch.xpu.is_bf16_supported())
+    return Card(device.type)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The number formats of a checkpoint's parts.
+
+    `unet` is what its UNet's weights are stored in, `arithmetic` what it computes in, and what goes with it. The VAE
+    computes as it is stored. Text encoders always hold fp16 weights and compute in fp32.
+    """
+
+    unet: torch.dtype
+    arithmetic: torch.dtype
+    vae: torch.dtype
+
+    @property
+    def upcast(self) -> bool:
+        """Whether the UNet computes in another format than it is stored in."""
+        return self.unet != self.arithmetic
+
+    @classmethod
+    def for_device(cls, device: torch.device) -> Precision:
+        """As the table says for this device."""
+        return precision_of(Card.of(device))
+
+
+@dataclass(frozen=True)
+class CardKind:
+    """A row of the table: devices of one kind, and the number formats that suit them."""
+
+    words: str
+    holds: Callable[[Card], bool]
+    precision: Precision
+
+
+TABLE = (
+    CardKind("NVIDIA, without fp16", lambda card: _nvidia(card) and _lacks_fp16(card), Precision(FP16, FP32, FP32)),
+    CardKind("CUDA and ROCm, with bf16", lambda card: card.type == "cuda" and card.bf16, Precision(FP16, FP16, BF16)),
+    CardKind("CUDA and ROCm, without bf16", lambda card: card.type == "cuda", Precision(FP16, FP16, FP32)),
+    CardKind("Intel, with bf16", lambda card: card.type == "xpu" and card.bf16, Precision(FP16, FP16, BF16)),
+    CardKind("Intel, without bf16", lambda card: card.type == "xpu", Precision(FP16, FP16, FP32)),
+    CardKind("Apple", lambda card: card.type == "mps", Precision(FP16, FP16, FP32)),
+    CardKind("processor, or unknown", lambda card: True, Precision(FP32, FP32, FP32)),
+)
+"""The first row that holds counts.
+
+SDXL's VAE leaves fp16's range, so it takes bf16, or fp32, whose pictures are decoded in tiles where the memory plan
+finds no room for them whole.
+"""
+
+
+def precision_of(card: Card) -> Precision:
+    """The number formats for a card."""
+    return next(row.precision for row in TABLE if row.holds(card))
+
+
+def _nvidia(card: Card) -> bool:
+    return card.type == "cuda" and not card.hip
+
+
+def _lacks_fp16(card: Card) -> bool:
+    turing = card.capability == (7, 5) and any(mark in card.name for mark in WITHOUT_TENSOR_CORES)
+    return card.capability < TENSOR_CORES or turing
