@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 
 from flask import Flask
@@ -23,6 +24,9 @@ COUNTS = ("MAX_PIXELS", "HISTORY_LIMIT")
 """Settings that are whole numbers and not negative, wherever they come from."""
 ENGINES_AUTO, ONE_ENGINE, MOST_ENGINES = "auto", "1", 64
 """What ENGINES may be besides a number: as many as there are graphics cards; its default; and the largest number."""
+DEVICE = re.compile(r"(cuda|xpu)(:[0-9]{1,2})?|mps|cpu")
+DEVICES = "cuda, cuda:1, xpu, mps or cpu"
+"""What DEVICE may be, and in words."""
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -37,7 +41,7 @@ def read(app: Flask) -> None:
 
     Raises:
         SettingError: a switch has another word, a number is none, a choice is not one of its words, or a count is
-            negative, or ENGINES is no number of engines.
+            negative, ENGINES no number of engines, or DEVICE no device.
     """
     standing = {name: app.config[name] for name in (*SWITCHES, *NUMBERS, "ENGINES")}
     app.config.from_prefixed_env(PREFIX)
@@ -50,6 +54,8 @@ def read(app: Flask) -> None:
         if type(app.config[name]) is not int or app.config[name] < 0:
             wanted = "a whole number, such as 67108864, or 0 for no limit"
             raise SettingError(f"{name} is {app.config[name]!r}; give {wanted}")
+    if not is_device(app.config["DEVICE"]):
+        raise SettingError(f"DEVICE is {app.config['DEVICE']!r}; give {DEVICES}, or nothing")
     if not is_engines(str(app.config["ENGINES"])):
         wanted = f"a whole number from 1 to {MOST_ENGINES}, or {ENGINES_AUTO} for one engine for each graphics card"
         raise SettingError(f"ENGINES is {app.config['ENGINES']!r}; give {wanted}")
@@ -58,6 +64,11 @@ def read(app: Flask) -> None:
 def is_engines(text: str) -> bool:
     """Whether this may be the number of engines."""
     return text == ENGINES_AUTO or (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_ENGINES)
+
+
+def is_device(name: object) -> bool:
+    """Whether this may be the device that draws; empty: whichever there is."""
+    return name == "" or (isinstance(name, str) and DEVICE.fullmatch(name) is not None)
 
 
 def _value(name: str, text: str) -> bool | int | float | str:

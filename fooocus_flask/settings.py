@@ -62,6 +62,7 @@ DOWNLOAD_DELAYS = (1.0, 2.0, 5.0, 15.0, 30.0)  # seconds before each further try
 ENGINES = "1"  # how many, each draws a task of its own: a number, or auto: one for each graphics card
 AFFINITY_SECONDS = 30.0  # seconds by which a task may go first to an engine that holds its checkpoint; 0: none does
 
+DEVICE = ""  # what draws, as torch names it: cuda (AMD's too), cuda:1, xpu, mps or cpu; empty: the accelerator there is
 MEMORY_PLAN = ""  # turns, alone or streamed: the most of a model that stays on the card; empty: what there is room for
 ENGINE_THREADS = 0  # threads each computes with; 0: all cores, divided among the engines
 REBUILD_HASH_CACHE = 0  # threads that hash all checkpoints and LoRAs at the start; 0: hashed as they are needed

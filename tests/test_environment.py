@@ -68,6 +68,12 @@ def test_a_number_has_its_effect(make_app, monkeypatch):
 
 
 def test_a_choice_that_is_none_is_told_with_those_that_work(monkeypatch):
+    monkeypatch.setenv("FOOOCUS_DEVICE", "mps")
+    assert configured()["DEVICE"] == "mps"
+    monkeypatch.setenv("FOOOCUS_DEVICE", "gpu")
+    with pytest.raises(SettingError, match=r"^DEVICE is 'gpu'; give cuda, cuda:1, xpu, mps or cpu, or nothing$"):
+        configured()
+    monkeypatch.delenv("FOOOCUS_DEVICE")
     monkeypatch.setenv("FOOOCUS_MEMORY_PLAN", "streamed")
     assert configured()["MEMORY_PLAN"] == "streamed"
     monkeypatch.setenv("FOOOCUS_MEMORY_PLAN", "tiny")

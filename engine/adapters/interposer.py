@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import CheckpointError
+from engine.gpu.capabilities import Precision
 from engine.models.checkpoint import read_tensors
 from engine.models.fill import fill, weights_size
 
@@ -68,7 +69,7 @@ class Interposer:
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> Interposer:
-        """The network of a file, in half precision on a GPU.
+        """The network of a file, in half precision where the device computes in it.
 
         Raises:
             CheckpointError: the file holds no such network.
@@ -77,7 +78,7 @@ class Interposer:
             network = InterposerNetwork()
         counters = {name: torch.zeros(()) for name in network.state_dict() if name.endswith("num_batches_tracked")}
         tensors = counters | read_tensors(path)  # training alone counts batches, so not every file says how many
-        dtype = torch.float16 if device.type == "cuda" else torch.float32
+        dtype = Precision.for_device(device).arithmetic
         try:
             return cls(fill(network, tensors, device, dtype, "the interposer"))
         except CheckpointError as error:

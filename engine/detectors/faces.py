@@ -97,7 +97,7 @@ class FaceDetector:
         """
         bgr = torch.from_numpy(image[:, :, ::-1].astype(np.float32)) - torch.tensor(MEAN_BGR)
         found = self.network(bgr.permute(2, 0, 1)[None].to(self.device))
-        scores, boxes, landmarks = (part[0].double().cpu().numpy() for part in found)
+        scores, boxes, landmarks = (part[0].cpu().double().numpy() for part in found)
         best = int(scores[:, 1].argmax())
         if scores[best, 1] <= LEAST_SCORE:
             return None

@@ -9,6 +9,7 @@ import torch
 from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 
+from engine.gpu.capabilities import Features
 from engine.gpu.offload import WeightGroup, tensors_of
 from engine.memory_plan import AHEAD
 
@@ -43,7 +44,7 @@ class BlockStream:
     def __init__(self, blocks: Sequence[Any], groups: Sequence[WeightGroup], device: torch.device) -> None:
         self.groups, self.device = list(groups), device
         self._streamed, self._places = 0, list[int]()
-        self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._copies = torch.cuda.Stream(device) if Features.for_device(device).streams else None
         for number, block in enumerate(blocks):
             # Fused or not, a transformer calls these two of a block's layers first and last.
             block.attn1.register_forward_pre_hook(lambda *_, number=number: self._begin(number))

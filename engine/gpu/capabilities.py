@@ -10,6 +10,8 @@ import torch
 
 FP32, FP16, BF16 = torch.float32, torch.float16, torch.bfloat16
 
+ACCELERATORS = ("cuda", "xpu", "mps")
+"""The types of devices that are drawn on where torch finds one; AMD's are called cuda."""
 TENSOR_CORES = (7, 0)
 """The first compute capability with tensor cores: those before it compute in fp16 slowly, or wrongly."""
 WITHOUT_TENSOR_CORES = (
@@ -70,6 +72,25 @@ class Precision:
 
 
 @dataclass(frozen=True)
+class Features:
+    """What a device can do beside arithmetic: all of it is asked for here, and done without elsewhere."""
+
+    graphs: bool
+    """Recorded UNet calls are replayed."""
+    kernels: bool
+    """Kernels of our own are compiled for it."""
+    streams: bool
+    """Pictures are decoded and copied beside the drawing, on CUDA's streams."""
+    pinning: bool
+    """Weights and noise come from pinned memory of the host."""
+
+    @classmethod
+    def for_device(cls, device: torch.device) -> Features:
+        """What this device can do."""
+        return features_of(Card.of(device))
+
+
+@dataclass(frozen=True)
 class CardKind:
     """A row of the table: devices of one kind, and the number formats that suit them."""
 
@@ -97,6 +118,29 @@ finds no room for them whole.
 def precision_of(card: Card) -> Precision:
     """The number formats for a card."""
     return next(row.precision for row in TABLE if row.holds(card))
+
+
+def features_of(card: Card) -> Features:
+    """What a card can do; of AMD's only what does not hang on NVIDIA's compiler and driver."""
+    own = _nvidia(card)
+    return Features(graphs=own, kernels=own and not _lacks_fp16(card), streams=card.type == "cuda", pinning=own)
+
+
+def chosen_device(name: str | None = None) -> torch.device:
+    """The device of this name; without one, the machine's accelerator if torch has one, else the processor.
+
+    Raises:
+        ValueError: torch finds no such device here.
+    """
+    there = torch.accelerator.current_accelerator(check_available=True)
+    if not name:
+        return there if there is not None and there.type in ACCELERATORS else torch.device("cpu")
+    device = torch.device(name)
+    missing = there is None or there.type != device.type or (device.index or 0) >= torch.accelerator.device_count()
+    if device.type != "cpu" and missing:
+        found = "none" if there is None else f"{torch.accelerator.device_count()} of the type {there.type}"
+        raise ValueError(f"DEVICE is {name}, but this torch finds {found}; give cpu, or nothing for what there is")
+    return device
 
 
 def _nvidia(card: Card) -> bool:

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 from engine.gpu.block_stream import BlockStream, blocks_of, streamable
+from engine.gpu.capabilities import Features
+from engine.gpu.device_memory import free_memory, give_back, unused_memory
 from engine.gpu.offload import HostMemory, WeightGroup, tensors_of
 from engine.memory_plan import GIB, LIBRARIES, MemoryPlan, Mode, Parts, Work, plan_memory
 
@@ -129,7 +131,7 @@ class Residency:
         """Whether there are recorded UNet calls, which hold memory."""
         self.work = Work(0, 0, 0, 0)
         """That of the task at hand."""
-        self.host = HostMemory(pin=device.type == "cuda")
+        self.host = HostMemory(pin=Features.for_device(device).pinning)
         self.plan = MemoryPlan()
         self._parts: WeakKeyDictionary[nn.Module, Part] = WeakKeyDictionary()
         self._calls = 0
@@ -138,11 +140,10 @@ class Residency:
 
     def available(self) -> int | None:
         """Bytes for weights and work: what is free, what torch keeps unused, what adopted parts hold; None: no end."""
-        if self.device.type != "cuda":
+        free = free_memory(self.device)
+        if free is None:
             return None
-        free, _ = torch.cuda.mem_get_info(self.device)
-        unused = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-        return free + unused + sum(part.held for part in self.parts) - LIBRARIES
+        return free + unused_memory(self.device) + sum(part.held for part in self.parts) - LIBRARIES
 
     def crowded(self, parts: Parts) -> bool:
         """Whether parts that are to be loaded are too large to stay all on the device."""
@@ -239,8 +240,7 @@ class Residency:
 
     def _give_back(self) -> None:
         """Have torch keep no memory that is unused: CUDA's libraries, and other streams, cannot take it."""
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        give_back(self.device)
 
     def _leave(self, part: Part) -> None:
         if part.held:

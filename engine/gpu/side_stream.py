@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.gpu.capabilities import Features
+
 
 class SideStream:
     """A stream for another thread than the one that draws; without a GPU there is nothing to part."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(device) if Features.for_device(device).streams else None
 
     def mark(self) -> torch.cuda.Event | None:
         """The point that the drawing's stream has reached."""
@@ -44,9 +46,10 @@ class Fetched:
     """
 
     def __init__(self, tensor: Tensor) -> None:
-        self._here = tensor.to("cpu", non_blocking=True)
+        streams = Features.for_device(tensor.device).streams
+        self._here = tensor.to("cpu", non_blocking=streams)  # without an event nobody knew when it is there
         self._done: torch.cuda.Event | None = None
-        if tensor.is_cuda:
+        if streams:
             self._done = torch.cuda.Event()
             self._done.record(torch.cuda.current_stream(tensor.device))
 

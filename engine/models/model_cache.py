@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from engine.gpu.device_memory import give_back, total_memory
 from engine.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
@@ -123,13 +124,12 @@ class ModelCache:
         gc.collect()
         if self.forget:
             self.forget()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        give_back(self.device)
 
 
 def default_budget(device: torch.device) -> int:
     """How many bytes of models are kept on a device."""
-    if device.type == "cuda":
-        total = torch.cuda.get_device_properties(device).total_memory
+    total = total_memory(device)
+    if total is not None:
         return int(max(total - WORKING_ROOM, LEAST_SHARE * total))
     return int(HOST_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, pad
 
 from engine.errors import CheckpointError
+from engine.gpu.capabilities import Precision
 from engine.models.checkpoint import read_tensors
 from engine.models.fill import fill, weights_size
 from engine.models.vae import DOWNSCALE, Vae
@@ -73,8 +74,8 @@ def fitted_map(vae: Vae, form: LatentFormat) -> Tensor:
     )
     middle = slice(PATCH // 2 - 1, PATCH // 2 + 1)
     flat = form.to_model(latents)[:, :, middle, middle].mean(dim=(2, 3))
-    rows = torch.cat([flat, flat.new_ones(len(flat), 1)], dim=1).double().cpu()
-    solution = torch.linalg.lstsq(rows, colours.double().cpu()).solution
+    rows = torch.cat([flat, flat.new_ones(len(flat), 1)], dim=1).cpu().double()
+    solution = torch.linalg.lstsq(rows, colours.cpu().double()).solution
     return solution.t().float().to(vae.device)
 
 
@@ -102,7 +103,7 @@ class NetworkPreviewer:
     """
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
+        self.dtype = Precision.for_device(device).arithmetic
         tensors = read_tensors(path)
         with torch.device("meta"):
             empty = ApproximateDecoder()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, pad, pixel_unshuffle
 
 from engine.errors import CheckpointError
+from engine.gpu.device_memory import give_back
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
 from engine.models.fill import fill, weights_size
@@ -77,7 +78,7 @@ class Upscaler:
                 if tile < LEAST_TILE:
                     raise
                 log.warning("upscaling in tiles of %d pixels: there is not enough memory for larger ones", tile)
-            torch.cuda.empty_cache()  # outside the handler, which keeps what filled the memory alive
+            give_back(self.device)  # outside the handler, which keeps what filled the memory alive
         return large[0].clamp_(0, 1).mul_(255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
     def _run(self, tile: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from engine.errors import CheckpointError
+from engine.gpu.device_memory import give_back
 from engine.gpu.fused import Kernels, fuse
 from engine.gpu.out_of_memory import is_out_of_memory
 from engine.gpu.side_stream import Fetched
@@ -204,7 +205,7 @@ class Vae:
                 if not is_out_of_memory(error):
                     raise
                 log.warning("there is not enough memory for a whole picture")
-            torch.cuda.empty_cache()  # outside the handler, which keeps what filled the memory alive
+            give_back(self.device)  # outside the handler, which keeps what filled the memory alive
         return None
 
     def _encoded_tiled(self, pixels: Tensor, generator: torch.Generator, each: EachTile | None = None) -> Tensor:

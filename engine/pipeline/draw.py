@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from engine.adapters.patched_models import Models
+from engine.gpu.capabilities import Features
 from engine.gpu.fused import Kernels
 from engine.gpu.launch_ahead import LaunchAhead
 from engine.gpu.residency import Residency
@@ -37,7 +38,7 @@ class Renderer:
     def __init__(self, device: torch.device, kernels: Kernels | None = None, least: Mode = "resident") -> None:
         self.device = device
         self.residency = Residency(device, self.forget_all, least)
-        self.graphs = Graphs(kernels=lambda: kernels and kernels.now) if device.type == "cuda" else None
+        self.graphs = Graphs(kernels=lambda: kernels and kernels.now) if Features.for_device(device).graphs else None
         self.residency.recorded = lambda: bool(self.graphs)
         self.side_stream = SideStream(device)
 

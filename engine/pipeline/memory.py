@@ -7,13 +7,12 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from engine.adapters.patched_models import Models
 from engine.detectors.clip_vision import ClipVision
 from engine.detectors.safety_checker import SafetyChecker
 from engine.errors import TooLittleMemory
 from engine.gpu.block_stream import blocks_of, streamable
+from engine.gpu.device_memory import give_back
 from engine.memory_plan import GIB, TEXT_WORK, MemoryPlan, Parts, Work, needed, plan_memory, smaller
 from engine.model_store import ModelStore
 from engine.models.expansion import Expansion
@@ -105,8 +104,7 @@ class Memory:
         self.residency.left()
         self.residency.clear()
         gc.collect()
-        if self.residency.device.type == "cuda":
-            torch.cuda.empty_cache()
+        give_back(self.residency.device)
 
     def _carry_out(self, plan: MemoryPlan, models: Models, work: Work) -> None:
         log.info("memory plan: %s", plan)

@@ -13,7 +13,7 @@ from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.files.file_sets import file_set
 from engine.files.hashes import HashCache
-from engine.gpu.capabilities import Precision
+from engine.gpu.capabilities import Features, Precision
 from engine.gpu.fused import Kernels
 from engine.gpu.out_of_memory import is_out_of_memory
 from engine.heartbeat import Heartbeat
@@ -58,7 +58,7 @@ class Pipeline:
         self.device = torch.device(device)
         self.heartbeat = heartbeat or Heartbeat()
         self.catalogue = Catalogue(folders or Folders({}), builtin)
-        self.kernels = Kernels() if self.device.type == "cuda" else None
+        self.kernels = Kernels() if Features.for_device(self.device).kernels else None
         self.renderer = Renderer(self.device, self.kernels, least)
         self.store = ModelStore(
             self.device,

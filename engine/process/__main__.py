@@ -68,12 +68,13 @@ def pipeline_maker(arguments: argparse.Namespace, heartbeat: Heartbeat) -> Calla
         gc.disable()  # the libraries are thousands of modules: looking for garbage among them takes a fifth of the time
         import torch
 
+        from engine.gpu.capabilities import chosen_device
         from engine.pipeline.pipeline import Pipeline
 
         gc.freeze()  # nor need they be looked through whenever a model leaves memory
         gc.enable()
         torch.set_num_threads(arguments.threads)
-        device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = chosen_device(arguments.device)
         hashes = HashCache(arguments.hashes) if arguments.hashes else None
         pipeline = Pipeline(
             device, arguments.folders, arguments.builtin, hashes, arguments.kernels, heartbeat, arguments.memory_plan
@@ -99,7 +100,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("fd", type=int, help="the inherited socket to the web process")
     parser.add_argument("--threads", type=int, default=cores, help="CPU threads that draw; all cores")
     parser.add_argument("--beat", type=float, default=5.0, help="seconds between signs of life")
-    parser.add_argument("--device", help="cuda, cpu, ...; CUDA if there is one")
+    parser.add_argument("--device", help="cuda, xpu, mps or cpu, as torch names it; the accelerator if there is one")
     parser.add_argument("--memory-plan", choices=MODES, default=MODES[0], help="the most comfortable plan allowed")
     parser.add_argument("--folders", type=Folders.from_json, help="the folders of models and word lists, as JSON")
     parser.add_argument("--hashes", type=Path, help="where hashes of model files are kept; none: pictures carry none")

@@ -54,8 +54,8 @@ def cause(error: Exception) -> str:
 
 def free_memory() -> None:
     """Give back what a task that ran out of memory held, so that the next one has it."""
-    import torch
+    from engine.gpu.capabilities import chosen_device
+    from engine.gpu.device_memory import give_back
 
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    give_back(chosen_device())

@@ -125,6 +125,8 @@ def ready(pipeline: Pipeline) -> Ready:
     """What this engine draws on."""
     import torch
 
-    device = pipeline.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    from engine.gpu.capabilities import Card
+
+    card = Card.of(pipeline.device)
+    name = f"CPU, {torch.get_num_threads()} threads" if card.type == "cpu" else card.name or card.type
     return Ready(name, torch.__version__)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.gpu.capabilities import Features
 from engine.gpu.upcast import arithmetic_of
 from engine.sampling.attachments import Attachment, Evaluation, summed
 from engine.sampling.conditioning import Conditioning, Kind, Rows, equally_long_soon, row, stacked
@@ -66,7 +67,7 @@ class Denoiser:
         if self.attachments and kind != "sdxl":
             raise ValueError(f"nothing can be attached to a UNet of the kind {kind}")
         self.device, self.dtype = unet.conv_in.weight.device, arithmetic_of(unet.conv_in)
-        self.graphs = graphs if self.device.type == "cuda" else None
+        self.graphs = graphs if Features.for_device(self.device).graphs else None
         sides = [row(positive, kind, size, guidance.adm_scaler_positive, True, self.device, self.dtype)]
         if not unguided(guidance.guidance_scale):
             if negative is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.gpu.capabilities import Features
 from engine.sampling.step import Denoise
 
 GENERATOR_SEEDS = 2**63 - 1
@@ -43,6 +44,6 @@ class Blended:
 
     def _noise(self, x: Tensor) -> Tensor:
         # From pinned memory the copy waits for nothing.
-        pinned = x.device.type == "cuda"
+        pinned = Features.for_device(x.device).pinning
         noise = torch.randn(x.shape, dtype=x.dtype, generator=self.generator, pin_memory=pinned)
         return noise.to(x.device, non_blocking=True)

@@ -119,4 +119,5 @@ def arguments(app: Flask, start: EngineStart) -> list[str]:
     beat = ["--beat", str(shortest / BEATS)]
     rehash = 0 if start.number else app.config["REBUILD_HASH_CACHE"]  # one of them is enough
     optional = {"--threads": start.threads, "--rehash": rehash, "--memory-plan": app.config["MEMORY_PLAN"]}
+    optional["--device"] = app.config["DEVICE"]
     return [*places, *beat, *(word for flag, value in optional.items() if value for word in (flag, str(value)))]

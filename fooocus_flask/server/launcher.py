@@ -109,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     add("--standby", action="store_true", help="wait for the end of another server on the same database")
     add("--engines", metavar="N", type=engines, help="tasks drawn at once, or auto: one on each card")
     add("--gpu-device-id", type=int, metavar="N", help="the graphics card to draw with")
+    add("--device", metavar="NAME", type=device, default="", help=f"what draws: {environment.DEVICES}")
     add("--always-cpu", type=int, metavar="THREADS", nargs="?", const=0, help="draw without a graphics card")
     for flag, mode, words in MEMORY_FLAGS:
         add(flag, action="store_const", const=mode, dest="memory_plan", default="", help=words)
@@ -188,6 +189,7 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
         "DISABLE_IMAGE_LOG": args.disable_image_log,
         "ENGINES": args.engines,
         "ENGINE_THREADS": args.always_cpu,
+        "DEVICE": args.device if args.always_cpu is None else "cpu",
         "MEMORY_PLAN": args.memory_plan,
         "REBUILD_HASH_CACHE": hash_threads(args.rebuild_hash_cache),
         "ENGINE_ENVIRONMENT": engine_environment(args),
@@ -241,6 +243,17 @@ def engines(text: str) -> str:
         return text
     wanted = f"give a number from 1 to {environment.MOST_ENGINES}, or {environment.ENGINES_AUTO}"
     raise argparse.ArgumentTypeError(f"{text!r} is no number of engines; {wanted}")
+
+
+def device(text: str) -> str:
+    """The device a flag asks for.
+
+    Raises:
+        ArgumentTypeError: that is none.
+    """
+    if environment.is_device(text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is no device; give {environment.DEVICES}")
 
 
 def made(folder: Path, flag: str) -> Path:

@@ -66,6 +66,16 @@ def test_memory_flags_choose_the_most_comfortable_plan(flag, plan):
     assert decided(flag).get("MEMORY_PLAN") == plan
 
 
+def test_the_device_is_one_of_torchs_names(capsys):
+    assert [decided(*words).get("DEVICE") for words in ((), ("--device", "xpu"), ("--device", "cuda:1"))] == [
+        *(None, "xpu", "cuda:1")
+    ]
+    assert decided("--always-cpu")["DEVICE"] == "cpu"
+    with pytest.raises(SystemExit):
+        decided("--device", "gpu")
+    assert "'gpu' is no device; give cuda, cuda:1, xpu, mps or cpu" in capsys.readouterr().err
+
+
 def test_engines_are_a_number_or_one_for_each_card(capsys):
     assert [decided(*words).get("ENGINES") for words in ((), ("--engines", "2"), ("--engines", "auto"))] == [
         *(None, "2", "auto")

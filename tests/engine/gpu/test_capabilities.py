@@ -5,7 +5,19 @@ import pytest
 import torch
 
 from benchmarks.parity import psnr
-from engine.gpu.capabilities import BF16, FP16, FP32, TABLE, Card, Precision, precision_of
+from engine.gpu.capabilities import (
+    BF16,
+    FP16,
+    FP32,
+    TABLE,
+    Card,
+    Features,
+    Precision,
+    chosen_device,
+    features_of,
+    precision_of,
+)
+from engine.gpu.device_memory import free_memory, give_back, total_memory
 from engine.pipeline.pipeline import Pipeline
 from tests.engine.pipeline.test_pipeline import drawn, pixels
 
@@ -57,3 +69,35 @@ def test_a_picture_of_every_row_is_the_fp32_one_up_to_rounding(pipeline, toy, tm
     if precision == Precision.for_device(torch.device("cpu")):
         assert np.array_equal(plain, found)
     assert psnr(plain, found) > 35
+
+
+@pytest.mark.parametrize(
+    ("card", "graphs", "kernels", "streams", "pinning"),
+    [
+        (Card("cuda", (9, 0), "NVIDIA H100", bf16=True), True, True, True, True),
+        (Card("cuda", (7, 5), "Tesla T4"), True, True, True, True),
+        (Card("cuda", (6, 1), "NVIDIA GeForce GTX 1080"), True, False, True, True),
+        (Card("cuda", (11, 0), "AMD Radeon RX 7900 XTX", bf16=True, hip=True), False, False, True, False),
+        (Card("xpu", name="Intel(R) Arc(TM) A770 Graphics", bf16=True), False, False, False, False),
+        (Card("mps"), False, False, False, False),
+        (Card("cpu"), False, False, False, False),
+    ],
+    ids=lambda value: getattr(value, "type", None),
+)
+def test_what_only_cuda_has_is_asked_of_no_other(card, graphs, kernels, streams, pinning):
+    assert features_of(card) == Features(graphs, kernels, streams, pinning)
+
+
+def test_the_device_is_the_accelerator_that_torch_finds_or_the_processor():
+    there = torch.accelerator.current_accelerator(check_available=True)
+    assert chosen_device() == chosen_device("") == (there or torch.device("cpu"))
+    assert chosen_device("cpu") == torch.device("cpu")
+    other = next(kind for kind in ("xpu", "cuda") if there is None or there.type != kind)
+    with pytest.raises(ValueError, match=f"DEVICE is {other}:1, but this torch finds .*; give cpu, or nothing"):
+        chosen_device(f"{other}:1")
+
+
+def test_a_processors_memory_has_no_end_and_nothing_to_give_back():
+    processor = torch.device("cpu")
+    assert free_memory(processor) is None and total_memory(processor) is None
+    give_back(processor)
