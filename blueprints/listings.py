@@ -7,8 +7,9 @@ from typing import Any
 from flask import Response, jsonify
 
 from engine import choices
+from engine.prompt.wildcards import Wildcards
 from fooocus_flask.model_files import presets
-from fooocus_flask.model_files.folders import style_names
+from fooocus_flask.model_files.folders import folders, style_names
 from fooocus_flask.submission.parsing import Blueprint
 from fooocus_flask.submission.prepare import catalogue
 from schemas.listings import AllModelsSchema, PerformanceModeSchema, names_of
@@ -66,6 +67,20 @@ def schedulers() -> Response:
 def vaes() -> Response:
     """List the VAEs."""
     return jsonify([choices.VAE_OF_CHECKPOINT, *catalogue().vaes()])
+
+
+@blueprint.get("/embeddings")
+@blueprint.response(200, names_of("Files that a prompt names as (embedding:name:1.0)."))
+def embeddings() -> Response:
+    """List the embeddings."""
+    return jsonify(catalogue().names("embeddings"))
+
+
+@blueprint.get("/wildcards")
+@blueprint.response(200, names_of("Names that a prompt has between underscores: __color__."))
+def wildcards() -> Response:
+    """List the wildcards."""
+    return jsonify(sorted(Wildcards(folders.current()["wildcards"]).names()))
 
 
 @blueprint.get("/performance-modes")

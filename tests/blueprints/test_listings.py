@@ -70,6 +70,16 @@ def test_a_listed_name_is_a_value_of_its_member(client, path, member):
         GenerateSchema().load({member: [name] if member == "style_selections" else name})
 
 
+def test_what_a_prompt_may_name_is_listed(client, tmp_path):
+    for folder, name in (("wildcards", "mood.txt"), ("models/embeddings", "calm.safetensors")):
+        path = tmp_path / folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("quiet\n")
+    wildcards = client.get("/v1/engines/wildcards").json
+    assert {"color", "mood"} < set(wildcards) and wildcards == sorted(wildcards)
+    assert client.get("/v1/engines/embeddings").json == ["calm.safetensors"]
+
+
 def test_the_performance_modes_tell_what_they_need(client):
     modes = {mode.pop("name"): mode for mode in client.get("/v1/engines/performance-modes").json}
     assert list(modes) == ["Quality", "Speed", "Extreme Speed", "Lightning", "Hyper-SD"]

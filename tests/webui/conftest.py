@@ -13,7 +13,7 @@ from tests.serving import small
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SETTINGS = {name: value for name, value in small().items() if name != "prompt"}
 """What the page has kept, as if a person had set it: small pictures of the toy checkpoint."""
-WAIT = 120
+WAIT = 25
 """Seconds."""
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 640}
 
@@ -40,12 +40,14 @@ def visit(browser, server):
     """Opens the page as a new visitor; at the end, whatever the browser complained of fails the test."""
     contexts, complaints = [], []
 
-    def open_page(url=None, settings=SETTINGS, viewport=DESKTOP, wait="#generate", **options):
+    def open_page(url=None, settings=SETTINGS, viewport=DESKTOP, wait="#generate", routes=None, **options):
         context = browser.new_context(viewport=viewport, **{"locale": "en-US", "reduced_motion": "reduce"} | options)
         context.set_default_timeout(WAIT * 1000)
         kept = json.dumps(json.dumps(settings))
         context.add_init_script(f"localStorage['fooocus.settings'] ??= {kept}")
         contexts.append(context)
+        for pattern, handler in (routes or {}).items():
+            context.route(pattern, handler)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if "Content Security" in said.text else None)

@@ -110,6 +110,22 @@ def test_a_key_is_asked_for_and_its_scopes_decide_what_the_page_offers(visit, ma
     page.wait_for_selector("#generate:enabled")
 
 
+def test_below_a_prefix_of_a_proxy_all_of_it_works(visit, server):
+    outside, inside = "http://studio.example/deep/down", f"http://127.0.0.1:{server.port}"
+
+    def passed_on(route):
+        if "/tasks/events" in route.request.url:
+            return route.abort()  # this proxy passes no streams on
+        headers = {**route.request.headers, "host": "studio.example"}
+        return route.fulfill(response=route.fetch(url=route.request.url.replace(outside, inside), headers=headers))
+
+    page = visit(f"{outside}/ui", routes={f"{outside}/**": passed_on})
+    page.fill("#prompt", "below a prefix")
+    page.click("#generate")
+    page.wait_for_selector(f".result img[src^='{outside}/outputs/']")
+    page.wait_for_function("() => document.querySelector('.result img').naturalWidth === 64")
+
+
 def test_it_paints_soon(visit):
     page = visit()
     page.reload()

@@ -142,9 +142,14 @@ def test_the_seed_of_the_last_picture_is_reused_and_random_again(visit, server):
     assert page.input_value("#f-image_seed") == ""
 
 
-def test_loras_offer_themselves_while_one_types(visit):
+def test_what_a_prompt_may_name_offers_itself_while_one_types(visit):
     page = visit()
     page.click("#prompt")
+    page.keyboard.type("a __col")
+    page.wait_for_selector("#suggestions li >> text=__color__")
+    page.keyboard.press("Enter")
+    assert page.input_value("#prompt") == "a __color__"
+    page.fill("#prompt", "")
     page.keyboard.type("a cat [[")
     page.wait_for_selector("#suggestions li")
     page.keyboard.press("Tab")

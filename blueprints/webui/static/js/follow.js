@@ -78,7 +78,7 @@ async function listen(signal) {
       if (answer.ok) await read(answer);
     } catch (error) {
       if (error.name === "AbortError") return;
-      reachable.value = false;
+      await refresh().catch(() => {}); // which tells whether it is the server that is gone, or only the stream
     }
     await new Promise((resolve) => setTimeout(resolve, AGAIN));
   }

@@ -1,6 +1,6 @@
 // From the settings to a task: posts the request, and waits and goes on where the server asks for time.
 import { signal } from "./lib.js";
-import { call } from "./api.js";
+import { call, keyAsked } from "./api.js";
 import { t } from "./i18n.js";
 import { faults, request, seedLocked, set, settings } from "./settings.js";
 import { reveal } from "./reveal.js";
@@ -32,7 +32,7 @@ function refusal(error) {
     faults.value = found;
     reveal(Object.keys(found)[0]);
     notice(t("told.faults", { names: Object.keys(found).map((name) => labelOf(name.split(".")[0])).join(", ") }), "error");
-  } else if (error.status !== 403) {
+  } else if (!keyAsked.value) {
     notice(error.message, "error");
   }
 }

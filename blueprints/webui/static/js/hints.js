@@ -14,8 +14,8 @@ const stem = (file) => file.replace(/\.[^./]+$/, "");
 const OPENINGS = [
   [/<lora:([^<>:]*)$/, () => lists.value.loras.map((file) => `<lora:${stem(file)}:1>`)],
   [/<$/, () => lists.value.loras.map((file) => `<lora:${stem(file)}:1>`)],
-  [/__([\w\-/]*)$/, () => (lists.value.wildcards ?? []).map((name) => `__${name}__`)],
-  [/\(?embedding:([^\s():]*)$/, () => (lists.value.embeddings ?? []).map((file) => `(embedding:${stem(file)}:1.0)`)],
+  [/__([\w\-/]*)$/, () => lists.value.wildcards.map((name) => `__${name}__`)],
+  [/\(?embedding:([^\s():]*)$/, () => lists.value.embeddings.map((file) => `(embedding:${stem(file)}:1.0)`)],
   [/\[\[[^\]]*$/, () => [t("hint.array")]],
 ];
 

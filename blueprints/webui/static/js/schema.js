@@ -4,11 +4,11 @@ import { get } from "./api.js";
 import { has, t } from "./i18n.js";
 
 export const openapi = signal(null);
-export const lists = signal({ styles: [], presets: [], sizes: [], models: [], loras: [], vaes: [], performances: [] });
+export const lists = signal({ styles: [], presets: [], sizes: [], models: [], loras: [], vaes: [], performances: [], wildcards: [], embeddings: [] });
 export const schemas = computed(() => openapi.value?.components.schemas ?? {});
 export const members = computed(() => schemas.value.Submission?.properties ?? {});
 
-const LISTS = { styles: "styles", presets: "presets", sizes: "sizes", vaes: "vaes", performances: "performance-modes" };
+const LISTS = { styles: "styles", presets: "presets", sizes: "sizes", vaes: "vaes", performances: "performance-modes", wildcards: "wildcards", embeddings: "embeddings" };
 
 export async function loadSchema() {
   openapi.value = await get("/openapi.json");

@@ -1,5 +1,5 @@
 // Small parts that every view uses: icons, tabs, dialogs, notices, the live region.
-import { html, signal, useEffect, useRef } from "./lib.js";
+import { html, signal, useLayoutEffect, useRef } from "./lib.js";
 import { t } from "./i18n.js";
 
 const PATHS = {
@@ -55,7 +55,7 @@ export const TabPanel = ({ id, selected, children }) =>
 // A modal dialog while it is rendered; Escape and the cross close it.
 export function Dialog({ title, onClose, class: more = "", children }) {
   const element = useRef();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement;
     element.current.showModal();
     return () => before?.focus();
