@@ -25,7 +25,7 @@ from fooocus_flask import signals
 from fooocus_flask.access import callers, scopes
 from fooocus_flask.access.keys import READ
 from fooocus_flask.database import db
-from fooocus_flask.errors import Forbidden
+from fooocus_flask.errors import FooocusError, Forbidden
 from fooocus_flask.extension import Extension
 from fooocus_flask.following import streams
 from fooocus_flask.pictures import urls
@@ -44,6 +44,7 @@ GAP, PREVIEW_GAP = 0.5, 1.0
 PING_EVERY = 15.0
 RETRY_MILLS = 2000
 """After which a browser comes back."""
+STOPPING = "The server is stopping; its tasks are kept, and can be followed again when it has started"
 
 RECORD = BriefTaskSchema(exclude=("queue_position", "eta_seconds"))
 """A task in an event: its place changes whenever another one's does."""
@@ -164,6 +165,7 @@ class EventHub:
         self._number = 0
         self._kept: deque[TaskEvent] = deque(maxlen=KEPT)
         self._listeners: set[Listener] = set()
+        self.closed = False
         self._owners: dict[str, str | None] = {}
         self._progress: dict[str, Pace] = {}
         self._flusher: gevent.Greenlet | None = None
@@ -259,7 +261,8 @@ class EventHub:
         return f"event: {kind}\n{name}data: {json.dumps(told, separators=(',', ':'))}\n\n".encode()
 
     def close(self) -> None:
-        """Send everybody away."""
+        """Send everybody away, and let nobody else come: who does on a connection that is open would hold the stop."""
+        self.closed = True
         if self._flusher is not None:
             self._flusher.kill()
             self._flusher = None
@@ -275,10 +278,13 @@ def answer(last_id: str | None, *, previews: bool) -> streams.StreamResponse:
 
     Raises:
         Forbidden: there is no caller.
+        FooocusError: the server is stopping.
     """
     app, caller, key = current_app._get_current_object(), callers.current(), callers.sent()  # type: ignore[attr-defined]
     if caller is None:
         raise Forbidden
+    if hub.of(app).closed:
+        raise FooocusError(STOPPING, status=503, headers={"Retry-After": str(RETRY_MILLS // 1000)})
 
     def allowed() -> bool:
         with app.app_context():

@@ -315,3 +315,9 @@ def test_the_token_of_a_picture_comes_with_its_url(client, key, happen):
     (url,) = told["result"]
     assert client.get(url.removeprefix("http://localhost")).status_code == 200
     assert client.get(url.removeprefix("http://localhost").partition("?")[0]).status_code == 403
+
+
+def test_a_server_that_stops_lets_nobody_begin_to_listen(app, client):
+    task_events.hub.of(app).close()
+    answer = client.get("/tasks/events")
+    assert answer.status_code == 503 and answer.headers["Retry-After"] == "2" and "stopping" in answer.json["detail"]
