@@ -60,7 +60,7 @@ TEST = [
     "jsonschema>=4.25,<5",
     "schemathesis>=4.32,<5",
     "onnx>=1.19,<2",
-    "playwright>=1.49,<2",  # drives an installed Chromium; its own browsers are not needed
+    "playwright>=1.60,<2",  # drives an installed Chromium; its own browsers are not needed
 ]
 
 # What the maintainers' commands run: the git hook, `make update`, `make test-lowest`.

@@ -13,8 +13,8 @@ from tests.serving import small
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SETTINGS = {name: value for name, value in small().items() if name != "prompt"}
 """What the page has kept, as if a person had set it: small pictures of the toy checkpoint."""
-WAIT = 25
-"""Seconds."""
+WAIT = 120
+"""Seconds that something may take to appear: a busy machine needs some, and what hangs fails."""
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 640}
 
 
