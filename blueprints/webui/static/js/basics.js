@@ -1,5 +1,5 @@
 // Performance, size, number, format, negative prompt, seed.
-import { html, useSignal } from "./lib.js";
+import { html } from "./lib.js";
 import { t } from "./i18n.js";
 import { Field, Member } from "./fields.js";
 import { helpOf, labelOf, lists, members } from "./schema.js";
@@ -58,7 +58,6 @@ function Seed() {
   const given = settings.value[name];
   const random = given === undefined || String(given) === "-1";
   const last = shown.value?.seed;
-  const told = useSignal(false);
   const lock = () => {
     seedLocked.value = !seedLocked.value;
     if (!seedLocked.value) unset(name);
@@ -69,7 +68,7 @@ function Seed() {
     ${(id, describedBy) => html`<div class="row">
       <input type="text" inputmode="numeric" id=${id} aria-describedby=${describedBy} placeholder=${t("seed.random")} value=${random ? "" : given} onChange=${typed} />
       <${IconButton} icon=${seedLocked.value ? "lock" : "unlock"} label=${t(seedLocked.value ? "seed.locked" : "seed.lock")} aria-pressed=${seedLocked.value} onClick=${lock} />
-      <${IconButton} icon="again" label=${t("seed.reuse")} disabled=${!last} onClick=${() => (set(name, last), (told.value = true))} />
+      <${IconButton} icon="again" label=${t("seed.reuse")} disabled=${!last} onClick=${() => set(name, last)} />
     </div>`}
   </${Field}>`;
 }

@@ -1,5 +1,5 @@
 // A mask painted over a picture: strokes that can be taken back, on a base that a tool found or a reload brought back.
-export const LONGEST = 2048; // of the mask's sides; the server scales it to the picture
+const LONGEST = 2048; // of the mask's sides; the server scales it to the picture
 
 const COLOR = "#ff3d8b";
 

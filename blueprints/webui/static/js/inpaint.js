@@ -1,5 +1,5 @@
 // Inpaint and outpaint: the picture with its mask, what to draw there, and the sides on which it grows.
-import { html, signal, useSignal } from "./lib.js";
+import { html, signal } from "./lib.js";
 import { call } from "./api.js";
 import { t } from "./i18n.js";
 import { Control, Field, Member, Members, useFile } from "./fields.js";
@@ -70,7 +70,6 @@ function Distances() {
 
 export function Inpaint() {
   const picture = pictures.value.inpaint;
-  const told = useSignal(false);
   const [file, choose] = useFile("image/*", async ([chosen]) => chosen && putMask(await asDataUrl(chosen)));
   const sides = value("outpaint_selections") ?? [];
   return html`<div class="input-columns inpaint">
@@ -78,7 +77,7 @@ export function Inpaint() {
     <div class="stack">
       <${Mode} />
       <${Members} names=${["inpaint_additional_prompt", "outpaint_selections"]} />
-      ${(sides.length > 0 || told.value) && html`<${Distances} />`}
+      ${sides.length > 0 && html`<${Distances} />`}
       ${!sides.length && html`<div data-member="outpaint_distance" hidden></div>`}
       <${Finder} />
       <div class="row" data-member="inpaint_mask_image_upload"><button type="button" disabled=${!picture} onClick=${choose}>${t("mask.upload")}</button>${file}</div>

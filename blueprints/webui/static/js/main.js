@@ -64,7 +64,6 @@ async function start() {
   const root = document.getElementById("app");
   root.textContent = "";
   render(html`<${App} />`, root);
-  document.documentElement.dataset.ready = "true";
   watchTitle();
   await begin();
 }
