@@ -10,6 +10,12 @@ from flask import Flask, current_app
 T = TypeVar("T")
 
 
+def application() -> Flask:
+    """The current application itself: its proxy means another one in other greenlets."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    return app
+
+
 class Extension(Generic[T]):
     """One `T` for each application, made by `init_app`, or when it is first asked for."""
 
@@ -29,4 +35,4 @@ class Extension(Generic[T]):
 
     def current(self) -> T:
         """The current application's own."""
-        return self.of(current_app._get_current_object())  # type: ignore[attr-defined]
+        return self.of(application())

@@ -11,11 +11,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from flask import Flask, current_app
+from flask import Flask
 from sqlalchemy import Connection, Engine
 
 from fooocus_flask import server_lock
 from fooocus_flask.errors import StartError
+from fooocus_flask.extension import application
 
 ONE_AT_A_TIME = 7866_0001
 """The name, among PostgreSQL's advisory locks, of the one that an upgrade holds."""
@@ -91,7 +92,7 @@ def transaction(connection: Connection) -> Iterator[None]:
         return
     driver = connection.connection.dbapi_connection
     assert driver is not None
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    app = application()
 
     def tell() -> int:
         server_lock.standing_by.send(app)

@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
-from flask import Flask, Response, current_app, request
+from flask import Response, request
 
 from blueprints.openai_images import answers, translation
 from blueprints.openai_images.events import ImageEvents
@@ -15,6 +15,7 @@ from blueprints.openai_images.group import blueprint
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.errors import FooocusError, InvalidRequest
+from fooocus_flask.extension import application
 from fooocus_flask.following import streams, waiters
 from fooocus_flask.following.departures import Departure
 from fooocus_flask.model_files.folders import style_names
@@ -142,9 +143,3 @@ def waited(task: Task, left: Callable[[], object] | None) -> Task:
 def take_back(task_id: str) -> None:
     """End a task that has not begun."""
     queue.end(task_id, STOPPED, only=PENDING)
-
-
-def application() -> Flask:
-    """The application at hand."""
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    return app

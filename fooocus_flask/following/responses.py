@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Response, current_app, jsonify
+from flask import Response, jsonify
 
 from engine.images import codecs
+from fooocus_flask.extension import application
 from fooocus_flask.following import streams, waiters
 from fooocus_flask.pictures import converting, formats, inputs, outputs, urls
 from fooocus_flask.tables import FAILED, Task
@@ -32,8 +33,7 @@ def picture(task: Task, kind: str) -> Response:
 
 def events(task: Task, left: Callable[[], object] | None = None) -> Response:
     """Progress as it comes, then the end; `left` is called if the client goes away before."""
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
-    follower = streams.Follower(app, task.task_id, urls.base(), left)
+    follower = streams.Follower(application(), task.task_id, urls.base(), left)
     return streams.StreamResponse(follower, headers=streams.HEADERS)
 
 

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any
 
 import gevent
-from flask import Flask, current_app
+from flask import Flask
 from gevent.event import Event
 from sqlalchemy import select
 
@@ -26,7 +26,7 @@ from fooocus_flask.access import callers, scopes
 from fooocus_flask.access.keys import READ
 from fooocus_flask.database import db
 from fooocus_flask.errors import FooocusError, Forbidden
-from fooocus_flask.extension import Extension
+from fooocus_flask.extension import Extension, application
 from fooocus_flask.following import streams
 from fooocus_flask.pictures import urls
 from fooocus_flask.tables import ENDED, Task
@@ -280,7 +280,7 @@ def answer(last_id: str | None, *, previews: bool) -> streams.StreamResponse:
         Forbidden: there is no caller.
         FooocusError: the server is stopping.
     """
-    app, caller, key = current_app._get_current_object(), callers.current(), callers.sent()  # type: ignore[attr-defined]
+    app, caller, key = application(), callers.current(), callers.sent()
     if caller is None:
         raise Forbidden
     if hub.of(app).closed:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVarTuple
 
-from flask import Flask, current_app
+from flask import Flask
 from sqlalchemy import Row, Select, delete, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from fooocus_flask import signals
 from fooocus_flask.access import scopes
 from fooocus_flask.database import commit, db
+from fooocus_flask.extension import application
 from fooocus_flask.pictures import outputs
 from fooocus_flask.pictures.inputs import in_thread
 from fooocus_flask.pictures.thumbnails import thumbnails
@@ -136,8 +137,7 @@ def _clear(rows: Sequence[Any]) -> tuple[int, int]:
     for first in range(0, len(ids), VARIABLES):
         db.session.execute(delete(Task).where(Task.id.in_(ids[first : first + VARIABLES])))
     commit()
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
-    signals.send(signals.tasks_deleted, app, tasks=[(row.task_id, row.key_name) for row in rows])
+    signals.send(signals.tasks_deleted, application(), tasks=[(row.task_id, row.key_name) for row in rows])
     names = [name for row in rows for name in row.result or ()]
     count = in_thread(outputs.remove, [outputs.folder() / name for name in names])
     in_thread(thumbnails.current().remove, names)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
-from flask import Flask, current_app
+from flask import current_app
 from sqlalchemy import ColumnElement, Select, delete, func, null, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -19,6 +19,7 @@ from fooocus_flask import request_ids, signals
 from fooocus_flask.clock import mills
 from fooocus_flask.database import begin_write, commit, db
 from fooocus_flask.errors import KeyQueueFull, QueueFull, TaskNotFound
+from fooocus_flask.extension import application
 from fooocus_flask.model_files.awaited_file import to_row
 from fooocus_flask.pictures import outputs
 from fooocus_flask.tables import (
@@ -95,7 +96,7 @@ def enqueue(new: NewTask, base_url: str, options: QueueOptions | None = None) ->
         db.session.rollback()
         raise
     commit()
-    signals.send(signals.task_submitted, _app(), task=task)
+    signals.send(signals.task_submitted, application(), task=task)
     return task
 
 
@@ -167,7 +168,7 @@ def _begin(which: ColumnElement[bool]) -> Task | None:
         _owe(task, "started")
     commit()
     if task is not None:
-        signals.send(signals.task_started, _app(), task=task)
+        signals.send(signals.task_started, application(), task=task)
     return task
 
 
@@ -225,7 +226,7 @@ def resume() -> None:
     """Go on with the queue."""
     db.session.execute(delete(Switch).where(Switch.name == PAUSED))
     commit()
-    signals.send(signals.queue_resumed, _app())
+    signals.send(signals.queue_resumed, application())
 
 
 def give_back(task_id: str) -> None:
@@ -253,7 +254,7 @@ def end(
         _owe(task, "ended")
     commit()
     if task is not None:
-        signals.send(signals.task_ended, _app(), task=task, seconds=dict(seconds or {}))
+        signals.send(signals.task_ended, application(), task=task, seconds=dict(seconds or {}))
     return task
 
 
@@ -297,8 +298,3 @@ def _check_room(options: QueueOptions) -> None:
     mine = (Task.task_status == PENDING) & (Task.key_name == options.key_name)
     if (db.session.scalar(select(func.count()).select_from(Task).where(mine)) or 0) >= most:
         raise KeyQueueFull(str(options.key_name), most, SECONDS_A_TASK)
-
-
-def _app() -> Flask:
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    return app
