@@ -126,10 +126,12 @@ def clear_one(task: Task) -> tuple[int, int]:
 
 def clear_beyond(most: int) -> tuple[int, int]:
     """Delete the ended tasks but for so many that ended last, and but for those that still owe a webhook."""
+    beyond = _count_ended() - most
+    if beyond <= 0:
+        return 0, 0
     owing = select(Delivery.record_id).where(Delivery.due_mills.is_not(None))
-    last = select(Task.id).where(Task.finish_mills.is_not(None)).order_by(Task.finish_mills.desc(), Task.id.desc())
-    over = select(*CLEARED).where(Task.finish_mills.is_not(None), Task.id.not_in(owing))
-    return _clear(db.session.execute(over.where(Task.id.not_in(last.limit(most)))).all())
+    first = select(Task.id).where(Task.finish_mills.is_not(None)).order_by(Task.finish_mills, Task.id).limit(beyond)
+    return _clear(db.session.execute(select(*CLEARED).where(Task.id.in_(first), Task.id.not_in(owing))).all())
 
 
 def _clear(rows: Sequence[Any]) -> tuple[int, int]:
