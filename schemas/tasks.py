@@ -253,7 +253,10 @@ class BriefTasksSchema(Schema):
     """Tasks by state, each in few words."""
 
     history = fields.List(fields.Nested(BriefTaskSchema), metadata={"description": "Ended tasks, newest first."})
-    current = fields.List(fields.Nested(BriefTaskSchema), metadata={"description": "The running task, if any."})
+    current = fields.List(
+        fields.Nested(BriefTaskSchema),
+        metadata={"description": "The running tasks, the one begun first before the others."},
+    )
     pending = fields.List(fields.Nested(BriefTaskSchema), metadata={"description": "Waiting tasks, oldest first."})
 
 
