@@ -115,15 +115,6 @@ def rows(generation: Generation, *, embedded: bool = True) -> list[Row]:
     ]
 
 
-def fast_upscale_rows(factor: float, source_size: tuple[int, int]) -> list[Row]:
-    """The record of a picture that was only enlarged."""
-    return [
-        Row("Upscale (Fast)", "upscale_fast", f"{factor:g}x"),
-        Row("Source Size", "source_size", str(source_size)),
-        Row("Version", "version", VERSION),
-    ]
-
-
 def embedded_text(generation: Generation, scheme: str) -> str:
     """What a file carries under the scheme: one line of JSON (`fooocus`) or the text web UIs share (`a1111`)."""
     if scheme == "a1111":

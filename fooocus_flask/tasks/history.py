@@ -90,9 +90,9 @@ def under_way(wanted: Filter = ALL) -> Sequence[Task]:
     return db.session.scalars(select(Task).where(Task.id.in_(chosen)).order_by(Task.start_mills, Task.id)).all()
 
 
-def running(wanted: Filter = ALL) -> Task | None:
-    """The task that is drawn now, of several the one begun first, if it is wanted; a range does not count."""
-    return next(iter(under_way(wanted)), None)
+def running() -> Task | None:
+    """The task that is drawn now, of several the one begun first."""
+    return next(iter(under_way()), None)
 
 
 def unfinished() -> Sequence[Row[str, int, int | None, int | None]]:

@@ -15,7 +15,6 @@ from engine.images.metadata import (
     ModelFile,
     embedded_text,
     encode_options,
-    fast_upscale_rows,
     rows,
 )
 from engine.images.metadata_reading import read
@@ -167,14 +166,6 @@ def test_rows_say_when_nothing_was_embedded(tmp_path):
     assert {row.key: row.value for row in rows(picture)}["metadata_scheme"] is False
     assert {row.key: row.value for row in rows(generation(), embedded=False)}["metadata_scheme"] is False
     assert read(saved(picture, "fooocus", "png", tmp_path)) is None
-
-
-def test_a_fast_upscale_records_the_real_factor():
-    assert [(row.key, row.value) for row in fast_upscale_rows(1.5, (640, 480))] == [
-        ("upscale_fast", "1.5x"),
-        ("source_size", "(640, 480)"),
-        ("version", "Fooocus v2.5.5"),
-    ]
 
 
 def test_a_png_has_two_text_chunks_in_fooocus_order(tmp_path):
