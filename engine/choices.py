@@ -172,6 +172,11 @@ ENHANCE_ORDERS = ("Before First Enhancement", "After Last Enhancement")
 ENHANCE_PROMPT_TYPES = ("Original Prompts", "Last Filled Enhancement Prompts")
 CURRENT_TABS = ("enhance", "ip", "uov", "inpaint")
 
+UNET_STORAGES = ("fp8_e4m3fn", "fp8_e5m2", "fp16", "bf16", "fp32")
+VAE_FORMATS = ("fp16", "bf16", "fp32", "cpu")
+TEXT_STORAGES = ("fp16", "fp32")
+ATTENTIONS = ("pytorch", "split")
+"""What a server may be told about number formats and attention; requests name none of it."""
 VAE_OF_CHECKPOINT = "Default (model)"
 NO_MODEL = "None"
 EXPANSION_STYLE = "Fooocus V2"

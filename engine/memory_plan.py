@@ -15,6 +15,8 @@ MEGAPIXEL = 1 << 20
 Mode = Literal["resident", "turns", "alone", "streamed"]
 """All parts stay; text encoders leave before sampling; each part is there alone; the UNet is there in part."""
 MODES: tuple[Mode, ...] = ("resident", "turns", "alone", "streamed")
+AUTO = "auto"
+"""What a server may be told in place of a mode: the most comfortable there is room for."""
 
 AHEAD = 2
 """Streamed blocks that are on their way while one computes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,6 +29,7 @@ from engine.models.expansion import Expansion
 from engine.models.model_cache import ModelCache, Part
 from engine.models.previews import LinearPreviewer, NetworkPreviewer, Previewer, network_file
 from engine.models.refiner import Refiner, load_refiner
+from engine.models.unet import split_attention
 from engine.models.vae import Vae
 from engine.params import NamedLora
 from engine.plan import Plan
@@ -49,9 +51,11 @@ class ModelStore:
         kernels: Kernels | None = None,
         residency: Residency | None = None,
         precision: Precision | None = None,
+        attention: str = "",
     ) -> None:
         self.device, self.catalogue, self.kernels = device, catalogue, kernels
         self.residency = residency or Residency(device)
+        self.attention = attention
         self.precision = precision or Precision.for_device(device)
         self.cache = ModelCache(device, budget, forget, heartbeat)
 
@@ -136,15 +140,22 @@ class ModelStore:
             """With a VAE or without: another file may bring it."""
             placed = self.device, self.kernels, self.residency, self.precision
             checkpoint = load_checkpoint(path, *placed, needs_vae=False)
+            self._attend(checkpoint.unet)
             return PatchedCheckpoint.of(checkpoint, folders)
 
         return self.cache.get(("base", identity(path)), load, _bytes(path))
+
+    def _attend(self, unet: Any) -> None:
+        """Have a UNet attend as it was asked for: split, half of an attention's heads at a time."""
+        if self.attention == "split":
+            split_attention(unet)
 
     def _refiner(self, path: Path, base: Checkpoint) -> PatchedRefiner:
         encoders = base.text_encoders
 
         def load() -> PatchedRefiner:
             refiner = load_refiner(path, self.device, encoders, self.kernels, self.residency, self.precision)
+            self._attend(refiner.unet)
             return PatchedRefiner.of(refiner, encoders)
 
         key = ("refiner", identity(path), encoders.clip_l.width, encoders.clip_g.width)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from flask import Flask
 
-from engine.memory_plan import MODES
+from engine import choices
+from engine.memory_plan import AUTO, MODES
 from fooocus_flask import settings
 from fooocus_flask.errors import StartError
 
@@ -18,7 +19,13 @@ SWITCHES = tuple(name for name, default in vars(settings).items() if isinstance(
 """Settings that are true or false."""
 NUMBERS = {name: type(default) for name, default in vars(settings).items() if type(default) in (int, float)}
 """Settings that are numbers, and whether whole ones."""
-CHOICES = {"MEMORY_PLAN": ("", *MODES)}
+CHOICES = {
+    "MEMORY_PLAN": ("", AUTO, *MODES),
+    "UNET_STORAGE": ("", *choices.UNET_STORAGES),
+    "VAE_FORMAT": ("", *choices.VAE_FORMATS),
+    "TEXT_STORAGE": ("", *choices.TEXT_STORAGES),
+    "ATTENTION": ("", *choices.ATTENTIONS),
+}
 """Settings that are one of a few words, wherever they come from."""
 COUNTS = ("MAX_PIXELS", "HISTORY_LIMIT")
 """Settings that are whole numbers and not negative, wherever they come from."""

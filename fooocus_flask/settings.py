@@ -63,7 +63,11 @@ ENGINES = "1"  # how many, each draws a task of its own: a number, or auto: one 
 AFFINITY_SECONDS = 30.0  # seconds by which a task may go first to an engine that holds its checkpoint; 0: none does
 
 DEVICE = ""  # what draws, as torch names it: cuda (AMD's too), cuda:1, xpu, mps or cpu; empty: the accelerator there is
-MEMORY_PLAN = ""  # turns, alone or streamed: the most of a model that stays on the card; empty: what there is room for
+MEMORY_PLAN = ""  # turns, alone or streamed: the most that stays on the card; resident: all; empty: what has room
+UNET_STORAGE = ""  # fp8_e4m3fn, fp8_e5m2, fp16, bf16 or fp32: what UNets are stored in; empty: as suits the device
+VAE_FORMAT = ""  # fp16, bf16 or fp32: what VAEs compute in; cpu: fp32 on the processor; empty: as suits the device
+TEXT_STORAGE = ""  # fp16 or fp32: what text encoders are stored in; empty: fp16
+ATTENTION = ""  # pytorch: torch's own; split: half of the heads at a time; empty: torch's own
 ENGINE_THREADS = 0  # threads each computes with; 0: all cores, divided among the engines
 REBUILD_HASH_CACHE = 0  # threads that hash all checkpoints and LoRAs at the start; 0: hashed as they are needed
 ENGINE_NICENESS = 5  # how far it steps back for the web process on a busy machine, 0 to 19

@@ -78,7 +78,7 @@ def test_a_choice_that_is_none_is_told_with_those_that_work(monkeypatch):
     assert configured()["MEMORY_PLAN"] == "streamed"
     monkeypatch.setenv("FOOOCUS_MEMORY_PLAN", "tiny")
     with pytest.raises(
-        SettingError, match=r"^MEMORY_PLAN is 'tiny'; give resident, turns, alone, streamed, or nothing$"
+        SettingError, match=r"^MEMORY_PLAN is 'tiny'; give auto, resident, turns, alone, streamed, or nothing$"
     ):
         configured()
 

@@ -167,7 +167,9 @@ class PatchedModel:
         if merged is None:
             fitting = [entry for entry in stack if _merged(original, [entry]) is not None]
             merged = _merged(original, fitting)
-        weight.copy_(original if merged is None else merged.half() if name.startswith("clip_") else merged)
+        rounded = self.encoders is not None and self.encoders.rounded and name.startswith("clip_")
+        merged = original if merged is None else merged
+        weight.copy_(merged.half() if rounded else merged)
         self._stacks[name] = _keys(stack)
         self._unfit[name] = tuple(key for key, delta in stack if (key, delta) not in fitting)
 

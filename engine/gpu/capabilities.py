@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 import torch
 
 FP32, FP16, BF16 = torch.float32, torch.float16, torch.bfloat16
+FORMATS = {
+    "fp32": FP32,
+    "fp16": FP16,
+    "bf16": BF16,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+    "fp8_e5m2": torch.float8_e5m2,
+}
 
 ACCELERATORS = ("cuda", "xpu", "mps")
 """The types of devices that are drawn on where torch finds one; AMD's are called cuda."""
@@ -53,12 +60,14 @@ class Precision:
     """The number formats of a checkpoint's parts.
 
     `unet` is what its UNet's weights are stored in, `arithmetic` what it computes in, and what goes with it. The VAE
-    computes as it is stored. Text encoders always hold fp16 weights and compute in fp32.
+    computes as it is stored, perhaps on the processor. Text encoders compute in fp32 whatever they are stored in.
     """
 
     unet: torch.dtype
     arithmetic: torch.dtype
     vae: torch.dtype
+    text: torch.dtype = torch.float16
+    vae_on_processor: bool = False
 
     @property
     def upcast(self) -> bool:
@@ -118,6 +127,30 @@ finds no room for them whole.
 def precision_of(card: Card) -> Precision:
     """The number formats for a card."""
     return next(row.precision for row in TABLE if row.holds(card))
+
+
+@dataclass(frozen=True)
+class DrawingSettings:
+    """What the server was told about number formats and attention, in the words of `engine.choices`; empty: nothing."""
+
+    unet_storage: str = ""
+    vae_format: str = ""
+    text_storage: str = ""
+    attention: str = ""
+
+    def told(self) -> dict[str, str]:
+        """What was asked for, by the settings' names, as a record tells it."""
+        return {name.upper(): word for name, word in asdict(self).items() if word}
+
+    def precision(self, card: Card) -> Precision:
+        """The card's number formats with those that were asked for; it computes in none that it lacks."""
+        suits = precision_of(card)
+        unet = FORMATS.get(self.unet_storage, suits.unet)
+        lacking = (unet == FP16 != suits.arithmetic) or (unet == BF16 and not card.bf16) or unet == FP32
+        own = unet if self.unet_storage and unet.itemsize > 1 else suits.arithmetic
+        on_processor = self.vae_format == "cpu"
+        vae = FP32 if on_processor else FORMATS.get(self.vae_format, suits.vae)
+        return Precision(unet, FP32 if lacking else own, vae, FORMATS.get(self.text_storage, suits.text), on_processor)
 
 
 def features_of(card: Card) -> Features:

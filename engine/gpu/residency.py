@@ -122,11 +122,18 @@ class Residency:
     a UNet has left, or their room is needed.
 
     Until a plan asks for it no part is adopted: everything stays where it was loaded. No plan is to be more comfortable
-    than `least`.
+    than `least`. With `keep` everything stays, whatever is free, until that runs out of memory.
     """
 
-    def __init__(self, device: torch.device, left: Callable[[], None] = lambda: None, least: Mode = "resident") -> None:
-        self.device, self.left, self.least = device, left, least
+    def __init__(
+        self,
+        device: torch.device,
+        left: Callable[[], None] = lambda: None,
+        least: Mode = "resident",
+        *,
+        keep: bool = False,
+    ) -> None:
+        self.device, self.left, self.least, self.keep = device, left, least, keep
         self.recorded: Callable[[], bool] = lambda: False
         """Whether there are recorded UNet calls, which hold memory."""
         self.work = Work(0, 0, 0, 0)
@@ -147,7 +154,7 @@ class Residency:
 
     def crowded(self, parts: Parts) -> bool:
         """Whether parts that are to be loaded are too large to stay all on the device."""
-        available = self.available()
+        available = None if self.keep else self.available()
         return available is not None and plan_memory(available, parts, self.work, least=self.least).mode != "resident"
 
     @property

@@ -65,9 +65,9 @@ class Checkpoint:
 
     @property
     def modules(self) -> tuple[tuple[Any, ...], ...]:
-        """The modules of its parts that take turns on a small GPU: UNet, text encoders, VAE."""
+        """The modules of its parts that take turns on a small GPU: UNet, text encoders, and the VAE if it moves."""
         encoders = self.text_encoders
-        vaes = ((self.own_vae.module,),) if self.own_vae else ()
+        vaes = ((self.own_vae.module,),) if self.own_vae and self.own_vae.moves else ()
         return (self.unet,), (encoders.clip_l.module, encoders.clip_g.module), *vaes
 
 
@@ -126,11 +126,11 @@ def load_checkpoint(
     has_vae, margin = needs_vae or bool(parts[weight_names.VAE]), about.get("vae_margin", 0)
     try:
         text_encoders = TextEncoders.load(
-            parts[weight_names.CLIP_L], parts[weight_names.CLIP_G], start, carried=carried
+            parts[weight_names.CLIP_L], parts[weight_names.CLIP_G], start, precision.text, carried=carried
         )
         unet = _load_unet(parts[weight_names.UNET], text_encoders, start, precision, kernels, carried=carried)
         weights = parts[weight_names.VAE]
-        vae = Vae.load(weights, start, precision.vae, kernels, margin, carried=carried) if has_vae else None
+        vae = Vae.placed(weights, start, precision, kernels, margin, carried=carried) if has_vae else None
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be drawn with: {error.args[0]}") from error
     prediction: Prediction = "v" if weight_names.V_PREDICTION in tensors else "eps"
@@ -185,7 +185,7 @@ def load_vae(
     tensors = without_left_overs(read_tensors(path), path)
     tensors = weight_names.part_of(tensors, weight_names.VAE) or tensors
     try:
-        return Vae.load(tensors, device, (precision or Precision.for_device(device)).vae, kernels)
+        return Vae.placed(tensors, device, precision or Precision.for_device(device), kernels)
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be used as a VAE: {error.args[0]}") from error
 

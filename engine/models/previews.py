@@ -59,6 +59,7 @@ class LinearPreviewer:
     @torch.inference_mode()
     def pixels(self, latent: Tensor) -> Tensor:
         """The picture of a latent `[1, channels, h, w]`: uint8 `[2h, 2w, 3]`, on its device."""
+        self.map = self.map.to(latent.device)  # where it was fitted may be the processor
         linear = torch.einsum("rc,bchw->brhw", self.map[:, :-1], latent.float()) + self.map[:, -1, None, None]
         large = interpolate(linear, scale_factor=ENLARGEMENT, mode="bilinear", align_corners=False)
         return large.clamp_(0, 1).mul_(255).to(torch.uint8)[0].permute(1, 2, 0).contiguous()

@@ -77,11 +77,11 @@ def load_refiner(
         config = settings(parts[weight_names.UNET], encoders.pooled_width)
         unet = load_unet(parts[weight_names.UNET], config, start, precision, kernels, carried=carried)
         if kind == "sd15":
-            vae = Vae.load(parts[weight_names.VAE], start, precision.vae, kernels, carried=carried)
+            vae = Vae.placed(parts[weight_names.VAE], start, precision, kernels, carried=carried)
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be used as a refiner: {error.args[0]}") from error
     if residency is not None and carried:
-        modules: list[Any] = [unet, *([] if vae is None else [vae.module])]
+        modules: list[Any] = [unet, *([] if vae is None or not vae.moves else [vae.module])]
         for module in modules:
             residency.adopt(module)
     log.info("loaded the refiner %s (%s) on %s in %.1f s", path.name, kind, device, time.perf_counter() - started)

@@ -128,6 +128,8 @@ class TextEncoders:
     def __init__(self, clip_l: CLIPTextModel, clip_g: CLIPTextModelWithProjection) -> None:
         self.clip_l, self.clip_g = Encoder("clip_l", clip_l, PAD_L), Encoder("clip_g", clip_g, PAD_G)
         self.tokenizer = Tokenizer()
+        self.rounded = True
+        """Whether merged LoRAs are rounded to fp16."""
         self.embeddings = Embeddings(())
         """What `embedding:name` in a text may mean; to be replaced as folders are known."""
         self.state: Hashable = ()
@@ -136,16 +138,27 @@ class TextEncoders:
 
     @classmethod
     def load(
-        cls, clip_l: Mapping[str, Tensor], clip_g: Mapping[str, Tensor], device: torch.device, *, carried: bool = False
+        cls,
+        clip_l: Mapping[str, Tensor],
+        clip_g: Mapping[str, Tensor],
+        device: torch.device,
+        storage: torch.dtype = torch.float16,
+        *,
+        carried: bool = False,
     ) -> TextEncoders:
         """Both encoders from a checkpoint's tensors, without prefixes: HF names for L, OpenCLIP names for G.
 
-        `carried` is as for `fill`.
+        Weights are stored in fp16, or in fp32, which rounds none. `carried` is as for `fill`.
 
         Raises:
             CheckpointError: weights are missing or of another shape.
         """
-        return cls(_load_clip_l(clip_l, device, carried), _load_clip_g(clip_g, device, carried))
+        left, right = (
+            {name: _stored(name, tensor, storage) for name, tensor in tensors.items()} for tensors in (clip_l, clip_g)
+        )
+        encoders = cls(_load_clip_l(left, device, carried), _load_clip_g(right, device, carried))
+        encoders.rounded = storage == torch.float16
+        return encoders
 
     @property
     def pooled_width(self) -> int:
@@ -270,8 +283,13 @@ def clip_config(tensors: Mapping[str, Tensor], activation: str) -> dict[str, Any
     }
 
 
-def _stored(name: str, tensor: Tensor) -> Tensor:
-    """Transformer weights in fp16; embeddings and the projection, which are never rounded, in fp32 if not in fp16."""
+def _stored(name: str, tensor: Tensor, storage: torch.dtype) -> Tensor:
+    """A weight in what it is stored in.
+
+    Where that is fp16, embeddings and the projection, which are never rounded, are in fp32 if not in fp16.
+    """
+    if storage == torch.float32:
+        return tensor.float()
     rounded = "embedding" not in name and "text_projection" not in name
     return tensor.half() if rounded or tensor.dtype == torch.float16 else tensor.float()
 
@@ -281,7 +299,7 @@ def _load_clip_l(tensors: Mapping[str, Tensor], device: torch.device, carried: b
     config = CLIPTextConfig(**clip_config(tensors, "quick_gelu"))
     with torch.device("meta"):
         module = CLIPTextModel(config)
-    named = {name: _stored(name, tensor) for name, tensor in tensors.items()}
+    named = dict(tensors)
     if next(iter(module.state_dict())).startswith("text_model."):
         named = {f"text_model.{name}": tensor for name, tensor in named.items()}
     compute_in(module, torch.float32)
@@ -297,6 +315,6 @@ def _load_clip_g(tensors: Mapping[str, Tensor], device: torch.device, carried: b
     config = CLIPTextConfig(**settings, projection_dim=renamed["text_projection.weight"].shape[0])
     with torch.device("meta"):
         module = CLIPTextModelWithProjection(config)
-    named = {name: _stored(name, tensor) for name, tensor in renamed.items()}
+    named = dict(renamed)
     compute_in(module, torch.float32)
     return fill(module, named, device, None, "the CLIP-G text encoder", carried=carried)

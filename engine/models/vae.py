@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from engine.errors import CheckpointError
+from engine.gpu.capabilities import Precision
 from engine.gpu.device_memory import give_back
 from engine.gpu.fused import Kernels, fuse
 from engine.gpu.out_of_memory import is_out_of_memory
@@ -95,6 +96,8 @@ class Vae:
     def __init__(self, module: Autoencoder, margin: int = 0) -> None:
         self.module, self.margin = module, margin
         self.dtype = next(module.parameters()).dtype
+        self.moves = True
+        """Whether it may leave its device and come back; one that was put on the processor stays there."""
         self.make_room: Callable[[], None] | None = None
         """Has other models leave the device, if they can: tried before tiles, which change the picture."""
 
@@ -131,6 +134,28 @@ class Vae:
         if kernels is not None:
             fuse(module, kernels)
         return cls(module, margin)
+
+    @classmethod
+    def placed(
+        cls,
+        tensors: Mapping[str, Tensor],
+        device: torch.device,
+        precision: Precision,
+        kernels: Kernels | None = None,
+        margin: int = 0,
+        *,
+        carried: bool = False,
+    ) -> Vae:
+        """As `load`, in this precision, on the processor if that says so.
+
+        Raises:
+            CheckpointError: the weights are incomplete or of another kind of VAE.
+        """
+        if not precision.vae_on_processor:
+            return cls.load(tensors, device, precision.vae, kernels, margin, carried=carried)
+        vae = cls.load(tensors, torch.device("cpu"), precision.vae, None, margin)
+        vae.moves = False
+        return vae
 
     @property
     def size(self) -> int:

@@ -35,9 +35,11 @@ EncodedTexts = tuple[Conditioning, Conditioning | None]
 class Renderer:
     """Samples and decodes pictures with the models it is given; keeps the recorded CUDA graphs."""
 
-    def __init__(self, device: torch.device, kernels: Kernels | None = None, least: Mode = "resident") -> None:
+    def __init__(
+        self, device: torch.device, kernels: Kernels | None = None, least: Mode = "resident", *, keep: bool = False
+    ) -> None:
         self.device = device
-        self.residency = Residency(device, self.forget_all, least)
+        self.residency = Residency(device, self.forget_all, least, keep=keep)
         self.graphs = Graphs(kernels=lambda: kernels and kernels.now) if Features.for_device(device).graphs else None
         self.residency.recorded = lambda: bool(self.graphs)
         self.side_stream = SideStream(device)

@@ -58,11 +58,14 @@ class Memory:
         """Decide once a task what its models share the device by; again where a larger size comes up."""
         half = {"half": models.vae.dtype.itemsize == 2, "unet_half": self.store.precision.arithmetic.itemsize == 2}
         work = Work.of(size or job.params.size, _rows(job), **half)
+        if not models.vae.moves:
+            work = replace(work, decoding=0, decoding_a_tile=0)
         if self._parts is not None and work.sampling <= self.residency.work.sampling:
             return
         parts, least = self._parts_of(job, models), self.residency.least
         free = self.residency.available()
-        available = 1 << 62 if free is None else free + self._held(models)
+        kept = self.residency.keep and self._parts is None
+        available = 1 << 62 if free is None or kept else free + self._held(models)
         plan = plan_memory(available, parts, work, least=self.plan.mode if self._parts else least)
         if plan.budget is not None and least != "resident":
             # Who asks for a smaller plan than would fit wants the rest of the card for others.
@@ -158,7 +161,7 @@ class Memory:
         return Parts(
             weights_size(unet),
             weights_size(*texts),
-            weights_size(models.vae.module),
+            weights_size(models.vae.module) if models.vae.moves else 0,
             sum(path.stat().st_size for path in nets if path.is_file() and not self.store.loaded(path)),
             refiner,
             len(blocks),
@@ -173,9 +176,9 @@ class Memory:
 
 
 def _vaes(models: Models) -> list[Vae]:
-    """The VAEs that a task may use."""
+    """The VAEs that a task may use and that may leave the device."""
     own = models.refiner.vae if models.refiner else None
-    return [vae for vae in dict.fromkeys((models.checkpoint.own_vae, models.vae, own)) if vae is not None]
+    return [vae for vae in dict.fromkeys((models.checkpoint.own_vae, models.vae, own)) if vae is not None and vae.moves]
 
 
 def _rows(job: Job) -> int:

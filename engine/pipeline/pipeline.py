@@ -13,7 +13,7 @@ from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.files.file_sets import file_set
 from engine.files.hashes import HashCache
-from engine.gpu.capabilities import Features, Precision
+from engine.gpu.capabilities import Card, DrawingSettings, Features
 from engine.gpu.fused import Kernels
 from engine.gpu.out_of_memory import is_out_of_memory
 from engine.heartbeat import Heartbeat
@@ -42,7 +42,10 @@ log = logging.getLogger(__name__)
 
 
 class Pipeline:
-    """Draws tasks one after another, keeps their models loaded, and shows in `heartbeat` that it gets on."""
+    """Draws tasks one after another, keeps their models loaded, and shows in `heartbeat` that it gets on.
+
+    Its number formats are those of `card` in place of the device's own, if given, with those of `settings`.
+    """
 
     def __init__(
         self,
@@ -53,13 +56,17 @@ class Pipeline:
         kernels: Path | None = None,
         heartbeat: Heartbeat | None = None,
         least: Mode = "resident",
-        precision: Precision | None = None,
+        settings: DrawingSettings | None = None,
+        *,
+        keep: bool = False,
+        card: Card | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.heartbeat = heartbeat or Heartbeat()
         self.catalogue = Catalogue(folders or Folders({}), builtin)
         self.kernels = Kernels() if Features.for_device(self.device).kernels else None
-        self.renderer = Renderer(self.device, self.kernels, least)
+        self.settings = settings or DrawingSettings()
+        self.renderer = Renderer(self.device, self.kernels, least, keep=keep)
         self.store = ModelStore(
             self.device,
             self.catalogue,
@@ -67,7 +74,8 @@ class Pipeline:
             heartbeat=self.heartbeat,
             kernels=self.kernels,
             residency=self.renderer.residency,
-            precision=precision,
+            precision=self.settings.precision(card or Card.of(self.device)),
+            attention=self.settings.attention,
         )
         self.saver = Saver(hashes)
         self.memory = Memory(self.store)
@@ -107,6 +115,8 @@ class Pipeline:
             "memory": self.memory.told(),
             "prompt_tokens": job.prompt_tokens,
         }
+        if asked_for := self.settings.told():
+            drawn_with["settings"] = asked_for
         return Ended(task.task_id, outcome, None, job.seconds, drawn_with, job.notes)
 
     def _draw_in_memory(self, job: Job) -> None:

@@ -17,12 +17,13 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, BinaryIO
 
+from engine import choices
 from engine.files import builtin_set
 from engine.files.catalogue import Catalogue, Folders
 from engine.files.hashes import HashCache, hash_all
 from engine.heartbeat import Heartbeat
 from engine.log_lines import LineFormatter
-from engine.memory_plan import MODES
+from engine.memory_plan import AUTO, MODES
 from engine.messages import Draw, Look, Skip, Stop, Unload, from_wire
 from engine.process import wire
 from engine.process.channel import Channel
@@ -68,7 +69,7 @@ def pipeline_maker(arguments: argparse.Namespace, heartbeat: Heartbeat) -> Calla
         gc.disable()  # the libraries are thousands of modules: looking for garbage among them takes a fifth of the time
         import torch
 
-        from engine.gpu.capabilities import chosen_device
+        from engine.gpu.capabilities import DrawingSettings, chosen_device
         from engine.pipeline.pipeline import Pipeline
 
         gc.freeze()  # nor need they be looked through whenever a model leaves memory
@@ -76,8 +77,20 @@ def pipeline_maker(arguments: argparse.Namespace, heartbeat: Heartbeat) -> Calla
         torch.set_num_threads(arguments.threads)
         device = chosen_device(arguments.device)
         hashes = HashCache(arguments.hashes) if arguments.hashes else None
+        least = MODES[0] if arguments.memory_plan == AUTO else arguments.memory_plan
+        settings = DrawingSettings(
+            *(getattr(arguments, name) for name in ("unet_storage", "vae_format", "text_storage", "attention"))
+        )
         pipeline = Pipeline(
-            device, arguments.folders, arguments.builtin, hashes, arguments.kernels, heartbeat, arguments.memory_plan
+            device,
+            arguments.folders,
+            arguments.builtin,
+            hashes,
+            arguments.kernels,
+            heartbeat,
+            least,
+            settings,
+            keep=arguments.memory_plan == MODES[0],
         )
         if hashes and arguments.rehash:
             files, threads = files_to_hash(pipeline.catalogue), arguments.rehash
@@ -101,7 +114,11 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=cores, help="CPU threads that draw; all cores")
     parser.add_argument("--beat", type=float, default=5.0, help="seconds between signs of life")
     parser.add_argument("--device", help="cuda, xpu, mps or cpu, as torch names it; the accelerator if there is one")
-    parser.add_argument("--memory-plan", choices=MODES, default=MODES[0], help="the most comfortable plan allowed")
+    parser.add_argument("--memory-plan", choices=(AUTO, *MODES), default=AUTO, help="the most comfortable plan allowed")
+    for flag, formats in (("unet-storage", choices.UNET_STORAGES), ("vae-format", choices.VAE_FORMATS)):
+        parser.add_argument(f"--{flag}", choices=formats, default="", help="a number format; as suits the device")
+    parser.add_argument("--text-storage", choices=choices.TEXT_STORAGES, default="", help="of text encoders; fp16")
+    parser.add_argument("--attention", choices=choices.ATTENTIONS, default="", help="how UNets attend; pytorch")
     parser.add_argument("--folders", type=Folders.from_json, help="the folders of models and word lists, as JSON")
     parser.add_argument("--hashes", type=Path, help="where hashes of model files are kept; none: pictures carry none")
     parser.add_argument("--rehash", type=int, metavar="N", help="hash all checkpoints and LoRAs now, N at a time")

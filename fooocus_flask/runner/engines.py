@@ -119,5 +119,6 @@ def arguments(app: Flask, start: EngineStart) -> list[str]:
     beat = ["--beat", str(shortest / BEATS)]
     rehash = 0 if start.number else app.config["REBUILD_HASH_CACHE"]  # one of them is enough
     optional = {"--threads": start.threads, "--rehash": rehash, "--memory-plan": app.config["MEMORY_PLAN"]}
-    optional["--device"] = app.config["DEVICE"]
+    for name in ("DEVICE", "UNET_STORAGE", "VAE_FORMAT", "TEXT_STORAGE", "ATTENTION"):
+        optional[f"--{name.lower().replace('_', '-')}"] = app.config[name]
     return [*places, *beat, *(word for flag, value in optional.items() if value for word in (flag, str(value)))]

@@ -49,22 +49,41 @@ SWITCHES_WITHOUT_EFFECT = (
     *("--disable-preset-selection", "--disable-enhance-output-sorting", "--enable-auto-describe-image"),
     *("--disable-header-check", "--disable-server-log", "--disable-server-info", "--debug-mode"),
     *("--is-windows-embedded-python", "--disable-preset-download"),
-    *("--always-download-new-model", "--disable-offload-from-vram"),
+    "--always-download-new-model",
     *("--async-cuda-allocation", "--disable-async-cuda-allocation", "--disable-attention-upcast"),
-    *("--all-in-fp32", "--all-in-fp16", "--unet-in-bf16", "--unet-in-fp16", "--unet-in-fp8-e4m3fn"),
-    *("--unet-in-fp8-e5m2", "--vae-in-fp16", "--vae-in-fp32", "--vae-in-bf16", "--vae-in-cpu"),
-    *("--clip-in-fp8-e4m3fn", "--clip-in-fp8-e5m2", "--clip-in-fp16", "--clip-in-fp32"),
-    *("--attention-split", "--attention-quad", "--attention-pytorch", "--disable-xformers", "--disable-ipex-hijack"),
-    *("--always-gpu", "--always-high-vram", "--always-normal-vram"),
+    *("--clip-in-fp8-e4m3fn", "--clip-in-fp8-e5m2"),
+    *("--attention-quad", "--disable-xformers", "--disable-ipex-hijack"),
+    "--always-gpu",
     "--pytorch-deterministic",
 )
 LEGACY_SWITCHES = ("--persistent", "--skip-pip", "--preload-pipeline")
 """Fooocus-API's: its history always lasts here, and nothing is installed or loaded at the start."""
 MEMORY_FLAGS = (
+    ("--always-high-vram", "resident", "all of a model stays on the graphics card, whatever is free there"),
+    ("--disable-offload-from-vram", "resident", "the same"),
+    ("--always-normal-vram", "auto", "as much of a model stays on the graphics card as there is room for"),
     ("--always-offload-from-vram", "turns", "text encoders leave the graphics card when they are not needed"),
     ("--always-low-vram", "alone", "each part of a model is on the graphics card only while it is needed"),
     ("--always-no-vram", "streamed", "the UNet comes to the graphics card block by block, too"),
 )
+FORMAT_FLAGS = {
+    "--all-in-fp32": {"UNET_STORAGE": "fp32", "VAE_FORMAT": "fp32", "TEXT_STORAGE": "fp32"},
+    "--all-in-fp16": {"UNET_STORAGE": "fp16", "TEXT_STORAGE": "fp16"},
+    "--unet-in-bf16": {"UNET_STORAGE": "bf16"},
+    "--unet-in-fp16": {"UNET_STORAGE": "fp16"},
+    "--unet-in-fp8-e4m3fn": {"UNET_STORAGE": "fp8_e4m3fn"},
+    "--unet-in-fp8-e5m2": {"UNET_STORAGE": "fp8_e5m2"},
+    "--vae-in-fp16": {"VAE_FORMAT": "fp16"},
+    "--vae-in-fp32": {"VAE_FORMAT": "fp32"},
+    "--vae-in-bf16": {"VAE_FORMAT": "bf16"},
+    "--vae-in-cpu": {"VAE_FORMAT": "cpu"},
+    "--clip-in-fp16": {"TEXT_STORAGE": "fp16"},
+    "--clip-in-fp32": {"TEXT_STORAGE": "fp32"},
+    "--attention-split": {"ATTENTION": "split"},
+    "--attention-pytorch": {"ATTENTION": "pytorch"},
+}
+"""The settings that flags about number formats and attention decide, a later one's before an earlier one's. All but the
+VAE goes into fp16: SDXL's leaves its range."""
 VALUES_WITHOUT_EFFECT: dict[str, dict[str, Any]] = {
     "--temp-path": {"metavar": "PATH"},
     "--cache-path": {"metavar": "PATH"},
@@ -113,6 +132,9 @@ def parser() -> argparse.ArgumentParser:
     add("--always-cpu", type=int, metavar="THREADS", nargs="?", const=0, help="draw without a graphics card")
     for flag, mode, words in MEMORY_FLAGS:
         add(flag, action="store_const", const=mode, dest="memory_plan", default="", help=words)
+    for flag, decided in FORMAT_FLAGS.items():
+        told = ", ".join(f"{name} is {word}" for name, word in decided.items())
+        add(flag, action="append_const", const=decided, dest="formats", default=[], help=told)
     ignored = parser.add_argument_group("accepted without effect, so that the reference's command lines work")
     for flag in (*SWITCHES_WITHOUT_EFFECT, *LEGACY_SWITCHES):
         ignored.add_argument(flag, action="store_true")
@@ -194,6 +216,8 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
         "REBUILD_HASH_CACHE": hash_threads(args.rebuild_hash_cache),
         "ENGINE_ENVIRONMENT": engine_environment(args),
     }
+    for decided in args.formats:
+        found |= decided
     if args.models:
         if not args.models.is_dir():
             raise StartError(f"--models is {str(args.models)!r}, and there is no such folder")

@@ -8,6 +8,7 @@ import gevent
 import pytest
 
 from engine import messages
+from engine.process.__main__ import parse
 from fooocus_flask import signals
 from fooocus_flask.database import db
 from fooocus_flask.following import waiters
@@ -232,6 +233,14 @@ def test_the_engine_is_told_its_threads(make_app, threads, expected):
 def test_the_engine_is_told_the_most_comfortable_memory_plan(make_app, plan, expected):
     words = starts.arguments(make_app(MEMORY_PLAN=plan), starts.EngineStart())
     assert words[words.index("--beat") + 2 :] == expected
+
+
+def test_the_engine_is_told_its_device_number_formats_and_attention(make_app):
+    app = make_app(DEVICE="cpu", UNET_STORAGE="fp8_e5m2", VAE_FORMAT="cpu", TEXT_STORAGE="fp32", ATTENTION="split")
+    words = starts.arguments(app, starts.EngineStart())
+    flags = ["--device", "cpu", "--unet-storage", "fp8_e5m2", "--vae-format", "cpu", "--text-storage", "fp32"]
+    assert words[words.index("--beat") + 2 :] == [*flags, "--attention", "split"]
+    assert parse(["3", *words]).unet_storage == "fp8_e5m2"
 
 
 def test_the_engines_libraries_tell_nobody(make_server, tmp_path):

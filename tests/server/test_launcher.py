@@ -59,11 +59,33 @@ def test_every_flag_of_the_reference_is_accepted():
         ("--always-offload-from-vram", "turns"),
         ("--always-low-vram", "alone"),
         ("--always-no-vram", "streamed"),
-        ("--always-high-vram", None),
+        ("--always-high-vram", "resident"),
+        ("--disable-offload-from-vram", "resident"),
+        ("--always-normal-vram", "auto"),
+        ("--always-gpu", None),
     ],
 )
 def test_memory_flags_choose_the_most_comfortable_plan(flag, plan):
     assert decided(flag).get("MEMORY_PLAN") == plan
+
+
+@pytest.mark.parametrize(
+    ("flags", "settings"),
+    [
+        ("", {}),
+        ("--unet-in-fp8-e4m3fn", {"UNET_STORAGE": "fp8_e4m3fn"}),
+        ("--unet-in-fp8-e5m2 --clip-in-fp32", {"UNET_STORAGE": "fp8_e5m2", "TEXT_STORAGE": "fp32"}),
+        ("--unet-in-bf16 --vae-in-cpu", {"UNET_STORAGE": "bf16", "VAE_FORMAT": "cpu"}),
+        ("--all-in-fp32 --unet-in-fp16", {"UNET_STORAGE": "fp16", "VAE_FORMAT": "fp32", "TEXT_STORAGE": "fp32"}),
+        ("--all-in-fp16", {"UNET_STORAGE": "fp16", "TEXT_STORAGE": "fp16"}),
+        ("--attention-split", {"ATTENTION": "split"}),
+        ("--attention-pytorch --vae-in-bf16", {"ATTENTION": "pytorch", "VAE_FORMAT": "bf16"}),
+        ("--attention-quad --clip-in-fp8-e5m2", {}),
+    ],
+)
+def test_flags_of_number_formats_and_attention_are_settings(flags, settings):
+    names = ("UNET_STORAGE", "VAE_FORMAT", "TEXT_STORAGE", "ATTENTION")
+    assert {name: word for name, word in decided(*flags.split()).items() if name in names} == settings
 
 
 def test_the_device_is_one_of_torchs_names(capsys):

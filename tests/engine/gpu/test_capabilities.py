@@ -56,9 +56,11 @@ def test_every_row_of_the_table_has_a_card_here():
     assert decisive == {row.words for row in TABLE}
 
 
-@pytest.mark.parametrize("precision", {row.precision: row.words for row in TABLE}, ids=str)
-def test_a_picture_of_every_row_is_the_fp32_one_up_to_rounding(pipeline, toy, tmp_path, precision):
-    row = Pipeline("cpu", builtin=toy, precision=precision)
+@pytest.mark.parametrize(
+    "card", {CARDS[card]: card for card in CARDS}.values(), ids=lambda card: card.name or card.type
+)
+def test_a_picture_of_every_row_is_the_fp32_one_up_to_rounding(pipeline, toy, tmp_path, card):
+    row, precision = Pipeline("cpu", builtin=toy, card=card), precision_of(card)
     drawn(pipeline, tmp_path, task_id="plain")
     _, ended = drawn(row, tmp_path, task_id="row")
     assert ended.outcome == "finished" and ended.notes == []
