@@ -7,8 +7,8 @@
 
 `parity_cases.json` lists the cases in the public program's words, the most wanted first; `models` writes them out as
 complete requests for whoever draws the other half. A case passes within 3 dB of its floor: how far the public program
-is from itself when only the attention kernel changes. Its `beside` names a case that differs in the one thing it is
-about; a half that ignored that thing would draw both alike.
+is from itself when only the attention kernel changes. One with several prompts (`each`) counts as so many. Its `beside`
+names a case that differs in the one thing it is about; a half that ignored that thing would draw both alike.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,24 @@ from engine.messages import Draw, PictureDone
 from engine.pipeline.pipeline import Pipeline
 
 HERE = Path(__file__).parent
-CASES: list[dict[str, Any]] = json.loads((HERE / "parity_cases.json").read_text("utf-8"))
+EACH = "each"
+"""The member of a case that holds several prompts with their seeds, each of which is a case of its own."""
+
+
+def cases(listed: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The cases of a list, each prompt of one that has several by itself, beside that of the same number."""
+    several = {case["name"] for case in listed if EACH in case}
+    for case in listed:
+        if EACH not in case:
+            yield case
+            continue
+        shared = {name: value for name, value in case.items() if name != EACH}
+        for number, (prompt, seed) in enumerate(case[EACH], 1):
+            named = {name: f"{case[name]}-{number}" for name in ("name", "beside") if case.get(name) in several}
+            yield shared | named | {"prompt": prompt, "seed": seed}
+
+
+CASES = list(cases(json.loads((HERE / "parity_cases.json").read_text("utf-8"))))
 DEFAULTS = json.loads((HERE / "default_params.json").read_text("utf-8"))
 MOST_BEHIND = 3.0
 THUMBNAIL = 224

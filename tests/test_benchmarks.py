@@ -1,6 +1,7 @@
 """The benchmarks draw what a default request draws, and parity cases ask for what they are about."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,16 @@ def test_a_parity_case_is_told_apart_from_another_case():
     names = [case["name"] for case in CASES]
     assert len(set(names)) == len(names)
     assert all(case["beside"] in set(names) - {case["name"]} for case in CASES if "beside" in case)
+
+
+def test_expansion_is_compared_with_eight_prompts_and_seeds():
+    of_expansion = [case for case in CASES if re.fullmatch(r"expansion-\d", case["name"])]
+    assert len({(case["prompt"], case["seed"]) for case in of_expansion}) == 8
+    named = {case["name"]: case for case in CASES}
+    for case in of_expansion:
+        beside = named[case["beside"]]
+        assert (case["prompt"], case["seed"]) == (beside["prompt"], beside["seed"])
+        assert request(case)["style_selections"] == ["Fooocus V2"] and request(beside)["style_selections"] == []
 
 
 def test_a_parity_case_cannot_misspell_a_member():

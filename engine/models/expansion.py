@@ -141,7 +141,7 @@ def _tokenizer(folder: Path) -> Tokenizer:
 def _model(folder: Path, device: torch.device) -> Any:
     """The language model; its output layer is the table of its tokens."""
     settings = json.loads((folder / CONFIG).read_text("utf-8"))
-    config = GPT2Config(**(settings | {"attn_implementation": "eager"}))
+    config = GPT2Config(**(settings | {"attn_implementation": "sdpa"}))
     tensors = {
         name if name.startswith("transformer.") else f"transformer.{name}": tensor
         for name, tensor in read_tensors(folder / MODEL).items()

@@ -59,6 +59,10 @@ def test_words_are_drawn_as_the_librarys_sampling_draws_them(expansion, seed):
     assert expansion.expand("a red cat", seed) == of_the_librarys_loop(expansion, "a red cat", seed)
 
 
+def test_the_language_model_attends_by_torchs_own_attention(expansion):
+    assert expansion.model.config._attn_implementation == "sdpa"
+
+
 def test_a_seed_counts_modulo_two_to_the_32(expansion):
     assert expansion.expand("a cat", 2**32 + 5) == expansion.expand("a cat", 5) != expansion.expand("a cat", 6)
 
