@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PINS := $(VENV)/constraints.txt
+TORCH := $(shell sed -n 's/^ *"\(torch>=[^"]*\)",.*/\1/p' setup.py)
 LOWEST := build/lowest
 CLIENTS := build/clients
 
@@ -59,13 +61,24 @@ test-lowest: $(VENV)/.installed-maintain
 	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	$(LOWEST)/bin/python $(PYTEST) $(ARGS)
 
-$(VENV)/.installed: setup.py constraints.txt
+# The pins of this environment. A torch within the range of setup.py that was there before the first install, or is of a
+# build with a label of its own (+rocm7.0, +xpu, +cu126), is the user's: it is not pinned, so that pip leaves it alone.
+$(PINS): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@if $(BIN)/pip install --dry-run --no-index --no-deps '$(TORCH)' 2> /dev/null | grep -q '^Requirement already satisfied: torch' \
+		&& { test ! -e $(VENV)/.installed || test -e $(VENV)/.own-torch || $(BIN)/pip show torch | grep -q '^Version:.*+'; }; \
+	then \
+		touch $(VENV)/.own-torch && grep -v '^torch==' constraints.txt > $@ && echo "torch stays as it is in $(VENV)"; \
+	else \
+		cp constraints.txt $@; \
+	fi
+
+$(VENV)/.installed: $(PINS)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(PINS) -e .
 	touch $@
 
-$(VENV)/.installed-%: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
+$(VENV)/.installed-%: $(VENV)/.installed $(PINS)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(PINS) -e ".[$*]"
 	touch $@
 
 $(CLIENTS)/.installed: tests/clients/requirements.txt tests/clients/constraints.txt
