@@ -48,7 +48,7 @@ def read(app: Flask) -> None:
 
     Raises:
         SettingError: a switch has another word, a number is none, a choice is not one of its words, or a count is
-            negative, ENGINES no number of engines, or DEVICE no device.
+            negative, ENGINES no number of engines, or DEVICE no device or one card for several engines.
     """
     standing = {name: app.config[name] for name in (*SWITCHES, *NUMBERS, "ENGINES")}
     app.config.from_prefixed_env(PREFIX)
@@ -63,6 +63,9 @@ def read(app: Flask) -> None:
             raise SettingError(f"{name} is {app.config[name]!r}; give {wanted}")
     if not is_device(app.config["DEVICE"]):
         raise SettingError(f"DEVICE is {app.config['DEVICE']!r}; give {DEVICES}, or nothing")
+    if ":" in app.config["DEVICE"] and str(app.config["ENGINES"]) != ONE_ENGINE:
+        chosen = "give cuda, and choose among cards with CUDA_VISIBLE_DEVICES"
+        raise SettingError(f"DEVICE is {app.config['DEVICE']!r}, one card, and ENGINES asks for several; {chosen}")
     if not is_engines(str(app.config["ENGINES"])):
         wanted = f"a whole number from 1 to {MOST_ENGINES}, or {ENGINES_AUTO} for one engine for each graphics card"
         raise SettingError(f"ENGINES is {app.config['ENGINES']!r}; give {wanted}")

@@ -73,6 +73,10 @@ def test_a_choice_that_is_none_is_told_with_those_that_work(monkeypatch):
     monkeypatch.setenv("FOOOCUS_DEVICE", "gpu")
     with pytest.raises(SettingError, match=r"^DEVICE is 'gpu'; give cuda, cuda:1, xpu, mps or cpu, or nothing$"):
         configured()
+    monkeypatch.setenv("FOOOCUS_DEVICE", "cuda:1")
+    monkeypatch.setenv("FOOOCUS_ENGINES", "2")
+    with pytest.raises(SettingError, match=r"^DEVICE is 'cuda:1', one card, and ENGINES asks for several; give cuda"):
+        configured()
     monkeypatch.delenv("FOOOCUS_DEVICE")
     monkeypatch.setenv("FOOOCUS_MEMORY_PLAN", "streamed")
     assert configured()["MEMORY_PLAN"] == "streamed"

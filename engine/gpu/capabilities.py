@@ -48,7 +48,8 @@ class Card:
 def _card(device: torch.device) -> Card:
     if device.type == "cuda":
         capability, name = torch.cuda.get_device_capability(device), torch.cuda.get_device_name(device)
-        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):  # it asks the current one
+            bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return Card("cuda", capability, name, bf16, torch.version.hip is not None)
     if device.type == "xpu":
         return Card("xpu", name=torch.xpu.get_device_name(device), bf16=torch.xpu.is_bf16_supported())
