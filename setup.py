@@ -44,6 +44,11 @@ POSTGRES = [
     "psycopg[binary]>=3.2,<4",
 ]
 
+# Pictures in an S3-compatible bucket.
+S3 = [
+    "boto3>=1.40,<2",
+]
+
 # Reads the HEIC pictures of phones.
 HEIC = [
     "pillow-heif>=1.1,<2",
@@ -51,6 +56,7 @@ HEIC = [
 
 TEST = [
     *POSTGRES,
+    *S3,
     "pytest>=9,<10",
     "pytest-timeout>=2.4,<3",
     "pytest-xdist>=3.8,<4",
@@ -91,5 +97,12 @@ setup(
         "schemas": ["py.typed"],
     },
     install_requires=RUNTIME,
-    extras_require={"heic": HEIC, "postgres": POSTGRES, "test": TEST, "maintain": MAINTAIN, "training": TRAINING},
+    extras_require={
+        "heic": HEIC,
+        "postgres": POSTGRES,
+        "s3": S3,
+        "test": TEST,
+        "maintain": MAINTAIN,
+        "training": TRAINING,
+    },
 )

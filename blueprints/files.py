@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from flask import Response, current_app, request, send_file
+from flask import Response, current_app, redirect, request, send_file
 
 from engine.images import codecs, reading
 from fooocus_flask.access import file_tokens
 from fooocus_flask.errors import NotFound
-from fooocus_flask.pictures import converting, formats, inputs, outputs
+from fooocus_flask.pictures import converting, formats, inputs, outputs, removals
+from fooocus_flask.pictures.folder_storage import INPUTS, OUTPUTS
+from fooocus_flask.pictures.storage import storage
 from fooocus_flask.pictures.thumbnails import thumbnails
 from fooocus_flask.submission.parsing import Blueprint
 from schemas.files import ThumbnailQuerySchema
@@ -33,6 +35,7 @@ PICTURES = {
         "description": "The picture, converted if Accept prefers another image type.",
         "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in formats.FORMATS},
     },
+    "302": {"description": "The picture is kept in a bucket, where it can be had by this signed URL for a while."},
     "206": {"description": "The part of it asked for."},
     "304": {"description": "The client has it already."},
     "416": {"description": "The part asked for lies beyond its end."},
@@ -73,6 +76,8 @@ def picture(convert: Callable[[Path, str], bytes], folder: str, *parts: str) -> 
     """
     if request.range and len(request.range.ranges) > 1:  # the whole answers them too
         request.environ.pop("HTTP_RANGE")
+    if elsewhere := redirected(folder, *parts):
+        return elsewhere
     path = checked(folder, *parts)
     own = reading.MEDIA_TYPES[path.suffix[1:]]
     wanted = formats.converted(own)
@@ -83,14 +88,47 @@ def picture(convert: Callable[[Path, str], bytes], folder: str, *parts: str) -> 
     return response
 
 
+def redirected(folder: str, *parts: str) -> Response | None:
+    """The way to the picture in the bucket, for whoever may load it; None where this server answers itself.
+
+    It does so where another format is wanted, and to HEAD: a URL that is signed for GET is good for nothing else.
+    """
+    kept, own = storage.current(), reading.MEDIA_TYPES.get(Path(parts[-1]).suffix[1:])
+    if not kept.remote or own is None or request.method != "GET" or formats.converted(own) != own:
+        return None
+    name = stored_path(folder, *parts)
+    found = kept.link(name, own)
+    if found is None:
+        return None
+    response = redirect(found[0])
+    response.cache_control.private, response.cache_control.max_age = True, found[1]
+    response.vary.add("Accept")
+    return response  # type: ignore[return-value]
+
+
+def stored_path(folder: str, *parts: str) -> str:
+    """What the storage calls this picture, for whoever may load it.
+
+    Raises:
+        Forbidden: the token is missing, wrong or expired.
+        NotFound: it was deleted, though the bucket may have it still.
+    """
+    file_tokens.check(request.path.rstrip("/"), request.args.get("token"))
+    path = "/".join((INPUTS if folder == current_app.config["INPUT_PATH"] else OUTPUTS, *parts))
+    if removals.is_owed(path):
+        raise NotFound("There is no such picture")
+    return path
+
+
 def checked(folder: str, *parts: str) -> Path:
     """The picture's path, for whoever may load it.
 
     Raises:
         Forbidden: the token is missing, wrong or expired.
         NotFound: there is no such picture inside the folder.
+        StorageFault: it may be in the bucket, which does not answer.
     """
-    file_tokens.check(request.path.rstrip("/"), request.args.get("token"))
+    storage.current().fetch(stored_path(folder, *parts))
     path = inputs.found(folder, *parts)
     if path is None:
         raise NotFound("There is no such picture")

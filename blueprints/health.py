@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Response, jsonify
 from marshmallow import Schema, fields
 
+from fooocus_flask.pictures.storage import storage
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.submission.parsing import Blueprint
 
@@ -24,7 +25,10 @@ class ReadySchema(Schema):
 
     ready = fields.Boolean(metadata={"description": "Whether an engine has loaded its libraries and takes tasks."})
     state = fields.String(
-        metadata={"description": "ready, starting, stopping, or stuck: the engine hung and is being replaced."}
+        metadata={
+            "description": "ready, starting, stopping, stuck: the engine hung and is being replaced; or storage: the "
+            "bucket has not answered since the start."
+        }
     )
     lanes = fields.List(
         fields.Nested(LaneSchema),
@@ -60,7 +64,7 @@ def health() -> dict[str, str]:
 def ready() -> Response:
     """Tell whether tasks are taken now, and how each engine is."""
     now = runner.current()
-    state = now.state
+    state = now.state if storage.current().ready else "storage"
     lanes = [{"lane": lane.name, "state": lane.state, "drawing": lane.task_id is not None} for lane in now.lanes]
     response = jsonify(ReadySchema().dump({"ready": state == "ready", "state": state, "lanes": lanes}))
     response.status_code = 200 if state == "ready" else 503

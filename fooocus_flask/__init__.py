@@ -15,7 +15,8 @@ from fooocus_flask import cors, database, environment, errors, logs, request_ids
 from fooocus_flask.access import commands, scopes
 from fooocus_flask.following import streams, task_events, waiters, webhooks
 from fooocus_flask.model_files.folders import folders
-from fooocus_flask.pictures import retention
+from fooocus_flask.pictures import removals, retention, storage_commands
+from fooocus_flask.pictures.storage import storage
 from fooocus_flask.runner.downloader import downloader
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.server import descriptors, metrics, openapi
@@ -26,6 +27,7 @@ __all__ = ["close", "create_app", "start"]
 
 PARTS = (
     *(request_ids, request_notes, metrics, logs, errors, folders, cors, scopes, database, commands),
+    *(storage, storage_commands),
     *(webhooks.sender, retention.sweeper, downloader, runner),
 )
 RECEIVERS = (history, history_limit, live)
@@ -88,11 +90,13 @@ def start(app: Flask) -> None:
         StartError: another server does so, on the same database.
     """
     database.lock(app)
+    storage.of(app).start()
     runner.of(app).start()
     with app.app_context():
         webhooks.sender.of(app).wake()
     downloader.of(app).wake()
     retention.sweeper.of(app).start()
+    removals.worker.of(app).wake()
     descriptors.watch.of(app).start()
     metrics.counters.of(app).start()
 
@@ -109,7 +113,9 @@ def close(app: Flask) -> None:
     webhooks.sender.of(app).close()
     downloader.of(app).close()
     retention.sweeper.of(app).close()
+    removals.worker.of(app).close()
     metrics.counters.of(app).close()
     descriptors.watch.of(app).close()
     runner.of(app).close()
+    storage.of(app).close()
     database.close(app)

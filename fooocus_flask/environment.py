@@ -25,9 +25,11 @@ CHOICES = {
     "VAE_FORMAT": ("", *choices.VAE_FORMATS),
     "TEXT_STORAGE": ("", *choices.TEXT_STORAGES),
     "ATTENTION": ("", *choices.ATTENTIONS),
+    "STORAGE_SERVE": ("redirect", "proxy"),
+    "S3_ADDRESSING": ("auto", "path", "virtual"),
 }
 """Settings that are one of a few words, wherever they come from."""
-COUNTS = ("MAX_PIXELS", "HISTORY_LIMIT")
+COUNTS = ("MAX_PIXELS", "HISTORY_LIMIT", "STORAGE_CACHE_BYTES")
 """Settings that are whole numbers and not negative, wherever they come from."""
 ENGINES_AUTO, ONE_ENGINE, MOST_ENGINES = "auto", "1", 64
 """What ENGINES may be besides a number: as many as there are graphics cards; its default; and the largest number."""
@@ -56,7 +58,8 @@ def read(app: Flask) -> None:
     app.config.update(standing | {name: _value(name, text) for name, text in said.items()})
     for name, words in CHOICES.items():
         if app.config[name] not in words:
-            raise SettingError(f"{name} is {app.config[name]!r}; give {', '.join(filter(None, words))}, or nothing")
+            nothing = ", or nothing" if "" in words else ""
+            raise SettingError(f"{name} is {app.config[name]!r}; give {', '.join(filter(None, words))}{nothing}")
     for name in COUNTS:
         if type(app.config[name]) is not int or app.config[name] < 0:
             wanted = "a whole number, such as 67108864, or 0 for no limit"

@@ -47,6 +47,16 @@ PRESET = "initial"  # preset whose values become the defaults
 OUTPUT_PATH = "outputs"  # results
 INPUT_PATH = "inputs"  # pictures that clients sent
 INPUT_RETENTION_DAYS = 0.0  # days after which those that no waiting task needs are deleted; 0: never
+STORAGE_URL = ""  # s3://bucket/prefix in which pictures are kept, the folders holding copies; empty: the folders alone
+STORAGE_SERVE = (
+    "redirect"  # how clients get them: redirect to a signed URL of the bucket, or proxy: through this server
+)
+STORAGE_CACHE_BYTES = 2 * 1024**3  # of copies in the two folders; those not used for longest are deleted beyond it
+STORAGE_PATIENCE = 300.0  # seconds for which a picture's upload is tried again before its task fails
+S3_ENDPOINT_URL = ""  # of the server that has the bucket; empty: Amazon's
+S3_PUBLIC_URL = ""  # the same as clients reach it, for signed URLs; empty: by S3_ENDPOINT_URL
+S3_REGION = "us-east-1"  # of the bucket
+S3_ADDRESSING = "auto"  # auto, path or virtual: whether the bucket stands in a URL's path or in its host
 MODELS_PATH = "models"  # model files, laid out like Fooocus's models/
 CONFIG_TXT = "config.txt"  # an existing Fooocus's config.txt, for its folders and defaults
 SQLALCHEMY_DATABASE_URI = "sqlite:///db.sqlite3"  # the task history

@@ -134,6 +134,16 @@ class KeyOptions(db.Model):  # type: ignore[name-defined]
     options: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
+class StorageRemoval(db.Model):  # type: ignore[name-defined]
+    """A picture that was deleted here and is still to be deleted in the bucket, where it is called so."""
+
+    __tablename__ = "storage_removal"
+    __table_args__ = NUMBERED
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    path: Mapped[str] = mapped_column(Text, index=True)
+
+
 class Switch(db.Model):  # type: ignore[name-defined]
     """Something the operator switched on, until it is switched off: its row is there."""
 

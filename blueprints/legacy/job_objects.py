@@ -104,9 +104,7 @@ def pictures(task: Task, base: str) -> list[dict[str, Any]]:
     if not task.result:
         return [no_picture("ERROR" if task.task_status == FAILED else "USER_CANCEL", task.seed)]
     wanted = bool((task.api or {}).get("require_base64"))
-    data = (
-        in_thread(data_urls, [outputs.folder() / path for path in task.result]) if wanted else [None] * len(task.result)
-    )
+    data = in_thread(data_urls, outputs.fetched(task.result)) if wanted else [None] * len(task.result)
     return [
         {"base64": data[number], "url": url(path, base), "seed": seed(task, number), "finish_reason": "SUCCESS"}
         for number, path in enumerate(task.result)

@@ -71,7 +71,7 @@ def pictures(task: Task, *, as_urls: bool) -> Response:
         ImagesError: it has none.
     """
     raise_end(task)
-    style, paths = AnswerStyle.of(task), [outputs.folder() / path for path in task.result or ()]
+    style, paths = AnswerStyle.of(task), outputs.fetched(task.result or ())
     files = [style.file(path) for path in paths]
     data = [in_thread(prompt_told, file) for file in files]
     if as_urls:

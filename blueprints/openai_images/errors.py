@@ -41,6 +41,7 @@ FAILURE_CODES = {
     failures.SPACE: "out_of_disk_space",
     failures.DOWNLOAD: "download_failed",
     failures.MISSING: "model_files_missing",
+    failures.STORAGE: "storage_failed",
 }
 RETRIED = (429, 503)
 

@@ -21,7 +21,9 @@ from fooocus_flask.following.departures import Departure
 from fooocus_flask.following.streams import PING_EVERY, DonePicture, News, TaskStream
 from fooocus_flask.following.waiters import STOPPING
 from fooocus_flask.pictures import outputs
+from fooocus_flask.pictures.folder_storage import OUTPUTS
 from fooocus_flask.pictures.inputs import in_thread
+from fooocus_flask.pictures.storage import storage
 from fooocus_flask.tables import Task
 
 PREFIXES = {"generations": "image_generation", "edits": "image_edit", "variations": "image_edit"}
@@ -143,6 +145,7 @@ class ImageEvents(TaskStream):
         return png if self._style.output_format == "png" else codecs.convert(png, self._style.output_format)
 
     def _final_file(self, picture: DonePicture) -> bytes:
+        storage.of(self._app).fetch(f"{OUTPUTS}/{picture.path}")
         return self._style.file(self._folder / picture.path)
 
     def _picture(self, kind: str, file: bytes, more: Mapping[str, Any]) -> bytes:

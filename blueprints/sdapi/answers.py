@@ -80,7 +80,7 @@ def ended(submission: Submission, body: Body) -> Response:
     if task.task_status == FAILED:
         response = responses.failure(task, {})
     else:
-        paths = [outputs.folder() / path for path in task.result or ()]
+        paths = outputs.fetched(task.result or ())
         response = Response(in_thread(written, EndedTask.of(task), paths, body), mimetype="application/json")
     response.headers["X-Task-Id"] = task.task_id
     response.headers["X-Seed"] = task.seed

@@ -23,7 +23,7 @@ def picture(task: Task, kind: str) -> Response:
     task = waiters.wait(task.task_id)
     if not task.result:
         return failure(task, {}) if task.task_status == FAILED else Response(status=204)
-    path = outputs.folder() / task.result[0]
+    path = outputs.fetched(task.result[:1])[0]
     if codecs.MEDIA_TYPES[path.suffix[1:]] == kind:
         data = inputs.in_thread(path.read_bytes)
     else:

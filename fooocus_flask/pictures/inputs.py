@@ -9,14 +9,12 @@ import base64
 import hashlib
 import os
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import gevent
 from flask import current_app, request
 from gevent.pool import Pool
 from werkzeug.security import safe_join
@@ -26,8 +24,12 @@ from engine.images.reading import MOST_BYTES, UnreadablePicture
 from fooocus_flask.access import file_tokens, limits
 from fooocus_flask.errors import Forbidden, InvalidRequest
 from fooocus_flask.pictures import urls
+from fooocus_flask.pictures.blocking import in_thread as in_thread
+from fooocus_flask.pictures.blocking import put as put
 from fooocus_flask.pictures.decoding import room
 from fooocus_flask.pictures.fetching import NotFetched, fetch
+from fooocus_flask.pictures.folder_storage import INPUTS, OUTPUTS, Storage, StorageFault
+from fooocus_flask.pictures.storage import storage
 from schemas.faults import Fault
 from schemas.fields import Upload
 from schemas.tasks import IMAGE_MEMBERS
@@ -41,7 +43,6 @@ DATA_URL = re.compile(r"data:[^,]{0,255}?;base64,", re.IGNORECASE)
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 OWN_PATH = re.compile(r"/(inputs|outputs|files)/([^?#]*\.[a-z]+)(\?[^#]*)?(#.*)?")
 
-Outcome = TypeVar("Outcome")
 Place = tuple[str | int, ...]
 """Where a picture stands in a request, such as `("controlnet_image", 0, "cn_img")`."""
 
@@ -62,16 +63,20 @@ class InputStore:
     bases: tuple[str, ...] = ()
     allow_private: bool = False
     client: str = ""
+    storage: Storage = field(default_factory=Storage)
 
     def keep(self, sent: str | Upload) -> str:
         """Keep what was sent as a picture; the path of its URL.
 
         Raises:
             NotAPicture: it is none, or cannot be had.
+            StorageFault: the bucket does not take it.
         """
         data = self.data(sent)
         with room.of(in_thread(reading.decoded_bytes, data), self.client):
-            return in_thread(self._store, data)
+            reference = in_thread(self._store, data)
+        self.storage.ensure(reference[1:])
+        return reference
 
     def data(self, sent: str | Upload) -> bytes:
         """The bytes of a picture as it was sent: an upload, a URL, a data URL or base64. They may be anything.
@@ -83,6 +88,7 @@ class InputStore:
             return sent.data
         text = sent.strip()
         if own := self.own(text):
+            self.storage.fetch(stored_path(own))
             return in_thread(self._read, own)
         if not SCHEME.match(text):
             return in_thread(decoded, text)
@@ -97,6 +103,7 @@ class InputStore:
         Raises:
             FileNotFoundError: it is not there (any more).
         """
+        self.storage.fetch(reference[1:])
         name = reference.removeprefix("/inputs/")
         if path := found(self.folder, name):
             return path
@@ -129,12 +136,19 @@ class InputStore:
         return f"/inputs/{path.name}"
 
 
+def stored_path(own: str) -> str:
+    """What the storage calls the picture that a path below this server names; Fooocus-API's name results otherwise."""
+    kind, _, below = own.removeprefix("/").partition("/")
+    return f"{INPUTS if kind == INPUTS else OUTPUTS}/{below}"
+
+
 def current() -> InputStore:
     """The server's pictures, for the request at hand or for none."""
     config = current_app.config
     bases = (urls.base(), request.url_root.rstrip("/")) if request else ()
     allow_private, client = bool(config["ALLOW_PRIVATE_ADDRESSES"]), limits.whose() if request else ""
-    return InputStore(Path(config["INPUT_PATH"]), Path(config["OUTPUT_PATH"]), bases, allow_private, client)
+    folders = Path(config["INPUT_PATH"]), Path(config["OUTPUT_PATH"])
+    return InputStore(*folders, bases, allow_private, client, storage.current())
 
 
 def given(sent: str | Upload, *place: str | int) -> bytes:
@@ -159,6 +173,7 @@ def resolve(sent: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         InvalidRequest: one of them is none or cannot be had; all such faults at once.
+        StorageFault: the bucket does not take one.
     """
     places = dict(pictures(sent))
     values = dict(sent)
@@ -167,13 +182,17 @@ def resolve(sent: Mapping[str, Any]) -> dict[str, Any]:
     server, faults = current(), []
     require_open(server, places)
 
-    def kept(place: Place) -> str | Fault:
+    def kept(place: Place) -> str | Fault | StorageFault:
         try:
             return server.keep(places[place])
+        except StorageFault as fault:
+            return fault
         except NotAPicture as error:
             return Fault("image_error", str(error), places[place], loc=("body", *place))
 
     for place, outcome in zip(places, Pool(AT_ONCE).map(kept, places), strict=True):
+        if isinstance(outcome, StorageFault):
+            raise outcome
         if isinstance(outcome, Fault):
             faults.append(outcome)
         elif len(place) == 1:
@@ -187,10 +206,12 @@ def resolve(sent: Mapping[str, Any]) -> dict[str, Any]:
 
 def missing(params: Mapping[str, Any]) -> list[Fault]:
     """A fault for each picture of a task's parameters that is gone; those that are there count as brought just now."""
-    folder, faults = current().folder, []
+    server, faults = current(), []
     for place, path in pictures(params):
         try:
-            in_thread(os.utime, folder / Path(path).name)
+            server.storage.fetch(path[1:])
+            in_thread(os.utime, server.folder / Path(path).name)
+            server.storage.ensure(path[1:])
         except FileNotFoundError:
             text = "The picture is no longer on this server; send the request again with it"
             faults.append(Fault("image_error", text, path, loc=("body", *place)))
@@ -271,38 +292,3 @@ def found(folder: Path | str, *parts: str) -> Path | None:
         return path if inside and path.suffix[1:] in reading.MEDIA_TYPES and path.is_file() else None
     except (OSError, RuntimeError):  # a name longer than the disk has, or links in a circle
         return None
-
-
-def put(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; several writers of the same one do not disturb each other."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
-        unfinished = Path(file.name)
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            unfinished.chmod(0o644)
-            unfinished.replace(path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
-
-
-def in_thread(work: Callable[..., Outcome], *arguments: Any) -> Outcome:
-    """The outcome of work that would hold up the hub, done in a thread; what it raises is raised here.
-
-    The pool itself would print the traceback of each, and a stranger's bad picture is no news for a log.
-    """
-    outcome: Outcome
-    outcome, error = gevent.get_hub().threadpool.apply(_outcome, (work, arguments))
-    if error is not None:
-        raise error
-    return outcome
-
-
-def _outcome(work: Callable[..., Outcome], arguments: tuple[Any, ...]) -> tuple[Outcome | None, Exception | None]:
-    try:
-        return work(*arguments), None
-    except Exception as error:  # handed on to whoever waits
-        return None, error

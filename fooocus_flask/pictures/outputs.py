@@ -11,6 +11,9 @@ from flask import current_app
 
 from engine.modes import most_pictures
 from engine.params import GenerateParams
+from fooocus_flask.pictures import removals
+from fooocus_flask.pictures.folder_storage import OUTPUTS
+from fooocus_flask.pictures.storage import storage
 
 
 def folder() -> Path:
@@ -18,13 +21,27 @@ def folder() -> Path:
     return Path(current_app.config["OUTPUT_PATH"])
 
 
+def fetched(paths: Iterable[str]) -> list[Path]:
+    """The files of these results, on this machine as far as they are kept anywhere.
+
+    Raises:
+        StorageFault: the bucket cannot be asked for one that is not here.
+    """
+    here, paths = storage.current(), list(paths)
+    for path in paths:
+        here.fetch(f"{OUTPUTS}/{path}")
+    return [folder() / path for path in paths]
+
+
 def names(params: GenerateParams, now: dt.datetime, *, stem: str = "", taken: Collection[str] = ()) -> list[str]:
     """A path below the outputs folder for each picture a task may give.
 
     They are named by the request's name for them, else by `stem`, else by the moment. Nothing lies there yet, and none
-    is `taken` by a task that is drawn beside.
+    is `taken` by a task that is drawn beside. In a bucket a request's name gets a random number behind it.
     """
     saved, ending, number = params.save_name or stem, params.output_format, most_pictures(params)
+    if params.save_name and storage.current().remote:  # what a bucket has by this name is not known without asking
+        saved = f"{saved}_{secrets.token_hex(4)}"
     return named(saved, number, ending, now, taken) if saved else numbered(number, ending, now, taken)
 
 
@@ -50,7 +67,7 @@ def named(saved: str, number: int, ending: str, now: dt.datetime, taken: Collect
 
 def is_free(path: str, taken: Collection[str]) -> bool:
     """Whether a picture may have this path."""
-    return path not in taken and not (folder() / path).exists()
+    return path not in taken and not (folder() / path).exists() and not removals.is_owed(f"{OUTPUTS}/{path}")
 
 
 def candidates(stem: str) -> Iterator[str]:

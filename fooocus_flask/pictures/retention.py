@@ -16,7 +16,9 @@ from sqlalchemy import select
 
 from fooocus_flask.database import db
 from fooocus_flask.extension import Extension
+from fooocus_flask.pictures.folder_storage import INPUTS, OUTPUTS
 from fooocus_flask.pictures.inputs import in_thread, pictures
+from fooocus_flask.pictures.storage import storage
 from fooocus_flask.pictures.thumbnails import thumbnails
 from fooocus_flask.tables import PENDING, RUNNING, Task
 
@@ -28,7 +30,10 @@ EVERY = 3600.0
 
 
 class RetentionSweeper:
-    """Deletes one application's old input pictures, and thumbnails without a picture, once an hour."""
+    """Deletes one application's old input pictures, copies that are too many, and thumbnails without a picture.
+
+    It does so once an hour.
+    """
 
     def __init__(self, app: Flask) -> None:
         self.app = app
@@ -49,6 +54,7 @@ class RetentionSweeper:
             try:
                 with self.app.app_context():
                     clean()
+                    trim()
                     in_thread(thumbnails.current().sweep)
             except Exception:  # a locked database, a folder that may not be read: this loop must outlive them
                 log.exception("The pictures are looked at again in %.0f s", EVERY)
@@ -67,6 +73,35 @@ def clean() -> int:
     needed = needed_names()
     db.session.remove()
     return in_thread(remove_old, Path(current_app.config["INPUT_PATH"]), before, needed)
+
+
+def trim() -> int:
+    """Delete copies of pictures that a bucket has and no task under way needs, as far as they are too many; how many.
+
+    Raises:
+        StorageFault: the bucket does not take what was only here.
+    """
+    kept = storage.current()
+    if not kept.remote:
+        return 0
+    running = db.session.scalars(select(Task.files).where(Task.task_status == RUNNING))
+    needed = {f"{OUTPUTS}/{path}" for files in running for path in files or ()}
+    needed |= {f"{INPUTS}/{name}" for name in needed_names()}
+    db.session.remove()
+    return kept.trim(needed)
+
+
+def fetch_needed() -> None:
+    """Have the pictures on this machine that tasks still to be drawn begin with: its disk may be another than theirs.
+
+    Raises:
+        StorageFault: the bucket does not give one.
+    """
+    kept = storage.current()
+    names = needed_names() if kept.remote else ()
+    db.session.remove()
+    for name in names:
+        kept.fetch(f"{INPUTS}/{name}")
 
 
 def needed_names() -> set[str]:

@@ -24,8 +24,9 @@ from fooocus_flask.database import db
 from fooocus_flask.pictures import outputs
 from fooocus_flask.runner.inspections import EngineAway, Inspections
 from fooocus_flask.runner.process import PATIENCE, EngineProcess
+from fooocus_flask.runner.uploads import not_uploaded, uploads
 from fooocus_flask.tables import FAILED, FINISHED, STOPPED, Task
-from fooocus_flask.tasks import queue
+from fooocus_flask.tasks import failures, queue
 from fooocus_flask.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -181,6 +182,8 @@ class Lane:
     def _let_go(self, reason: str) -> None:
         """Leave the task under way to the next free lane, unless it has been tried often enough."""
         task = self._task
+        if task is not None:
+            uploads.of(self.app).forget(task.task_id)
         if task is not None and task.attempts >= MOST_ATTEMPTS:
             with self._named():
                 until_stored(
@@ -283,6 +286,7 @@ class Lane:
     def _keep(self, done: messages.PictureDone) -> None:
         path = outputs.below(done.path)
         self._pictures[done.index] = path
+        uploads.of(self.app).begin(done.task_id, path)
         told = {"width": done.width, "height": done.height, "prompt_tokens": done.prompt_tokens}
         signals.send(
             signals.picture_done, self.app, task_id=done.task_id, index=done.index, path=path, seed=done.seed, **told
@@ -290,20 +294,26 @@ class Lane:
 
     def _end(self, task: Task, ended: messages.Ended) -> None:
         pictures = [self._pictures[index] for index in sorted(self._pictures)]
-        queue.end(
-            task.task_id,
-            STATUSES[ended.outcome],
-            ended.seconds,
-            progress=self._percent,
-            result=pictures,
-            pictures_done=len(pictures),
-            error=ended.error,
-            failure=ended.cause,
-            notes=ended.notes,
-            drawn_with=ended.drawn_with | {"version": VERSION},
-        )
+        values = {
+            "progress": self._percent,
+            "result": pictures,
+            "pictures_done": len(pictures),
+            "notes": ended.notes,
+            "drawn_with": ended.drawn_with | {"version": VERSION},
+        }
+        under_way = uploads.of(self.app)
+        under_way.end(task.task_id, lambda failed: self._record(task, ended, failed, values))
         self._delay = FIRST_DELAY
         self._hold(None)
+
+    def _record(self, task: Task, ended: messages.Ended, failed: dict[str, str], values: dict[str, Any]) -> None:
+        """End the task in the database; one whose pictures were not all uploaded has failed."""
+        status, error, failure = STATUSES[ended.outcome], ended.error, ended.cause
+        if failed and status != FAILED:
+            status, error, failure = FAILED, not_uploaded(failed), failures.STORAGE
+        told = {"error": error, "failure": failure, **values}
+        with request_ids.after(task.request_id):
+            until_stored(self.app, lambda: queue.end(task.task_id, status, ended.seconds, **told))
 
 
 def until_stored(app: Flask, work: Callable[..., Result], *args: Any) -> Result:

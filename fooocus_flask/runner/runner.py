@@ -23,7 +23,8 @@ from engine import messages
 from fooocus_flask import request_ids, signals
 from fooocus_flask.environment import ONE_ENGINE
 from fooocus_flask.extension import Extension
-from fooocus_flask.pictures import outputs
+from fooocus_flask.pictures import outputs, retention
+from fooocus_flask.pictures.folder_storage import StorageFault
 from fooocus_flask.runner import engines
 from fooocus_flask.runner.engines import EngineStart
 from fooocus_flask.runner.inspections import EngineAway
@@ -36,6 +37,7 @@ from fooocus_flask.runner.lane import (
     too_often,
     until_stored,
 )
+from fooocus_flask.runner.uploads import uploads
 from fooocus_flask.tables import FAILED, PENDING, STOPPED, Task
 from fooocus_flask.tasks import live, queue
 
@@ -75,8 +77,8 @@ class Runner:
 
     @property
     def task_ids(self) -> frozenset[str]:
-        """The tasks that are drawn now."""
-        return frozenset(lane.task_id for lane in self.lanes if lane.task_id)
+        """The tasks that are drawn now, or end once their pictures are in the bucket."""
+        return uploads.of(self.app).task_ids.union(lane.task_id for lane in self.lanes if lane.task_id)
 
     @property
     def state(self) -> str:
@@ -90,7 +92,8 @@ class Runner:
         """Begin nothing more, and wait this long for the tasks under way; whether they have ended."""
         self.draining = True
         deadline = monotonic() + seconds
-        return all(lane.idle.wait(max(0.0, deadline - monotonic())) for lane in self.lanes)
+        idle = all(lane.idle.wait(max(0.0, deadline - monotonic())) for lane in self.lanes)
+        return uploads.of(self.app).drain(max(0.0, deadline - monotonic())) and idle
 
     def close(self) -> None:
         """End the engine processes; their tasks will be drawn when a server starts again."""
@@ -99,8 +102,12 @@ class Runner:
             return
         atexit.unregister(self.close)
         greenlet.kill()
+        left = uploads.of(self.app).close()
         for lane in self.lanes:
             lane.leave()
+        with self.app.app_context():
+            for task_id in left:
+                queue.give_back(task_id)
         gevent.killall([lane.greenlet for lane in self.lanes if lane.greenlet])
 
     def wake(self) -> None:
@@ -160,6 +167,7 @@ class Runner:
             log.info("%d engines draw, lanes 0 to %d", len(self.lanes), len(self.lanes) - 1)
         for lane in self.lanes:
             lane.start()
+        self._fetch_inputs()
         while True:
             self._news.wait()
             self._news.clear()
@@ -169,6 +177,18 @@ class Runner:
                 log.exception("The queue is looked at again in %.1f s", DATABASE_DELAY)
                 gevent.sleep(DATABASE_DELAY)
                 self._news.set()
+
+    def _fetch_inputs(self) -> None:
+        """Have the inputs of the tasks that wait, before one is drawn; asked again until the bucket answers."""
+        delay = FIRST_DELAY
+        while True:
+            try:
+                until_stored(self.app, retention.fetch_needed)
+                return
+            except StorageFault as fault:
+                log.error("The inputs of waiting tasks cannot be had: %s", fault.reason)
+            gevent.sleep(delay)
+            delay = min(2 * delay, LONGEST_DELAY)
 
     def _counted_cards(self) -> int:
         """How many graphics cards there are; asked again until that is known."""

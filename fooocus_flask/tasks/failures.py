@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fooocus_flask.errors import FooocusError
 
-MEMORY, MISSING, DOWNLOAD, SPACE = "memory", "missing", "download", "space"
-STATUSES = {MEMORY: 507, MISSING: 422, DOWNLOAD: 502, SPACE: 507}
+MEMORY, MISSING, DOWNLOAD, SPACE, STORAGE = "memory", "missing", "download", "space", "storage"
+STATUSES = {MEMORY: 507, MISSING: 422, DOWNLOAD: 502, SPACE: 507, STORAGE: 502}
 
 
 def status_of(failure: str | None) -> int:

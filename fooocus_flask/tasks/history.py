@@ -15,8 +15,10 @@ from fooocus_flask import signals
 from fooocus_flask.access import scopes
 from fooocus_flask.database import commit, db
 from fooocus_flask.extension import application
-from fooocus_flask.pictures import outputs
+from fooocus_flask.pictures import outputs, removals
+from fooocus_flask.pictures.folder_storage import OUTPUTS
 from fooocus_flask.pictures.inputs import in_thread
+from fooocus_flask.pictures.storage import storage
 from fooocus_flask.pictures.thumbnails import thumbnails
 from fooocus_flask.tables import ENDED, PENDING, RUNNING, Delivery, Prompt, Task
 from schemas.tasks import BY_TURN, NEWEST_FIRST, OLDEST_FIRST, Cursor
@@ -135,15 +137,16 @@ def clear_beyond(most: int) -> tuple[int, int]:
 
 
 def _clear(rows: Sequence[Any]) -> tuple[int, int]:
-    ids = [row.id for row in rows]
+    ids, names = [row.id for row in rows], [name for row in rows for name in row.result or ()]
     for first in range(0, len(ids), VARIABLES):
         db.session.execute(delete(Task).where(Task.id.in_(ids[first : first + VARIABLES])))
+    removals.owe(f"{OUTPUTS}/{name}" for name in names)
     commit()
     signals.send(signals.tasks_deleted, application(), tasks=[(row.task_id, row.key_name) for row in rows])
-    names = [name for row in rows for name in row.result or ()]
     count = in_thread(outputs.remove, [outputs.folder() / name for name in names])
     in_thread(thumbnails.current().remove, names)
-    return len(rows), count
+    removals.worker.current().wake()
+    return len(rows), len(names) if storage.current().remote else count
 
 
 def _wanted(chosen: Select[*Columns], wanted: Filter) -> Select[*Columns]:
