@@ -181,15 +181,17 @@ class Lane:
 
     def _let_go(self, reason: str) -> None:
         """Leave the task under way to the next free lane, unless it has been tried often enough."""
-        task = self._task
-        if task is not None:
-            uploads.of(self.app).forget(task.task_id)
+        task, under_way = self._task, uploads.of(self.app)
         if task is not None and task.attempts >= MOST_ATTEMPTS:
             with self._named():
-                until_stored(
-                    self.app, lambda: queue.end(task.task_id, FAILED, error=too_often(reason), failure="engine")
-                )
+                under_way.end(task.task_id, lambda _: self._fail(task, too_often(reason)))
+        elif task is not None:
+            under_way.forget(task.task_id)
         self._hold(None)
+
+    def _fail(self, task: Task, error: str) -> None:
+        """End a task that no engine survived."""
+        until_stored(self.app, lambda: queue.end(task.task_id, FAILED, error=error, failure="engine"))
 
     def _attend(self, engine: EngineProcess) -> None:
         """Hear the engine, and tell it what it is to be told.

@@ -29,7 +29,6 @@ from tests.gateway import BUCKET, KEY, SECRET, Gateway, binary
 from tests.patience import patiently
 from tests.serving import GENERATE, ROOT, small
 
-
 pytestmark = pytest.mark.sql("pictures/removals")
 
 
