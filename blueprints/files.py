@@ -91,10 +91,11 @@ def picture(convert: Callable[[Path, str], bytes], folder: str, *parts: str) -> 
 def redirected(folder: str, *parts: str) -> Response | None:
     """The way to the picture in the bucket, for whoever may load it; None where this server answers itself.
 
-    It does so where another format is wanted, and to HEAD: a URL that is signed for GET is good for nothing else.
+    It does so where another format is wanted, and to HEAD: a URL that is signed for GET is good for nothing else; and
+    to pages that could not follow.
     """
     kept, own = storage.current(), reading.MEDIA_TYPES.get(Path(parts[-1]).suffix[1:])
-    if not kept.remote or own is None or request.method != "GET" or formats.converted(own) != own:
+    if not kept.remote or own is None or request.method != "GET" or stays_here() or formats.converted(own) != own:
         return None
     name = stored_path(folder, *parts)
     found = kept.link(name, own)
@@ -102,8 +103,13 @@ def redirected(folder: str, *parts: str) -> Response | None:
         return None
     response = redirect(found[0])
     response.cache_control.private, response.cache_control.max_age = True, found[1]
-    response.vary.add("Accept")
+    response.vary.update(("Accept", "Referer", "Sec-Fetch-Dest"))
     return response  # type: ignore[return-value]
+
+
+def stays_here() -> bool:
+    """Whether a page asks that may not follow to another host: our own, or a script that wants the bytes."""
+    return request.headers.get("Sec-Fetch-Dest") == "empty" or (request.referrer or "").startswith(request.host_url)
 
 
 def stored_path(folder: str, *parts: str) -> str:

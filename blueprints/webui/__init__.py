@@ -7,8 +7,6 @@ from werkzeug.datastructures import ContentSecurityPolicy
 
 from blueprints.webui.assets import Asset, Assets
 from fooocus_flask.errors import NotFound
-from fooocus_flask.extension import Extension
-from fooocus_flask.pictures.storage import storage
 
 PATH = "/ui"
 AT_ROOT = "fooocus_flask.webui"
@@ -29,16 +27,6 @@ POLICY = ContentSecurityPolicy(
     }
 )
 """No other host, no frame, no script but the page's own files; pictures that a person chose are data: and blob:."""
-
-STORED = Extension("fooocus-webui-policy", lambda app: with_pictures_from(storage.of(app).origin))
-"""The same with the bucket's address, where pictures are loaded from there."""
-
-
-def with_pictures_from(origin: str) -> ContentSecurityPolicy:
-    """The page's policy, by which pictures may come from this origin too."""
-    sources = f"{POLICY['img-src']} {origin}" if origin else POLICY["img-src"]
-    return ContentSecurityPolicy({**POLICY, "img-src": sources})
-
 
 assets = Assets.read()
 blueprint = Blueprint("webui", __name__, url_prefix=PATH, template_folder="templates")
@@ -80,7 +68,7 @@ def static_file(digest: str, name: str) -> Response:
 @blueprint.after_request
 def guard(response: Response) -> Response:
     """Put the headers that keep other sites out on everything the page is made of."""
-    response.content_security_policy = STORED.current()
+    response.content_security_policy = POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"

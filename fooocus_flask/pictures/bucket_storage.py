@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import gevent
 from flask import Flask
@@ -52,14 +51,6 @@ class BucketStorage(Storage):
     def ready(self) -> bool:
         """Whether the bucket took something since the start."""
         return self._answered
-
-    @property
-    def origin(self) -> str:  # type: ignore[override]
-        """The start of the URLs to which clients are redirected; empty where they are not."""
-        if not self._redirects:
-            return ""
-        parts = urlsplit(self.bucket.link("any", "image/png", 1))
-        return f"{parts.scheme}://{parts.netloc}"
 
     def start(self) -> None:
         """Try the bucket; one that does not answer is tried again beside.

@@ -33,8 +33,6 @@ class Storage:
 
     remote = False
     """Whether pictures are kept elsewhere too."""
-    origin = ""
-    """Where clients are sent for pictures: the start of those URLs; empty: nowhere else."""
 
     @property
     def ready(self) -> bool:

@@ -135,6 +135,9 @@ def test_other_formats_and_head_are_answered_here(app, client):
     head = client.head(f"/outputs/{path}")
     assert (head.status_code, head.content_length) == (200, len(data))
     assert client.get(f"/outputs/{path}", headers={"Accept": "image/webp"}).data[8:12] == b"WEBP"
+    for page in ({"Referer": "http://localhost/ui/"}, {"Sec-Fetch-Dest": "empty"}):  # may not follow, or not read
+        assert client.get(f"/outputs/{path}", headers=page).data == data
+    assert client.get(f"/outputs/{path}", headers={"Referer": "http://other.org/ui/"}).status_code == 302
     small_one = client.get(f"/outputs/{path}?w=320")
     assert (small_one.status_code, small_one.mimetype) == (200, "image/webp")
     assert client.get("/outputs/2024-07-05/none.png").status_code == 404
@@ -147,16 +150,12 @@ def test_pictures_are_passed_through_where_so_configured(gateway, make_app):
     answer = app.test_client().get(f"/outputs/{path}")
     assert (answer.status_code, answer.data) == (200, data)
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    with app.app_context():
-        assert storage.current().origin == ""
 
 
 def test_clients_are_sent_to_the_address_that_they_can_reach(gateway, make_app):
     app = make_app(**SETTINGS, S3_PUBLIC_URL="https://pictures.example.org")
     path, _ = kept(app)
     assert app.test_client().get(f"/outputs/{path}").location.startswith("https://pictures.example.org/pictures/v1/")
-    policy = app.test_client().get("/ui/").headers["Content-Security-Policy"]
-    assert "img-src 'self' blob: data: https://pictures.example.org;" in policy
 
 
 def test_a_result_needs_its_token_before_the_bucket_is_asked(gateway, make_app):
