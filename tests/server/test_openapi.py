@@ -181,7 +181,7 @@ def test_an_operation_names_the_statuses_it_may_refuse_with(spec):
     told = {(method, path): set(operation["responses"]) for method, path, operation in operations(spec)}
     assert told["get", "/tasks/{task_id}"] == {"200", "403", "404", "default"}
     assert told["post", "/v1/engine/control"] == {"200", "403", "404", "413", "415", "422", "default"}
-    assert told["get", "/inputs/{file_name}"] == {"200", "206", "304", "403", "404", "416", "default"}
+    assert told["get", "/inputs/{file_name}"] == {"200", "206", "302", "304", "403", "404", "416", "default"}
     assert told["get", "/ping"] == {"200", "default"}
 
 
