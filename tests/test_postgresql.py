@@ -28,12 +28,12 @@ def speaks_sql(path: Path) -> bool:
 
 
 def marked() -> set[str]:
-    """The modules that are named by marks of test modules."""
+    """The modules that are named by marks of test modules and of tests."""
     found = set()
     for path in (ROOT / "tests").rglob("test_*.py"):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.Assign) and ast.unparse(node).startswith("pytestmark = pytest.mark.sql("):
-                found |= {argument.value for argument in node.value.args}
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.sql":
+                found |= {argument.value for argument in node.args}
     return found
 
 

@@ -42,7 +42,7 @@ from tests.conftest import picture
 from tests.patience import patience
 from tests.serving import small
 
-pytestmark = pytest.mark.sql("blueprints/openai_images/drawing")
+speaks_sql = pytest.mark.sql("blueprints/openai_images/drawing")
 
 LONG = {"steps": 30}
 BUILTIN = {
@@ -481,6 +481,7 @@ def test_the_stream_of_an_edit_has_its_own_names(server):
 # --- clients that go away, and come back
 
 
+@speaks_sql
 @pytest.mark.parametrize("members", [{}, {"stream": True}])
 def test_a_client_that_leaves_before_its_task_began_takes_it_back(server, members):
     prompt = f"left before {members}"
@@ -494,6 +495,7 @@ def test_a_client_that_leaves_before_its_task_began_takes_it_back(server, member
         server.ask("POST", "/v1/engine/queue/resume")
 
 
+@speaks_sql
 def test_a_client_that_can_come_back_for_its_pictures_does_not(server):
     prompt, headers = "comes back", {"Idempotency-Key": "comes-back"}
     server.ask("POST", "/v1/engine/queue/pause")
@@ -509,6 +511,7 @@ def test_a_client_that_can_come_back_for_its_pictures_does_not(server):
     assert (reply.headers["X-Task-Id"], reply.headers["Idempotency-Replayed"]) == (task["task_id"], "true")
 
 
+@speaks_sql
 def test_a_client_that_leaves_later_changes_nothing(server):
     prompt = "left later"
     connection = connected(server, request(prompt=prompt, **LONG))
@@ -517,6 +520,7 @@ def test_a_client_that_leaves_later_changes_nothing(server):
     assert until(server, prompt, "history")["task_status"] == "finished"
 
 
+@speaks_sql
 @pytest.mark.parametrize(("status", "then"), [("pending", "stop"), ("running", "running")])
 def test_a_server_that_stops_says_so_and_keeps_only_what_was_begun(app, add, status, then):
     waiting, followed = add(status), add(status)
@@ -538,6 +542,7 @@ def test_a_server_that_stops_says_so_and_keeps_only_what_was_begun(app, add, sta
         assert {queue.find(task_id).task_status for task_id in (waiting, followed)} == {then}
 
 
+@speaks_sql
 def test_a_task_that_somebody_stops_is_a_409_that_is_not_tried_again(server):
     prompt = "stopped"
     server.ask("POST", "/v1/engine/queue/pause")
@@ -560,6 +565,7 @@ def test_a_stream_that_is_asked_for_again_has_the_same_pictures(server):
     assert again.headers["Idempotency-Replayed"] == "true"
 
 
+@speaks_sql
 def test_an_idempotency_key_of_another_kind_of_answer_is_refused(server):
     headers = {"Idempotency-Key": "another kind"}
     assert server.ask("POST", GENERATIONS, request(), **headers).status == 200

@@ -19,7 +19,7 @@ from fooocus_flask.submission.prepare import catalogue
 from schemas.sdapi import TextToImageSchema
 from tests.toy import toy_params
 
-pytestmark = pytest.mark.sql("tables", "access/keys")
+speaks_sql = pytest.mark.sql("blueprints/sdapi/options", "tables")
 
 API = "/sdapi/v1"
 SEQUENCES = sorted((Path(__file__).parent / "sdapi_sequences").glob("*.json"))
@@ -173,6 +173,7 @@ def test_a_key_may_do_here_what_it_may_do_elsewhere(client, add_key):
     assert refused.status_code == 403 and "lacks the scope draw" in refused.json["detail"]
 
 
+@speaks_sql
 def test_two_keys_switch_models_without_seeing_each_other(client, add_key):
     anna, ben = add_key("anna"), add_key("ben")
     for headers, name in ((anna, "fooocus_mini.safetensors"), (ben, "toy.safetensors")):
@@ -183,6 +184,7 @@ def test_two_keys_switch_models_without_seeing_each_other(client, add_key):
         assert told["sd_model_checkpoint"] == name and told["CLIP_stop_at_last_layers"] == len(name) % 12 + 1
 
 
+@speaks_sql
 def test_options_may_come_back_whole_with_any_others(client):
     whole = client.get(f"{API}/options").json
     assert client.post(f"{API}/options", json=whole | {"live_previews": {"a": [1]}, "sd_vae": None}).json is None
@@ -198,6 +200,7 @@ def test_an_option_that_names_no_file_is_refused_with_those_there_are(client):
     assert "toy.safetensors" in refused.json["detail"][0]["msg"] and "Automatic" in refused.json["detail"][1]["msg"]
 
 
+@speaks_sql
 def test_the_options_of_a_removed_key_are_forgotten(app, client, add_key):
     client.post(f"{API}/options", headers=add_key("anna"), json={"samples_format": "jpg"})
     add_key("other")
@@ -374,6 +377,7 @@ def test_a_large_picture_is_no_large_body(client, monkeypatch):
 # --- the caller's own task
 
 
+@speaks_sql
 def test_progress_is_of_the_callers_own_task(client, add, add_key):
     anna, ben = add_key("anna"), add_key("ben")
     task_id = add("running", key_name="anna", params={"image_number": 3}, start_mills=1_720_000_000_000)
@@ -388,6 +392,7 @@ def test_progress_is_of_the_callers_own_task(client, add, add_key):
     assert client.get(f"{API}/progress", headers=anna).json["state"]["interrupted"]
 
 
+@speaks_sql
 def test_of_several_tasks_that_run_the_callers_own_is_told_and_stopped(client, add, add_key):
     anna, ben = add_key("anna"), add_key("ben")
     others = add("running", key_name="anna", start_mills=1)
@@ -471,6 +476,7 @@ def test_pictures_may_stay_on_the_server_and_have_another_format(server):
     assert Image.open(io.BytesIO(base64.b64decode(image))).format == "JPEG"
 
 
+@speaks_sql
 def test_a_wished_id_is_the_tasks_if_it_is_one_and_fresh(server):
     wished = "0123456789abcdef" * 2
     drawn = draw(server, force_task_id=wished)
@@ -482,6 +488,7 @@ def test_a_wished_id_is_the_tasks_if_it_is_one_and_fresh(server):
         assert any("force_task_id is not used" in note for note in json.loads(drawn.json["info"])["notes"])
 
 
+@speaks_sql
 def test_options_of_one_request_stay_where_it_says_so(server):
     chosen = {"samples_format": "webp"}
     draw(server, override_settings=chosen)

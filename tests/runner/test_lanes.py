@@ -23,7 +23,7 @@ from fooocus_flask.tasks import estimates, live, queue
 from tests.patience import patience
 from tests.serving import Server, engines
 
-pytestmark = pytest.mark.sql("runner/runner", "tasks/queue")
+pytestmark = pytest.mark.sql("runner/lane", "runner/runner", "tasks/queue")
 
 CLAIMERS, ROWS = 8, 2000
 DESCRIBE = "/v1/tools/describe-image"
