@@ -11,8 +11,8 @@ import flask_smorest
 from flask import Blueprint, Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from fooocus_flask import cors, database, environment, errors, logs, request_ids, request_notes, settings
-from fooocus_flask.access import commands, scopes
+from fooocus_flask import database, environment, errors, logs, request_ids, settings
+from fooocus_flask.access import commands, cors, scopes
 from fooocus_flask.following import streams, task_events, waiters, webhooks
 from fooocus_flask.model_files.folders import folders
 from fooocus_flask.pictures import removals, retention, storage_commands
@@ -21,6 +21,7 @@ from fooocus_flask.runner.downloader import downloader
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.server import descriptors, metrics, openapi
 from fooocus_flask.server.form_parser import Request
+from fooocus_flask.submission import request_notes
 from fooocus_flask.tasks import history, history_limit, live
 
 __all__ = ["close", "create_app", "start"]

@@ -14,7 +14,7 @@ from blueprints.legacy.group import blueprint
 from blueprints.legacy.openapi import FORMS, GENERATION
 from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import DRAW
-from schemas import legacy
+from schemas.other_apis import legacy
 
 View = TypeVar("View", bound=Callable[..., Any])
 Members = dict[str, Any]

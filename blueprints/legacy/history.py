@@ -11,7 +11,7 @@ from blueprints.legacy.translation import RENAMED, SIDES, steps_of
 from engine import choices
 from fooocus_flask.tables import FAILED, STOPPED, Task
 from fooocus_flask.tasks import records
-from schemas.legacy import AdvancedParamsSchema
+from schemas.other_apis.legacy import AdvancedParamsSchema
 
 ADVANCED = tuple(AdvancedParamsSchema().fields)
 SAME = (

@@ -19,7 +19,7 @@ from fooocus_flask.runner.runner import runner
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import history as tasks
 from schemas.faults import Fault
-from schemas.legacy import (
+from schemas.other_apis.legacy import (
     JobHistoryQuerySchema,
     JobHistorySchema,
     JobQueueSchema,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.answers import PICTURE
-from schemas.legacy import GeneratedImageSchema, JobSchema, LegacyFaultsSchema
+from schemas.other_apis.legacy import GeneratedImageSchema, JobSchema, LegacyFaultsSchema
 from schemas.submission import MULTIPART
 
 FORM_BODY = {

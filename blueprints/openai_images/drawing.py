@@ -22,8 +22,8 @@ from fooocus_flask.model_files.folders import style_names
 from fooocus_flask.submission.submit import Submission, Translation, submit
 from fooocus_flask.tables import PENDING, STOPPED, Task
 from fooocus_flask.tasks import queue
-from schemas import openai_images as shapes
 from schemas.answers import DRAWN_HEADERS, REPLAYED_HEADER
+from schemas.other_apis import openai_images as shapes
 from schemas.submission import IDEMPOTENCY_HEADER, IDEMPOTENCY_KEY
 
 SETTLED = {"stream_output": False, "async_process": False}

@@ -14,7 +14,7 @@ from blueprints.openai_images.errors import send_images_error
 from fooocus_flask import errors
 from fooocus_flask.submission import forms, unknown_names
 from fooocus_flask.submission.parsing import ArgumentsParser, Blueprint
-from schemas.openai_images import Pictures
+from schemas.other_apis.openai_images import Pictures
 
 PREFIXES = ("/v1/images", "/v1/models")
 OTHER_NAMES = {"images": "image", "file": "image", "files": "image"}

@@ -16,7 +16,7 @@ from fooocus_flask.environment import SettingError
 from fooocus_flask.model_files import addresses, presets
 from fooocus_flask.pictures.inputs import in_thread
 from fooocus_flask.submission.prepare import catalogue
-from schemas import openai_images as shapes
+from schemas.other_apis import openai_images as shapes
 
 OWNER = "fooocus-flask"
 THEIRS = re.compile(r"(dall-e|gpt-image|chatgpt-image)", re.IGNORECASE)

@@ -20,7 +20,7 @@ from fooocus_flask.submission.prepare import catalogue
 from fooocus_flask.submission.submit import Submission, Translation, submit
 from schemas.answers import DRAWN_HEADERS, TASK_REFUSALS
 from schemas.fields import Upload
-from schemas.sdapi import (
+from schemas.other_apis.sdapi import (
     DrawnPicturesSchema,
     ExtraImageAnswerSchema,
     ExtraImageSchema,

@@ -10,7 +10,7 @@ from engine.images.metadata import stem
 from engine.prompt.styles import styles_in
 from fooocus_flask.model_files.folders import folders
 from fooocus_flask.submission.prepare import catalogue
-from schemas.sdapi import (
+from schemas.other_apis.sdapi import (
     LatentModeSchema,
     LoraFileSchema,
     PromptStyleSchema,

@@ -19,7 +19,7 @@ from fooocus_flask.model_files import addresses, presets
 from fooocus_flask.submission.prepare import catalogue
 from fooocus_flask.tables import KeyOptions
 from schemas.faults import Fault
-from schemas.sdapi import OptionsAnswerSchema, OptionsSchema
+from schemas.other_apis.sdapi import OptionsAnswerSchema, OptionsSchema
 
 
 @blueprint.get("/options")

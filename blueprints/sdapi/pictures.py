@@ -13,7 +13,7 @@ from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.pictures import inputs
 from fooocus_flask.pictures.decoding import room
 from fooocus_flask.runner import picture_requests
-from schemas.sdapi import INTERROGATORS, CaptionSchema, InterrogateSchema, PngInfoAnswerSchema, PngInfoSchema
+from schemas.other_apis.sdapi import INTERROGATORS, CaptionSchema, InterrogateSchema, PngInfoAnswerSchema, PngInfoSchema
 
 
 @blueprint.post("/png-info")

@@ -14,7 +14,7 @@ from fooocus_flask.access.keys import DRAW, READ
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import estimates, history, live
-from schemas.sdapi import ProgressAnswerSchema, ProgressQuerySchema
+from schemas.other_apis.sdapi import ProgressAnswerSchema, ProgressQuerySchema
 
 EMPTY = {"type": "object", "description": "Nothing."}
 IDLE = {

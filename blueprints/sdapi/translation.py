@@ -16,7 +16,7 @@ from engine.modes import FAST
 from fooocus_flask.errors import InvalidRequest, TaskNotFound
 from fooocus_flask.tasks import queue
 from schemas.faults import Fault
-from schemas.sdapi import (
+from schemas.other_apis.sdapi import (
     MOST_FACTOR,
     MOST_PICTURES,
     ExtraImageSchema,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flask import current_app, g, request
 
 from fooocus_flask.access import keys
-from fooocus_flask.cors import is_preflight
+from fooocus_flask.access.cors import is_preflight
 from fooocus_flask.database import db
 
 HEADER = "X-API-KEY"

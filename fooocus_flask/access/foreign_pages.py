@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 
 from flask import current_app, request
 
-from fooocus_flask import cors
-from fooocus_flask.access import callers
+from fooocus_flask.access import callers, cors
 from fooocus_flask.errors import Forbidden
 
 LONGEST_SHOWN = 200

@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
-from fooocus_flask import request_notes
 from fooocus_flask.access import callers
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.pictures import inputs, urls
+from fooocus_flask.submission import request_notes
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import idempotency, queue

@@ -9,8 +9,8 @@ from typing import Any
 from flask import Request
 from marshmallow import Schema
 
-from fooocus_flask import request_notes
 from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.submission import request_notes
 from schemas.faults import Fault
 from schemas.spelling import MOST_TOLD, SpellChecked, UnknownMember, has_known, told_example, unknown_members
 

@@ -10,8 +10,8 @@ import pytest
 from flask import Flask, request
 
 import fooocus_flask
-from fooocus_flask import cors, errors, settings
-from fooocus_flask.access import callers, file_tokens, keys, scopes
+from fooocus_flask import errors, settings
+from fooocus_flask.access import callers, cors, file_tokens, keys, scopes
 from fooocus_flask.errors import Forbidden
 from fooocus_flask.pictures import urls
 from fooocus_flask.server import openapi

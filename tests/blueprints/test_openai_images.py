@@ -21,7 +21,7 @@ from fooocus_flask.errors import FooocusError
 from fooocus_flask.following import streams, waiters
 from fooocus_flask.model_files.folders import style_names
 from fooocus_flask.tasks import queue
-from schemas.openai_images import EditsSchema, GenerationsSchema
+from schemas.other_apis.openai_images import EditsSchema, GenerationsSchema
 from tests.blueprints.images_api import (
     EDITS,
     GENERATIONS,

@@ -16,7 +16,7 @@ from fooocus_flask.access import keys
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.submission import parsing
 from fooocus_flask.submission.prepare import catalogue
-from schemas.sdapi import TextToImageSchema
+from schemas.other_apis.sdapi import TextToImageSchema
 from tests.toy import toy_params
 
 speaks_sql = pytest.mark.sql("blueprints/sdapi/options", "tables")

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 import pytest
 
 from fooocus_flask.access import keys
-from fooocus_flask.server import launcher
+from fooocus_flask.server import command_line, launcher
 from fooocus_flask.server.launcher import StartError
 from tests import postgresql
 from tests.patience import CEILING, exit_status
@@ -45,11 +45,11 @@ def started(tmp_path, *argv, **environ):
 
 def decided(*argv, environ=None):
     """The settings that a command line decides."""
-    return launcher.overrides(launcher.parser().parse_args(argv), environ or {})
+    return command_line.overrides(command_line.parser().parse_args(argv), environ or {})
 
 
 def test_every_flag_of_the_reference_is_accepted():
-    args = launcher.parser().parse_args(REFERENCE_FLAGS.split())
+    args = command_line.parser().parse_args(REFERENCE_FLAGS.split())
     assert (args.listen, args.apikey, args.rebuild_hash_cache) == ("0.0.0.0", "k", -1)
 
 
@@ -108,7 +108,7 @@ def test_engines_are_a_number_or_one_for_each_card(capsys):
 
 
 def test_help_lists_the_flags_that_have_no_effect():
-    told = launcher.parser().format_help()
+    told = command_line.parser().format_help()
     heading, below = told.split("accepted without effect", 1)
     assert "--share" in below and "--preview-option" in below
     assert "--models" in heading and "--instance" in heading
@@ -125,7 +125,7 @@ def test_help_lists_the_flags_that_have_no_effect():
     ],
 )
 def test_the_api_port_is_the_first_of_three(port, environ, expected):
-    assert launcher.api_port(port, environ) == expected
+    assert command_line.api_port(port, environ) == expected
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_the_api_port_is_the_first_of_three(port, environ, expected):
     ],
 )
 def test_the_page_has_the_port_before_the_apis(port, environ, expected):
-    assert launcher.webui_port(port, environ) == expected
+    assert command_line.webui_port(port, environ) == expected
 
 
 def test_one_server_has_the_page_on_its_own_port_and_the_api_on_the_other(server):
@@ -158,17 +158,17 @@ def test_one_server_has_the_page_on_its_own_port_and_the_api_on_the_other(server
 def test_a_port_of_the_pages_that_is_taken_ends_the_start_only_where_it_was_chosen(app, monkeypatch, capsys):
     with launcher.listener("127.0.0.1", 0) as other:
         port = str(other.getsockname()[1])
-        monkeypatch.setattr(launcher, "DEFAULT_WEBUI_PORT", port)
+        monkeypatch.setattr(command_line, "DEFAULT_WEBUI_PORT", port)
         monkeypatch.delenv("GRADIO_SERVER_PORT", raising=False)
         monkeypatch.setenv("API_PORT", "5000")
-        assert launcher.page_listener(app, launcher.parser().parse_args([])) is None
+        assert launcher.page_listener(app, command_line.parser().parse_args([])) is None
         told = capsys.readouterr().err
         assert f"port {port}: Address already in use" in told and "The web page is at /ui/" in told
         with pytest.raises(StartError, match="Address already in use"):
-            launcher.page_listener(app, launcher.parser().parse_args(["--port", port]))
+            launcher.page_listener(app, command_line.parser().parse_args(["--port", port]))
         monkeypatch.setenv("GRADIO_SERVER_PORT", port)
         with pytest.raises(StartError, match="Address already in use"):
-            launcher.page_listener(app, launcher.parser().parse_args([]))
+            launcher.page_listener(app, command_line.parser().parse_args([]))
 
 
 def test_nowebui_serves_the_api_alone(tmp_path, database):
@@ -189,7 +189,7 @@ def test_nowebui_serves_the_api_alone(tmp_path, database):
 )
 def test_a_bad_port_is_told_with_its_source(port, environ, named):
     with pytest.raises(StartError, match=named):
-        launcher.api_port(port, environ)
+        command_line.api_port(port, environ)
 
 
 def test_a_flag_goes_before_the_environment_for_the_webhook():
@@ -241,11 +241,11 @@ def test_the_flags_decide_their_settings(tmp_path):
 def test_flags_of_the_predecessor_decide_settings_or_are_accepted_without_effect():
     without_effect = ["--persistent", "--skip-pip", "--preload-pipeline"]
     assert decided(*without_effect) == {}
-    told = launcher.parser().format_help().split("accepted without effect", 1)[1]
+    told = command_line.parser().format_help().split("accepted without effect", 1)[1]
     assert [flag for flag in without_effect if flag not in told] == []
     flags = ["--queue-size", "100", "--queue-history", "0", "--legacy-port", "8888", "--log-level", "warning"]
     assert decided(*flags) == {"QUEUE_LIMIT": 100, "HISTORY_LIMIT": 0, "LEGACY_PORT": 8888, "LOG_LEVEL": "WARNING"}
-    assert launcher.parser().parse_args(["--host", "0.0.0.0"]).listen == "0.0.0.0"
+    assert command_line.parser().parse_args(["--host", "0.0.0.0"]).listen == "0.0.0.0"
 
 
 @pytest.mark.parametrize("flag", ["--queue-size", "--queue-history"])
@@ -255,9 +255,9 @@ def test_a_negative_limit_is_told(flag):
 
 
 def test_a_legacy_port_that_is_none_is_told(make_app):
-    assert launcher.legacy_ports(make_app()) == []
+    assert command_line.legacy_ports(make_app()) == []
     with pytest.raises(StartError, match="LEGACY_PORT is 70000"):
-        launcher.legacy_ports(make_app(LEGACY_PORT=70000))
+        command_line.legacy_ports(make_app(LEGACY_PORT=70000))
 
 
 def test_clients_of_the_predecessor_find_the_server_at_a_second_port(tmp_path, database):
@@ -308,7 +308,7 @@ def test_a_missing_models_folder_is_told(tmp_path):
     ],
 )
 def test_the_engine_sees_the_card_it_may_use(argv, environment):
-    assert launcher.engine_environment(launcher.parser().parse_args(argv)) == environment
+    assert command_line.engine_environment(command_line.parser().parse_args(argv)) == environment
 
 
 def test_connections_send_small_writes_at_once():

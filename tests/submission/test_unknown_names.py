@@ -3,7 +3,7 @@
 import pytest
 from flask import g
 
-from fooocus_flask import request_notes
+from fooocus_flask.submission import request_notes
 from schemas.spelling import SpellChecked, nearest, unknown_members
 from schemas.submission import SubmissionSchema
 from tests.serving import small

@@ -13,9 +13,9 @@ from marshmallow import Schema
 from PIL import Image
 from schemathesis.core.parameters import ParameterLocation
 
-from schemas import openai_images
 from schemas.fields import NO_IMAGE_WORDS, Bounded, Items, Object
-from schemas.sdapi import ExtraImageSchema, ImageToImageSchema, TextToImageSchema
+from schemas.other_apis import openai_images
+from schemas.other_apis.sdapi import ExtraImageSchema, ImageToImageSchema, TextToImageSchema
 from schemas.submission import IDEMPOTENCY_HEADER, SubmissionSchema
 from tests.serving import GENERATE
 

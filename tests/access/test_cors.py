@@ -3,7 +3,9 @@
 import pytest
 from flask import Flask
 
-from fooocus_flask import cors, request_ids, request_notes
+from fooocus_flask import request_ids
+from fooocus_flask.access import cors
+from fooocus_flask.submission import request_notes
 from schemas import answers
 
 PAGE = "http://page.example"

@@ -1,0 +1,1 @@
+"""Shapes of the APIs of other programs, which blueprints of their names translate."""
