@@ -125,8 +125,21 @@ def test_on_a_phone_generate_is_in_view(visit, panels):
 def test_it_speaks_chinese(visit):
     page = visit(locale="zh-CN")
     assert page.inner_text("#generate") == "生成" and page.get_attribute("html", "lang") == "zh-CN"
+    assert page.inner_text(".summary").endswith("1 张")
     page.select_option(".language", "en")
     page.wait_for_selector("#generate >> text=Generate")
+
+
+def test_progress_is_told_in_the_page_s_language_once_and_without_false_precision(visit):
+    page = visit(settings=LONG | {"image_number": 2}, locale="zh-CN")
+    page.fill("#prompt", "a long one in Chinese")
+    page.click("#generate")
+    page.wait_for_function(
+        "() => /^第 [0-9]+ 步,共 200 步 · 第 1 张,共 2 张( · 约剩 [0-9]+ (秒|分钟))?$/.test("
+        "document.querySelector('.progress-words')?.textContent)"
+    )
+    page.click("#stop")
+    page.wait_for_selector("#stop", state="detached")
 
 
 def test_a_server_that_was_started_again_is_found_again(visit, make_server):

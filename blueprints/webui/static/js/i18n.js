@@ -23,7 +23,12 @@ export async function load(name = language.value) {
   language.value = name;
 }
 
-const current = computed(() => ({ ...words.value.en, ...words.value[language.value] }));
+// English where the language lacks a word; but it needs no `key.one` of English's where it has the key itself.
+const current = computed(() => {
+  const own = words.value[language.value] ?? {};
+  const lent = Object.entries(words.value.en ?? {}).filter(([key]) => !(key.endsWith(".one") && key.slice(0, -4) in own));
+  return { ...Object.fromEntries(lent), ...own };
+});
 effect(() => (document.documentElement.lang = language.value === "zh" ? "zh-CN" : language.value));
 
 export function has(key) {

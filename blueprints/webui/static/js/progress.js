@@ -4,7 +4,7 @@ import { t } from "./i18n.js";
 import { mine, running, tasks, waiting, ended } from "./tasks.js";
 
 export function duration(seconds) {
-  if (seconds < 90) return t("seconds", { n: seconds < 10 ? seconds.toFixed(1) : Math.round(seconds) });
+  if (seconds < 90) return t("seconds", { n: seconds < 10 ? Number(seconds.toFixed(1)) : Math.round(seconds) });
   return t("minutes", { n: Math.round(seconds / 60) });
 }
 
@@ -19,19 +19,35 @@ export function percent(task) {
   return Math.max(0, Math.min(100, task.progress ?? 0));
 }
 
-// "Sampling, picture 2 of 4 · about 12 s", "Waiting, place 3", or the file that is being fetched.
+// What the engine says that it does, in the page's language.
+const STAGES = [
+  [/Enhancing image \d+, step (\d+)\/(\d+)/, (n, total) => t("stage.enhancing", { n, total })],
+  [/^Sampling step (\d+)\/(\d+)/, (n, total) => t("stage.sampling", { n, total })],
+  [/^Loading models/, () => t("stage.loading")],
+  [/^(?:Processing|Preparing|Encoding) /, () => t("stage.preparing")],
+  [/^Upscaling image/, () => t("stage.upscaling")],
+  [/^Saving image/, () => t("stage.saving")],
+];
+
+function stage(message) {
+  const told = STAGES.map(([pattern, words]) => [pattern.exec(message), words]).filter(([found]) => found);
+  return told.map(([[, ...numbers], words]) => words(...numbers)).join(" · ") || message;
+}
+
+// "Step 10 of 30 · picture 2 of 4 · about 12 s left", "Waiting, place 3", or the file that is being fetched.
 export function wordsOfTask(task, queue = { downloads: [] }) {
   const fetched = downloadOf(task, queue);
   if (task.task_status === "pending" && fetched.length) {
     return fetched.map((one) => t("downloading", { file: one.file, done: megabytes(one.bytes_done), total: one.bytes_total ? megabytes(one.bytes_total) : "?" })).join(" · ");
   }
-  const left = task.eta_seconds ? t("eta", { time: duration(task.eta_seconds) }) : "";
+  const seconds = Math.round((task.ends_at - Date.now()) / 1000);
+  const left = seconds > 0 ? t("eta", { time: duration(seconds) }) : "";
   if (task.task_status === "pending") {
     return [t(queue.paused ? "paused.waits" : "waits", { n: task.queue_position ?? "?" }), left].filter(Boolean).join(" · ");
   }
   const total = task.req_params?.image_number ?? 1;
   const at = total > 1 ? t("picture.of", { n: Math.min(task.pictures_done + 1, total), total }) : "";
-  return [task.message || t("status.running"), at, left].filter(Boolean).join(" · ");
+  return [task.message ? stage(task.message) : t("status.running"), at, left].filter(Boolean).join(" · ");
 }
 
 const ICONS = { calm: "#5b5bd6", busy: "#e5a000", done: "#2f9e5b" };

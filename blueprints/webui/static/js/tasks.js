@@ -5,7 +5,7 @@ import { t } from "./i18n.js";
 import { stored } from "./storage.js";
 import { say } from "./ui.js";
 
-export const tasks = signal({}); // by task_id: the record, with `message` while it runs
+export const tasks = signal({}); // by task_id: the record, with `message` while it runs, and `ends_at`, the moment it is thought to end
 export const shownId = stored("shown", null); // the task that the stage shows
 export const queue = signal({ paused: false, pending: 0, running: null, downloads: [] });
 export const endings = signal(0); // counts ends, so that lists know when to look again
@@ -27,7 +27,8 @@ export const shown = computed(() => running.value ?? tasks.value[shownId.value])
 export function put(task) {
   const before = tasks.value[task.task_id];
   if (before && ended(before) && !ended(task)) return;
-  tasks.value = { ...tasks.value, [task.task_id]: { ...before, ...task } };
+  const told = task.eta_seconds > 0 ? { ends_at: Date.now() + task.eta_seconds * 1000 } : {};
+  tasks.value = { ...tasks.value, [task.task_id]: { ...before, ...task, ...told } };
   if (task.task_status === "running") shownId.value = task.task_id;
   if (ended(task) && before && !ended(before)) tellEnd(task);
 }
