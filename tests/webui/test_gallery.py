@@ -23,6 +23,18 @@ def gallery(visit, server):
     return page
 
 
+def test_a_request_s_pictures_are_shown_among_its_parameters(visit, server):
+    first = server.draw({}).json["result"][0]
+    drawn = server.draw({"prompt": "drawn over", "uov_input_image": first, "uov_method": "Vary (Subtle)"}).json
+    page = visit(page_of(server) + "/#/gallery", wait=".card-open")
+    page.fill("[aria-label='Search prompts']", "drawn over")
+    page.click(".card:has(.card-words:text-is('drawn over')) .card-open")
+    shown = page.wait_for_selector("dialog .parameters img")
+    assert drawn["req_params"]["uov_input_image"].rpartition("/")[2] in shown.get_attribute("src")
+    page.wait_for_function("image => image.naturalWidth > 0", arg=shown)
+    assert "/inputs/" not in page.inner_text("dialog .parameters")
+
+
 def test_a_picture_is_looked_at_large_with_its_parameters_and_the_next_by_key(gallery):
     gallery.click(".card-open >> nth=1")
     gallery.wait_for_selector("dialog >> text=Picture 1 of 2")

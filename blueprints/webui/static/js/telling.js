@@ -1,5 +1,6 @@
 // A request's members in words, as lists of parameters show them; what says nothing is left out.
 import { html } from "./lib.js";
+import { own } from "./api.js";
 import { t } from "./i18n.js";
 import { defaultOf, labelOf, members } from "./schema.js";
 import { asPicture, same } from "./settings.js";
@@ -16,6 +17,7 @@ const KINDS = {
 function words(name, value) {
   if (name in KINDS && Array.isArray(value)) return KINDS[name](value);
   if (typeof value === "string" && value.startsWith("data:")) return t("picture");
+  if (/^https?:\/\/\S+\/(?:inputs|outputs)\/\S+$/.test(value)) return html`<img src=${own(value)} alt=${labelOf(name)} loading="lazy" decoding="async" />`;
   return Array.isArray(value) ? value.join(", ") : String(value);
 }
 
