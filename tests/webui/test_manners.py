@@ -89,9 +89,10 @@ def test_a_key_is_asked_for_and_its_scopes_decide_what_the_page_offers(visit, ma
     )
     served = make_server().ready()
     page = visit(page_of(served), wait="dialog #key")
+    assert page.locator("dialog [role=alert]").count() == 0
     page.fill("#key", "wrong")
     page.keyboard.press("Enter")
-    page.wait_for_selector("dialog [role=alert]")
+    page.wait_for_selector("dialog [role=alert] >> text=does not know this key")
     page.fill("#key", looking)
     page.keyboard.press("Enter")
     page.wait_for_selector("dialog", state="detached")

@@ -28,7 +28,7 @@ export function KeyDialog({ again }) {
       close();
       again();
     } catch (error) {
-      told.value = error.message;
+      told.value = error.status === 403 ? t("key.wrong") : error.message;
     }
   };
   const forget = () => {
@@ -38,10 +38,11 @@ export function KeyDialog({ again }) {
     again();
   };
   const known = caller.value?.name;
+  const fault = told.value || (keyAsked.value && key.value ? t("key.wrong") : "");
   return html`<${Dialog} title=${t("key.title")} onClose=${close} class="narrow">
     <form onSubmit=${submit} class="stack">
       <p>${keyAsked.value ? t("key.needed") : known ? t("key.yours", { name: known, scopes: caller.value.scopes.join(", ") }) : t("key.none")}</p>
-      ${(told.value || keyAsked.value) && html`<p class="fault" role="alert">${told.value || keyAsked.value}</p>`}
+      ${fault && html`<p class="fault" role="alert">${fault}</p>`}
       <label for="key">${t("key.label")}</label>
       <input id="key" type="password" autocomplete="off" autofocus value=${typed.value} onInput=${(event) => (typed.value = event.target.value)} />
       <p class="hint">${t("key.kept")}</p>
