@@ -155,9 +155,13 @@ def legacy_ports(app: Flask) -> list[int]:
     """The port for clients of Fooocus-API, if there is to be one.
 
     Raises:
-        StartError: no port has the number.
+        StartError: no port has the number, or the routes that it is for are left out.
     """
     port = _port("LEGACY_PORT", str(app.config["LEGACY_PORT"]), 0)
+    if port and "legacy" in environment.entries(app.config["BLUEPRINTS_OFF"]):
+        raise StartError(
+            f"LEGACY_PORT is {port}, but BLUEPRINTS_OFF leaves out legacy, whose routes it is for: give up one of them"
+        )
     return [port] if port else []
 
 

@@ -258,6 +258,8 @@ def test_a_legacy_port_that_is_none_is_told(make_app):
     assert command_line.legacy_ports(make_app()) == []
     with pytest.raises(StartError, match="LEGACY_PORT is 70000"):
         command_line.legacy_ports(make_app(LEGACY_PORT=70000))
+    with pytest.raises(StartError, match="BLUEPRINTS_OFF leaves out legacy"):
+        command_line.legacy_ports(make_app(LEGACY_PORT=8888, BLUEPRINTS_OFF="sdapi, legacy"))
 
 
 def test_clients_of_the_predecessor_find_the_server_at_a_second_port(tmp_path, database):
