@@ -96,6 +96,11 @@ def test_every_language_has_the_same_words_and_the_same_gaps_in_them():
             assert set(re.findall(r"\{\w+\}", english[key])) == set(re.findall(r"\{\w+\}", found[key])), key
 
 
+def test_chinese_words_have_chinese_punctuation():
+    words = json.loads(assets.files["languages/zh.json"].data)
+    assert {key: text for key, text in words.items() if re.search("[\u4e00-\u9fff}] ?[(),:;?!]", text)} == {}
+
+
 def test_every_word_that_a_module_asks_for_is_there():
     english = json.loads(assets.files["languages/en.json"].data)
     asked = {key for path in OWN for key in re.findall(r'\bt\("([^"]+)"', path.read_text("utf-8"))}

@@ -135,7 +135,7 @@ def test_progress_is_told_in_the_page_s_language_once_and_without_false_precisio
     page.fill("#prompt", "a long one in Chinese")
     page.click("#generate")
     page.wait_for_function(
-        "() => /^第 [0-9]+ 步,共 200 步 · 第 1 张,共 2 张( · 约剩 [0-9]+ (秒|分钟))?$/.test("
+        "() => /^第 [0-9]+ 步，共 200 步 · 第 1 张，共 2 张( · 约剩 [0-9]+ (秒|分钟))?$/.test("
         "document.querySelector('.progress-words')?.textContent)"
     )
     page.click("#stop")
