@@ -127,6 +127,29 @@ def test_below_a_prefix_of_a_proxy_all_of_it_works(visit, server):
     page.wait_for_function("() => document.querySelector('.result img').naturalWidth === 64")
 
 
+def test_a_browser_that_forbids_to_keep_anything_shows_the_page(visit, server):
+    page = visit()
+    page.context.add_init_script("""for (const name of ["localStorage", "sessionStorage"])
+        Object.defineProperty(window, name, {get() { throw new DOMException("denied", "SecurityError"); }});""")
+    page.reload()
+    page.wait_for_selector("#generate")
+    page.fill("#prompt", "kept nowhere")
+    assert page.input_value("#prompt") == "kept nowhere"
+
+
+def test_of_what_others_drew_an_open_page_keeps_only_what_it_shows(visit, server):
+    page = visit()
+    for number in range(2):
+        server.draw({"prompt": f"of another {number}"})
+    page.evaluate("""async () => {
+        const address = document.querySelector("script[type=module]").src.replace("main.js", "tasks.js");
+        window.known = await import(address);
+    }""")
+    page.wait_for_function(
+        "() => known.endings.value >= 2 && Object.keys(known.tasks.value).join() === known.shownId.value"
+    )
+
+
 def test_it_paints_soon(visit):
     page = visit()
     page.reload()

@@ -3,7 +3,7 @@ import { signal } from "./lib.js";
 import { stored } from "./storage.js";
 
 export const base = new URL("..", document.baseURI).href.replace(/\/$/, "");
-export const key = stored("key", "", sessionStorage);
+export const key = stored("key", "", "sessionStorage");
 export const keyAsked = signal(""); // why a key is needed; empty: none is
 export const caller = signal(null); // { name, scopes, … }, null while it is not known
 export const reachable = signal(true);

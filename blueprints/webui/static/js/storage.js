@@ -1,12 +1,12 @@
-// Signals whose value outlives the page: small values in localStorage, pictures in IndexedDB.
+// Signals whose value outlives the page: small values in localStorage, pictures in IndexedDB. A browser may forbid both.
 import { effect, signal } from "./lib.js";
 
 const PREFIX = "fooocus.";
 
-export function stored(name, initial, place = localStorage) {
+export function stored(name, initial, place = "localStorage") {
   let first = initial;
   try {
-    first = JSON.parse(place.getItem(PREFIX + name)) ?? initial;
+    first = JSON.parse(window[place].getItem(PREFIX + name)) ?? initial;
   } catch {
     // What cannot be read is as if it were not there.
   }
@@ -14,7 +14,7 @@ export function stored(name, initial, place = localStorage) {
   effect(() => {
     const text = JSON.stringify(kept.value);
     try {
-      place.setItem(PREFIX + name, text);
+      window[place].setItem(PREFIX + name, text);
     } catch {
       // A full or forbidden store: the page works on, and forgets at its end.
     }

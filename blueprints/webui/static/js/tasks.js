@@ -9,7 +9,7 @@ export const tasks = signal({}); // by task_id: the record, with `message` while
 export const shownId = stored("shown", null); // the task that the stage shows
 export const queue = signal({ paused: false, pending: 0, running: null, downloads: [] });
 export const endings = signal(0); // counts ends, so that lists know when to look again
-export const mine = stored("mine", [], sessionStorage); // tasks that this tab submitted
+export const mine = stored("mine", [], "sessionStorage"); // tasks that this tab submitted
 
 const ENDED = new Set(["finished", "failed", "stop"]);
 const MOST_MINE = 200;
@@ -28,7 +28,8 @@ export function put(task) {
   const before = tasks.value[task.task_id];
   if (before && ended(before) && !ended(task)) return;
   const told = task.eta_seconds > 0 ? { ends_at: Date.now() + task.eta_seconds * 1000 } : {};
-  tasks.value = { ...tasks.value, [task.task_id]: { ...before, ...task, ...told } };
+  const { preview, ...known } = { ...before, ...task, ...told };
+  tasks.value = { ...tasks.value, [task.task_id]: ended(known) ? known : { ...known, preview } };
   if (task.task_status === "running") shownId.value = task.task_id;
   if (ended(task) && before && !ended(before)) tellEnd(task);
 }
@@ -88,9 +89,14 @@ function putListed({ result, progress, ...task }) {
 // A key that may not list tasks may look at its own.
 const lookAtOwn = () => Promise.all(mine.value.filter((id) => !tasks.value[id] || !ended(tasks.value[id])).map(look));
 
+// What ended is kept while it is shown, and where this tab submitted it: a page stays open for days.
+function forgetEnded() {
+  const isKept = ([id, task]) => !ended(task) || id === shownId.value || mine.value.includes(id);
+  tasks.value = Object.fromEntries(Object.entries(tasks.value).filter(isKept));
+}
+
 // What waits and runs now; what did before and does no longer has ended.
-export async function refresh() {
-  if (!may("read")) return lookAtOwn();
+async function lookAtAll() {
   const [current, pending, state] = await Promise.all([
     get("/tasks?query=current&brief=true"),
     get("/tasks?query=pending&page_size=500&brief=true"),
@@ -101,7 +107,12 @@ export async function refresh() {
   active.forEach(putListed);
   const ids = new Set(active.map((task) => task.task_id));
   const gone = Object.values(tasks.value).filter((task) => !ended(task) && !ids.has(task.task_id));
-  return Promise.all(gone.map((task) => look(task.task_id)));
+  await Promise.all(gone.map((task) => look(task.task_id)));
+}
+
+export async function refresh() {
+  await (may("read") ? lookAtAll() : lookAtOwn());
+  forgetEnded();
 }
 
 export async function restore() {
