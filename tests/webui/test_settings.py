@@ -111,6 +111,20 @@ def test_settings_leave_and_come_as_the_json_that_a_script_posts(visit, server, 
     assert kept(page)["sharpness"] == 3.5
 
 
+def test_members_of_the_wrong_shape_are_left_out_of_a_file(visit, tmp_path):
+    page = visit()
+    settings_open(page, "styles")
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"prompt": "of a strange file", "style_selections": "SAI Anime", "loras": {}}))
+    page.click("#settings-tab-settings")
+    page.set_input_files("input[accept*=json]", path)
+    page.wait_for_function("() => document.querySelector('#prompt').value === 'of a strange file'")
+    page.click("#settings-tab-styles")
+    page.reload()
+    page.wait_for_selector(".style")
+    assert kept(page) == {"prompt": "of a strange file"}
+
+
 @pytest.mark.parametrize("kind", ["async_process", "stream_output"])
 def test_the_request_is_copied_as_a_command_and_as_a_program_that_work(visit, server, kind):
     page = visit()
@@ -154,6 +168,17 @@ def test_what_a_prompt_may_name_offers_itself_while_one_types(visit):
     page.wait_for_selector("#suggestions li")
     page.keyboard.press("Tab")
     assert page.input_value("#prompt").startswith("a cat [[red, green, blue]]")
+
+
+def test_what_a_prompt_may_name_offers_itself_once_the_lists_come(visit):
+    held = []
+    page = visit(routes={"**/v1/engines/wildcards": lambda route: held.append(route)})
+    page.click("#prompt")
+    page.keyboard.type("a __col")
+    while not held:
+        page.wait_for_timeout(20)
+    held[0].continue_()
+    page.wait_for_selector("#suggestions li >> text=__color__")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 // What a prompt may name besides words: LoRAs, wildcards, embeddings, styles of arrays; offered while one types.
-import { html, signal } from "./lib.js";
+import { effect, html, signal } from "./lib.js";
 import { t } from "./i18n.js";
 import { lists } from "./schema.js";
 import { set } from "./settings.js";
@@ -33,6 +33,12 @@ export function suggest(area) {
   }
   suggestions.value = [];
 }
+
+// The lists may come while somebody types already.
+effect(() => {
+  const area = document.activeElement;
+  if (lists.value.loras && area?.id === "prompt") suggest(area);
+});
 
 export function accept(area, at) {
   const chosen = suggestions.value[at];

@@ -59,13 +59,15 @@ export function asPicture(text) {
   return /^(data:|https?:|\/)/.test(text) ? text : `data:image/png;base64,${text}`;
 }
 
-// Take over the members of a request or a record; those that equal the defaults are left out.
+const isList = (name) => [members.value[name].type].flat().includes("array");
+
+// Take over the members of a request or a record; those that equal the defaults, or are no list and should be, are left out.
 export function apply(sent, { keepPrompt = false } = {}) {
   const taken = keepPrompt && settings.value.prompt ? { prompt: settings.value.prompt } : {};
   for (const [name, wanted] of Object.entries(sent)) {
     const effect = !/^No effect/.test(members.value[name]?.description ?? "");
     const known = name in members.value && effect && !(name in SLOTS) && !OF_THE_REQUEST.has(name);
-    if (known && wanted !== null && !same(wanted, defaultOf(name))) taken[name] = wanted;
+    if (known && wanted !== null && Array.isArray(wanted) === isList(name) && !same(wanted, defaultOf(name))) taken[name] = wanted;
   }
   if (taken.loras) taken.loras = taken.loras.filter((one) => one.model_name !== "None");
   const controls = (sent.controlnet_image ?? []).filter((one) => asPicture(one.cn_img));
