@@ -13,6 +13,12 @@ BUILTIN = SETTINGS | {"base_model_name": "fooocus_mini.safetensors"}
 """Settings for the built-in model, which inpaints without further files."""
 REACH = 32
 """Pixels around a mask within which inpainting may change the picture."""
+PAINTED = """() => {
+    const {width, height} = document.querySelector('#mask');
+    const data = document.querySelector('#mask').getContext('2d').getImageData(0, 0, width, height).data;
+    return data.filter((value, at) => at % 4 === 3 && value > 127).length;
+}"""
+"""Counts the pixels that are painted."""
 
 
 @pytest.fixture
@@ -85,29 +91,47 @@ def test_a_painted_mask_is_redrawn_and_all_around_it_stays(visit, server, photog
     assert not numpy.array_equal(before[mask], after[mask])
 
 
+def paint(page, place):
+    """Dab on the mask, at this part of its width."""
+    page.wait_for_function("() => document.querySelector('#mask').width === 256")
+    page.locator("#mask").scroll_into_view_if_needed()
+    box = page.locator("#mask").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * place, box["y"] + box["height"] * 0.4)
+
+
 def test_strokes_are_taken_back_one_by_one_and_a_mask_outlives_a_reload(visit, photograph):
     page = visit()
     inputs_open(page, "inpaint")
     choose(page, photograph, "inpaint")
     page.wait_for_function("() => document.querySelector('#mask').width === 256")
-    painted = """() => {
-        const {width, height} = document.querySelector('#mask');
-        const data = document.querySelector('#mask').getContext('2d').getImageData(0, 0, width, height).data;
-        return data.filter((value, at) => at % 4 === 3 && value > 127).length;
-    }"""
-    counts = [page.evaluate(painted)]
+    counts = [page.evaluate(PAINTED)]
     for place in (0.3, 0.6):
-        page.locator("#mask").scroll_into_view_if_needed()
-        box = page.locator("#mask").bounding_box()
-        page.mouse.click(box["x"] + box["width"] * place, box["y"] + box["height"] * 0.4)
-        counts.append(page.evaluate(painted))
+        paint(page, place)
+        counts.append(page.evaluate(PAINTED))
     assert counts[0] == 0 < counts[1] < counts[2]
     page.get_by_label("Undo").click()
-    assert page.evaluate(painted) == counts[1]
+    assert page.evaluate(PAINTED) == counts[1]
     page.reload()
-    page.wait_for_function(f"() => document.querySelector('#mask')?.width === 256 && ({painted})() > 0")
+    page.wait_for_function(f"() => document.querySelector('#mask')?.width === 256 && ({PAINTED})() > 0")
     page.click("text=Clear")
-    assert page.evaluate(painted) == 0
+    assert page.evaluate(PAINTED) == 0
+
+
+def test_a_mask_that_was_cleared_twice_comes_back_by_undoing(visit, photograph):
+    page = visit()
+    inputs_open(page, "inpaint")
+    choose(page, photograph, "inpaint")
+    paint(page, 0.3)
+    before = page.evaluate(PAINTED)
+    page.reload()
+    page.wait_for_function(f"() => document.querySelector('#mask')?.width === 256 && ({PAINTED})() > 0")
+    page.click("text=Clear")
+    paint(page, 0.6)
+    page.click("text=Clear")
+    assert page.evaluate(PAINTED) == 0
+    for _ in range(3):
+        page.get_by_label("Undo").click()
+    assert page.evaluate(PAINTED) == before > 0
 
 
 def test_a_picture_is_varied_and_a_result_becomes_the_next_input(visit, server, photograph):

@@ -59,15 +59,15 @@ export class Mask {
 
   undo() {
     if (!this.strokes.length) return;
-    if (this.strokes.pop().clear) this.base = this.cleared;
+    const { clear, base } = this.strokes.pop();
+    if (clear) this.base = base;
     this.draw();
     this.end();
   }
 
   clear() {
-    this.cleared = this.base;
+    this.strokes.push({ clear: true, points: [], base: this.base });
     this.base = null;
-    this.strokes.push({ clear: true, points: [] });
     this.draw();
     this.end();
   }
