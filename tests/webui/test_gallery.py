@@ -48,6 +48,29 @@ def test_a_picture_is_looked_at_large_with_its_parameters_and_the_next_by_key(ga
     assert gallery.evaluate("document.activeElement.className") == "card-open"
 
 
+def test_marking_words_beside_a_picture_leads_to_no_other(gallery):
+    gallery.click(".card-open >> nth=1")
+    gallery.wait_for_selector("dialog >> text=Picture 1 of 2")
+    gallery.keyboard.press("ArrowRight")
+    gallery.wait_for_selector("dialog >> text=Picture 2 of 2")
+    beside = gallery.locator("dialog .parameters").bounding_box()
+    picture = gallery.locator("dialog .lightbox-picture").bounding_box()
+    gallery.mouse.move(beside["x"] + 20, beside["y"] + 10)
+    gallery.mouse.down()
+    gallery.mouse.move(picture["x"] + picture["width"] / 2, picture["y"] + 40, steps=3)
+    gallery.mouse.up()
+    assert gallery.inner_text("dialog h2") == "Picture 2 of 2"
+
+
+def test_of_a_picture_that_is_gone_nothing_is_saved(gallery, server):
+    gallery.click(".card-open >> nth=0")
+    gallery.wait_for_selector("dialog >> text=Picture 1 of 1")
+    (task,) = server.get("/tasks?query=history&prompt=gallery+2&page_size=1").json["history"]
+    assert server.ask("DELETE", f"/tasks/{task['task_id']}").status == 200
+    gallery.click("dialog >> text=Download")
+    gallery.wait_for_selector(".notice.error")
+
+
 def test_its_settings_are_used_again(gallery, server):
     gallery.click(".card-open >> nth=0")
     gallery.click("dialog >> text=Use these settings")

@@ -29,6 +29,7 @@ export const fileName = (url) => decodeURIComponent(new URL(url, location.href).
 
 export async function save(url) {
   const answer = await fetch(own(url));
+  if (!answer.ok) throw new Error(t("zip.missing", { name: fileName(own(url)) }));
   download(await answer.blob(), fileName(own(url)));
 }
 

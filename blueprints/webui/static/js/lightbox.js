@@ -52,7 +52,8 @@ export function Lightbox() {
   const url = urls[seen.value.picture];
   const begin = (event) => (start.current = event.clientX);
   const end = (event) => {
-    const moved = event.clientX - start.current;
+    const moved = event.clientX - (start.current ?? event.clientX);
+    start.current = null;
     if (Math.abs(moved) > 60) step(moved > 0 ? -1 : 1);
   };
   const again = () => retry(task).then(close).catch((error) => notice(error.message, "error"));
