@@ -140,8 +140,8 @@ class Lane:
 
     def unload(self) -> None:
         """Have the engine drop its models, after the task under way; one that does not run has none."""
-        if self.tell(messages.Unload()) and self.task_id is None:
-            self.checkpoints = ()
+        self.tell(messages.Unload())
+        self.checkpoints = ()
 
     def inspect(self, purpose: str, options: Mapping[str, Any], picture: bytes) -> messages.Seen:
         """Have the engine look at a picture's file, beside whatever it draws; see `messages.Look`.

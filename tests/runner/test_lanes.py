@@ -124,6 +124,16 @@ def test_a_task_goes_to_the_lane_that_holds_its_checkpoint(two, add):
     assert given(two) == [None, again]
 
 
+def test_a_lane_that_dropped_its_models_after_a_task_holds_none(two, add):
+    first, second = add("pending", rank=1), waiting(add, OTHER, rank=2)
+    assert given(two) == [first, second]
+    two.unload()
+    for drawn in two.lanes:
+        end(drawn)
+    again = waiting(add, OTHER, rank=3)
+    assert given(two) == [again, None]  # the one that was unused for longer
+
+
 def test_a_lane_takes_first_what_it_holds_but_only_so_many_seconds_early(two, add):
     busy, done = add("pending", rank=0), add("pending", rank=0)
     assert given(two) == [busy, done]
