@@ -15,7 +15,7 @@ from engine.adapters import lora_formats
 from engine.adapters.lora_names import adapter_settings, not_numbers, unsupported_kind, usual
 from engine.errors import CheckpointError
 from engine.files.identity import identity
-from engine.gpu.device_memory import free_memory
+from engine.gpu.device_memory import free_bytes
 from engine.gpu.offload import at_hand, by_group
 from engine.models.checkpoint import read_tensors
 from engine.models.text_encoders import TextEncoders
@@ -180,7 +180,7 @@ class PatchedModel:
         self._unfit.pop(name, None)
 
     def _kept(self, weight: Tensor) -> Tensor:
-        free = free_memory(weight.device)
+        free = free_bytes(weight.device)
         return weight.to("cpu", copy=True) if free is not None and free < ROOM else weight.clone()
 
     @property

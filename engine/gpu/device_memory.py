@@ -10,7 +10,7 @@ METERED = ("cuda", "xpu")
 """Devices with memory of their own, whose free bytes can be asked for."""
 
 
-def free_memory(device: torch.device) -> int | None:
+def free_bytes(device: torch.device) -> int | None:
     """Bytes that are free, other programs counted; None where the host's memory is used, or nobody says."""
     if device.type not in METERED:
         return None

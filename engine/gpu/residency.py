@@ -16,7 +16,7 @@ from torch import nn
 
 from engine.gpu.block_stream import BlockStream, blocks_of, streamable
 from engine.gpu.capabilities import Features
-from engine.gpu.device_memory import free_memory, give_back, unused_memory
+from engine.gpu.device_memory import free_bytes, give_back, unused_memory
 from engine.gpu.offload import HostMemory, WeightGroup, tensors_of
 from engine.memory_plan import GIB, LIBRARIES, MemoryPlan, Mode, Parts, Work, plan_memory
 
@@ -147,7 +147,7 @@ class Residency:
 
     def available(self) -> int | None:
         """Bytes for weights and work: what is free, what torch keeps unused, what adopted parts hold; None: no end."""
-        free = free_memory(self.device)
+        free = free_bytes(self.device)
         if free is None:
             return None
         return free + unused_memory(self.device) + sum(part.held for part in self.parts) - LIBRARIES

@@ -17,7 +17,7 @@ from engine.gpu.capabilities import (
     features_of,
     precision_of,
 )
-from engine.gpu.device_memory import free_memory, give_back, total_memory
+from engine.gpu.device_memory import free_bytes, give_back, total_memory
 from engine.pipeline.pipeline import Pipeline
 from tests.engine.pipeline.test_pipeline import drawn, pixels
 
@@ -101,5 +101,5 @@ def test_the_device_is_the_accelerator_that_torch_finds_or_the_processor():
 
 def test_a_processors_memory_has_no_end_and_nothing_to_give_back():
     processor = torch.device("cpu")
-    assert free_memory(processor) is None and total_memory(processor) is None
+    assert free_bytes(processor) is None and total_memory(processor) is None
     give_back(processor)
