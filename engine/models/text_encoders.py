@@ -299,11 +299,10 @@ def _load_clip_l(tensors: Mapping[str, Tensor], device: torch.device, carried: b
     config = CLIPTextConfig(**clip_config(tensors, "quick_gelu"))
     with torch.device("meta"):
         module = CLIPTextModel(config)
-    named = dict(tensors)
     if next(iter(module.state_dict())).startswith("text_model."):
-        named = {f"text_model.{name}": tensor for name, tensor in named.items()}
+        tensors = {f"text_model.{name}": tensor for name, tensor in tensors.items()}
     compute_in(module, torch.float32)
-    return fill(module, named, device, None, "the CLIP-L text encoder", carried=carried)
+    return fill(module, tensors, device, None, "the CLIP-L text encoder", carried=carried)
 
 
 def _load_clip_g(tensors: Mapping[str, Tensor], device: torch.device, carried: bool) -> CLIPTextModelWithProjection:
@@ -315,6 +314,5 @@ def _load_clip_g(tensors: Mapping[str, Tensor], device: torch.device, carried: b
     config = CLIPTextConfig(**settings, projection_dim=renamed["text_projection.weight"].shape[0])
     with torch.device("meta"):
         module = CLIPTextModelWithProjection(config)
-    named = dict(renamed)
     compute_in(module, torch.float32)
-    return fill(module, named, device, None, "the CLIP-G text encoder", carried=carried)
+    return fill(module, renamed, device, None, "the CLIP-G text encoder", carried=carried)

@@ -72,13 +72,8 @@ def picture_texts(
         seed = (params.image_seed + (0 if params.disable_seed_increment else index)) % (MAX_SEED + 1)
         random = Random(seed)
         missing: dict[str, None] = {}
-        word = partial(
-            wildcards.resolved,
-            random=random,
-            index=index,
-            in_order=params.read_wildcards_in_order,
-            missing=missing.setdefault,
-        )
+        word = partial(wildcards.resolved, random=random, index=index, in_order=params.read_wildcards_in_order)
+        word = partial(word, missing=missing.setdefault)
         lines, negative_lines = _resolved(positive, negative, word, index)
         drawn = [random.choice(styles.template_names()) if name == RANDOM_STYLE else name for name in selected]
         texts, negative_texts = styled(lines, negative_lines, drawn, styles)
