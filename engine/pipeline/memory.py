@@ -48,7 +48,7 @@ class Memory:
     def begin(self, job: Job) -> None:
         """A new task begins, whose models are not known yet."""
         self._parts, self._cleared = None, False
-        self.residency.work = Work.of(job.params.size, rows=_rows(job))
+        self.residency.work = self._work(job.params.size, _rows(job))
 
     def told(self) -> dict[str, Any]:
         """The plan as a record tells it."""
@@ -56,10 +56,7 @@ class Memory:
 
     def make_plan(self, job: Job, models: Models, size: tuple[int, int] | None = None) -> None:
         """Decide once a task what its models share the device by; again where a larger size comes up."""
-        half = {"half": models.vae.dtype.itemsize == 2, "unet_half": self.store.precision.arithmetic.itemsize == 2}
-        work = Work.of(size or job.params.size, _rows(job), **half)
-        if not models.vae.moves:
-            work = replace(work, decoding=0, decoding_a_tile=0)
+        work = self._work(size or job.params.size, _rows(job))
         if self._parts is not None and work.sampling <= self.residency.work.sampling:
             return
         parts, least = self._parts_of(job, models), self.residency.least
@@ -97,10 +94,16 @@ class Memory:
         if free is None or parts is None:
             return TooLittleMemory("The GPU ran out of memory; fewer other programs on this GPU would help")
         plan = MemoryPlan("streamed", free, parts.blocks, parts.blocks, tiles=True)
-        fits = next((size for size in SIZES if needed(plan, parts, Work.of(size)) <= free), None)
-        least = _gib(needed(plan, parts, Work.of(SIZES[-1])))
+        fits = next((size for size in SIZES if needed(plan, parts, self._work(size)) <= free), None)
+        least = _gib(needed(plan, parts, self._work(SIZES[-1])))
         would = f"a picture of {fits[0]}×{fits[1]} would fit" if fits else f"about {least} are needed"
         return TooLittleMemory(f"The GPU ran out of memory, with {_gib(free)} free for this program; {would}")
+
+    def _work(self, size: tuple[int, int], rows: int = 2) -> Work:
+        """The work on pictures of this size, in the number formats and on the devices of the models."""
+        precision = self.store.precision
+        work = Work.of(size, rows, half=precision.vae.itemsize == 2, unet_half=precision.arithmetic.itemsize == 2)
+        return replace(work, decoding=0, decoding_a_tile=0) if precision.vae_on_processor else work
 
     def _clear(self) -> None:
         """Have all parts, and recorded calls, give their memory back."""

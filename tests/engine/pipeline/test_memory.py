@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from engine.adapters.lora_merge import Patch
 from engine.files.catalogue import Folders
 from engine.gpu.block_stream import blocks_of
+from engine.gpu.capabilities import Card
 from engine.gpu.offload import WeightGroup
 from engine.gpu.residency import UNetPart
 from engine.memory_plan import MemoryPlan, needed
@@ -195,6 +196,19 @@ def test_only_the_smallest_plans_failure_is_the_tasks(toy, tmp_path):
     with pytest.raises(MemoryError, match="ran out of memory"):
         full.draw(toy_draw(tmp_path), Watcher())
     assert full.memory.plan.tiles and full.memory.plan.streamed == len(blocks_of(unet_of(full)))
+
+
+def test_what_computing_takes_is_counted_in_the_number_formats_of_the_card(toy, tmp_path):
+    works = []
+    for card in (Card("cuda", (8, 6), "RTX", bf16=True), Card("cuda", (6, 1), "GTX")):
+        pipeline, begun = Pipeline("cpu", builtin=toy, card=card), []
+        residency = pipeline.renderer.residency
+        pipeline.store.cache.loading = lambda _, here=residency, begun=begun: begun.append(here.work)
+        drawn(pipeline, tmp_path)
+        assert begun[0] == residency.work  # by which it is decided where a checkpoint is loaded
+        works.append(residency.work)
+    half, single = works
+    assert (single.sampling, single.decoding) == (2 * half.sampling, 2 * half.decoding)
 
 
 def test_a_text_encoder_that_runs_out_of_memory_begins_the_task_again(pipeline, toy, tmp_path):
