@@ -101,6 +101,17 @@ def test_chosen_ones_are_packed_and_deleted_once_that_is_confirmed(gallery, serv
     assert "gallery 0" in left
 
 
+def test_what_is_gone_already_does_not_keep_the_others_from_being_deleted(gallery, server):
+    for at in range(2):
+        gallery.locator(".card-pick").nth(at).check()
+    newest, other = server.get("/tasks?query=history&prompt=gallery&page_size=2").json["history"]
+    assert server.ask("DELETE", f"/tasks/{newest['task_id']}").status == 200
+    gallery.click(".selection >> text=Delete")
+    gallery.click("dialog button.danger")
+    gallery.wait_for_selector("text=2 tasks deleted")
+    assert server.get(f"/tasks/{other['task_id']}").status == 404
+
+
 def test_it_is_swiped_on_a_phone(visit, server):
     server.draw({"prompt": "swiped", "image_number": 2})
     page = visit(page_of(server) + "/#/gallery", wait=".card-open", viewport=PHONE, has_touch=True)

@@ -129,7 +129,9 @@ export async function pause(paused) {
 }
 
 export async function remove(id) {
-  await call("DELETE", `/tasks/${id}`);
+  await call("DELETE", `/tasks/${id}`).catch((error) => {
+    if (error.status !== 404) throw error; // it is gone already
+  });
   drop(id);
   if (shownId.value === id) shownId.value = null;
 }
