@@ -31,7 +31,7 @@ def check_body(schema: Schema, body: Mapping[str, Any]) -> None:
     """
     found = unknown_in(schema, body)
     if found and isinstance(schema, SpellChecked) and not has_known(schema, body):
-        works = f"No member that there is was sent. A body that works: {told_example(schema)}"
+        works = f"Not one known member was sent. A body that works: {told_example(schema)}"
         raise InvalidRequest(fault(unknown, "body", works) for unknown in found[:MOST_TOLD])
     remark(found)
 
