@@ -24,6 +24,7 @@ from fooocus_flask import start
 from fooocus_flask.errors import StartError
 from fooocus_flask.pictures import removals, retention
 from fooocus_flask.pictures.storage import storage
+from tests import postgresql
 from tests.conftest import picture
 from tests.gateway import BUCKET, KEY, SECRET, Gateway, binary
 from tests.patience import patiently
@@ -305,14 +306,15 @@ def test_a_setting_that_names_no_bucket_ends_the_start(make_app):
             make_app(STORAGE_URL=wrong)
 
 
-def test_without_a_bucket_its_library_is_not_imported(make_app, tmp_path):
+def test_without_a_bucket_its_library_is_not_imported(database, tmp_path):
     script = (
         "import sys, fooocus_flask; fooocus_flask.create_app();"
         "print([name for name in sys.modules if name.split('.')[0] in ('boto3', 'botocore', 's3transfer')])"
     )
-    place = {"FOOOCUS_INSTANCE": str(tmp_path)}
+    place = {"FOOOCUS_INSTANCE": str(tmp_path)} | postgresql.environment(tmp_path)
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=os.environ | place, capture_output=True)
-    assert json.loads(done.stdout) == [], done.stderr
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout) == []
 
 
 def test_the_checksums_that_boto3_adds_by_itself_are_why_its_setting_stands(gateway):
