@@ -39,9 +39,5 @@ def generate(sent: dict[str, Any]) -> Response:
         response = responses.pending_record(task, replayed=submission.replayed)
     else:
         response = responses.final_record(task)
-    response.headers["X-Task-Id"] = task.task_id
-    response.headers["X-Seed"] = task.seed
-    if submission.replayed:
-        response.headers[answers.REPLAYED_HEADER] = "true"
     response.vary.add("Accept")
-    return response
+    return responses.identify(response, submission)

@@ -8,7 +8,6 @@ from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
-import gevent
 from flask import Response, jsonify, request
 
 from fooocus_flask.access import foreign_pages, scopes
@@ -37,8 +36,6 @@ from schemas.tasks import (
 blueprint = Blueprint("tasks", __name__, url_prefix="/tasks", description="Tasks, waiting, running and ended.")
 
 RECORD, BRIEF = TaskRecordSchema(), BriefTaskSchema()
-AT_A_TIME = 25
-"""Records that are written out before others get their turn: a few milliseconds."""
 PAGING = {
     "X-Total-Count": {
         "description": "Tasks in the list paged through; absent where `after` was given.",
@@ -203,15 +200,13 @@ def shown(
 ) -> list[dict[str, Any]]:
     """The records as they leave; others get their turn in between, for a page may be long."""
     dumped = []
-    for number, (task, place) in enumerate(zip(rows, chain(places, repeat(estimates.NOWHERE)), strict=False), 1):
+    for task, place in zip(records.with_pauses(rows), chain(places, repeat(estimates.NOWHERE)), strict=False):
         if brief:
             dumped.append(BRIEF.dump(records.brief(task, base, place)))
         elif task.task_status == RUNNING:
             dumped.append(RECORD.dump(records.running(task, base, place)))
         else:
             dumped.append(RECORD.dump(records.stored(task, base, place)))
-        if number % AT_A_TIME == 0:
-            gevent.sleep(0)
     return dumped
 
 

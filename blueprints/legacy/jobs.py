@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import gevent
 from flask import Response, jsonify
 
 from blueprints.legacy import history, job_objects
@@ -18,6 +17,7 @@ from fooocus_flask.pictures import urls
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import history as tasks
+from fooocus_flask.tasks import records
 from schemas.faults import Fault
 from schemas.other_apis.legacy import (
     JobHistoryQuerySchema,
@@ -27,9 +27,6 @@ from schemas.other_apis.legacy import (
     LegacyMessageSchema,
     QueryJobSchema,
 )
-
-AT_A_TIME = 25
-"""Items that are written out before others get their turn: a few milliseconds."""
 
 
 @blueprint.post("/v1/generation/stop")
@@ -108,12 +105,8 @@ def one(job_id: str) -> Task | None:
 
 def shown(ended: Sequence[Task]) -> list[dict[str, Any]]:
     """The items of ended jobs; others get their turn in between, for a page may be long."""
-    base, items = urls.base(), []
-    for number, task in enumerate(ended, 1):
-        items.append(history.item(task, base))
-        if number % AT_A_TIME == 0:
-            gevent.sleep(0)
-    return items
+    base = urls.base()
+    return [history.item(task, base) for task in records.with_pauses(ended)]
 
 
 def delete(job_id: str) -> Response:

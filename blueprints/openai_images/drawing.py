@@ -16,13 +16,13 @@ from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.errors import FooocusError, InvalidRequest
 from fooocus_flask.extension import application
-from fooocus_flask.following import streams, waiters
+from fooocus_flask.following import responses, streams, waiters
 from fooocus_flask.following.departures import Departure
 from fooocus_flask.model_files.folders import style_names
 from fooocus_flask.submission.submit import Submission, Translation, submit
 from fooocus_flask.tables import PENDING, STOPPED, Task
 from fooocus_flask.tasks import queue
-from schemas.answers import DRAWN_HEADERS, REPLAYED_HEADER
+from schemas.answers import DRAWN_HEADERS
 from schemas.other_apis import openai_images as shapes
 from schemas.submission import IDEMPOTENCY_HEADER, IDEMPOTENCY_KEY
 
@@ -102,11 +102,7 @@ def drawn(sent: dict[str, Any], translate: Callable[[Mapping[str, Any]], transla
         response: Response = streams.StreamResponse(events, headers=streams.HEADERS)
     else:
         response = answers.pictures(waited(task, left), as_urls=as_urls)
-    response.headers["X-Task-Id"] = task.task_id
-    response.headers["X-Seed"] = task.seed
-    if submission.replayed:
-        response.headers[REPLAYED_HEADER] = "true"
-    return response
+    return responses.identify(response, submission)
 
 
 def submitted(made: translation.ImagesRequest, answer: str, *, streamed: bool) -> Submission:

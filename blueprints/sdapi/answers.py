@@ -21,7 +21,6 @@ from fooocus_flask.pictures import outputs
 from fooocus_flask.pictures.inputs import in_thread
 from fooocus_flask.submission.submit import Submission
 from fooocus_flask.tables import FAILED, Task
-from schemas.answers import REPLAYED_HEADER
 
 MOMENT = "%Y%m%d%H%M%S"
 PICTURES = frozenset({"init_images", "mask", "image"})
@@ -82,11 +81,7 @@ def ended(submission: Submission, body: Body) -> Response:
     else:
         paths = outputs.fetched(task.result or ())
         response = Response(in_thread(written, EndedTask.of(task), paths, body), mimetype="application/json")
-    response.headers["X-Task-Id"] = task.task_id
-    response.headers["X-Seed"] = task.seed
-    if submission.replayed:
-        response.headers[REPLAYED_HEADER] = "true"
-    return response
+    return responses.identify(response, submission)
 
 
 def written(task: EndedTask, paths: Sequence[Path], body: Body) -> bytes:

@@ -11,8 +11,10 @@ from engine.images import codecs
 from fooocus_flask.extension import application
 from fooocus_flask.following import streams, waiters
 from fooocus_flask.pictures import converting, formats, inputs, outputs, urls
+from fooocus_flask.submission.submit import Submission
 from fooocus_flask.tables import FAILED, Task
 from fooocus_flask.tasks import failures, records
+from schemas.answers import REPLAYED_HEADER
 from schemas.tasks import TaskRecordSchema
 
 RECORD = TaskRecordSchema()
@@ -29,6 +31,15 @@ def picture(task: Task, kind: str) -> Response:
     else:
         data = converting.converted(codecs.convert, path, formats.FORMATS[kind])
     return Response(data, mimetype=kind)
+
+
+def identify(response: Response, submission: Submission) -> Response:
+    """The answer with the headers that name its task, and tell whether an earlier request had begun it."""
+    response.headers["X-Task-Id"] = submission.task.task_id
+    response.headers["X-Seed"] = submission.task.seed
+    if submission.replayed:
+        response.headers[REPLAYED_HEADER] = "true"
+    return response
 
 
 def events(task: Task, left: Callable[[], object] | None = None) -> Response:

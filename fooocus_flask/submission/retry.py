@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from marshmallow import ValidationError
-from sqlalchemy.exc import IntegrityError
 
 from engine import choices
 from engine.params import GenerateParams
 from fooocus_flask.access import callers
 from fooocus_flask.errors import FooocusError, InvalidRequest
 from fooocus_flask.model_files.folders import style_names
-from fooocus_flask.pictures import inputs, urls
+from fooocus_flask.pictures import inputs
 from fooocus_flask.submission.draft import Draft
 from fooocus_flask.submission.prepare import checked, settled
-from fooocus_flask.submission.submit import Submission
+from fooocus_flask.submission.submit import Submission, enqueue_once
 from fooocus_flask.tables import Task
-from fooocus_flask.tasks import idempotency, queue
+from fooocus_flask.tasks import idempotency
 from fooocus_flask.tasks.new_task import ENDED_ONLY, NewTask, QueueOptions
 from schemas.faults import Fault
 from schemas.generate import DEFAULTS, GenerateSchema
@@ -38,13 +37,7 @@ def retry(task: Task) -> Submission:
         return Submission(earlier, replayed=True)
     caller, events = callers.current() or callers.ANYONE, tuple(task.webhook_events or ENDED_ONLY)
     options = QueueOptions(task.priority, events, key, asked, caller.name, caller.queued)
-    try:
-        return Submission(queue.enqueue(again(task), urls.webhook_base(), options))
-    except IntegrityError:  # the same request came twice at once
-        earlier = idempotency.earlier(key, asked) if key else None
-        if earlier is None:
-            raise
-        return Submission(earlier, replayed=True)
+    return enqueue_once(again(task), options)
 
 
 def again(task: Task) -> NewTask:

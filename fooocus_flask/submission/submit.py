@@ -19,7 +19,7 @@ from fooocus_flask.submission import request_notes
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import idempotency, queue
-from fooocus_flask.tasks.new_task import ENDED_ONLY, QueueOptions
+from fooocus_flask.tasks.new_task import ENDED_ONLY, NewTask, QueueOptions
 from schemas.submission import QueueMembers
 
 QUEUE_MEMBERS = frozenset(QueueMembers().fields)
@@ -75,14 +75,24 @@ def submit(
     members = {name: value for name, value in sent.items() if name not in QUEUE_MEMBERS}
     new = prepare(inputs.resolve(members | dict(settled or {})))
     new = replace(new, notes=[*request_notes.current(), *translation.notes, *new.notes])
+    return enqueue_once(new, queue_options(sent, key, asked, translation))
+
+
+def enqueue_once(new: NewTask, options: QueueOptions) -> Submission:
+    """Queue a task, unless the same request with its Idempotency-Key, come at once, was quicker.
+
+    Raises:
+        FooocusError: the queue is full, or a task has the id that was wished for.
+    """
     try:
-        return Submission(queue.enqueue(new, urls.webhook_base(), queue_options(sent, key, asked, translation)))
+        return Submission(queue.enqueue(new, urls.webhook_base(), options))
     except IntegrityError:  # the same request came twice at once, or the same id
-        if key and (task := idempotency.earlier(key, asked)):
+        key = options.idempotency_key
+        if key and (task := idempotency.earlier(key, options.fingerprint)):
             return Submission(task, replayed=True)
-        if translation.task_id is None:
+        if options.task_id is None:
             raise
-        text = f"A task has the id {translation.task_id!r} already; send another, or none"
+        text = f"A task has the id {options.task_id!r} already; send another, or none"
         raise FooocusError(text, status=409) from None
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import gevent
 from flask import current_app
 
 from engine.files import downloads
@@ -24,8 +26,18 @@ BRIEF_COLUMNS = (
     *("id", "task_id", "task_status", "in_queue_mills", "start_mills", "finish_mills", "progress"),
     *("pictures_done", "seed", "error", "priority", "key_name"),
 )
+AT_A_TIME = 25
+"""Tasks that are written out before others get their turn: a few milliseconds."""
 NOT_YET = -1
 """What stands for a moment or a percentage to come where clients expect a number."""
+
+
+def with_pauses(tasks: Iterable[Task]) -> Iterator[Task]:
+    """The tasks of a page, which may be long; others get their turn in between."""
+    for number, task in enumerate(tasks, 1):
+        yield task
+        if number % AT_A_TIME == 0:
+            gevent.sleep(0)
 
 
 def record(task: Task, base: str) -> dict[str, Any]:
