@@ -126,6 +126,11 @@ class Catalogue:
             )
         return path
 
+    def name(self, kind: str, path: str) -> str:
+        """The name of the file at this path: the inverse of `find`; of one in no folder of its kind, its last part."""
+        places = [folder for folder in self.folders[kind] if Path(path).is_relative_to(folder)]
+        return Path(path).relative_to(places[0]).as_posix() if places else Path(path).name
+
     def target(self, kind: str, name: str) -> Path:
         """The path for a downloaded file: that of the copy there is, else one in the kind's first folder.
 

@@ -6,6 +6,7 @@ Should the process die, another is started, and its task is drawn again, by whic
 from __future__ import annotations
 
 import logging
+import platform
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,12 +20,16 @@ from gevent.queue import Empty, Queue
 from sqlalchemy.exc import OperationalError
 
 from engine import messages
+from engine.files.catalogue import Catalogue
 from fooocus_flask import request_ids, signals
+from fooocus_flask.clock import mills
 from fooocus_flask.database import db
+from fooocus_flask.model_files.folders import folders
 from fooocus_flask.pictures import outputs
 from fooocus_flask.runner.inspections import EngineAway, Inspections
 from fooocus_flask.runner.process import PATIENCE, EngineProcess
 from fooocus_flask.runner.uploads import not_uploaded, uploads
+from fooocus_flask.runner.worker import DRAWING, Worker, checkpoint_name
 from fooocus_flask.tables import FAILED, FINISHED, STOPPED, Task
 from fooocus_flask.tasks import failures, queue
 from fooocus_flask.version import VERSION
@@ -83,13 +88,13 @@ class Lane:
         self.idle.set()
         self.engine: EngineProcess | None = None
         self.beat: messages.Beat | None = None
-        self.device = ""
+        self.machine, self.device = platform.node(), ""
         self.checkpoints: tuple[str | None, ...] = ()
         """What it drew with last, as tasks name it: None is the built-in model; nothing if it has drawn nothing."""
         self.used = 0.0
         """When it was given a task last, by a clock that only grows."""
         self.inspections = Inspections()
-        self._start_engine, self._changed = start_engine, changed
+        self._start_engine, self._announce = start_engine, changed
         self._mail: Queue[Mail] = Queue()
         self._task: Task | None = None
         self._pictures: dict[int, str] = {}
@@ -97,6 +102,7 @@ class Lane:
         self._delay = FIRST_DELAY
         self._heard = 0.0
         self._awaited = EngineGone.state
+        self._told, self._since = ("", ""), mills()
         self.greenlet: gevent.Greenlet | None = None
 
     def start(self) -> None:
@@ -124,6 +130,22 @@ class Lane:
     def state(self) -> str:
         """`ready` where tasks are taken; else why they wait: `starting` or `stuck`."""
         return "ready" if self.ready.is_set() else self._awaited
+
+    @property
+    def worker(self) -> Worker:
+        """What whoever runs the service is told of it."""
+        beat, catalogue = self.beat or messages.Beat(), Catalogue(folders.of(self.app))
+        return Worker(
+            self.name,
+            self.machine,
+            self.device or None,
+            DRAWING if self.task_id and self.ready.is_set() else self.state,
+            self._since,
+            self.task_id,
+            next((checkpoint_name(catalogue, path) for path in self.checkpoints), None),
+            beat.resident,
+            beat.gpu,
+        )
 
     def give(self, task: Task, draw: messages.Draw) -> None:
         """Have a task drawn; only a free lane may be given one."""
@@ -247,6 +269,13 @@ class Lane:
         self._task, self._pictures, self._percent = task, {}, 0
         (self.idle.clear if task else self.idle.set)()
         self._changed()
+
+    def _changed(self) -> None:
+        """Note since when it is as it is, and have the runner look."""
+        now = (self.state, self.task_id or "")
+        if now != self._told:
+            self._told, self._since = now, mills()
+        self._announce()
 
     def _take(self, message: messages.Message) -> None:
         """Act on one message of the engine's."""

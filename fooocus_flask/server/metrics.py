@@ -124,7 +124,11 @@ def lane_metrics(lanes: Iterable[Lane]) -> list[Metric]:
     still = GaugeMetricFamily(
         "fooocus_engine_still_seconds", "Since when an engine's work has not got on.", labels=["lane"]
     )
+    info = GaugeMetricFamily(
+        "fooocus_lane_info", "Which card an engine draws on, in which machine.", labels=["lane", "machine", "card"]
+    )
     for lane in lanes:
+        info.add_metric([lane.name, lane.machine, lane.device], 1)
         ready.add_metric([lane.name], int(lane.ready.is_set()))
         drawing.add_metric([lane.name], int(lane.task_id is not None))
         if lane.beat is None:
@@ -133,7 +137,7 @@ def lane_metrics(lanes: Iterable[Lane]) -> list[Metric]:
         for name, held in (("host", lane.beat.resident), ("gpu", lane.beat.gpu)):
             if held is not None:
                 memory.add_metric([lane.name, name], held)
-    return [ready, drawing, memory, still]
+    return [info, ready, drawing, memory, still]
 
 
 counters = Extension("fooocus-metrics", Metrics)

@@ -9,6 +9,7 @@ from fooocus_flask.server.openapi import document
 from schemas.control import QueueSchema
 from schemas.tasks import DeliverySchema, DownloadSchema
 from schemas.tools import MetadataSchema
+from schemas.workers import WorkerSchema, WorkersSchema
 from tests.serving import ROOT
 
 PAGES = ["docs/api.md", "docs/api.zh-CN.md"]
@@ -164,8 +165,10 @@ def test_the_event_on_the_page_has_the_members_of_a_real_one(server):
 
 
 def test_the_other_examples_have_the_members_of_their_shapes():
-    waiting, _, delivery, queue, metadata, _ = examples(PAGES[0])
+    waiting, _, delivery, queue, workers, metadata, _ = examples(PAGES[0])
     assert list(waiting["downloads"][0]) == list(DownloadSchema().fields)
     assert list(delivery[0]) == list(DeliverySchema().fields)
     assert list(queue) == list(QueueSchema().fields)
+    assert list(workers) == list(WorkersSchema().fields)
+    assert list(workers["workers"][0]) == list(WorkerSchema().fields)
     assert list(metadata) == list(MetadataSchema().fields)

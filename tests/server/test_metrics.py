@@ -1,5 +1,6 @@
 """Numbers for Prometheus, names of requests, and what they say of a server at work."""
 
+import platform
 import re
 
 import gevent
@@ -68,6 +69,13 @@ def test_the_engines_memory_is_told_with_its_signs_of_life(lively):
     ) is None:
         pass
     assert held > 50e6
+
+
+def test_an_engines_card_and_machine_are_told(lively):
+    """Before it is ready the card has no name; so the numbers of a lane can be shown by card."""
+    (card,) = (worker["card"] for worker in lively.get("/v1/engine/workers").json["workers"])
+    text = lively.get("/metrics").body.decode()
+    assert value(text, f'fooocus_lane_info{{card="{card}",lane="0",machine="{platform.node()}"}}') == 1
 
 
 def test_there_is_no_number_for_memory_that_is_not_known(app):
