@@ -25,6 +25,8 @@ from engine.files.builtin_set import CHECKPOINT
 from engine.files.catalogue import Folders
 from engine.gpu.capabilities import Precision
 from engine.messages import Draw, Ended, Message, PictureDone, Progressed
+from engine.modes import most_pictures
+from engine.params import GenerateParams
 from engine.pipeline.pipeline import Pipeline
 
 DEFAULTS = json.loads((Path(__file__).parent / "default_params.json").read_text())
@@ -57,7 +59,7 @@ def request(folder: Path, checkpoint: Path | None, steps: int, size: str, **chan
         "image_seed": 12345,
     }
     params = {**DEFAULTS, **settled, **changes}
-    outputs = [str(folder / f"{n}.png") for n in range(params["image_number"])]
+    outputs = [str(folder / f"{n}.png") for n in range(most_pictures(GenerateParams.from_dict(params)))]
     return Draw("bench", params, outputs, str(checkpoint) if checkpoint else None, log=False)
 
 

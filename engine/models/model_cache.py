@@ -131,5 +131,10 @@ def default_budget(device: torch.device) -> int:
     """How many bytes of models are kept on a device."""
     total = total_memory(device)
     if total is not None:
-        return int(max(total - WORKING_ROOM, LEAST_SHARE * total))
+        return card_budget(total)
     return int(HOST_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def card_budget(total: int) -> int:
+    """How many bytes of models are kept where a card has so much memory."""
+    return int(max(total - WORKING_ROOM, LEAST_SHARE * total))
