@@ -118,10 +118,11 @@ class Drawer:
         }
 
     def _memory(self) -> dict[str, float]:
-        """GiB of the GPU at most and afterwards, and of the host: this process's peak, and what it holds now."""
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        """GiB of the GPU at most and afterwards, and of the host: what the process holds, mapped files not counted."""
+        lines = Path("/proc/self/status").read_text().splitlines()
+        anonymous = next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
         host = {
-            "host_gib": round(pages * resource.getpagesize() / GIB, 2),
+            "host_gib": round(anonymous * 1024 / GIB, 2),
             "host_peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB, 2),
         }
         if not self.cuda:
