@@ -2,14 +2,19 @@
 
 import json
 import re
+import socket
 from pathlib import Path
 
 import pytest
 
 from benchmarks.parity import CASES, request
 from benchmarks.parity_pictures import PICTURES
+from benchmarks.simulated_card import STEPS, Card
+from engine import messages
 from engine.modes import modes_of
 from engine.params import GenerateParams
+from engine.process import wire
+from engine.process.channel import Channel
 from schemas.generate import DEFAULTS
 
 DECIDED_BY_THE_SERVER = {
@@ -54,6 +59,21 @@ def test_expansion_is_compared_with_eight_prompts_and_seeds():
         beside = named[case["beside"]]
         assert (case["prompt"], case["seed"]) == (beside["prompt"], beside["seed"])
         assert request(case)["style_selections"] == ["Fooocus V2"] and request(beside)["style_selections"] == []
+
+
+def test_a_simulated_card_tells_of_a_task_as_an_engine_does(tmp_path):
+    near, far = socket.socketpair()
+    picture, place = tmp_path / "preview.png", tmp_path / "day" / "1.png"
+    picture.write_bytes(b"a picture")
+    with near, near.makefile("rb") as stream:
+        card = Card(Channel(far.detach()), picture, step=0.0, around=0.0)
+        card.start()
+        card.tasks.put(messages.Draw("1", {}, [str(place)]))
+        told = [messages.from_wire(*wire.read(stream)) for _ in range(STEPS + 2)]
+    *steps, done, ended = told
+    assert [step.step for step in steps] == list(range(1, STEPS + 1)) and steps[0].preview == b"a picture"
+    assert (done.path, place.read_bytes()) == (str(place), b"a picture")
+    assert (ended.task_id, ended.outcome) == ("1", "finished")
 
 
 def test_a_parity_case_cannot_misspell_a_member():
