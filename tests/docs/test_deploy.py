@@ -1,15 +1,22 @@
 """The files of `deploy/` name what is there; that nginx serves with its site's file is told in `test_nginx`."""
 
+import os
 import re
 import shlex
 import subprocess
+from pathlib import Path
 
+import jsonschema
+import pytest
 import yaml
 from setuptools import find_packages
 
 from tests.serving import ROOT
 
 DEPLOY = ROOT / "deploy"
+FLEET = DEPLOY / "fleet"
+CRD = Path(os.environ.get("KUBERAY_CRD", ROOT / "build" / "ray.io_rayclusters.yaml"))
+"""KubeRay's own schema, ray-operator/config/crd/bases/ray.io_rayclusters.yaml of its repository."""
 
 
 def copied():
@@ -34,3 +41,88 @@ def test_compose_s_nginx_asks_the_service_and_reads_the_pictures_in_its_volume()
     aliases = re.findall(r"alias (\S+);", site)
     assert aliases == ["/state/outputs/", "/state/inputs/", "/state/thumbnails/"]
     assert "state:/state:ro" in services["nginx"]["volumes"] and "state:/state" in services["fooocus"]["volumes"]
+
+
+@pytest.fixture(scope="module")
+def start():
+    """The options of `ray start`, with those that take no value apart."""
+    scripts = pytest.importorskip("ray.scripts.scripts", reason="Ray is not installed; `pip install -e .[ray]`")
+    return {word: option.is_flag for option in scripts.start.params for word in option.opts}
+
+
+def ray_starts():
+    """Every `ray start` of the fleet's files, as words."""
+    unit = (FLEET / "fooocus-node.service").read_text()
+    command = re.search(r"^ExecStart=(.+) \$RAY_START$", unit, re.MULTILINE).group(1)
+    variants = re.findall(r"^#\s+RAY_START=((?:--\S+ ?)+?)(?:  .*)?$", unit, re.MULTILINE)
+    assert len(variants) == 2
+    yield from (shlex.split(f"{command} {variant}") for variant in variants)
+    services = yaml.safe_load((FLEET / "compose.yaml").read_text())["services"]
+    yield services["node-1"]["command"]
+    yield services["node-2"]["command"]
+    yield shlex.split(re.search(r"do (ray start .+?);", services["head"]["command"][2]).group(1))
+    groups = cluster()["spec"]
+    for group in (groups["headGroupSpec"], *groups["workerGroupSpecs"]):
+        yield ["ray", "start", "--block", *(f"--{name}={value}" for name, value in group["rayStartParams"].items())]
+
+
+def cluster():
+    """The RayCluster."""
+    return next(yaml.safe_load_all((FLEET / "raycluster.yaml").read_text()))
+
+
+def test_whatever_starts_ray_gives_it_options_that_it_has(start):
+    commands = list(ray_starts())
+    assert len(commands) == 7
+    for command in commands:
+        named = [word.partition("=") for word in command if word.startswith("--")]
+        assert {name: is_set == "" for name, is_set, _ in named} == {name: start[name] for name, _, _ in named}
+
+
+def test_all_machines_of_a_fleet_have_the_same_ports():
+    """Whoever opens them reads them in one place."""
+    told = [{word for word in command if "-port=" in word and "--port" not in word} for command in ray_starts()]
+    assert told[0] and all(ports == told[0] for ports in told[:5])
+    for page in ("docs/scaling.md", "docs/scaling.zh-CN.md"):
+        text = (ROOT / page).read_text("utf-8")
+        assert all(word.partition("=")[2] in text for word in told[0])
+
+
+def strict(schema):
+    """A Kubernetes schema as the API server reads it: members that it does not name are refused."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: strict(part) for name, part in schema.items()}
+    if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        found.setdefault("additionalProperties", False)
+    if schema.get("x-kubernetes-int-or-string"):
+        found.pop("type", None)
+    return found
+
+
+def test_the_ray_cluster_is_one_by_kuberay_s_schema():
+    if not CRD.exists():
+        pytest.skip(f"KubeRay's schema is not here; put ray.io_rayclusters.yaml of its repository at {CRD}")
+    versions = yaml.safe_load(CRD.read_text())["spec"]["versions"]
+    (schema,) = (version["schema"]["openAPIV3Schema"] for version in versions if version["name"] == "v1")
+    found = jsonschema.Draft202012Validator(strict(schema)).iter_errors(cluster())
+    assert [f"{fault.json_path}: {fault.message[:200]}" for fault in found] == []
+
+
+def test_the_fleet_has_the_ray_that_is_tested():
+    ray = pytest.importorskip("ray", reason="Ray is not installed; `pip install -e .[ray]`")
+    assert cluster()["spec"]["rayVersion"] == ray.__version__
+
+
+def test_what_is_left_to_a_node_at_its_end_is_longer_than_it_drains():
+    """Whoever stops it kills it afterwards."""
+    unit = (FLEET / "fooocus-node.service").read_text()
+    drain, stop = (int(re.search(rf"{name}=(\d+)", unit).group(1)) for name in ("TIMEOUT_S", "TimeoutStopSec"))
+    node = yaml.safe_load((FLEET / "compose.yaml").read_text())["services"]["node-1"]
+    pod = cluster()["spec"]["workerGroupSpecs"][0]["template"]["spec"]
+    told = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
+    name = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
+    assert drain == node["environment"][name] == int(told[name])
+    assert drain < stop == int(node["stop_grace_period"].removesuffix("s")) == pod["terminationGracePeriodSeconds"]

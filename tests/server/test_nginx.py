@@ -50,15 +50,11 @@ def gunicorn(tmp_path_factory, models, database):
 
 
 @contextmanager
-def before(folder, service, instance="/nowhere"):
-    """The port of an nginx in front of a service at this port, with the site that is shipped."""
+def serving(folder, site, *changes):
+    """The port of an nginx with a site that is shipped, after these changes to it."""
     port = free_port()
-    shipped = (ROOT / "deploy" / "nginx.conf").read_text()
-    for ours, theirs in (
-        ("127.0.0.1:7866", f"127.0.0.1:{service}"),
-        ("listen 80;", f"listen 127.0.0.1:{port};"),
-        ("/var/lib/fooocus-flask/", f"{instance}/"),
-    ):
+    shipped = (ROOT / "deploy" / site).read_text()
+    for ours, theirs in (("listen 80;", f"listen 127.0.0.1:{port};"), *changes):
         assert ours in shipped
         shipped = shipped.replace(ours, theirs)
     (folder / "fooocus.conf").write_text(shipped)
@@ -75,6 +71,12 @@ def before(folder, service, instance="/nowhere"):
     yield port
     process.terminate()
     process.wait()
+
+
+def before(folder, service, instance="/nowhere"):
+    """The port of an nginx in front of a service at this port."""
+    places = ("127.0.0.1:7866", f"127.0.0.1:{service}"), ("/var/lib/fooocus-flask/", f"{instance}/")
+    return serving(folder, "nginx.conf", *places)
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +207,19 @@ def test_a_big_upload_passes_and_a_bigger_one_is_refused_in_words(nginx):
 
 def test_a_requests_name_is_the_proxys(nginx):
     assert len(nginx.get("/ping").headers["X-Request-Id"]) == 32
+
+
+def test_a_client_stays_with_its_cell_and_so_do_its_pictures(gunicorn, tmp_path):
+    """The second cell is away."""
+    places = ("10.0.0.11:7866", f"127.0.0.1:{gunicorn.port}"), ("10.0.0.12:7866", f"127.0.0.1:{free_port()}")
+    with serving(tmp_path, "fleet/cells.conf", *places) as port:
+        through = copy.copy(gunicorn)
+        through.port = port
+        statuses = [[through.get("/ping", X_API_KEY=f"key-{n}").status for n in range(12)] for _ in range(2)]
+        assert statuses[0] == statuses[1] and set(statuses[0]) == {200, 502}
+        mine = f"key-{statuses[0].index(200)}"
+        (url,) = through.draw(X_API_KEY=mine).json["result"]
+        assert url.startswith(f"http://127.0.0.1:{port}/cell-1/outputs/")
+        converted = through.get(below(url), Accept="image/webp")  # by the service, not from the disk
+        assert Image.open(io.BytesIO(converted.body)).size == (64, 64)
+        assert [through.get(f"/cell-{n}/ping").status for n in (1, 2)] == [200, 502]
