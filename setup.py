@@ -49,6 +49,11 @@ S3 = [
     "boto3>=1.40,<2",
 ]
 
+# Cards of many machines.
+RAY = [
+    "ray>=2.60,<2.61",
+]
+
 # Reads the HEIC pictures of phones.
 HEIC = [
     "pillow-heif>=1.1,<2",
@@ -101,6 +106,7 @@ setup(
         "heic": HEIC,
         "postgres": POSTGRES,
         "s3": S3,
+        "ray": RAY,
         "test": TEST,
         "maintain": MAINTAIN,
         "training": TRAINING,

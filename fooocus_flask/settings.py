@@ -70,6 +70,7 @@ DOWNLOAD_DELAYS = (1.0, 2.0, 5.0, 15.0, 30.0)  # seconds before each further try
 # --- the engine processes
 
 ENGINES = "1"  # how many, each draws a task of its own: a number, or auto: one for each graphics card
+FLEET = ""  # address of a Ray cluster (head:6379) all of whose cards draw, in place of engines here; empty: none
 AFFINITY_SECONDS = 30.0  # seconds by which a task may go first to an engine that holds its checkpoint; 0: none does
 
 DEVICE = ""  # what draws, as torch names it: cuda (AMD's too), cuda:1, xpu, mps or cpu; empty: the accelerator there is

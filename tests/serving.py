@@ -69,6 +69,11 @@ class Server:
         self._reader.start()
         self.port = int(self.said(r"http://127\.0\.0\.1:(\d+)").group(1))
 
+    @property
+    def working(self) -> int | None:
+        """The process whose work, with all that it started, is a reason to wait on; None: all that this one started."""
+        return self.process.pid
+
     def _read(self, output: Any) -> None:
         with output:
             for line in output:
@@ -85,7 +90,7 @@ class Server:
         def found() -> re.Match[str] | None:
             return next((match for line in self.lines[self._seen :] if (match := re.search(pattern, line))), None)
 
-        patience = Patience(self.process.pid)
+        patience = Patience(self.working)
         with self._news:
             while not self._news.wait_for(lambda: found() or "<end of output>" in self.lines[self._seen :], TICK):
                 if not patience.lasts():
@@ -107,7 +112,7 @@ class Server:
             body, headers = json.dumps(body).encode(), {"Content-Type": "application/json"} | headers
         try:
             connection.request(method, path, body, headers)
-            readable(connection.sock, f"{method} {path} is not answered", self.process.pid)
+            readable(connection.sock, f"{method} {path} is not answered", self.working)
             answer = connection.getresponse()
             return Reply(answer.status, answer.headers, answer.read())
         finally:
@@ -150,7 +155,7 @@ class Stream:
     """A streamed answer as it comes off the socket: every read with its moment."""
 
     def __init__(self, server: Server, path: str, body: dict[str, Any] | None = None, **headers: str) -> None:
-        port, self._pid = server.port, server.process.pid
+        port, self._pid = server.port, server.working
         data = b"" if body is None else json.dumps(body).encode()
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=CEILING)
         head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"

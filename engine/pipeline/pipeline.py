@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from engine.gpu.out_of_memory import is_out_of_memory
 from engine.heartbeat import Heartbeat
 from engine.images import codecs
 from engine.images.grid import grid
+from engine.images.picture_file import PictureFile, write_picture
 from engine.interruption import Interruption, Stopped
 from engine.memory_plan import Mode
 from engine.messages import Draw, Ended
@@ -44,7 +46,8 @@ log = logging.getLogger(__name__)
 class Pipeline:
     """Draws tasks one after another, keeps their models loaded, and shows in `heartbeat` that it gets on.
 
-    Its number formats are those of `card` in place of the device's own, if given, with those of `settings`.
+    Its number formats are those of `card` in place of the device's own, if given, with those of `settings`. `write` is
+    what puts finished files where they belong.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Pipeline:
         *,
         keep: bool = False,
         card: Card | None = None,
+        write: Callable[[PictureFile], None] = write_picture,
     ) -> None:
         self.device = torch.device(device)
         self.heartbeat = heartbeat or Heartbeat()
@@ -77,7 +81,7 @@ class Pipeline:
             precision=self.settings.precision(card or Card.of(self.device)),
             attention=self.settings.attention,
         )
-        self.saver = Saver(hashes)
+        self.saver = Saver(hashes, write)
         self.memory = Memory(self.store)
         self.store.cache.loading, self.store.cache.loaded = self.renderer.residency.make_room, self.memory.adopt_guests
         self.passes = Passes(self.store, self.renderer, self.saver, self.memory)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from engine.files.hashes import HashCache
-from engine.images import codecs, log_page
+from engine.images import codecs
 from engine.images.metadata import TOO_LONG, Generation, ModelFile, Row, encode_options, rows
+from engine.images.picture_file import LogEntry, PictureFile, write_picture
 from engine.messages import PictureDone
 from engine.pipeline.job import Job
 
@@ -31,10 +32,13 @@ class FinishedPicture:
 
 
 class Saver:
-    """Writes pictures one after another; `hashes` are those of the models' files, None: metadata has no hashes."""
+    """Saves pictures one after another; `hashes` are those of the models' files, None: metadata has no hashes.
 
-    def __init__(self, hashes: HashCache | None = None) -> None:
-        self.hashes = hashes
+    `write` puts a finished file where it belongs: on this machine's disk, unless somebody else takes it there.
+    """
+
+    def __init__(self, hashes: HashCache | None = None, write: Callable[[PictureFile], None] = write_picture) -> None:
+        self.hashes, self.write = hashes, write
 
     def save(self, job: Job, finished: FinishedPicture) -> None:
         """Have the picture written to the task's next output path; a later call on the outbox raises a failure.
@@ -63,21 +67,16 @@ class Saver:
             if generation and generation.params.save_metadata_to_images and not options:
                 job.add_notes(TOO_LONG)
             data = codecs.encode(pixels, output_format, quality=job.params.output_quality, **options)
-            codecs.write(path, data)
-            if job.task.log:
-                self._add_to_log(path, finished, generation, embedded=bool(options))
+            entry = self._log_entry(finished, generation, embedded=bool(options)) if job.task.log else None
+            self.write(PictureFile(job.task.task_id, str(path), data, entry))
         height, width, _ = pixels.shape
         return PictureDone(job.task.task_id, index, str(path), finished.seed, width, height, job.prompt_tokens)
 
-    def _add_to_log(
-        self, path: Path, finished: FinishedPicture, generation: Generation | None, *, embedded: bool
-    ) -> None:
-        page = path.parent / log_page.NAME
+    def _log_entry(self, finished: FinishedPicture, generation: Generation | None, *, embedded: bool) -> LogEntry:
         if generation is None:
-            log_page.add_entry(page, path, finished.record)
-        else:
-            texts = (generation.positive_texts, generation.negative_texts)
-            log_page.add_entry(page, path, rows(generation, embedded=embedded), *texts)
+            return LogEntry(tuple(finished.record))
+        texts = (generation.positive_texts, generation.negative_texts)
+        return LogEntry(rows(generation, embedded=embedded), *texts)
 
     def _with_hashes(self, job: Job, generation: Generation | None) -> Generation | None:
         """The generation with the hashes of its models where metadata is embedded."""

@@ -21,6 +21,9 @@ class Channel:
 
     def send(self, message: Message) -> None:
         """Send one message whole."""
-        frame = wire.pack(*message.to_wire())
+        self.send_frame(wire.pack(*message.to_wire()))
+
+    def send_frame(self, frame: bytes) -> None:
+        """Send one frame whole."""
         with self._sending:
             self._socket.sendall(frame)

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from engine.log_lines import LineFormatter
+
 NONE = "-"
 THREADS = ("gpu", "outbox")
 """How the names of the threads begin that work for a request; one request at a time."""
@@ -31,3 +33,13 @@ class LogContext(logging.Filter):
         """Set `record.request`; every record passes."""
         record.request = self._name if (record.threadName or "").startswith(THREADS) else NONE
         return True
+
+
+def set_up_logging(who: str) -> LogContext:
+    """Have all that is logged written to standard error, each line with who writes it and which request it is for."""
+    log_context = LogContext()
+    logging.basicConfig(level=logging.INFO)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(LineFormatter(f"%(asctime)s {who} %(levelname)s %(name)s [%(request)s]: %(message)s"))
+        handler.addFilter(log_context)
+    return log_context

@@ -176,6 +176,11 @@ class EventHub:
     def __len__(self) -> int:
         return len(self._listeners)
 
+    @property
+    def previewed(self) -> bool:
+        """Whether somebody listens who wants previews."""
+        return any(listener.previews for listener in self._listeners)
+
     def join(self, listener: Listener, last_id: str | None) -> list[bytes]:
         """Have the listener hear what happens from now on; what it missed, or that it must look at all tasks again."""
         self._listeners.add(listener)

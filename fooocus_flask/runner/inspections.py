@@ -11,7 +11,7 @@ from gevent.event import AsyncResult
 from engine import messages
 from fooocus_flask import request_ids
 from fooocus_flask.errors import FooocusError
-from fooocus_flask.runner.process import EngineProcess
+from fooocus_flask.runner.link import EngineLink
 
 MOST_WAITING = 16
 RETRY_AFTER = {"Retry-After": "5"}
@@ -49,7 +49,7 @@ class Inspections:
         """How many clients wait."""
         return len(self._waiting)
 
-    def take(self, engine: EngineProcess, purpose: str, options: Mapping[str, Any], picture: bytes) -> messages.Seen:
+    def take(self, engine: EngineLink, purpose: str, options: Mapping[str, Any], picture: bytes) -> messages.Seen:
         """Have the engine look, and wait for what it sees.
 
         Raises:

@@ -27,7 +27,7 @@ from fooocus_flask.database import db
 from fooocus_flask.model_files.folders import folders
 from fooocus_flask.pictures import outputs
 from fooocus_flask.runner.inspections import EngineAway, Inspections
-from fooocus_flask.runner.process import PATIENCE, EngineProcess
+from fooocus_flask.runner.link import EngineLink
 from fooocus_flask.runner.uploads import not_uploaded, uploads
 from fooocus_flask.runner.worker import DRAWING, Worker, checkpoint_name
 from fooocus_flask.tables import FAILED, FINISHED, STOPPED, Task
@@ -79,14 +79,14 @@ class Lane:
         self,
         app: Flask,
         name: str,
-        start_engine: Callable[[Callable[[messages.Message | None], object]], EngineProcess],
+        start_engine: Callable[[Callable[[messages.Message | None], object]], EngineLink],
         changed: Callable[[], object],
     ) -> None:
         self.app, self.name = app, name
         self.ready = Event()
         self.idle = Event()
         self.idle.set()
-        self.engine: EngineProcess | None = None
+        self.engine: EngineLink | None = None
         self.beat: messages.Beat | None = None
         self.machine, self.device = platform.node(), ""
         self.checkpoints: tuple[str | None, ...] = ()
@@ -103,6 +103,7 @@ class Lane:
         self._heard = 0.0
         self._awaited = EngineGone.state
         self._told, self._since = ("", ""), mills()
+        self._retired = False
         self.greenlet: gevent.Greenlet | None = None
 
     def start(self) -> None:
@@ -115,6 +116,13 @@ class Lane:
             with self.app.app_context():
                 queue.give_back(self._task.task_id)
             self._hold(None)
+
+    def retire(self, ended: Callable[[], object]) -> None:
+        """Keep no engine running any more, for there will be none; `ended` is called once its task is let go."""
+        self._retired = True
+        self._mail.put(None)
+        if self.greenlet is not None:
+            self.greenlet.link(lambda _: ended())
 
     @property
     def task_id(self) -> str | None:
@@ -147,6 +155,10 @@ class Lane:
             beat.gpu,
         )
 
+    def has(self, checkpoint: str | None) -> bool:
+        """Whether the engine finds this checkpoint's file where it is; one of this machine always does."""
+        return True
+
     def give(self, task: Task, draw: messages.Draw) -> None:
         """Have a task drawn; only a free lane may be given one."""
         self._hold(task)
@@ -177,7 +189,7 @@ class Lane:
 
     def _supervise(self) -> None:
         """Keep an engine running, whatever happens to it."""
-        while True:
+        while not self._retired:
             self._mail, self._heard = Queue(), monotonic()
             try:
                 self.engine = self._start_engine(self._mail.put)
@@ -198,6 +210,8 @@ class Lane:
                     engine.close()
                 self.inspections.give_up()
             self._let_go(reason)
+            if self._retired:
+                return
             gevent.sleep(self._delay)
             self._delay = min(2 * self._delay, LONGEST_DELAY)
 
@@ -215,7 +229,7 @@ class Lane:
         """End a task that no engine survived."""
         until_stored(self.app, lambda: queue.end(task.task_id, FAILED, error=error, failure="engine"))
 
-    def _attend(self, engine: EngineProcess) -> None:
+    def _attend(self, engine: EngineLink) -> None:
         """Hear the engine, and tell it what it is to be told.
 
         Raises:
@@ -224,7 +238,7 @@ class Lane:
         while True:
             message = self._next_message()
             if message is None:
-                raise EngineGone(f"exit status {engine.process.wait(PATIENCE)}")
+                raise EngineGone(engine.reason())
             if isinstance(message, Command):
                 self._send(engine, message.message)
                 continue
@@ -250,7 +264,7 @@ class Lane:
             self._heard = monotonic()
         return message
 
-    def _send(self, engine: EngineProcess, message: messages.Message) -> None:
+    def _send(self, engine: EngineLink, message: messages.Message) -> None:
         """Tell the engine something.
 
         Raises:

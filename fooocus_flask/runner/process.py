@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import gevent
 from gevent import socket, subprocess
@@ -27,23 +28,26 @@ SILENT = {"HF_HUB_OFFLINE": "1", "ORT_DISABLE_TELEMETRY": "1"}
 """What keeps the engine's libraries from asking or telling anybody: onnxruntime reports its use otherwise."""
 
 
-class EngineProcess:
-    """A running `python -m engine.process` with these arguments.
+class FrameProcess:
+    """A running `python -m MODULE FD` with these arguments, which speaks frames over its end of a socket pair.
 
-    `hear` gets every message it sends, and None once when it is gone; it must not wait for anything. The socket is
-    its own, so whatever libraries print goes where the server's output goes.
+    `hear` gets what `unpack` makes of every frame, and None once when the process is gone; it must not wait for
+    anything. The socket is its own, so whatever libraries print goes where the server's output goes.
     """
 
     def __init__(
         self,
-        hear: Callable[[messages.Message | None], object],
+        module: str,
+        hear: Callable[[Any], object],
+        unpack: Callable[[dict[str, Any], bytes], object],
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         niceness: int = 0,
     ) -> None:
+        self._unpack = unpack
         near, far = socket.socketpair()
         try:
-            self.process = started(far, arguments, environment or {})
+            self.process = started(module, far, arguments, environment or {})
         except BaseException:
             near.close()
             raise
@@ -60,14 +64,18 @@ class EngineProcess:
         """The process's number."""
         return int(self.process.pid)
 
-    def send(self, message: messages.Message) -> None:
-        """Give the engine something to do.
+    def send_frame(self, frame: bytes) -> None:
+        """Send one frame.
 
         Raises:
-            OSError: it is gone.
+            OSError: the process is gone.
         """
         with self._sending:
-            self._socket.sendall(wire.pack(*message.to_wire()))
+            self._socket.sendall(frame)
+
+    def reason(self) -> str:
+        """Why the process is gone, once it is."""
+        return f"exit status {self.process.wait(PATIENCE)}"
 
     def kill(self) -> None:
         """End the process by force, for it may not hear."""
@@ -89,20 +97,43 @@ class EngineProcess:
             end()
         return None
 
-    def _read(self, hear: Callable[[messages.Message | None], object]) -> None:
+    def _read(self, hear: Callable[[Any], object]) -> None:
         with self._socket.makefile("rb", buffering=BUFFER) as stream:
             try:
                 with contextlib.suppress(EOFError, OSError):
                     while True:
-                        hear(messages.from_wire(*wire.read(stream)))
+                        hear(self._unpack(*wire.read(stream)))
             finally:
                 hear(None)
 
 
-def started(far: socket.socket, arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen:
+class EngineProcess(FrameProcess):
+    """A running `python -m engine.process`; `hear` gets every message it sends."""
+
+    def __init__(
+        self,
+        hear: Callable[[messages.Message | None], object],
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        niceness: int = 0,
+    ) -> None:
+        super().__init__("engine.process", hear, messages.from_wire, arguments, environment, niceness)
+
+    def send(self, message: messages.Message) -> None:
+        """Give the engine something to do.
+
+        Raises:
+            OSError: it is gone.
+        """
+        self.send_frame(wire.pack(*message.to_wire()))
+
+
+def started(
+    module: str, far: socket.socket, arguments: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.Popen:
     """The process, holding its end of the socket pair."""
     return subprocess.Popen(
-        [sys.executable, "-m", "engine.process", str(far.fileno()), *arguments],
+        [sys.executable, "-m", module, str(far.fileno()), *arguments],
         pass_fds=[far.fileno()],
         stdin=subprocess.DEVNULL,
         env=os.environ | SILENT | dict(environment),

@@ -1,8 +1,8 @@
 """The runner: gives the tasks of the queue to lanes that draw them, and tells lanes what clients want of them.
 
 This is the seam between the service and whatever draws: `start`, `stop`, `skip`, `inspect`, `close`, and the signals
-that lanes send. A lane draws one task at a time; there is one, or as many as ENGINES says. Only the runner claims
-tasks, one after another, however many lanes are free.
+that lanes send. A lane draws one task at a time; there is one, or as many as ENGINES says, or one for each card that
+the fleet has just now. Only the runner claims tasks, one after another, however many lanes are free.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from fooocus_flask.environment import ONE_ENGINE
 from fooocus_flask.extension import Extension
 from fooocus_flask.pictures import outputs, retention
 from fooocus_flask.pictures.folder_storage import StorageFault
-from fooocus_flask.runner import engines
+from fooocus_flask.runner import engines, fleet
 from fooocus_flask.runner.engines import EngineStart
+from fooocus_flask.runner.fleet_lane import FleetLane
 from fooocus_flask.runner.inspections import EngineAway
 from fooocus_flask.runner.lane import (
     DATABASE_DELAY,
@@ -55,7 +56,9 @@ class Runner:
         """Set while some lane takes tasks."""
         self.lanes: list[Lane] = []
         """None before the graphics cards are counted, where there may be several."""
-        if str(app.config["ENGINES"]) == ONE_ENGINE:
+        self.fleet = fleet.configured(app, self)
+        """Its cards come and go, each with its lane."""
+        if self.fleet is None and str(app.config["ENGINES"]) == ONE_ENGINE:
             self._make(engines.planned(app, cards=0))
         self.draining = False
         self._news = Event()
@@ -92,7 +95,7 @@ class Runner:
         """Begin nothing more, and wait this long for the tasks under way; whether they have ended."""
         self.draining = True
         deadline = monotonic() + seconds
-        idle = all(lane.idle.wait(max(0.0, deadline - monotonic())) for lane in self.lanes)
+        idle = all(lane.idle.wait(max(0.0, deadline - monotonic())) for lane in [*self.lanes])
         return uploads.of(self.app).drain(max(0.0, deadline - monotonic())) and idle
 
     def close(self) -> None:
@@ -108,7 +111,26 @@ class Runner:
         with self.app.app_context():
             for task_id in left:
                 queue.give_back(task_id)
+        if self.fleet is not None:
+            self.fleet.close()
         gevent.killall([lane.greenlet for lane in self.lanes if lane.greenlet])
+
+    def card_joined(self, card: str, machine: str) -> None:
+        """Have a lane for a card of the fleet."""
+        assert self.fleet is not None
+        lane = FleetLane(self.app, card, machine, fleet.link_maker(self.fleet, card), self._look_again)
+        self.lanes.append(lane)
+        lane.start()
+        log.info("The card %s of the machine %s joined: %d lanes", card, machine, len(self.lanes))
+
+    def card_left(self, card: str) -> None:
+        """Have no lane for a card of the fleet, once its task is let go."""
+        for lane in [lane for lane in self.lanes if lane.name == card]:
+            lane.retire(partial(self._forget, lane))
+
+    def _forget(self, lane: Lane) -> None:
+        self.lanes.remove(lane)
+        self._look_again()
 
     def wake(self) -> None:
         """Look into the queue."""
@@ -162,7 +184,9 @@ class Runner:
 
     def _work(self) -> None:
         """Have lanes, and give them tasks, for ever."""
-        if not self.lanes:
+        if self.fleet is not None:
+            self.fleet.start()
+        elif not self.lanes:
             self._make(engines.planned(self.app, self._counted_cards()))
             log.info("%d engines draw, lanes 0 to %d", len(self.lanes), len(self.lanes) - 1)
         for lane in self.lanes:
@@ -253,9 +277,10 @@ class Runner:
         return frozenset(name for lane in self._free() for name in lane.checkpoints), seconds
 
 
-def aptness(task: Task, lane: Lane) -> tuple[bool, bool, float]:
-    """What is least for the lane that a task should go to: it holds its checkpoint, or nothing, or was long unused."""
-    return task.checkpoint not in lane.checkpoints, bool(lane.checkpoints), lane.used
+def aptness(task: Task, lane: Lane) -> tuple[bool, bool, bool, float]:
+    """What is least for the lane that a task should go to: it holds its checkpoint, or its machine has the file, or it
+    holds nothing, or was long unused."""
+    return task.checkpoint not in lane.checkpoints, not lane.has(task.checkpoint), bool(lane.checkpoints), lane.used
 
 
 def draw_message(app: Flask, task: Task) -> messages.Draw:

@@ -99,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     add("--log-level", type=str.upper, choices=LOG_LEVELS, default="", help="what is logged")
     add("--standby", action="store_true", help="wait for the end of another server on the same database")
     add("--engines", metavar="N", type=engines, help="tasks drawn at once, or auto: one on each card")
+    add("--fleet", metavar="ADDRESS", default="", help="draw on all cards of the Ray cluster whose head is there")
     add("--gpu-device-id", type=int, metavar="N", help="the graphics card to draw with")
     add("--device", metavar="NAME", type=device, default="", help=f"what draws: {environment.DEVICES}")
     add("--always-cpu", type=int, metavar="THREADS", nargs="?", const=0, help="draw without a graphics card")
@@ -186,6 +187,7 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
         "DISABLE_METADATA": args.disable_metadata,
         "DISABLE_IMAGE_LOG": args.disable_image_log,
         "ENGINES": args.engines,
+        "FLEET": args.fleet,
         "ENGINE_THREADS": args.always_cpu,
         "DEVICE": args.device if args.always_cpu is None else "cpu",
         "MEMORY_PLAN": args.memory_plan,

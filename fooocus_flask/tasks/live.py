@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import dataclass
 from functools import cached_property
+from time import monotonic
 from typing import Any
 
 from flask import Flask
@@ -12,6 +14,9 @@ from flask import Flask
 from fooocus_flask import signals
 from fooocus_flask.extension import Extension
 from fooocus_flask.tables import Task
+
+ASKED_FOR = 30.0
+"""Seconds for which previews are made after somebody asked for one, where they are not made anyway."""
 
 
 @dataclass
@@ -21,11 +26,23 @@ class Live:
     percent: int = 0
     message: str = ""
     png: bytes = b""
+    asked: float = -math.inf
+    """When somebody asked for the preview last, by a clock that only grows."""
 
-    @cached_property
+    @property
     def preview(self) -> str:
         """The last preview as base64 of a PNG; empty if there was none."""
+        self.asked = monotonic()
+        return self._base64
+
+    @cached_property
+    def _base64(self) -> str:
         return base64.b64encode(self.png).decode()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody asks for previews now and then."""
+        return monotonic() - self.asked < ASKED_FOR
 
 
 def _none(app: Flask) -> dict[str, Live]:
@@ -65,7 +82,7 @@ def begin(app: Flask, task: Task, **_: Any) -> None:
 def record_progress(app: Flask, task_id: str, percent: int, message: str, preview: bytes, **_: Any) -> None:
     """Keep the newest; a step without a preview leaves the last one."""
     before = running.of(app).get(task_id, Live())
-    running.of(app)[task_id] = Live(percent, message, preview or before.png)
+    running.of(app)[task_id] = Live(percent, message, preview or before.png, before.asked)
 
 
 @signals.task_ended.connect

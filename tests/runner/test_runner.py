@@ -8,7 +8,7 @@ import gevent
 import pytest
 
 from engine import messages
-from engine.process.__main__ import parse
+from engine.process.startup import parse
 from fooocus_flask import signals
 from fooocus_flask.database import db
 from fooocus_flask.following import waiters

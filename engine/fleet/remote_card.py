@@ -1,0 +1,275 @@
+"""A card of the fleet as the driver sees it: an actor that draws one task at a time, in one process after another."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import Queue
+from threading import Event as Flag
+from threading import Thread
+from time import sleep
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
+
+from engine.errors import is_disk_full
+from engine.fleet.card import READ_AT_ONCE, CardInfo
+from engine.fleet.file_store import TransferError
+from engine.fleet.frames import CardFiles, CardJoined, CardLeaving, CardLeft, CardLost
+from engine.fleet.needed import HeadFiles, input_pictures
+from engine.fleet.outlet import Event
+from engine.fleet.transfer import Transfers
+from engine.images.picture_file import PictureFile, write_picture
+from engine.interruption import Stopped
+from engine.messages import Draw, Ended, Look, Message, Progressed, Seen
+
+log = logging.getLogger(__name__)
+
+Send = Callable[[str, Message], None]
+"""Tells the web process something of the card of that name."""
+
+LOOKS = 16
+"""Looks at once; the web process lets no more wait."""
+ASKED_AGAIN = 0.3
+"""Seconds before a card is asked again that starts."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The process of this number was found to be gone."""
+
+    process: int
+
+
+class RemoteCard(Thread):
+    """The card `name`, by its actor; its thread waits for tasks, has them drawn, and says when the card is lost.
+
+    Files come from `head` by way of the machine's `transfers`.
+    """
+
+    def __init__(self, name: str, actor: Any, head: HeadFiles, transfers: Transfers, send: Send) -> None:
+        super().__init__(name=f"card {name}", daemon=True)
+        self.actor, self._head, self._transfers = actor, head, transfers
+        self._card, self._send = name, send
+        self._work: Queue[Draw | Loss | None] = Queue()
+        self._info: CardInfo | None = None
+        """What the process tells that takes tasks now."""
+        self._joined = False
+        self._leaving = Flag()
+        self._why_left = ""
+        self._stream: Iterable[Any] = ()
+        self._stopped: set[str] = set()
+        self._followed: set[str] = set()
+        self._beat: Any = None
+        self._looks = ThreadPoolExecutor(LOOKS, f"looks of {name}")
+
+    # --- called by the driver
+
+    def take(self, task: Draw) -> None:
+        """Draw a task, after what is under way."""
+        self._work.put(task)
+
+    def stop(self, task_id: str) -> None:
+        """End a task after its current step."""
+        self._stopped.add(task_id)
+        self.actor.stop.remote(task_id)
+
+    def follow(self, task_id: str, followed: bool) -> None:
+        """Send a task's previews, or send none."""
+        (self._followed.add if followed else self._followed.discard)(task_id)
+        self.actor.follow.remote(task_id, followed)
+
+    def look(self, look: Look) -> None:
+        """Look at a picture."""
+        self._looks.submit(self._look, look)
+
+    def replace(self) -> None:
+        """End the process; Ray starts another."""
+        ray.kill(self.actor, no_restart=False)
+
+    def leave(self, reason: str, *, at_once: bool) -> None:
+        """Take no more tasks: the one under way may end, unless the machine is gone."""
+        if not self._leaving.is_set():
+            self._why_left = reason
+            self._leaving.set()
+            self._work.put(None)
+            if not at_once and self._joined:
+                self._send(self._card, CardLeaving())
+
+    def pulse(self) -> None:
+        """Hand on the last sign of life, and ask for the next one; takes no time."""
+        info = self._info
+        if info is None:
+            return
+        if self._beat is not None:
+            done, _ = ray.wait([self._beat], timeout=0)
+            if not done:
+                return
+            try:
+                self._send(self._card, ray.get(self._beat))
+            except ActorUnavailableError:
+                pass
+            except RayError:
+                self._work.put(Loss(info.process))
+        self._beat = self.actor.beat.remote()
+
+    # --- the card's thread
+
+    def run(self) -> None:
+        """Have the card draw, whatever happens to its processes, until it leaves."""
+        try:
+            while not self._leaving.is_set():
+                self._live()
+        except OSError:  # the web process is gone
+            return
+        except Exception:
+            log.exception("the card %s is given up", self._card)
+        finally:
+            self._info = None
+            ray.kill(self.actor)
+            if self._joined:
+                self._send(self._card, CardLeft(self._why_left or "the driver gave the card up"))
+
+    def _live(self) -> None:
+        """See one process of the card from its start to its end."""
+        try:
+            info = self._await_process()
+            if info is None:
+                return
+            if wrong := differences(info):
+                log.error("The card %s is not used: %s", self._card, wrong)
+                self.leave(wrong, at_once=True)
+                return
+            if not self._joined:
+                self._joined = True
+                self._send(self._card, CardJoined(info.machine))
+            self._beat, self._info = None, info
+            self._tell_files()
+            self._send(self._card, info.ready)
+            self._attend(info)
+        except RayActorError as error:
+            log.warning("the card %s: %s", self._card, str(error).splitlines()[0])
+            if self._info is not None and not self._leaving.is_set():
+                self._send(self._card, CardLost(f"the process of the card {self._card} ended"))
+        finally:
+            self._info = None
+
+    def _await_process(self) -> CardInfo | None:
+        """What the card's next process tells once it is ready; None if the card leaves before."""
+        asked = self.actor.info.remote()
+        while not self._leaving.is_set():
+            try:
+                info: CardInfo = ray.get(asked, timeout=ASKED_AGAIN)
+                return info
+            except GetTimeoutError:
+                pass
+            except ActorUnavailableError:
+                sleep(ASKED_AGAIN)
+                asked = self.actor.info.remote()
+        return None
+
+    def _tell_files(self) -> None:
+        """Tell which checkpoints the card's machine has."""
+        files = [self._head.checkpoint(str(path), hashed=False) for path in self._head.checkpoints()]
+        self._send(self._card, CardFiles(ray.get(self.actor.seem_here.remote(files))))
+
+    def _attend(self, info: CardInfo) -> None:
+        """Have tasks drawn until the card leaves.
+
+        Raises:
+            RayActorError: its process is gone.
+        """
+        while (work := self._work.get()) is not None:
+            if isinstance(work, Draw):
+                self._draw(work)
+            elif work.process == info.process:
+                raise RayActorError(error_msg=f"process {work.process} does not answer")
+
+    def _draw(self, task: Draw) -> None:
+        """Have a task drawn, and hand on its events."""
+        try:
+            for event in self._events(task):
+                if isinstance(event, PictureFile):
+                    write_picture(event)
+                else:
+                    self._send(self._card, event)
+        except RayActorError:
+            raise
+        except Stopped:
+            self._send(self._card, Ended(task.task_id, "stopped", notes=task.notes))
+        except Exception as error:  # this thread must outlive its work
+            log.exception("task %s failed", task.task_id)
+            self.actor.stop.remote(task.task_id)
+            list(self._stream)  # the card takes nothing else before it is rid of these events
+            ended = Ended(task.task_id, "failed", reason(error), notes=task.notes, cause=cause(error))
+            self._send(self._card, ended)
+        finally:
+            self._stream = ()
+            self._stopped.discard(task.task_id)
+            self._followed.discard(task.task_id)
+
+    def _events(self, task: Draw) -> Iterator[Event]:
+        """What happens to a task, from the files that have to come to its end."""
+
+        def tell(text: str) -> None:
+            if task.task_id in self._stopped:
+                raise Stopped
+            self._send(self._card, Progressed(task.task_id, 0, text))
+
+        files = self._head.of_task(task)
+        if self._transfers.bring(self.actor, files, tell):
+            self._tell_files()
+        pictures = input_pictures(task)
+        given = ray.put(pictures) if pictures else pictures
+        followed = task.task_id in self._followed
+        draw = self.actor.draw.options(_generator_backpressure_num_objects=READ_AT_ONCE)
+        self._stream = draw.remote(task, given, files, followed=followed)
+        for event in self._stream:
+            yield ray.get(event)
+
+    def _look(self, look: Look) -> None:
+        try:
+            files = self._head.of_look(look)
+            self._transfers.bring(self.actor, files)
+            seen = ray.get(self.actor.look.remote(look, files))
+        except RayActorError:
+            return  # the web process gives up all looks of a card that is lost
+        except Exception as error:
+            log.exception("looking at a picture failed")
+            seen = Seen(look.look_id, error=reason(error), cause=cause(error))
+        self._send(self._card, seen)
+
+
+def differences(info: CardInfo) -> str:
+    """What of a card's machine does not fit the head; empty if all does."""
+    found = [
+        f"{what} {theirs} there, {ours} on the head"
+        for what, theirs, ours in (
+            ("Python", info.python, platform.python_version()),
+            ("Ray", info.ray, ray.__version__),
+        )
+        if theirs != ours
+    ]
+    return f"{info.machine} has {', '.join(found)}; install the same on both" if found else ""
+
+
+def reason(error: Exception) -> str:
+    """Why a task did not come to a card, or its pictures not back, for the client to read."""
+    if isinstance(error, TransferError):
+        return str(getattr(error, "cause", error))
+    if is_disk_full(error):
+        return "A disk of the fleet is full: free some space, then send the request again"
+    if isinstance(error, OSError) and error.strerror:
+        return f"The fleet could not read or write a file: {error.strerror}"
+    return f"The fleet failed in a way that nobody foresaw ({type(error).__name__}); the server's log says more"
+
+
+def cause(error: Exception) -> str:
+    """Of what kind a failure is, in the words of `Ended`."""
+    if is_disk_full(error):
+        return "space"
+    return "missing" if isinstance(error, FileNotFoundError) else "engine"

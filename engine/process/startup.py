@@ -1,0 +1,97 @@
+"""How an engine is started: the command line it takes, and the pipeline that follows from it."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from engine import choices
+from engine.files import builtin_set
+from engine.files.catalogue import Catalogue, Folders
+from engine.files.hashes import HashCache, hash_all
+from engine.heartbeat import Heartbeat
+from engine.images.picture_file import PictureFile, write_picture
+from engine.memory_plan import AUTO, MODES
+from engine.process.tuning import tune_process
+
+if TYPE_CHECKING:
+    from engine.pipeline.pipeline import Pipeline
+
+
+def pipeline_maker(
+    arguments: argparse.Namespace, heartbeat: Heartbeat, write: Callable[[PictureFile], None] = write_picture
+) -> Callable[[], Pipeline]:
+    """How to start the pipeline: torch is imported there, in the thread that draws.
+
+    `write` puts finished files where they belong.
+    """
+
+    def make() -> Pipeline:
+        tune_process(arguments.kernels)
+        gc.disable()  # the libraries are thousands of modules: looking for garbage among them takes a fifth of the time
+        import torch
+
+        from engine.gpu.capabilities import DrawingSettings, chosen_device
+        from engine.pipeline.pipeline import Pipeline
+
+        gc.freeze()  # nor need they be looked through whenever a model leaves memory
+        gc.enable()
+        torch.set_num_threads(arguments.threads)
+        device = chosen_device(arguments.device)
+        hashes = HashCache(arguments.hashes) if arguments.hashes else None
+        least = MODES[0] if arguments.memory_plan == AUTO else arguments.memory_plan
+        settings = DrawingSettings(
+            *(getattr(arguments, name) for name in ("unet_storage", "vae_format", "text_storage", "attention"))
+        )
+        pipeline = Pipeline(
+            device,
+            arguments.folders,
+            arguments.builtin,
+            hashes,
+            arguments.kernels,
+            heartbeat,
+            least,
+            settings,
+            keep=arguments.memory_plan == MODES[0],
+            write=write,
+        )
+        if hashes and arguments.rehash:
+            files, threads = files_to_hash(pipeline.catalogue), arguments.rehash
+            Thread(target=hash_all, args=(hashes, files, threads), name="rehash", daemon=True).start()
+        return pipeline
+
+    return make
+
+
+def files_to_hash(catalogue: Catalogue) -> list[Path]:
+    """The files whose hashes pictures carry."""
+    named = [(kind, name) for kind in ("checkpoints", "loras") for name in catalogue.names(kind)]
+    return [path for kind, name in named if (path := catalogue.find(kind, name))]
+
+
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parser = argparse.ArgumentParser(prog="engine.process", description="The engine process of fooocus-flask.")
+    parser.add_argument("fd", type=int, help="the inherited socket to the web process")
+    parser.add_argument("--threads", type=int, default=cores, help="CPU threads that draw; all cores")
+    parser.add_argument("--beat", type=float, default=5.0, help="seconds between signs of life")
+    parser.add_argument("--device", help="cuda, xpu, mps or cpu, as torch names it; the accelerator if there is one")
+    parser.add_argument("--memory-plan", choices=(AUTO, *MODES), default=AUTO, help="the most comfortable plan allowed")
+    for flag, formats in (("unet-storage", choices.UNET_STORAGES), ("vae-format", choices.VAE_FORMATS)):
+        parser.add_argument(f"--{flag}", choices=formats, default="", help="a number format; as suits the device")
+    parser.add_argument("--text-storage", choices=choices.TEXT_STORAGES, default="", help="of text encoders; fp16")
+    parser.add_argument("--attention", choices=choices.ATTENTIONS, default="", help="how UNets attend; pytorch")
+    parser.add_argument("--folders", type=Folders.from_json, help="the folders of models and word lists, as JSON")
+    parser.add_argument("--hashes", type=Path, help="where hashes of model files are kept; none: pictures carry none")
+    parser.add_argument("--rehash", type=int, metavar="N", help="hash all checkpoints and LoRAs now, N at a time")
+    parser.add_argument(
+        "--kernels", type=Path, help="where compiled GPU kernels are kept; none: where Triton keeps them"
+    )
+    parser.add_argument("--builtin", type=Path, default=builtin_set.CHECKPOINT, help="file of the built-in model")
+    return parser.parse_args(words)

@@ -1,0 +1,68 @@
+"""A lane whose engine is a card of the fleet, on whatever machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import Flask
+
+from engine import messages
+from engine.fleet.frames import CardFiles, CardLeaving, Follow
+from fooocus_flask.following.audience import sees_previews
+from fooocus_flask.runner.lane import Lane
+from fooocus_flask.runner.link import EngineLink
+from fooocus_flask.tables import Task
+
+
+class FleetLane(Lane):
+    """The lane of one card. What is sent over the network is only what somebody sees: previews while they are seen."""
+
+    def __init__(
+        self,
+        app: Flask,
+        name: str,
+        machine: str,
+        start_engine: Callable[[Callable[[messages.Message | None], object]], EngineLink],
+        changed: Callable[[], object],
+    ) -> None:
+        super().__init__(app, name, start_engine, changed)
+        self.machine = machine
+        self._files: frozenset[str] = frozenset()
+        self._leaving = False
+        self._followed = False
+
+    @property
+    def free(self) -> bool:
+        """Whether it would draw a task at once."""
+        return super().free and not self._leaving
+
+    def has(self, checkpoint: str | None) -> bool:
+        """Whether the card's machine has this checkpoint's file; another one has to be sent there first."""
+        return checkpoint is None or checkpoint in self._files
+
+    def give(self, task: Task, draw: messages.Draw) -> None:
+        """Have a task drawn; only a free lane may be given one."""
+        super().give(task, draw)
+        self._follow(task.task_id)
+
+    def _hold(self, task: Task | None) -> None:
+        self._followed = False
+        super()._hold(task)
+
+    def _take(self, message: messages.Message) -> None:
+        if isinstance(message, CardFiles):
+            self._files = frozenset(message.checkpoints)
+        elif isinstance(message, CardLeaving):
+            self._leaving = True
+            self._changed()
+        else:
+            super()._take(message)
+            if isinstance(message, messages.Progressed) and message.task_id == self.task_id:
+                self._follow(message.task_id)
+
+    def _follow(self, task_id: str) -> None:
+        """Tell the card whether the task's previews are seen, when that changes."""
+        followed = sees_previews(self.app, task_id)
+        if followed != self._followed:
+            self._followed = followed
+            self.tell(Follow(task_id, followed))
