@@ -8,7 +8,8 @@ be changed in place.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
@@ -89,10 +90,11 @@ def fuse(module: Any, kernels: Kernels, parts: Iterable[str] = PARTS) -> None:
     It comes before anyone notes where weights lie: some are moved.
     """
     parts = set(parts)
+    module.kernels = kernels
     if "attention" in parts:
         for part in module.modules():
             if isinstance(part, Attention) and _plain(part):
-                _join_projections(part)
+                _join_projections(part, kernels)
     if "row" in parts:
         for part in module.modules():
             if type(part) is GEGLU:
@@ -106,6 +108,12 @@ def fuse(module: Any, kernels: Kernels, parts: Iterable[str] = PARTS) -> None:
                 _become(FusedGroupNorm, part, kernels)
             elif type(part) is ResnetBlock2D and _plain_resnet(part):
                 _become(FusedResnet, part, kernels)
+
+
+def kernels_in_use(module: Any) -> ModuleType | None:
+    """The kernels that a module computes with at the moment; None for one that is not fused."""
+    kernels: Kernels | None = getattr(module, "kernels", None)
+    return None if kernels is None else kernels.now
 
 
 def _become(fused: type[nn.Module], part: Any, kernels: Kernels) -> None:
@@ -206,25 +214,61 @@ class JoinedSelfAttention:
 
 
 class JoinedCrossAttention:
-    """A cross-attention's processor: one product for keys and values."""
+    """A cross-attention's processor: one product for keys and values, or those that `TextProjections` made."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        self.kernels = kernels
 
     def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         """What the rows `[n, tokens, width]` read of the text."""
-        query = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-        joined = linear(encoder_hidden_states, attn.joined).unflatten(-1, (2, attn.heads, -1))
-        key, value = joined.permute(2, 0, 3, 1, 4)
+        query, kernels = attn.to_q(hidden_states), self.kernels.now
+        joined = linear(encoder_hidden_states, attn.joined) if attn.text is None else attn.text
+        if kernels is not None and kernels.reads_text(attn.heads, query.shape[-1]):
+            return attn.to_out[0](kernels.read_text(query, joined, attn.heads))
+        key, value = joined.unflatten(-1, (2, attn.heads, -1)).permute(2, 0, 3, 1, 4)
+        query = query.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
         read = scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         return attn.to_out[0](read)
 
 
-def _join_projections(attn: Any) -> None:
+class TextProjections:
+    """The keys and values that a fused UNet's cross-attentions make of texts `[n, tokens, width]`, for many calls.
+
+    They have places of their own, to which recorded calls keep.
+    """
+
+    def __init__(self, unet: Any, like: Tensor) -> None:
+        parts = [part for part in unet.modules() if isinstance(part, Attention) and part.is_cross_attention]
+        self._layers = [part for part in parts if hasattr(part, "joined")]
+        self._made = [like.new_empty(*like.shape[:2], len(layer.joined)) for layer in self._layers]
+
+    def make(self, context: Tensor) -> None:
+        """Have them be those of this text, by the products that the layers would compute."""
+        rows = context.flatten(0, 1)
+        for layer, made in zip(self._layers, self._made, strict=True):
+            torch.mm(rows, layer.joined.t(), out=made.flatten(0, 1))
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Have the cross-attentions read them, whatever text the UNet is called with."""
+        for layer, made in zip(self._layers, self._made, strict=True):
+            layer.text = made
+        try:
+            yield
+        finally:
+            for layer in self._layers:
+                layer.text = None
+
+
+def _join_projections(attn: Any, kernels: Kernels) -> None:
     """Let the weights of projections of one input lie one after the other, so that one product makes them all."""
     layers = [attn.to_k, attn.to_v] if attn.is_cross_attention else [attn.to_q, attn.to_k, attn.to_v]
     attn.joined = torch.cat([layer.weight.data for layer in layers])
+    attn.text = None
     parts = attn.joined.split([layer.out_features for layer in layers])
     for layer, part in zip(layers, parts, strict=True):
         layer.weight = nn.Parameter(part, requires_grad=False)
-    attn.set_processor(JoinedCrossAttention() if attn.is_cross_attention else JoinedSelfAttention())
+    attn.set_processor(JoinedCrossAttention(kernels) if attn.is_cross_attention else JoinedSelfAttention())
 
 
 def _plain(attn: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 
 from engine.gpu.capabilities import Features
+
+Made = Callable[[Tensor, Tensor], Tensor]
+"""What makes a tensor out of two numbers on the host, and of nothing that is still being computed."""
 
 
 class SideStream:
@@ -36,6 +39,27 @@ class SideStream:
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(mark)
             yield
+
+
+def made_beside(device: torch.device, make: Made) -> Made:
+    """`make` on a stream of its own, so that its many small launches run beside what is queued before them.
+
+    Without a GPU there is nothing to part.
+    """
+    if not Features.for_device(device).streams:
+        return make
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))  # for what `make` holds already
+
+    def beside(first: Tensor, second: Tensor) -> Tensor:
+        current = torch.cuda.current_stream(device)
+        with torch.cuda.stream(stream):
+            made = make(first, second)
+        current.wait_stream(stream)
+        made.record_stream(current)
+        return made
+
+    return beside
 
 
 class Fetched:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from engine.gpu.capabilities import Features
+from engine.gpu.fused import kernels_in_use
 from engine.gpu.upcast import arithmetic_of
 from engine.sampling.attachments import Attachment, Evaluation, summed
 from engine.sampling.conditioning import Conditioning, Kind, Rows, equally_long_soon, row, stacked
 from engine.sampling.graphs import Graphs, place_of
-from engine.sampling.guidance import guided, unguided
+from engine.sampling.guidance import guided, guided_by, unguided
 from engine.sampling.model_sampling import TRAIN_STEPS, ModelSampling
 from engine.sampling.unet import UNet
 from engine.sampling.unet_call import UNetCall
@@ -84,11 +85,7 @@ class Denoiser:
         progress = self.progress(t)
         shown = self.sampling.scale_input(x, sigma).to(self.dtype)
         outputs = torch.cat([self._output(batch, shown, t, float(sigma), progress) for batch in self.batches])
-        predictions = self.sampling.denoised(x, sigma, outputs.float())
-        positive = predictions[-1:]
-        negative = predictions[:1] if len(predictions) == 2 else None
-        guidance = self.guidance
-        D = guided(x, positive, negative, progress, guidance.guidance_scale, guidance.adaptive_cfg, guidance.sharpness)
+        D = self._guided(x, sigma, outputs, progress)
         self._last = x, D, sigma
         return D
 
@@ -106,6 +103,15 @@ class Denoiser:
             raise RuntimeError("nothing has been evaluated yet")
         x, D, sigma = self._last
         return (x - D) / sigma
+
+    def _guided(self, x: Tensor, sigma: Tensor, outputs: Tensor, progress: float) -> Tensor:
+        """The clean latent out of a UNet's outputs, one for each side."""
+        how = self.guidance.guidance_scale, self.guidance.adaptive_cfg, self.guidance.sharpness
+        kernels = kernels_in_use(self.unet)
+        if kernels is not None and kernels.guides(x, outputs):
+            return guided_by(kernels, x, outputs, self.sampling.parts(sigma), progress, *how)
+        predictions = self.sampling.denoised(x, sigma, outputs.float())
+        return guided(x, predictions[-1:], predictions[:1] if len(predictions) == 2 else None, progress, *how)
 
     @property
     def _most_repeats(self) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from engine.gpu.fused import TextProjections
 from engine.sampling.unet import UNet
 from engine.sampling.unet_call import UNetCall
 
@@ -31,21 +32,47 @@ class Recorded(Protocol):
         ...
 
 
+class Inputs:
+    """Places for the tensors of calls of one form, `call`; what is given again is not copied again.
+
+    Whoever gives a tensor does not change it: another value is another tensor.
+    """
+
+    def __init__(self, like: UNetCall) -> None:
+        self.call = like.mapped(lambda tensor: tensor.clone(memory_format=torch.contiguous_format))
+        self._given: list[weakref.ref[Tensor] | None] = [None for _ in self.call.tensors()]
+
+    def take(self, call: UNetCall) -> bool:
+        """Have the values of a call; says whether its text is another than before."""
+        text = False
+        for place, (mine, given) in enumerate(zip(self.call.tensors(), call.tensors(), strict=True)):
+            last = self._given[place]
+            if last is None or last() is not given:
+                mine.copy_(given)
+                self._given[place] = weakref.ref(given)
+                text = text or mine is self.call.context
+        return text
+
+
 class CudaGraph:
-    """One recorded call; its inputs and its output have memory of their own."""
+    """One recorded call; its inputs and its output have memory of their own.
+
+    What its cross-attentions make of the text is made once for all calls with it.
+    """
 
     def __init__(self, unet: UNet, call: UNetCall, pool: Any) -> None:
-        self.call = call.mapped(lambda tensor: tensor.clone(memory_format=torch.contiguous_format))
+        self.inputs = Inputs(call)
+        self.texts = TextProjections(unet, self.inputs.call.context)
         self.graph = torch.cuda.CUDAGraph()
         # Other threads may use the GPU meanwhile (previews on their way to the CPU).
-        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
-            self.output = self.call.on(unet)
+        with self.texts.in_use(), torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
+            self.output = self.inputs.call.on(unet)
         self.pool = self.graph.pool()
 
     def replay(self, call: UNetCall) -> Tensor:
         """The output for a call of the recorded form."""
-        for mine, given in zip(self.call.tensors(), call.tensors(), strict=True):
-            mine.copy_(given)
+        if self.inputs.take(call):
+            self.texts.make(self.inputs.call.context)
         self.graph.replay()
         return self.output.clone()  # graphs share memory: the next one's work may lie where this output does
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch.nn.functional import pad
 
 SHARPNESS_UNIT = 0.001
 RADIUS, SPACE_SIGMA, COLOUR_SIGMA = 6, 3.0, 3.0
+"""Both are one number to the GPU's kernel."""
 
 
 def unguided(guidance_scale: float) -> bool:
@@ -36,17 +38,46 @@ def guided(
     if x0_negative is None:
         raise ValueError(f"a guidance scale of {guidance_scale} needs the negative prediction")
     positive, negative = x - x0_positive, x - x0_negative
-    amount = SHARPNESS_UNIT * sharpness * progress
+    amount = sharpened(progress, sharpness)
     if amount > 0:
         positive = amount * bilateral(positive, x0_positive) + (1 - amount) * positive
     return x - _combined(positive, negative, progress, guidance_scale, adaptive_cfg)
 
 
+def scale_at(progress: float, guidance_scale: float, adaptive_cfg: float) -> float:
+    """How strongly the prompt counts at this point: above the adaptive scale less in the beginning."""
+    if guidance_scale <= adaptive_cfg:
+        return guidance_scale
+    return progress * guidance_scale + (1 - progress) * adaptive_cfg
+
+
+def sharpened(progress: float, sharpness: float) -> float:
+    """How much of the positive side's difference is filtered at this point, 0 and more."""
+    return max(0.0, SHARPNESS_UNIT * sharpness * progress)
+
+
+def guided_by(
+    kernels: ModuleType,
+    x: Tensor,
+    output: Tensor,
+    parts: tuple[float, float],
+    progress: float,
+    guidance_scale: float,
+    adaptive_cfg: float,
+    sharpness: float,
+) -> Tensor:
+    """The same as `guided` by GPU kernels, out of a UNet's output `[2, 4, height, width]`, the negative side first.
+
+    `parts` say what its predictions are (`ModelSampling.parts`).
+    """
+    scale, amount = scale_at(progress, guidance_scale, adaptive_cfg), sharpened(progress, sharpness)
+    latent: Tensor = kernels.guided_latent(x, output, parts, scale, amount, RADIUS, SPACE_SIGMA)
+    return latent
+
+
 def _combined(positive: Tensor, negative: Tensor, progress: float, scale: float, adaptive: float) -> Tensor:
     direction = positive - negative
-    if scale <= adaptive:
-        return negative + scale * direction
-    return negative + (progress * scale + (1 - progress) * adaptive) * direction
+    return negative + scale_at(progress, scale, adaptive) * direction
 
 
 def bilateral(value: Tensor, guide: Tensor) -> Tensor:

@@ -100,6 +100,11 @@ class ModelSampling:
         """The clean picture that the network's `output` speaks of."""
         return x - sigma * output
 
+    def parts(self, sigma: Tensor | float) -> tuple[float, float]:
+        """How much of the state and how much of the output is in what `denoised` gives, which is their sum."""
+        one, none = torch.ones(()), torch.zeros(())
+        return float(self.denoised(one, sigma, none)), float(self.denoised(none, sigma, one))
+
 
 class VPrediction(ModelSampling):
     """A model that predicts the velocity of Salimans & Ho 2022."""

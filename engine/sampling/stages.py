@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from engine.gpu.side_stream import made_beside
 from engine.sampling.attachments import Attachment
 from engine.sampling.conditioning import for_kind
 from engine.sampling.denoiser import Denoiser
@@ -116,7 +117,7 @@ class Stages:
         run, like = self.run, self.no_noise()
         if is_brownian(run.sampler):
             ends = brownian_range(self.sampling(run.base), run.scheduler, run.sampler, run.steps, run.denoise)
-            return brownian_noise(like, seed, *ends)
+            return made_beside(self.device, brownian_noise(like, seed, *ends))
         return drawn_noise(like, seed)
 
     def _noise_of(self, stage: Stage) -> Noise:

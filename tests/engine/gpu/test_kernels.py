@@ -11,7 +11,7 @@ import os
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import gelu, silu
+from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 if not INTERPRETED:
@@ -20,6 +20,9 @@ if not INTERPRETED:
 from benchmarks.make_checkpoint import SIZES, unet_module  # noqa: E402
 from engine.gpu import kernels  # noqa: E402
 from engine.gpu.fused import Kernels, fuse  # noqa: E402
+from engine.gpu.guidance_kernels import CHANNELS  # noqa: E402
+from engine.sampling import guidance  # noqa: E402
+from engine.sampling.model_sampling import SCHEDULER_KINDS, model_sampling  # noqa: E402
 from engine.sampling.unet_call import UNetCall  # noqa: E402
 
 
@@ -81,6 +84,29 @@ def test_a_gate_is_a_gelu(width):
 def test_pictures_and_a_bias_are_added(channels, side):
     one, other, bias = picture(2, channels, side, side), picture(2, channels, side, side), torch.randn(channels)
     assert near(kernels.summed(one, bias, other), one + bias[:, None, None] + other)
+
+
+@pytest.mark.parametrize("keys", [1, 16, 77, 154, 300])
+def test_a_text_is_read_as_the_librarys_attention_reads_it(keys):
+    heads, tokens = 3, 150
+    query, joined = torch.randn(2, tokens, heads * 64), torch.randn(2, keys, 2 * heads * 64)
+    key, value = joined.unflatten(-1, (2, heads, 64)).permute(2, 0, 3, 1, 4)
+    expected = scaled_dot_product_attention(query.unflatten(-1, (heads, 64)).transpose(1, 2), key, value)
+    assert near(kernels.read_text(query, joined, heads), expected.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("kind", ["eps", "v", *SCHEDULER_KINDS])
+@pytest.mark.parametrize("sharpness", [0.0, 2.0, 300.0])
+def test_guidance_is_that_of_the_processor(kind, sharpness):
+    sampling = model_sampling("v" if kind == "v" else "eps", kind)
+    sigma, progress = torch.tensor(3.25), 0.4
+    x, output = 3 * torch.randn(1, CHANNELS, 9, 21), torch.randn(2, CHANNELS, 9, 21)
+    output = output.contiguous(memory_format=torch.channels_last)
+    negative, positive = sampling.denoised(x, sigma, output).split(1)
+    for scale, adaptive in ((4.0, 7.0), (9.0, 7.0)):
+        expected = guidance.guided(x, positive, negative, progress, scale, adaptive, sharpness)
+        made = guidance.guided_by(kernels, x, output, sampling.parts(sigma), progress, scale, adaptive, sharpness)
+        torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
