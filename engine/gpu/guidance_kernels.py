@@ -124,9 +124,9 @@ def guided_latent(
     """The clean latent that both predictions of a UNet speak of together, `[1, 4, h, w]` in fp32.
 
     `x` `[1, 4, h, w]` in fp32 is the state, `output` `[2, 4, h, w]` the UNet's, the negative side first. A prediction
-    is `parts[0]` · x + `parts[1]` · output. Of their differences from x, the positive one is filtered by `amount` (0 to 1)
-    with neighbours up to `radius` away, counted by Gaussians of this `sigma`, and weighs `scale` against the negative
-    one. Height and width exceed the radius.
+    is `parts[0]` · x + `parts[1]` · output. Of their differences from x, the positive one is filtered by `amount`
+    (0 to 1) with neighbours up to `radius` away, counted by Gaussians of this `sigma`, and weighs `scale` against the
+    negative one. Height and width exceed the radius.
     """
     x = x.contiguous()
     height, width = x.shape[-2:]

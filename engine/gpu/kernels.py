@@ -19,8 +19,16 @@ from engine.gpu.guidance_kernels import CHANNELS, guided_latent, guides
 from engine.gpu.text_attention import HEAD_WIDTH, read_text, reads_text
 
 __all__ = [
-    *("added_layer_norm", "gated", "group_norm", "guided_latent", "guides", "layer_norm"),
-    *("read_text", "reads_text", "summed", "try_all"),
+    "added_layer_norm",
+    "gated",
+    "group_norm",
+    "guided_latent",
+    "guides",
+    "layer_norm",
+    "read_text",
+    "reads_text",
+    "summed",
+    "try_all",
 ]
 
 NORMED = 128
