@@ -6,6 +6,8 @@ Every word of the list may be added once and commas at will, until the text fill
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,12 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
-from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from engine.errors import CheckpointError
-from engine.gpu.capabilities import Precision
+from engine.gpu.capabilities import Features, Precision
 from engine.models.checkpoint import read_tensors
+from engine.models.expansion_decoding import Begun, Choice, Decoder
 from engine.models.fill import fill, weights_size
 from engine.prompt.lines import cleaned
 
@@ -42,6 +44,13 @@ CLOSED_UP = (
 )
 """The spaces that transformers 4 takes out of a text it decodes, in this order."""
 SEEDS = 1 << 32
+ROWS = 4
+"""Texts that a GPU goes on with at a time: a step of four takes it as long as one of one."""
+MOST_DECODERS, MOST_KNOWN = 2, 1024
+"""Lengths whose caches and recorded steps are kept, and texts whose words are known."""
+
+Key = tuple[str, int]
+"""A text and the seed of its words."""
 
 
 class Expansion:
@@ -52,10 +61,13 @@ class Expansion:
         weight = model.transformer.wte.weight
         self.device = weight.device
         vocabulary = tokenizer.get_vocab()
-        self.comma, self.end = vocabulary[","], vocabulary[END]
+        self.end = vocabulary[END]
         bias = torch.full((weight.shape[0],), NEVER)
         bias[[vocabulary[word] for word in words if word in vocabulary]] = 0
-        self.bias = bias.to(self.device, weight.dtype)
+        self.choice = Choice(bias.to(self.device, weight.dtype), NEVER, vocabulary[","], TOP_K)
+        self.rows = ROWS if Features.for_device(self.device).graphs else 1
+        self._decoders: OrderedDict[int, Decoder] = OrderedDict()
+        self._known: OrderedDict[Key, str] = OrderedDict()
 
     @staticmethod
     def missing(folder: Path) -> list[str]:
@@ -88,44 +100,64 @@ class Expansion:
         """Bytes of its weights."""
         return weights_size(self.model)
 
-    @torch.inference_mode()
     def expand(self, text: str, seed: int) -> str:
         """The text with words added; the same seed adds the same words, on the same kind of device."""
-        if not text:
-            return ""
-        text = cleaned(text) + ","
-        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return self.expand_all([(text, seed)])[0]
+
+    @torch.inference_mode()
+    def expand_all(self, texts: Sequence[tuple[str, int]], each: Callable[[], None] = lambda: None) -> list[str]:
+        """Texts with words added, each by its seed, to which others beside it change nothing.
+
+        `each` is called before every few texts and may raise.
+        """
+        wanted = [(text, seed % SEEDS) for text, seed in texts]
+        fresh = [key for key in dict.fromkeys(wanted) if key not in self._known]
+        begun = {key: started for key in fresh if (started := self._begun(*key)) is not None}
+        drawn = self._drawn(begun, each)
+        found = {key: self._known.get(key) or self._finished(key[0], drawn.get(key)) for key in dict.fromkeys(wanted)}
+        self._known.update(found)
+        while len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
+        return [found[key] for key in wanted]
+
+    def _begun(self, text: str, seed: int) -> Begun | None:
+        """The tokens of a text and how many fit after them; None where none do."""
+        ids = self.tokenizer.encode(cleaned(text) + ",", add_special_tokens=False).ids if text else []
         count = min(-len(ids) % CHUNK, self.model.config.n_positions - len(ids))
-        if count <= 0:
-            return text[:-1]
-        decoded = self.tokenizer.decode(self._continued(ids, count, seed % SEEDS), skip_special_tokens=True)
+        return Begun(tuple(ids), count, seed) if count > 0 else None
+
+    def _drawn(self, begun: Mapping[Key, Begun], each: Callable[[], None]) -> dict[Key, list[int]]:
+        """The tokens of texts with those drawn for them, as many texts at a time as a decoder has rows.
+
+        A decoder's work is the same whatever its rows hold, so that texts beside a text change nothing.
+        """
+        drawn: dict[Key, list[int]] = {}
+        for length in sorted({len(text.tokens) + text.count for text in begun.values()}):
+            keys = [key for key, text in begun.items() if len(text.tokens) + text.count == length]
+            for few in (keys[first : first + self.rows] for first in range(0, len(keys), self.rows)):
+                each()
+                added = self._decoder(length).drawn([begun[key] for key in few])
+                for key, tokens in zip(few, added, strict=True):
+                    end = tokens.index(self.end) + 1 if self.end in tokens else len(tokens)
+                    drawn[key] = [*begun[key].tokens, *tokens[:end]]
+        return drawn
+
+    def _finished(self, text: str, tokens: list[int] | None) -> str:
+        """The text that tokens spell; without any, what was given."""
+        if tokens is None:
+            return cleaned(text)
+        decoded = self.tokenizer.decode(tokens, skip_special_tokens=True)
         for spaced, mark in CLOSED_UP.items():
             decoded = decoded.replace(spaced, mark)
         return cleaned(decoded)
 
-    def _continued(self, ids: list[int], count: int, seed: int) -> list[int]:
-        """The tokens and up to `count` more, drawn as a freshly seeded generator of the device draws."""
-        generator = torch.Generator(self.device).manual_seed(seed)
-        bias = self.bias.clone()
-        ids, fresh, past = list(ids), ids, None
-        for _ in range(count):
-            bias[fresh] = NEVER
-            bias[self.comma] = 0
-            given = torch.tensor([fresh], device=self.device)
-            output = self.model(input_ids=given, past_key_values=past, use_cache=True, logits_to_keep=1)
-            past = output.past_key_values
-            scores = _largest(output.logits[0, -1] + bias, TOP_K)
-            fresh = [int(torch.multinomial(scores.softmax(dim=-1), 1, generator=generator))]
-            ids += fresh
-            if fresh == [self.end]:
-                break
-        return ids
-
-
-def _largest(scores: Tensor, count: int) -> Tensor:
-    """The scores with all but the largest (and what equals the least of these) ruled out."""
-    least = scores.topk(min(count, len(scores))).values[-1]
-    return scores.masked_fill(scores < least, -torch.inf)
+    def _decoder(self, length: int) -> Decoder:
+        """That of texts of so many tokens; the last few are kept."""
+        decoder = self._decoders.pop(length, None) or Decoder(self.model, self.choice, self.rows, length)
+        self._decoders[length] = decoder
+        while len(self._decoders) > MOST_DECODERS:
+            self._decoders.popitem(last=False)
+        return decoder
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

@@ -129,13 +129,13 @@ class Passes:
         if expansion is None:
             job.add_notes("Prompt expansion (Fooocus V2) is off: its model is not installed")
             return [replace(picture, expand=False) for picture in pictures]
-        percent, expanded = job.progress.next(), []
+        percent = job.progress.next()
         with job.timed("text"):
-            for number, picture in enumerate(pictures, 1):
-                job.stop_if_asked()
+            for number in range(1, len(pictures) + 1):
                 job.report_progress(percent, f"Preparing Fooocus text #{number} ...")
-                expanded.append(picture.expanded(expansion.expand(picture.prompt_line, picture.seed)))
-        return expanded
+            texts = [(picture.prompt_line, picture.seed) for picture in pictures]
+            expanded = expansion.expand_all(texts, job.stop_if_asked)
+        return [picture.expanded(text) for picture, text in zip(pictures, expanded, strict=True)]
 
     def _draw_one(
         self, job: Job, prepared: PreparedPass, canvas: Canvas, index: int, *, save: bool

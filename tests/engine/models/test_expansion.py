@@ -8,6 +8,7 @@ from transformers import LogitsProcessor
 
 from engine.errors import CheckpointError
 from engine.models.expansion import CONFIG, MERGES, MODEL, NEVER, VOCABULARY, WORDS, Expansion
+from engine.models.expansion_decoding import Choice, Decoder
 from engine.prompt.lines import cleaned
 from tests.expansion_files import LISTED, expansion_files
 
@@ -81,11 +82,11 @@ def test_only_listed_words_are_added_each_once(expansion):
     assert set(added) <= set(LISTED) - {"ab"} and len(set(added)) == len(added) > 20
 
 
+@torch.inference_mode()
 def test_the_text_is_filled_up_to_whole_chunks(expansion):
     for text in ("a cat", "q" * 80):
-        before = len(expansion.tokenizer.encode(text + ",").ids)
-        after = expansion._continued(expansion.tokenizer.encode(text + ",").ids, -before % 75, 1)
-        assert len(after) % 75 == 0
+        begun = {(text, 1): expansion._begun(text, 1)}
+        assert len(expansion._drawn(begun, lambda: None)[text, 1]) % 75 == 0
 
 
 @pytest.mark.parametrize(("text", "expected"), [("", ""), ("q" * 74, "q" * 74), ("q" * 160, "q" * 160)])
@@ -102,11 +103,38 @@ def test_spaces_before_marks_are_closed_up_as_decoding_does(expansion):
     assert expansion.expand("it 's a cat , red !", 1).startswith("it's a cat, red!,")
 
 
-def test_logits_that_equal_the_hundredth_stay(expansion):
-    from engine.models.expansion import _largest
+def test_logits_that_equal_the_last_that_counts_may_be_drawn(expansion):
+    choice = Choice(torch.zeros(4), NEVER, again=3, top_k=2)
+    decoder = Decoder(expansion.model, choice, rows=1, length=75)
+    decoder.allowed, drawn = torch.zeros(1, 4), set()
+    for seed in range(40):
+        decoder.allowed.zero_()
+        decoder.noise = torch.ones(1, 4).exponential_(1, generator=torch.Generator().manual_seed(seed))
+        decoder._draw(torch.tensor([[3.0, 2.5, 2.5, 0.0]]))
+        drawn.add(int(decoder.tokens))
+    assert drawn == {0, 1, 2}
 
-    scores = torch.tensor([3.0, 1.0, 1.0, 0.0])
-    assert _largest(scores, 2).tolist() == [3, 1, 1, -math.inf]
+
+def test_texts_beside_a_text_change_none_of_its_words(folder):
+    texts = [("a red cat", 1), ("a red cat", 2), ("q" * 80, 3), ("xy ab, zz", 4), ("", 5), ("a red cat", 1)]
+    alone = [Expansion.load(folder, CPU).expand(*text) for text in texts]
+    together = Expansion.load(folder, CPU)
+    together.rows = 3
+    assert together.expand_all(texts) == alone and len(set(alone)) == 5
+
+
+def test_known_words_are_not_drawn_again(expansion, monkeypatch):
+    first = expansion.expand_all([("a blue cat", 1), ("a blue cat", 2)])
+    monkeypatch.setattr(expansion, "_decoder", None)
+    assert expansion.expand_all([("a blue cat", 2), ("a blue cat", 1)]) == first[::-1]
+
+
+def test_a_stop_comes_between_texts(folder):
+    def stopped():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        Expansion.load(folder, CPU).expand_all([("a cat", 1)], stopped)
 
 
 def test_its_size_is_that_of_its_weights_the_table_counted_once(expansion, folder):
