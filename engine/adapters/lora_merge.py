@@ -16,7 +16,7 @@ from engine.adapters.lora_names import adapter_settings, not_numbers, unsupporte
 from engine.errors import CheckpointError
 from engine.files.identity import identity
 from engine.gpu.device_memory import free_bytes
-from engine.gpu.offload import at_hand, by_group
+from engine.gpu.offload import at_hand, by_group, in_file
 from engine.models.checkpoint import read_tensors
 from engine.models.text_encoders import TextEncoders
 from engine.models.weight_names import unet_names
@@ -80,8 +80,9 @@ class PatchedModel:
 
     @property
     def size(self) -> int:
-        """Bytes of the kept originals, and of the files in force."""
-        originals = sum(tensor.nbytes for tensor in self._originals.values())
+        """Bytes of the kept originals, without those that a mapped file has, and of the files in force."""
+        kept = (name for name in self._originals if in_file(self._weights[name]) is None)
+        originals = sum(self._originals[name].nbytes for name in kept)
         return originals + sum(matched.size for matched in self._files.values())
 
     @torch.inference_mode()
@@ -180,6 +181,9 @@ class PatchedModel:
         self._unfit.pop(name, None)
 
     def _kept(self, weight: Tensor) -> Tensor:
+        original = in_file(weight)
+        if original is not None:
+            return original
         free = free_bytes(weight.device)
         return weight.to("cpu", copy=True) if free is not None and free < ROOM else weight.clone()
 

@@ -8,65 +8,31 @@ model where only a part of it lacks room.
 
 from __future__ import annotations
 
-import logging
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-log = logging.getLogger(__name__)
+from engine.gpu.host_memory import HostMemory, MappedFile
 
+_Span = tuple[torch.UntypedStorage, int, int]
+"""A part of a storage: its first byte, and the one after its last."""
 ALIGNMENT = 512
 """Bytes between which tensors begin on a device, as its allocator has it."""
-PAGE = 4096
-SPARE = 3 << 30
-"""Bytes of the machine's memory that are never pinned."""
-
-
-class HostMemory:
-    """Memory of the host for weights, pinned as far as the machine has room: what is pinned travels faster."""
-
-    def __init__(self, *, pin: bool) -> None:
-        self.pin = pin
-
-    def take(self, size: int) -> Tensor:
-        """So many bytes, uint8."""
-        whole = torch.empty(size + 2 * PAGE, dtype=torch.uint8)
-        first = -whole.data_ptr() % PAGE
-        taken = whole[first : first + size]
-        if self.pin and size and available_host_memory() > SPARE:
-            # Pinned in place: torch's own pinned memory comes in powers of two.
-            place, length = taken.data_ptr(), -(-size // PAGE) * PAGE
-            if int(torch.cuda.cudart().cudaHostRegister(place, length, 0)) == 0:
-                weakref.finalize(taken, _unpin, place, whole)
-            else:
-                self.pin = False
-                log.warning("weights on the host are not pinned from here on; they travel more slowly")
-        return taken
-
-
-def _unpin(place: int, _memory: Tensor) -> None:
-    """Let pages go before their memory, which is given along, is given back."""
-    torch.cuda.cudart().cudaHostUnregister(place)
-
-
-def available_host_memory() -> int:
-    """Bytes of the machine's memory that are free or can be freed; much where nobody says."""
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-    except OSError:
-        return 1 << 62
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 1 << 62)
 
 
 class WeightGroup:
-    """Tensors that lie in one piece on the device, or in one piece on the host."""
+    """Tensors that lie in one piece on the device, or on the host: in one piece, or where they lay before.
 
-    def __init__(self, tensors: Iterable[Tensor], device: torch.device, host: HostMemory) -> None:
+    The latter is so where they lie on the host already and that has no room for a piece of its own. `file` is the one
+    they come from, if it is mapped.
+    """
+
+    def __init__(
+        self, tensors: Iterable[Tensor], device: torch.device, host: HostMemory, file: MappedFile | None = None
+    ) -> None:
         self.tensors = list(tensors)
         spans = _spans(self.tensors)
         self.size = sum(_aligned(end - start) for _, start, end in spans)
@@ -75,28 +41,39 @@ class WeightGroup:
         """Called before its weights come to be at hand."""
         self.arrived: torch.cuda.Event | None = None
         """When weights that another stream brings are there."""
-        self._changed = False
+        self._changed, self._host = False, host
+        self._in_file: dict[int, Tensor] = {}
         for tensor in self.tensors:
             tensor.weight_group = self  # type: ignore[attr-defined]  # by which `at_hand` finds it
         with torch.inference_mode():
-            self._home = host.take(self.size)
+            if file is not None:
+                self._in_file = {id(tensor): _alias(tensor) for tensor in _tensors_in(file, self.tensors)}
+            self._home = list(_pieces(spans))
+            """What lies on the host, each piece with its place on the device."""
+            on_host = all(piece.device.type == "cpu" for piece, _ in self._home)
+            self.lies_apart = on_host and not host.has_room(self.size)
+            places = list(self._places(spans))
+            if not self.lies_apart:
+                self._gather()
+            spans.clear()
+            for tensor, *_ in places:
+                _point(tensor)  # nothing keeps its memory on the device any more, where there may be room for one only
             self._there = torch.empty(self.size, dtype=torch.uint8, device=device)
-            at = 0
-            for storage, start, end in spans:
-                bytes_ = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
-                self._home[at : at + end - start].copy_(bytes_[start:end])
-                for tensor in self.tensors:
-                    if _holds(storage, start, end, tensor):
-                        self._point(tensor, at + _first_byte(tensor) - start)
-                at += _aligned(end - start)
+            for place in places:
+                _point(*place, storage=self._there.untyped_storage())
             self._there.untyped_storage().resize_(0)
+
+    def in_file(self, tensor: Tensor) -> Tensor | None:
+        """A tensor as the mapped file has it, if it has it; it takes no memory."""
+        return self._in_file.get(id(tensor))
 
     def onload(self) -> None:
         """Bring the weights to the device, on the current stream; nothing waits where they are pinned."""
         if not self.present:
             with torch.inference_mode():
                 self._there.untyped_storage().resize_(self.size)
-                self._there.copy_(self._home, non_blocking=True)
+                for piece, at in self._home:
+                    self._there[at : at + len(piece)].copy_(piece, non_blocking=True)
             self.present = True
 
     def offload(self) -> None:
@@ -104,10 +81,23 @@ class WeightGroup:
         if self.present:
             if self._changed:
                 with torch.inference_mode():
-                    self._home.copy_(self._there)
+                    self._bring_home()
                 self._changed = False
             self._there.untyped_storage().resize_(0)
             self.present, self.arrived = False, None
+
+    def _gather(self) -> None:
+        """Have the host's side in one piece of its own."""
+        whole = self._host.take(self.size)
+        for piece, at in self._home:
+            whole[at : at + len(piece)].copy_(piece)
+        self._home, self.lies_apart = [(whole, 0)], False
+
+    def _bring_home(self) -> None:
+        """Have the host's side be as the device's; a file is not written into."""
+        if self.lies_apart:
+            self._home, self.lies_apart = [(self._host.take(self.size), 0)], False
+        self._home[0][0].copy_(self._there)
 
     def wait(self) -> None:
         """Have the current stream wait for weights that another one brings."""
@@ -129,13 +119,29 @@ class WeightGroup:
             if not was_there:
                 self.offload()
 
-    def _point(self, tensor: Tensor, at: int) -> None:
-        """Have a tensor be a view of the piece, from a byte on; views are made in the mode in which the tensor was."""
-        with torch.inference_mode(tensor.is_inference()):
-            new = torch.empty(0, dtype=tensor.dtype, device=self._there.device)
-            first = at // tensor.element_size()
-            new.set_(self._there.untyped_storage(), first, tensor.size(), tensor.stride())
-            tensor.data = new
+    def _places(self, spans: Iterable[_Span]) -> Iterator[tuple[Tensor, int, torch.Size, tuple[int, ...]]]:
+        """Each tensor with its first byte among all spans', its shape and its strides."""
+        at = 0
+        for storage, start, end in spans:
+            for tensor in self.tensors:
+                if _holds(storage, start, end, tensor):
+                    yield tensor, at + _first_byte(tensor) - start, tensor.size(), tensor.stride()
+            at += _aligned(end - start)
+
+
+def _point(
+    tensor: Tensor,
+    at: int = 0,
+    shape: Sequence[int] = (0,),
+    stride: Sequence[int] = (1,),
+    storage: torch.UntypedStorage | None = None,
+) -> None:
+    """Have a tensor be a view of a storage, from a byte on, or of nothing; views are made in its own mode."""
+    with torch.inference_mode(tensor.is_inference()):
+        new = torch.empty(0, dtype=tensor.dtype, device=tensor.device if storage is None else storage.device)
+        if storage is not None:
+            new.set_(storage, at // tensor.element_size(), torch.Size(shape), tuple(stride))
+        tensor.data = new
 
 
 def at_hand(weight: Tensor, *, changed: bool = False) -> AbstractContextManager[None]:
@@ -157,6 +163,12 @@ def moves(weight: Tensor) -> bool:
     return hasattr(weight, "weight_group")
 
 
+def in_file(weight: Tensor) -> Tensor | None:
+    """A weight as the file has it that it comes from, on the host, where that is mapped: it takes no memory."""
+    group: WeightGroup | None = getattr(weight, "weight_group", None)
+    return None if group is None else group.in_file(weight)
+
+
 def tensors_of(*modules: nn.Module) -> list[Tensor]:
     """All tensors of modules: weights, buffers, and those that are kept as plain attributes; each once."""
     found: dict[int, Tensor] = {}
@@ -167,9 +179,28 @@ def tensors_of(*modules: nn.Module) -> list[Tensor]:
     return list(found.values())
 
 
-def _spans(tensors: Iterable[Tensor]) -> list[tuple[torch.UntypedStorage, int, int]]:
+def _tensors_in(file: MappedFile, tensors: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Those that are pieces of a mapped file."""
+    return (tensor for tensor in tensors if file.holds(tensor.untyped_storage()))
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    """Another tensor of the same memory, which stays there when the first one is pointed elsewhere."""
+    alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return alias.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+
+
+def _pieces(spans: Iterable[_Span]) -> Iterator[tuple[Tensor, int]]:
+    """The bytes of each span, and their place among all of them."""
+    at = 0
+    for storage, start, end in spans:
+        yield torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)[start:end], at
+        at += _aligned(end - start)
+
+
+def _spans(tensors: Iterable[Tensor]) -> list[_Span]:
     """The parts of storages that the tensors are made of, those that overlap as one."""
-    spans: list[tuple[torch.UntypedStorage, int, int]] = []
+    spans: list[_Span] = []
     by_place = sorted(tensors, key=lambda tensor: (tensor.untyped_storage().data_ptr(), _first_byte(tensor)))
     for tensor in by_place:
         storage, start, end = tensor.untyped_storage(), _first_byte(tensor), _last_byte(tensor)

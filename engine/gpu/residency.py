@@ -17,7 +17,8 @@ from torch import nn
 from engine.gpu.block_stream import BlockStream, blocks_of, streamable
 from engine.gpu.capabilities import Features
 from engine.gpu.device_memory import free_bytes, give_back, unused_memory
-from engine.gpu.offload import HostMemory, WeightGroup, tensors_of
+from engine.gpu.host_memory import HostMemory, MappedFile
+from engine.gpu.offload import WeightGroup, tensors_of
 from engine.memory_plan import GIB, LIBRARIES, MemoryPlan, Mode, Parts, Work, plan_memory
 
 log = logging.getLogger(__name__)
@@ -29,11 +30,11 @@ GUEST_WORK = GIB // 2
 class Part:
     """Modules that come to the device together when one of them is called; `work` is what they take beside weights."""
 
-    def __init__(self, modules: Sequence[nn.Module], device: torch.device, host: HostMemory, residency: Residency):
+    def __init__(self, modules: Sequence[nn.Module], residency: Residency, file: MappedFile | None = None) -> None:
         self.work = GUEST_WORK
         self.called = 0
         """The number of its latest call among those of all parts."""
-        self.groups = self._grouped(modules, device, host)
+        self.groups = self._grouped(modules, residency, file)
         for group in self.groups:
             group.make_room = partial(self._make_room, residency, group.size)
         self.handles = [
@@ -71,8 +72,8 @@ class Part:
         """Have so many bytes free for weights of its own, beside those that are here, and for its work."""
         residency.make_room(self.held + size + self.work, self)
 
-    def _grouped(self, modules: Sequence[nn.Module], device: torch.device, host: HostMemory) -> list[WeightGroup]:
-        return [WeightGroup(tensors_of(*modules), device, host)]
+    def _grouped(self, modules: Sequence[nn.Module], of: Residency, file: MappedFile | None) -> list[WeightGroup]:
+        return [WeightGroup(tensors_of(*modules), of.device, of.host, file)]
 
     def _called(self, root: nn.Module) -> Iterator[nn.Module]:
         """The modules whose call brings the part: all, since some are called without the whole."""
@@ -104,14 +105,14 @@ class UNetPart(Part):
         self.stream.settle()
         super().offload()
 
-    def _grouped(self, modules: Sequence[nn.Module], device: torch.device, host: HostMemory) -> list[WeightGroup]:
+    def _grouped(self, modules: Sequence[nn.Module], of: Residency, file: MappedFile | None) -> list[WeightGroup]:
         (unet,) = modules
         blocks = blocks_of(unet)
         in_blocks = {id(tensor) for block in blocks for tensor in streamable(block)}
         rest = [tensor for tensor in tensors_of(unet) if id(tensor) not in in_blocks]
-        groups = [WeightGroup(streamable(block), device, host) for block in blocks]
-        self.stream = BlockStream(blocks, groups, device)
-        return [WeightGroup(rest, device, host), *groups]
+        groups = [WeightGroup(streamable(block), of.device, of.host, file) for block in blocks]
+        self.stream = BlockStream(blocks, groups, of.device)
+        return [WeightGroup(rest, of.device, of.host, file), *groups]
 
     def _called(self, root: nn.Module) -> Iterator[nn.Module]:
         yield root
@@ -162,13 +163,13 @@ class Residency:
         """The adopted parts that are still in use somewhere."""
         return list(dict.fromkeys(self._parts.values()))
 
-    def adopt(self, *modules: Any, work: int | None = None) -> Part:
-        """The part that these modules are, made if there is none."""
+    def adopt(self, *modules: Any, work: int | None = None, file: MappedFile | None = None) -> Part:
+        """The part that these modules are, made if there is none; `file` is the one they were loaded from."""
         with self._lock:
             part = self._parts.get(modules[0])
             if part is None:
                 kind = UNetPart if hasattr(modules[0], "down_blocks") and hasattr(modules[0], "conv_in") else Part
-                part = kind(modules, self.device, self.host, self)
+                part = kind(modules, self, file)
                 self._parts.update(dict.fromkeys(modules, part))
             if work is not None:
                 part.work = work

@@ -18,13 +18,14 @@ from engine.files import detect, torch_files
 from engine.files.pickled import unwrapped
 from engine.gpu.capabilities import Precision
 from engine.gpu.fused import Kernels
+from engine.gpu.host_memory import MappedFile
 from engine.gpu.residency import Residency
 from engine.memory_plan import Parts
 from engine.models import weight_names
 from engine.models.eight_bit import is_packed, manifest, unpack
 from engine.models.fill import weights_size
 from engine.models.left_over import without_left_overs
-from engine.models.text_encoders import TextEncoders
+from engine.models.text_encoders import TextEncoders, stored_size
 from engine.models.unet import load_unet, unet_config
 from engine.models.vae import NO_VAE, Vae
 from engine.sampling.model_sampling import Prediction
@@ -136,8 +137,9 @@ def load_checkpoint(
     prediction: Prediction = "v" if weight_names.V_PREDICTION in tensors else "eps"
     checkpoint = Checkpoint(path, unet, vae, text_encoders, prediction, about.get("most_pixels"))
     if residency is not None and carried:
+        file = MappedFile(path)
         for modules in checkpoint.modules:
-            residency.adopt(*modules)
+            residency.adopt(*modules, file=file)
     log.info("loaded %s on %s in %.1f s", path.name, start, time.perf_counter() - started)
     return checkpoint
 
@@ -164,12 +166,12 @@ def _load_unet(
 
 def _parts_of(parts: Mapping[str, Mapping[str, Tensor]], precision: Precision) -> Parts:
     """The sizes of a checkpoint that is not loaded yet."""
-    numbers = {prefix: sum(tensor.numel() for tensor in part.values()) for prefix, part in parts.items()}
-    texts = sum(
-        tensor.nbytes for prefix in (weight_names.CLIP_L, weight_names.CLIP_G) for tensor in parts[prefix].values()
+    unet, vae = (
+        sum(tensor.numel() for tensor in parts[which].values()) for which in (weight_names.UNET, weight_names.VAE)
     )
+    texts = sum(stored_size(parts[which], precision.text) for which in (weight_names.CLIP_L, weight_names.CLIP_G))
     return Parts(
-        numbers[weight_names.UNET] * precision.unet.itemsize, texts, numbers[weight_names.VAE] * precision.vae.itemsize
+        unet * precision.unet.itemsize, texts, 0 if precision.vae_on_processor else vae * precision.vae.itemsize
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from engine.errors import CheckpointError
 from engine.gpu.capabilities import Precision
 from engine.gpu.fused import Kernels
+from engine.gpu.host_memory import MappedFile
 from engine.gpu.residency import Residency
 from engine.memory_plan import Parts
 from engine.models import weight_names
@@ -83,7 +84,7 @@ def load_refiner(
     if residency is not None and carried:
         modules: list[Any] = [unet, *([] if vae is None or not vae.moves else [vae.module])]
         for module in modules:
-            residency.adopt(module)
+            residency.adopt(module, file=MappedFile(path))
     log.info("loaded the refiner %s (%s) on %s in %.1f s", path.name, kind, device, time.perf_counter() - started)
     prediction: Prediction = "v" if weight_names.V_PREDICTION in tensors else "eps"
     return Refiner(path, kind, unet, vae, prediction)

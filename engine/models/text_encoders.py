@@ -288,10 +288,18 @@ def _stored(name: str, tensor: Tensor, storage: torch.dtype) -> Tensor:
 
     Where that is fp16, embeddings and the projection, which are never rounded, are in fp32 if not in fp16.
     """
-    if storage == torch.float32:
-        return tensor.float()
+    return tensor.to(_format(name, tensor, storage))
+
+
+def _format(name: str, tensor: Tensor, storage: torch.dtype) -> torch.dtype:
     rounded = "embedding" not in name and "text_projection" not in name
-    return tensor.half() if rounded or tensor.dtype == torch.float16 else tensor.float()
+    halved = storage == torch.float16 and (rounded or tensor.dtype == torch.float16)
+    return torch.float16 if halved else torch.float32
+
+
+def stored_size(tensors: Mapping[str, Tensor], storage: torch.dtype) -> int:
+    """Bytes that a text encoder with these weights takes where they are stored so."""
+    return sum(tensor.numel() * _format(name, tensor, storage).itemsize for name, tensor in tensors.items())
 
 
 def _load_clip_l(tensors: Mapping[str, Tensor], device: torch.device, carried: bool) -> CLIPTextModel:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from engine.gpu.offload import HostMemory, WeightGroup, at_hand, moves, tensors_of
+from engine.gpu.host_memory import HostMemory
+from engine.gpu.offload import WeightGroup, at_hand, moves, tensors_of
 from engine.gpu.out_of_memory import is_out_of_memory
 from engine.gpu.residency import Residency
 from engine.memory_plan import MemoryPlan

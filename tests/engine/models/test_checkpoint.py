@@ -9,8 +9,10 @@ from safetensors.torch import load_file, save_file
 from benchmarks.make_checkpoint import SIZES, layout, random_weights, unet_module, vae_module
 from engine.errors import CheckpointError
 from engine.gpu.capabilities import Precision
+from engine.gpu.residency import Residency
 from engine.models import weight_names
 from engine.models.checkpoint import load_checkpoint, load_vae, read_tensors
+from engine.models.fill import weights_size
 from engine.models.unet import unet_config
 from engine.models.vae import vae_config
 
@@ -196,3 +198,23 @@ def test_a_processor_computes_in_fp32_everywhere(toy):
     assert {weight.dtype for module in drawing for weight in module.parameters()} == {torch.float32}
     assert {value.dtype for value in reading(torch.tensor([[0, 1, 2]])).values()} == {torch.float32}
     assert not any(weight.requires_grad for module in (*drawing, reading) for weight in module.parameters())
+
+
+FORMATS = {
+    "usual": Precision(torch.float16, torch.float16, torch.bfloat16),
+    "texts in fp32": Precision(torch.float16, torch.float32, torch.float32, text=torch.float32),
+    "UNet in 8 bits": Precision(torch.float8_e4m3fn, torch.float16, torch.bfloat16),
+    "VAE on the processor": Precision(torch.float16, torch.float16, torch.float32, vae_on_processor=True),
+}
+
+
+@pytest.mark.parametrize("precision", FORMATS.values(), ids=FORMATS)
+def test_where_a_checkpoint_is_loaded_is_decided_by_what_it_takes_there(toy, precision):
+    residency, asked = Residency(torch.device("cpu")), []
+    residency.crowded = lambda parts: bool(asked.append(parts)) or True
+    checkpoint = load_checkpoint(toy, torch.device("cpu"), precision=precision, residency=residency)
+    unet, texts, *vae = (weights_size(*modules) for modules in checkpoint.modules)
+    [parts] = asked
+    assert parts.unet == pytest.approx(unet, rel=0.02)  # vectors are never in 8 bits
+    assert (parts.text_encoders, parts.vae) == (texts, vae[0] if vae else 0)
+    assert bool(vae) != precision.vae_on_processor

@@ -10,9 +10,10 @@ from engine.adapters.lora_merge import Patch
 from engine.files.catalogue import Folders
 from engine.gpu.block_stream import blocks_of
 from engine.gpu.capabilities import Card
+from engine.gpu.host_memory import NO_LIMIT, HostMemory
 from engine.gpu.offload import WeightGroup
 from engine.gpu.residency import UNetPart
-from engine.memory_plan import MemoryPlan, needed
+from engine.memory_plan import GIB, MemoryPlan, needed
 from engine.models.fill import weights_size
 from engine.pipeline.pipeline import Pipeline
 from tests.engine.picture_models import picture_models
@@ -98,6 +99,31 @@ def test_loras_are_merged_into_weights_that_are_away_and_taken_out_again(toy, tm
         assert expected.read_bytes() == found.read_bytes()
     plain, changed = (pixels(tmp_path / f"planned-{task}-0.png") for task in ("plain", "merged"))
     assert not np.array_equal(plain, changed)
+
+
+def test_a_machine_without_room_for_weights_draws_from_the_file_it_has_mapped(toy, tmp_path):
+    pascal = Card("cuda", (6, 1), "GTX 1070")
+    with_room, without = (Pipeline("cpu", Folders({"loras": [tmp_path]}), builtin=toy, card=pascal) for _ in range(2))
+    without.renderer.residency.host = HostMemory(pin=False, spare=NO_LIMIT)
+    for pipeline in (with_room, without):
+        pipeline.renderer.residency.available = lambda: int(0.6 * GIB)
+        drawn(pipeline, tmp_path, image_seed=2)
+    base = without.store._base(without.catalogue.builtin)
+    lora(tmp_path, base.checkpoint.unet)
+    merged = {"loras": [{"enabled": True, "model_name": "style.safetensors", "weight": 3.0}]}
+    for task, changes in (("plain", {}), ("merged", merged), ("again", {})):
+        drawn(with_room, tmp_path, task_id=f"room-{task}", **changes)
+        _, ended = drawn(without, tmp_path, task_id=f"file-{task}", **changes)
+        assert ended.drawn_with["memory"]["plan"] != "resident"
+        expected, found = (tmp_path / f"{whose}-{task}-0.png" for whose in ("room", "file"))
+        assert expected.read_bytes() == found.read_bytes()
+        apart = [group.lies_apart for part in parts_of(without) for group in part.groups]
+        assert apart.count(False) == (0 if task == "plain" else 1)  # what was merged into is in memory
+        assert len(base.patches._originals) == (task == "merged")
+        originals = sum(tensor.nbytes for tensor in base.patches._originals.values())
+        deltas = sum(matched.size for matched in base.patches._files.values())
+        assert base.patches.size == deltas and (originals > 0) == (task == "merged")
+    assert not any(group.lies_apart for part in parts_of(with_room) for group in part.groups)
 
 
 def test_weights_that_move_together_move_once_for_all_loras(toy, tmp_path, monkeypatch):
