@@ -1,4 +1,4 @@
-"""Masks and descriptions of pictures, and the parameters they carry."""
+"""Masks and descriptions of pictures, the parameters they carry, and the length of prompts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from flask import Response, jsonify, request
 
 from engine import choices
 from engine.images import reading
+from engine.prompt.prompt_size import ROOM, prompt_size
 from engine.required_files import mask_needs
 from fooocus_flask.access import limits, scopes
 from fooocus_flask.access.keys import DRAW
-from fooocus_flask.model_files.folders import style_names
+from fooocus_flask.model_files.folders import folders, style_names
 from fooocus_flask.pictures import inputs
+from fooocus_flask.pictures.blocking import in_thread
 from fooocus_flask.pictures.decoding import room
 from fooocus_flask.runner import picture_requests
 from fooocus_flask.submission import from_metadata, unknown_names
@@ -22,15 +24,19 @@ from fooocus_flask.submission.parsing import Blueprint, json_body
 from fooocus_flask.submission.prepare import catalogue
 from schemas.submission import MULTIPART
 from schemas.tools import (
+    CountTokensSchema,
     DescribeQuerySchema,
     DescribeSchema,
     DescriptionSchema,
     MaskSchema,
     MetadataSchema,
+    PromptSizeSchema,
     ReadMetadataSchema,
 )
 
-blueprint = Blueprint("tools", __name__, url_prefix="/v1/tools", description="Masks and descriptions of pictures.")
+blueprint = Blueprint(
+    "tools", __name__, url_prefix="/v1/tools", description="Masks and descriptions of pictures; the length of prompts."
+)
 
 MASK_OPTIONS = {
     "mask_model": "model",
@@ -114,6 +120,20 @@ def read_metadata(arguments: dict[str, Any]) -> dict[str, Any]:
     data = inputs.given(arguments["image"], "image")
     with room.of(inputs.in_thread(reading.decoded_bytes, data), limits.whose()):
         return inputs.in_thread(from_metadata.from_picture, data, catalogue(), style_names())
+
+
+@blueprint.post("/count-tokens")
+@blueprint.arguments(CountTokensSchema)
+@blueprint.response(200, PromptSizeSchema)
+@scopes.needs(DRAW)
+def count_tokens(arguments: dict[str, Any]) -> dict[str, int]:
+    """Count a prompt's tokens, and the chunks of 75 that the text encoders read one after the other.
+
+    Counted is what the first picture's prompt comes to: without the tags of LoRAs, with the first item of each array
+    and the vectors of embeddings. Styles and the words of wildcards are not counted.
+    """
+    size = in_thread(prompt_size, arguments["prompt"], folders.current()["embeddings"])
+    return {"tokens": size.tokens, "chunks": size.chunks, "room": ROOM}
 
 
 def picture() -> dict[str, Any]:

@@ -52,6 +52,7 @@ CONTROL_IMAGE = spread(
     }
 )
 PICTURE = spread({"image": ("picture", "img", "input_image", "image_url", "url", "file", "base64")})
+TEXT = spread({"prompt": ("text", "input", "query", "caption")})
 CONTROL = spread({"task_id": ("id", "job_id"), "action": ("command",)})
 TASKS = spread(
     {

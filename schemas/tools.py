@@ -8,9 +8,11 @@ from engine import choices
 from schemas import synonyms
 from schemas.fields import Choice, FilledSchema, Flag, Image, Number, Text, Whole
 from schemas.generate import LONGEST_SEARCH
+from schemas.prompts import PromptText
 from schemas.spelling import SpellChecked
 
 PICTURE_EXAMPLE = {"image": "https://example.org/cat.png"}
+PROMPT_EXAMPLE = {"prompt": "a cat on a mat"}
 
 
 class MaskSchema(SpellChecked, FilledSchema):
@@ -54,6 +56,25 @@ class ReadMetadataSchema(SpellChecked, FilledSchema):
     example = PICTURE_EXAMPLE
 
     image = Image("The picture.", required=True)
+
+
+class CountTokensSchema(SpellChecked, FilledSchema):
+    """A prompt whose length is wanted."""
+
+    synonyms = synonyms.TEXT
+    example = PROMPT_EXAMPLE
+
+    prompt = PromptText("The prompt, as a request to draw has it.", required=True)
+
+
+class PromptSizeSchema(Schema):
+    """How long a prompt is for the text encoders."""
+
+    tokens = fields.Integer(
+        metadata={"description": "Tokens of the prompt; those that begin and end a chunk not counted."}
+    )
+    chunks = fields.Integer(metadata={"description": "Chunks that they fill, at least one for each line."})
+    room = fields.Integer(metadata={"description": "Tokens that one chunk has room for."})
 
 
 class MetadataSchema(Schema):

@@ -123,12 +123,32 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         ValueError: it is no such file, or too damaged; the text is for nobody.
     """
+    tensors = unwrapped(content(path))
+    return {str(name): tuple(value) for name, value in tensors.items() if isinstance(value, Shape)}
+
+
+def content(path: Path) -> Any:
+    """What the file holds, with a `Shape` in the place of each tensor.
+
+    Raises:
+        ValueError: it is no such file, or too damaged; the text is for nobody.
+    """
     try:
-        content = _content(path)
+        return with_parameters(_content(path))
     except Exception as error:  # damaged pickles fail in every way there is
         raise ValueError(str(error)) from error
-    content = unwrapped(content)
-    return {str(name): tuple(value) for name, value in content.items() if isinstance(value, Shape)}
+
+
+def with_parameters(content: Any) -> Any:
+    """The content with the tensors of a `ParameterDict`, as embeddings have them, in its place."""
+    if not isinstance(content, dict):
+        return content
+    return {name: _parameters(value) if isinstance(value, Unknown) else value for name, value in content.items()}
+
+
+def _parameters(value: Unknown) -> Any:
+    held = value.state.get("_parameters") if isinstance(value.state, dict) else None
+    return dict(held) if isinstance(held, dict) else value
 
 
 def unwrapped(content: Any) -> dict[Any, Any]:

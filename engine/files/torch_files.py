@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.serialization import SourceChangeWarning
 
-from engine.files.pickled import Reader, Unknown, parameter
+from engine.files.pickled import Reader, parameter, with_parameters
 
 
 def load(path: Path) -> Any:
@@ -33,7 +33,7 @@ def load(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SourceChangeWarning)  # of classes that are not read
             content = torch.load(path, map_location="cpu", weights_only=False, mmap=mapped, pickle_module=_PICKLE)
-    return _with_parameters(content)
+    return with_parameters(content)
 
 
 def _tensor(*arguments: Any) -> Tensor:
@@ -64,15 +64,3 @@ def _load(file: IO[bytes], **options: Any) -> Any:
 
 _PICKLE = SimpleNamespace(__name__="safe", Unpickler=_Unpickler, load=_load)
 """What PyTorch takes in place of the module `pickle`."""
-
-
-def _with_parameters(content: Any) -> Any:
-    """The content with the tensors of a `ParameterDict`, as embeddings have them, in its place."""
-    if not isinstance(content, dict):
-        return content
-    return {name: _parameters(value) if isinstance(value, Unknown) else value for name, value in content.items()}
-
-
-def _parameters(value: Unknown) -> Any:
-    held = value.state.get("_parameters") if isinstance(value.state, dict) else None
-    return dict(held) if isinstance(held, dict) else value

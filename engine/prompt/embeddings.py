@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,11 @@ from torch import Tensor
 
 from engine.errors import CheckpointError
 from engine.files import detect, torch_files
-from engine.files.catalogue import stays_inside
 from engine.files.identity import Identity, identity
+from engine.prompt.embedding_files import find_embedding, parts_for
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".safetensors", ".pt", ".bin")
 MOST_KEPT_FILES = 64
 
 
@@ -36,13 +34,7 @@ class Embeddings:
 
         A name may lead into sub-folders, whose files are found without it too; one that leads out finds nothing.
         """
-        name = name.replace("\\", "/")
-        if not stays_inside(name):
-            return None
-        names = [name + suffix for suffix in ("", *SUFFIXES) if (name + suffix).lower().endswith(SUFFIXES)]
-        names = [each for each in names if stays_inside(each)]
-        places = (place / each for folder in self.folders for place in _folders_below(folder) for each in names)
-        return next((path for path in places if path.is_file()), None)
+        return find_embedding(self.folders, name)
 
     def vectors(self, path: Path, encoder: str, width: int) -> Tensor:
         """What the file has for an encoder (`clip_l` or `clip_g`) of this width: fp32 `[tokens, width]` on the CPU.
@@ -66,26 +58,10 @@ class Embeddings:
 
 
 def vectors_in(content: Any, encoder: str, width: int) -> Tensor:
-    """The vectors for an encoder in a file of any known layout, `[tokens, width]`; none if their width is another.
-
-    Layouts: `string_to_param` (its first value), a list of dictionaries (every tensor of this width), tensors under
-    the encoders' names (SDXL), else the first tensor.
-    """
-    nested = content.get("string_to_param") if isinstance(content, Mapping) else None
-    if isinstance(nested, Mapping):
-        tensors = _tensors(nested)[:1]
-    elif isinstance(content, Sequence):
-        tensors = [tensor for part in content if isinstance(part, Mapping) for tensor in _tensors(part)]
-    elif isinstance(content, Mapping) and isinstance(content.get(encoder), Tensor):
-        tensors = [content[encoder]]
-    else:
-        tensors = _tensors(content)[:1] if isinstance(content, Mapping) else []
+    """The vectors for an encoder in a file's content, `[tokens, width]`; none if their width is another."""
+    tensors = parts_for(content, encoder, Tensor)
     fitting = [tensor.reshape(-1, width) for tensor in tensors if tensor.dim() and tensor.shape[-1] == width]
     return torch.cat(fitting).detach().float() if fitting else torch.empty(0, width)
-
-
-def _tensors(part: Mapping[Any, Any]) -> list[Tensor]:
-    return [value for value in part.values() if isinstance(value, Tensor)]
 
 
 def _read(path: Path) -> Any:
@@ -101,16 +77,3 @@ def _read(path: Path) -> Any:
     if not any(isinstance(part, Mapping) for part in parts):
         raise CheckpointError(f"The embedding {path.name} is not readable: it holds no tensors")
     return content
-
-
-def _folders_below(folder: Path) -> Iterator[Path]:
-    """The folder, then all below it in order; links are followed, each folder visited once."""
-    visited = set()
-    for place, below, _ in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in visited:
-            below.clear()
-            continue
-        visited.add(real)
-        below.sort()
-        yield Path(place)

@@ -199,6 +199,7 @@ ROUTES = [
     ("POST", "/v1/tools/generate_mask", {"draw"}),
     ("POST", "/v1/tools/describe-image", {"draw"}),
     ("POST", "/v1/tools/read-metadata", {"draw"}),
+    ("POST", "/v1/tools/count-tokens", {"draw"}),
     ("GET", "/v1/engines/styles", {"read"}),
     ("GET", "/v1/engines/all-models", {"read"}),
     ("GET", "/metrics", {"read"}),

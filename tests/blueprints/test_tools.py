@@ -9,6 +9,7 @@ import gevent
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 import fooocus_flask
 from engine.files import builtin_set
@@ -208,3 +209,23 @@ def test_there_is_an_end_to_what_waits(app, client):
     os.kill(pid, signal.SIGCONT)
     gevent.joinall(answers, raise_error=True)
     assert sorted(answer.value.status_code for answer in answers) == [200] * 16 + [429] * 4
+
+
+def test_the_length_of_a_prompt_is_that_of_what_is_drawn(app, client, models):
+    (models / "embeddings").mkdir(exist_ok=True)
+    save_file({"clip_l": np.zeros((6, 768), "float32")}, models / "embeddings" / "nice.safetensors")
+
+    def length(prompt):
+        return client.post("/v1/tools/count-tokens", json={"prompt": prompt}).json
+
+    assert length("") == {"tokens": 0, "chunks": 1, "room": 75}
+    assert length("a (very fluffy:1.2) cat <lora:detail:0.8>") == {"tokens": 4, "chunks": 1, "room": 75}
+    assert length("(embedding:nice:1.1) cat") == {"tokens": 7, "chunks": 1, "room": 75}
+    assert length("cat " * 76 + "\na second line") == {"tokens": 79, "chunks": 3, "room": 75}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"), [({}, "missing"), ({"prompt": 7}, "string_type"), ({"prompt": "(" * 999}, "too_deep")]
+)
+def test_what_is_no_prompt_has_no_length(client, body, kind):
+    assert faults(client.post("/v1/tools/count-tokens", json=body)) == [(kind, ["body", "prompt"])]

@@ -5,10 +5,11 @@ import re
 
 import pytest
 
+from engine.prompt.prompt_size import ROOM, prompt_size
 from fooocus_flask.server.openapi import document
 from schemas.control import QueueSchema
 from schemas.tasks import DeliverySchema, DownloadSchema
-from schemas.tools import MetadataSchema
+from schemas.tools import MetadataSchema, PromptSizeSchema
 from schemas.workers import WorkerSchema, WorkersSchema
 from tests.serving import ROOT
 
@@ -165,10 +166,18 @@ def test_the_event_on_the_page_has_the_members_of_a_real_one(server):
 
 
 def test_the_other_examples_have_the_members_of_their_shapes():
-    waiting, _, delivery, queue, workers, metadata, _ = examples(PAGES[0])
+    waiting, _, delivery, queue, workers, metadata, size, _ = examples(PAGES[0])
     assert list(waiting["downloads"][0]) == list(DownloadSchema().fields)
     assert list(delivery[0]) == list(DeliverySchema().fields)
     assert list(queue) == list(QueueSchema().fields)
     assert list(workers) == list(WorkersSchema().fields)
     assert list(workers["workers"][0]) == list(WorkerSchema().fields)
     assert list(metadata) == list(MetadataSchema().fields)
+    assert list(size) == list(PromptSizeSchema().fields)
+
+
+def test_the_length_on_the_page_is_that_of_the_prompt_on_it():
+    page = text_of(PAGES[0])
+    sent, told = re.search(r"-d '(\{\"prompt\".*?\})' \S+/count-tokens\n```\n\n```json\n(.*?)\n```", page).groups()
+    size = prompt_size(json.loads(sent)["prompt"], [])
+    assert json.loads(told) == {"tokens": size.tokens, "chunks": size.chunks, "room": ROOM}
