@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.serving import Server
+from tests.patience import children
+from tests.serving import ROOT, Server
 
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
@@ -32,23 +33,24 @@ class FleetServer(Server):
 
 
 class FleetCluster:
-    """The cluster; `address` is what FLEET is to be."""
+    """The cluster; `address` is what FLEET is to be. Its head draws on as many graphics cards as are given."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path, gpus: int = 0) -> None:
         from ray.cluster_utils import Cluster
 
-        self._cluster = Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE},
-        )
+        self._away = folder.joinpath(*["away"] * len(ROOT.parts))
+        self._away.mkdir(parents=True)
+        head = {"num_cpus": 0, "num_gpus": gpus, "include_dashboard": False, "object_store_memory": STORE}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.address = str(self._cluster.address)
 
     def join(self, cards: int = 1, models: Path | None = None) -> Any:
         """A new node with so many cards; `models` is its machine's own models folder."""
         environment = {"FOOOCUS_MODELS_PATH": str(models)} if models else {}
-        return self._cluster.add_node(
-            wait=False, num_cpus=0, resources={"card": cards}, object_store_memory=STORE, env_vars=environment
-        )
+        with chdir(self._away):  # see `out_of_sight`
+            return self._cluster.add_node(
+                wait=False, num_cpus=0, resources={"card": cards}, object_store_memory=STORE, env_vars=environment
+            )
 
     def kill(self, node: Any) -> None:
         """Have a machine lose its power."""
@@ -72,13 +74,32 @@ def fleet_environment() -> Iterator[Mapping[str, str]]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def cards() -> list[int]:
-    """The processes of all cards on this machine."""
-    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if _is_card(path)]
+def cards(of: int) -> list[int]:
+    """The processes of cards that this process started, at any depth; its cluster's nodes are its children."""
+    return started(of, lambda command: command.startswith(b"ray::CardActor"))
 
 
-def _is_card(path: Path) -> bool:
-    try:
-        return path.read_bytes().startswith(b"ray::Card")
-    except OSError:
-        return False
+def drivers(of: int) -> list[int]:
+    """The processes of fleet drivers that this process started, at any depth."""
+    return started(of, lambda command: b"engine.fleet" in command)
+
+
+def started(of: int, wanted: Callable[[bytes], bool]) -> list[int]:
+    """The processes that this one started, at any depth, whose command line is wanted."""
+    found = []
+    with suppress(OSError):
+        for child in children(of):
+            found += started(child, wanted)
+            with suppress(OSError):
+                if wanted(Path(f"/proc/{child}/cmdline").read_bytes()):
+                    found.append(child)
+    return found
+
+
+def out_of_sight(folder: Path) -> Path:
+    """The same folder by a path that servers can follow and cards cannot, as if it lay on another machine's disk.
+
+    It begins at the working directory, which is another one, and deeper, where the nodes are started.
+    """
+    up = Path(*[".."] * (len(ROOT.parts) - 1))
+    return Path("/proc/self/cwd") / up / folder.resolve().relative_to("/")

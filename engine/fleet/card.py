@@ -64,7 +64,7 @@ class CardInfo:
     process: int
 
 
-class Card:
+class CardActor:
     """The actor; its methods are called from afar."""
 
     def __init__(self, start: CardStart) -> None:

@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from engine.files.catalogue import Catalogue
 from engine.files.hashes import HashCache
 from engine.fleet import frames
-from engine.fleet.card import GROUPS, Card, CardStart
+from engine.fleet.card import GROUPS, CardActor, CardStart
 from engine.fleet.frames import Follow, Replace
 from engine.fleet.needed import HeadFiles
 from engine.fleet.remote_card import RemoteCard
@@ -67,7 +67,7 @@ class Driver:
         self._present: dict[str, Present] = {}
         self._cards: dict[str, RemoteCard] = {}
         remote: Any = ray.remote  # whose hints know only its own options
-        self._actor = remote(concurrency_groups=GROUPS)(Card)
+        self._actor = remote(concurrency_groups=GROUPS)(CardActor)
 
     def send(self, card: str, message: Message) -> None:
         """Tell the web process something of a card; of the driver itself without a name."""

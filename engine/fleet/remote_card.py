@@ -230,6 +230,9 @@ class RemoteCard(Thread):
         self._stream = draw.remote(task, given, files, followed=followed)
         for event in self._stream:
             yield ray.get(event)
+            if (now := task.task_id in self._followed) != followed:  # it may have been told too early
+                followed = now
+                self.actor.follow.remote(task.task_id, followed)
 
     def _look(self, look: Look) -> None:
         try:

@@ -42,8 +42,11 @@ class FleetLane(Lane):
 
     def give(self, task: Task, draw: messages.Draw) -> None:
         """Have a task drawn; only a free lane may be given one."""
+        followed = sees_previews(self.app, task.task_id)
+        if followed:
+            self.tell(Follow(task.task_id, followed))  # before the task, so that its first preview is sent
         super().give(task, draw)
-        self._follow(task.task_id)
+        self._followed = followed
 
     def _hold(self, task: Task | None) -> None:
         self._followed = False

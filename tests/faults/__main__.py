@@ -1,6 +1,7 @@
 """`python -m tests.faults --rounds 20`: every victim in every state, so many times over.
 
-With `--start`, first starts and upgrades of the database are killed instead.
+With `--start`, first starts and upgrades of the database are killed instead; with `--fleet`, cards and machines of a
+Ray cluster, and its driver.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from tests.faults import starts
+from tests.faults import fleet, starts
 from tests.faults.rounds import ONE_OF_SEVERAL, SETTINGS, STATES, VICTIMS, play
 from tests.faults.starts import BEGINNINGS
 from tests.receiving import Receiver, receiving
@@ -31,7 +32,13 @@ def main() -> None:
     parser.add_argument("--start", action="store_true", help="kill first starts and upgrades instead")
     parser.add_argument("--every", type=float, default=0.01, help="seconds between two such kills' moments")
     parser.add_argument("--rows", type=int, default=1000, help="rows in each table of a database that is upgraded")
+    parser.add_argument("--fleet", action="store_true", help="kill cards and machines of a fleet instead; needs Ray")
+    parser.add_argument("--tasks", type=int, default=900, help="tasks that the fleet draws meanwhile")
+    parser.add_argument("--pause", type=float, default=3.0, help="seconds between two kills in the fleet")
+    parser.add_argument("--seed", type=int, default=0, help="of what is killed in the fleet")
     args = parser.parse_args()
+    if args.fleet:
+        raise SystemExit(fleet.play(args.tasks, args.pause, args.seed))
     raise SystemExit(kill_starts(args.every, args.rows) if args.start else kill_servers(args.rounds, args.engines))
 
 
