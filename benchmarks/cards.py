@@ -48,6 +48,9 @@ def serving(models: Path, threads: int, make: type[Server] = Server, **settings:
         server = make(Path(folder) / "instance", models, **environment, **settings)
         try:
             yield server
+        except BaseException:
+            print("".join(server.lines[-80:]))
+            raise
         finally:
             server.stop()
 
