@@ -1,6 +1,7 @@
-"""How long questions about many tasks take: `python -m benchmarks.history [--rows 100000]`.
+"""How long questions about many tasks take: `python -m benchmarks.history [--rows 100000] [--database ADDRESS]`.
 
-Asks the application itself, without a socket, about tasks that look as real ones do; the database is a new file.
+Asks the application itself, without a socket, about tasks that look as real ones do; the database is a new file, or an
+empty one of PostgreSQL's at this address.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import Any
 from uuid import uuid4
 
 from flask import Flask
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 import fooocus_flask
-from fooocus_flask.database import db
+from fooocus_flask.database import db, with_driver
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import FINISHED, Prompt, Task
 from schemas.generate import GenerateSchema
@@ -38,15 +39,24 @@ def main() -> None:
     """Fill a database and print the medians, and how they stand to their targets."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000, help="ended tasks in the database")
-    rows = parser.parse_args().rows
+    parser.add_argument("--database", metavar="ADDRESS", help="an empty database of PostgreSQL's: postgresql://…")
+    args = parser.parse_args()
+    rows, settings = args.rows, {"SQLALCHEMY_DATABASE_URI": with_driver(args.database)} if args.database else {}
     with tempfile.TemporaryDirectory() as folder:
-        app = fooocus_flask.create_app(INSTANCE=folder)
+        app = fooocus_flask.create_app(INSTANCE=folder, **settings)
         ids = fill(app, rows)
-        size = (Path(folder) / "db.sqlite3").stat().st_size
-        print(f"{rows} tasks, {size / 1e6:.0f} MB")
+        print(f"{rows} tasks, {size(app) / 1e6:.0f} MB, {'PostgreSQL' if args.database else 'SQLite'}")
         for name, path in questions(ids, rows):
             report(name, app, path)
         fooocus_flask.close(app)
+
+
+def size(app: Flask) -> int:
+    """Bytes of the database."""
+    with app.app_context():
+        if db.engine.dialect.name == "sqlite":
+            return (Path(app.instance_path) / "db.sqlite3").stat().st_size
+        return int(db.session.scalar(text("SELECT pg_database_size(current_database())")) or 0)
 
 
 def fill(app: Flask, count: int) -> list[str]:
@@ -66,6 +76,9 @@ def fill(app: Flask, count: int) -> list[str]:
             searched = [{"record_id": n + 1, "prompt": p} for n, p in zip(numbers, prompts, strict=True)]
             db.session.execute(insert(Prompt), searched)
             db.session.commit()
+        if db.engine.dialect.name != "sqlite":
+            with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.execute(text("VACUUM ANALYZE"))  # as PostgreSQL does by itself, within a minute or two
     return ids
 
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks.load                                200 streams, 50 polling clients, 2,000 tasks
     python -m benchmarks.load --tasks 100 --streams 20       a short one
+    python -m benchmarks.load --database postgresql://…      on an empty database of PostgreSQL's
 
 Pictures are of toy size, from a checkpoint of random weights: what is measured is the service, not the drawing. Every
 figure has its limit; the exit status counts those that are missed.
@@ -111,15 +112,16 @@ def pinging(port: int) -> Iterator[list[float]]:
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
-    """A server with a ready engine and a toy checkpoint, in a folder of its own."""
+def serving(database: str | None) -> Iterator[Server]:
+    """A server with a ready engine and a toy checkpoint, in a folder of its own, or on the database at this address."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         checkpoint = folder / "models" / "checkpoints" / "toy.safetensors"
         checkpoint.parent.mkdir(parents=True)
         make = [sys.executable, "-m", "benchmarks.make_checkpoint", str(checkpoint), "--tiny"]
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
-        server = Server(folder / "instance", folder / "models", FOOOCUS_ENGINE_THREADS="1")
+        settings = {"DATABASE_URL": database} if database else {}
+        server = Server(folder / "instance", folder / "models", FOOOCUS_ENGINE_THREADS="1", **settings)
         try:
             server.ready().draw()
             yield server
@@ -149,8 +151,9 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=2000, help="tasks in all")
     parser.add_argument("--streams", type=int, default=200, help="streams open at the same time")
     parser.add_argument("--pollers", type=int, default=50, help="clients that poll, each once a second")
+    parser.add_argument("--database", metavar="ADDRESS", help="an empty database of PostgreSQL's: postgresql://…")
     asked = parser.parse_args()
-    with serving() as server:
+    with serving(asked.database) as server:
         load, begun, clients = Load(server, asked.tasks), time.perf_counter(), Group()
         with pinging(server.port) as pings:
             polling = [gevent.spawn(load.poll, number) for number in range(asked.pollers)]

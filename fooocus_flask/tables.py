@@ -35,6 +35,7 @@ class Task(db.Model):  # type: ignore[name-defined]
         Index("ix_generate_record_status", "task_status", "id"),
         Index("ix_generate_record_queue", "task_status", "rank", "id", "work"),
         Index("ix_generate_record_ended", "id", sqlite_where=OVER, postgresql_where=OVER),
+        Index("ix_generate_record_oldest", "finish_mills", "id", sqlite_where=OVER, postgresql_where=OVER),
         Index("ix_generate_record_ended_range", "in_queue_mills", "id", sqlite_where=OVER, postgresql_where=OVER),
         NUMBERED,
     )

@@ -8,6 +8,7 @@ import gevent
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import event
 
 from fooocus_flask import logs, signals
 from fooocus_flask.database import db
@@ -238,6 +239,19 @@ def test_ended_tasks_beyond_the_limit_are_deleted_those_that_ended_first(context
     kept = {task.task_id for task in db.session.query(Task)}
     assert kept == {ids[0], ids[2], owing, waiting}
     assert history.clear_beyond(2) == (0, 0)
+
+
+@pytest.mark.sqlite("reads its query plan; PostgreSQL uses no index for so small a table")
+def test_those_that_ended_first_are_found_by_an_index(context, add):
+    for _ in range(3):
+        add("finished")
+    statements = []
+    with db.engine.connect() as connection:
+        event.listen(db.engine, "before_cursor_execute", lambda *args: statements.append(args[2:4]))
+        history.clear_beyond(2)
+        (chosen,) = (sent for sent in statements if "ORDER BY generate_record.finish_mills" in sent[0])
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {chosen[0]}", chosen[1]).all())
+    assert "COVERING INDEX ix_generate_record_oldest" in plan and "TEMP B-TREE" not in plan
 
 
 def test_the_history_is_cut_as_tasks_end(app, add):
