@@ -86,7 +86,7 @@ def timed(pipeline: Pipeline, draw: Draw) -> dict[str, Any]:
 
 
 def write_words(model: Path) -> None:
-    """What a random expansion model needs beside it: GPT-2's settings, and a vocabulary of letters and made-up words."""
+    """What a random expansion model needs beside it: GPT-2's settings, a vocabulary of letters and made-up words."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     listed = [first + second for first in letters for second in letters][:LISTED]
     merges = [f"Ġ {letter}" for letter in letters] + [f"Ġ{word[0]} {word[1]}" for word in listed]

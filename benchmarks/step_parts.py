@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from benchmarks.step_lab import (
     ALL,
     Lab,
     Variant,
-    call_of,
     filled,
     in_fp32,
     measure,
@@ -67,12 +67,19 @@ def steps(lab: Lab) -> None:
         reads, kernels.reads_text = kernels.reads_text, lambda *_: False
         measure(lab, Variant("all fused, the library reads the text", ALL), output, fp32)
         kernels.reads_text = reads
+    measure(lab, Variant("all fused, 8 bits", ALL, change=_in_eight_bits), torch.empty(0), fp32)
     profile(lab, fused, most=40)
+
+
+def _in_eight_bits(lab: Lab, unet: Any, call: Any) -> None:
+    from engine.gpu.eight_bit_arithmetic import multiply_in_eight_bits
+
+    multiply_in_eight_bits(unet)
 
 
 def norms(lab: Lab) -> None:
     """Group norms by the sizes of their programs."""
-    from engine.gpu import kernels
+    from engine.gpu import group_norm as kernels
 
     big = lab.device.type == "cuda"
     places = ((320, 112, 144), (640, 56, 72), (1280, 28, 36), (960, 112, 144)) if big else ((32, 4, 4),)
@@ -129,27 +136,34 @@ def text_attention(lab: Lab) -> None:
 
 def rows(lab: Lab) -> None:
     """Norms of rows and gates, by warps."""
-    import triton
-
-    from engine.gpu import kernels
-
     big = lab.device.type == "cuda"
     for tokens, width in ((2016, 1280), (8064, 640)) if big else ((8, 64),):
         x, other, wide = normal(lab, tokens, width), normal(lab, tokens, width), normal(lab, tokens, 8 * width)
         norm = torch.nn.LayerNorm(width).to(lab.device, lab.dtype)
         total, out, gated = torch.empty_like(x), torch.empty_like(x), x.new_empty(tokens, 4 * width)
-        columns = triton.next_power_of_2(width)
+        columns = 1 << (width - 1).bit_length()
         told: dict[str, Any] = {}
+        given = x, other, norm.weight, norm.bias, total, out, width, norm.eps
         for warps in (1, 2, 4, 8) if big else (4,):
-            told[f"norm {warps}"] = microseconds(lab, lambda w=warps: kernels._layer_norm_kernel[tokens,](
-                x, other, norm.weight, norm.bias, total, out, width, norm.eps, HAS_RESIDUAL=True, COLS=columns, num_warps=w
-            ) or out)  # fmt: skip
+            told[f"norm {warps}"] = microseconds(lab, partial(_normed, tokens, given, columns, warps))
         for at_once, warps in ((512, 4), (1024, 4), (1024, 8), (2048, 4), (2048, 8)) if big else ((64, 4),):
-            grid = tokens, triton.cdiv(4 * width, at_once)
-            told[f"gate {at_once}/{warps}"] = microseconds(lab, lambda g=grid, a=at_once, w=warps: kernels._gated_kernel[g](
-                wide, gated, 4 * width, COLS=a, num_warps=w
-            ) or gated)  # fmt: skip
+            told[f"gate {at_once}/{warps}"] = microseconds(lab, partial(_gated, wide, gated, at_once, warps))
         lab.say(f"rows µs {tokens}×{width}", **told)
+
+
+def _normed(tokens: int, given: tuple[Any, ...], columns: int, warps: int) -> Tensor:
+    from engine.gpu import kernels
+
+    kernels._layer_norm_kernel[tokens,](*given, HAS_RESIDUAL=True, COLS=columns, num_warps=warps)
+    return given[5]
+
+
+def _gated(wide: Tensor, gated: Tensor, at_once: int, warps: int) -> Tensor:
+    from engine.gpu import kernels
+
+    grid = len(gated), -(-gated.shape[1] // at_once)
+    kernels._gated_kernel[grid](wide, gated, gated.shape[1], COLS=at_once, num_warps=warps)
+    return gated
 
 
 def guiding(lab: Lab) -> None:
@@ -210,9 +224,11 @@ def eight_bit_products(lab: Lab) -> None:
         ):  # fmt: skip
             try:
                 lab.in_time()
-                told[name] = microseconds(lab, lambda a=a, b=b, s=scales, d=dtype, n=added, f=fast, o=bias: torch._scaled_mm(
-                    a, b, s[0], s[1], bias=o.to(d) if n else None, out_dtype=d, use_fast_accum=f
-                ))  # fmt: skip
+                told[name] = microseconds(
+                    lab,
+                    partial(torch._scaled_mm, a, b, *scales, bias=bias.to(dtype) if added else None, out_dtype=dtype,
+                            use_fast_accum=fast),
+                )  # fmt: skip
             except RuntimeError as error:
                 told[name] = str(error).splitlines()[0][:60]
         lab.say(f"8 bits µs {tokens}×{width}→{out}", **told)
@@ -248,7 +264,7 @@ def words(lab: Lab) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     from benchmarks.parity_models import Random, transformer_weight
-    from engine.models.expansion_decoding import Begun, Choice, Decoder
+    from engine.models.expansion_decoding import Begun, Decoder, WordChoice
 
     big = lab.device.type == "cuda"
     config = GPT2Config() if big else GPT2Config(n_layer=2, n_embd=64, n_head=2, vocab_size=900)
@@ -264,7 +280,7 @@ def words(lab: Lab) -> None:
     listed = torch.randperm(config.vocab_size, generator=chooser)[:640]
     bias = torch.full((config.vocab_size,), -8192.0)
     bias[listed] = 0
-    choice = Choice(bias.to(lab.device, lab.dtype), -8192.0, int(listed[0]), 100)
+    choice = WordChoice(bias.to(lab.device, lab.dtype), -8192.0, int(listed[0]), 100)
     prompts = [
         tuple(torch.randint(config.vocab_size, (9 + n % 8,), generator=chooser).tolist())
         for n in range(16 if big else 4)

@@ -186,20 +186,24 @@ class FusedTransformer(Transformer2DModel):
             return super().forward(hidden_states, encoder_hidden_states, return_dict=False)
         n, channels, height, width = hidden_states.shape
         rows = self.norm(hidden_states).permute(0, 2, 3, 1).reshape(n, height * width, channels)
-        total = self.proj_in(rows)
+        total = self._computed(kernels, self.proj_in(rows), encoder_hidden_states)
+        picture = self.proj_out(total).reshape(n, height, width, channels).permute(0, 3, 1, 2)
+        return (picture + hidden_states,)
+
+    def _computed(self, kernels: ModuleType, total: Tensor, text: Any) -> Tensor:
+        """The rows `[n, tokens, width]` changed by all blocks."""
         blocks: list[Any] = list(self.transformer_blocks)
         normed = kernels.layer_norm(total, blocks[0].norm1)
         for block, following in zip(blocks, [*blocks[1:], None], strict=True):
             total, normed = kernels.added_layer_norm(block.attn1(normed), total, block.norm2)
-            read = block.attn2(normed, encoder_hidden_states=encoder_hidden_states)
+            read = block.attn2(normed, encoder_hidden_states=text)
             total, normed = kernels.added_layer_norm(read, total, block.norm3)
             fed = block.ff(normed)
             if following is None:
                 total = fed + total
             else:
                 total, normed = kernels.added_layer_norm(fed, total, following.norm1)
-        picture = self.proj_out(total).reshape(n, height, width, channels).permute(0, 3, 1, 2)
-        return (picture + hidden_states,)
+        return total
 
 
 class JoinedSelfAttention:

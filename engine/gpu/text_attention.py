@@ -28,7 +28,7 @@ def _text_attention_kernel(query, joined, out, tokens, keys, width, scale, HEAD:
     rows, inner, line = block * QUERIES + tl.arange(0, QUERIES), tl.arange(0, HEAD), tl.arange(0, KEYS)
     inside = rows[:, None] < tokens
     place = (n.to(tl.int64) * tokens + rows[:, None]) * width + head * HEAD + inner[None, :]
-    asked = tl.load(query + place, inside, 0.0)
+    asked = tl.load(query + place, inside, 0.0).to(joined.dtype.element_ty)
     text = joined + n.to(tl.int64) * keys * 2 * width + head * HEAD
     most = tl.full((QUERIES,), -float("inf"), tl.float32)
     weight = tl.zeros((QUERIES,), tl.float32)
@@ -45,7 +45,7 @@ def _text_attention_kernel(query, joined, out, tokens, keys, width, scale, HEAD:
         weight = weight * lessened + tl.sum(part, 1)
         read = read * lessened[:, None] + tl.dot(part.to(value.dtype), value)
         most = higher
-    tl.store(out + place, (read / weight[:, None]).to(asked.dtype), inside)
+    tl.store(out + place, (read / weight[:, None]).to(out.dtype.element_ty), inside)
 
 
 def reads_text(heads: int, width: int) -> bool:

@@ -21,7 +21,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from engine.errors import CheckpointError
 from engine.gpu.capabilities import Features, Precision
 from engine.models.checkpoint import read_tensors
-from engine.models.expansion_decoding import Begun, Choice, Decoder
+from engine.models.expansion_decoding import Begun, Decoder, WordChoice
 from engine.models.fill import fill, weights_size
 from engine.prompt.lines import cleaned
 
@@ -64,7 +64,7 @@ class Expansion:
         self.end = vocabulary[END]
         bias = torch.full((weight.shape[0],), NEVER)
         bias[[vocabulary[word] for word in words if word in vocabulary]] = 0
-        self.choice = Choice(bias.to(self.device, weight.dtype), NEVER, vocabulary[","], TOP_K)
+        self.choice = WordChoice(bias.to(self.device, weight.dtype), NEVER, vocabulary[","], TOP_K)
         self.rows = ROWS if Features.for_device(self.device).graphs else 1
         self._decoders: OrderedDict[int, Decoder] = OrderedDict()
         self._known: OrderedDict[Key, str] = OrderedDict()

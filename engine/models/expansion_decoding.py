@@ -31,7 +31,7 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Choice:
+class WordChoice:
     """What may be drawn: `bias` `[vocabulary]` is added to logits, a drawn token is out but for `again`, and all but
     the `top_k` largest are ruled out."""
 
@@ -44,7 +44,7 @@ class Choice:
 class Decoder:
     """The steps of `rows` texts of at most `length` tokens, of which one that is shorter keeps to itself."""
 
-    def __init__(self, model: Any, choice: Choice, rows: int, length: int) -> None:
+    def __init__(self, model: Any, choice: WordChoice, rows: int, length: int) -> None:
         self.model, self.choice, self.rows, self.length = model, choice, rows, length
         table = model.transformer.wte.weight
         self.device, config = table.device, model.config

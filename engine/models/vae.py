@@ -119,7 +119,8 @@ class Vae:
     ) -> Vae:
         """A VAE with these weights (checkpoint or diffusers names, without prefix).
 
-        It is fused with `kernels`, which only a GPU has; without them it is the library's. `carried` is as for `fill`.
+        Its decoder is fused with `kernels`, which only a GPU has; without them it is the library's. `carried` is as for
+        `fill`.
 
         Raises:
             CheckpointError: the weights are incomplete or of another kind of VAE.
@@ -132,7 +133,9 @@ class Vae:
             module = AutoencoderKL(**config)
         module = fill(module, renamed, device, dtype, "the VAE", carried=carried)
         if kernels is not None:
-            fuse(module, kernels)
+            # The encoder stays the library's, which rounds where other programs do: a variation of small strength keeps
+            # so much of an encoded picture that the fused one's own roundings showed in it.
+            fuse(module.decoder, kernels)
         return cls(module, margin)
 
     @classmethod

@@ -70,7 +70,7 @@ def guided_by(
 
     `parts` say what its predictions are (`ModelSampling.parts`).
     """
-    scale, amount = scale_at(progress, guidance_scale, adaptive_cfg), sharpened(progress, sharpness)
+    scale, amount = float(scale_at(progress, guidance_scale, adaptive_cfg)), sharpened(progress, sharpness)
     latent: Tensor = kernels.guided_latent(x, output, parts, scale, amount, RADIUS, SPACE_SIGMA)
     return latent
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.make_checkpoint import SIZES, random_of, unet_module, vae_module
-from engine.gpu.fused import PARTS, Kernels, fuse
+from engine.gpu.fused import PARTS, Kernels, TextProjections, fuse
 from engine.sampling.unet_call import UNetCall
 
 SIZE = SIZES["tiny"]
@@ -83,3 +84,27 @@ def test_a_projection_changed_in_place_counts(unet: Any, call: UNetCall, attenti
     changed = call.on(unet)
     torch.testing.assert_close(changed, call.on(plain), rtol=1e-4, atol=1e-4)
     assert not torch.allclose(changed, unchanged, rtol=1e-3, atol=1e-3)
+
+
+@torch.inference_mode()
+def test_a_text_projected_beforehand_changes_no_byte(unet: Any, call: UNetCall) -> None:
+    fuse(unet, Kernels())
+    wanted = call.on(unet)
+    texts = TextProjections(unet, call.context)
+    texts.make(call.context)
+    other = replace(call, context=torch.zeros_like(call.context))
+    with texts.in_use():
+        assert torch.equal(other.on(unet), wanted)
+    assert not torch.equal(other.on(unet), wanted)
+
+
+@torch.inference_mode()
+def test_a_projection_changed_in_place_counts_when_a_text_is_projected_next(unet: Any, call: UNetCall) -> None:
+    fuse(unet, Kernels())
+    texts = TextProjections(unet, call.context)
+    texts.make(call.context)
+    unet.get_parameter("mid_block.attentions.0.transformer_blocks.0.attn2.to_v.weight").mul_(2)
+    texts.make(call.context)
+    with texts.in_use():
+        made = call.on(unet)
+    assert torch.equal(made, call.on(unet))

@@ -8,7 +8,7 @@ from transformers import LogitsProcessor
 
 from engine.errors import CheckpointError
 from engine.models.expansion import CONFIG, MERGES, MODEL, NEVER, VOCABULARY, WORDS, Expansion
-from engine.models.expansion_decoding import Choice, Decoder
+from engine.models.expansion_decoding import Decoder, WordChoice
 from engine.prompt.lines import cleaned
 from tests.expansion_files import LISTED, expansion_files
 
@@ -104,7 +104,7 @@ def test_spaces_before_marks_are_closed_up_as_decoding_does(expansion):
 
 
 def test_logits_that_equal_the_last_that_counts_may_be_drawn(expansion):
-    choice = Choice(torch.zeros(4), NEVER, again=3, top_k=2)
+    choice = WordChoice(torch.zeros(4), NEVER, again=3, top_k=2)
     decoder = Decoder(expansion.model, choice, rows=1, length=75)
     decoder.allowed, drawn = torch.zeros(1, 4), set()
     for seed in range(40):

@@ -10,7 +10,7 @@ from torch import nn
 from engine.gpu.fused import Kernels
 from engine.models.checkpoint import load_checkpoint
 from engine.sampling.attachments import Residuals
-from engine.sampling.graphs import CudaGraph, Graphs, place_of
+from engine.sampling.graphs import CudaGraph, Graphs, Inputs, place_of
 from engine.sampling.unet_call import UNetCall
 
 
@@ -86,6 +86,19 @@ def test_another_form_is_another_graph(graphs):
     for number, form in enumerate(forms, 1):
         run(graphs, unet, times=3, **form)
         assert Kept.made == number
+
+
+def test_what_a_call_gives_again_is_not_copied_again():
+    first = call(pooled=torch.ones(1, 6))
+    inputs = Inputs(first)
+    assert inputs.take(first)
+    inputs.call.pooled.zero_(), inputs.call.context.fill_(7)
+    second = replace(first, x=torch.full((1, 4, 2, 2), 3.0))
+    assert not inputs.take(second)
+    assert torch.equal(inputs.call.x, second.x)
+    assert (float(inputs.call.pooled.sum()), float(inputs.call.context.mean())) == (0, 7)
+    assert inputs.take(replace(second, context=first.context.clone()))
+    assert torch.equal(inputs.call.context, first.context)
 
 
 def test_a_missing_part_is_not_mistaken_for_another():

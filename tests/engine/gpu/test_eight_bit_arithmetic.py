@@ -1,0 +1,86 @@
+"""Products in 8 bits on a processor: near those in full, of weights as they are now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.make_checkpoint import SIZES, random_of, unet_module
+from engine.gpu.eight_bit_arithmetic import EIGHT, follow_weight, in_eight_bits, multiply_in_eight_bits
+from engine.gpu.fused import Kernels, fuse
+from engine.gpu.offload import tensors_of
+from engine.sampling.unet_call import UNetCall
+
+SIZE = SIZES["tiny"]
+BLOCK = "mid_block.attentions.0.transformer_blocks.0"
+
+
+@pytest.fixture
+def call() -> UNetCall:
+    """A call of a tiny UNet."""
+    generator = torch.Generator().manual_seed(1)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    width = SIZE.clip_l[0] + SIZE.clip_g[0]
+    return UNetCall(
+        random(2, 4, 8, 8), torch.tensor(500.0), random(2, 77, width), random(2, SIZE.clip_g[0]), random(2, 6)
+    )
+
+
+def unet(*, eight: bool) -> Any:
+    """A tiny fused UNet of always the same weights."""
+    module, generator = unet_module(SIZE), torch.Generator().manual_seed(0)
+    weights = {name: random_of(name, tuple(tensor.shape), generator) for name, tensor in module.state_dict().items()}
+    module.load_state_dict(weights)
+    module.requires_grad_(False).eval()
+    fuse(module, Kernels())
+    if eight:
+        multiply_in_eight_bits(module)
+    return module
+
+
+def distance(one: Tensor, other: Tensor) -> float:
+    """‖one − other‖ / ‖other‖."""
+    return float((one - other).norm() / other.norm())
+
+
+@torch.inference_mode()
+def test_rows_of_any_size_are_held_to_a_sixteenth() -> None:
+    rows = torch.randn(5, 64) * torch.tensor([1e-6, 1.0, 3e4, 0.0, 1e9])[:, None]
+    made = in_eight_bits(rows)
+    assert made.values.dtype == EIGHT
+    exact = (made.values.float() * made.scale - rows).abs() <= rows.abs() / 15 + made.scale / 500
+    assert exact.all()
+
+
+@torch.inference_mode()
+def test_a_unet_in_eight_bits_is_near_and_not_the_same(call: UNetCall) -> None:
+    wanted = call.on(unet(eight=False))
+    assert 1e-4 < distance(call.on(unet(eight=True)), wanted) < 0.1
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("layer", ["attn1.to_v", "attn1.to_out.0", "attn2.to_q", "ff.net.0.proj", "ff.net.2"])
+def test_a_weight_changed_in_place_counts_once_it_is_followed(call: UNetCall, layer: str) -> None:
+    module, plain = unet(eight=True), unet(eight=False)
+    before = call.on(module)
+    for each in (module, plain):
+        each.get_parameter(f"{BLOCK}.{layer}.weight").mul_(-20)
+    assert torch.equal(call.on(module), before)
+    follow_weight(module.get_parameter(f"{BLOCK}.{layer}.weight"))
+    assert distance(call.on(module), call.on(plain)) < 0.1 < distance(before, call.on(plain))
+
+
+def test_what_moves_a_block_moves_its_weights_in_eight_bits_too() -> None:
+    block = unet(eight=True).get_submodule(BLOCK)
+    found = [tensor.dtype for tensor in tensors_of(block.attn1, block.attn2, block.ff)]
+    assert found.count(EIGHT) == 6
+
+
+def test_weights_keep_their_names() -> None:
+    assert list(unet(eight=True).state_dict()) == list(unet(eight=False).state_dict())
