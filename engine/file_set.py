@@ -1,6 +1,7 @@
 """The files that a base model is used with, and what follows from them. No torch.
 
-`engine.files.file_sets` has the two implementations: `Installed` for a checkpoint, `Shipped` for the built-in model.
+`engine.files.file_sets` has the implementations: `Installed` for a checkpoint, `Shipped` for the built-in model, and
+`InstalledForFooocus` where a Fooocus draws.
 """
 
 from __future__ import annotations

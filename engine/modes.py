@@ -44,7 +44,7 @@ def modes_of(params: GenerateParams) -> Modes:
     Control images are combined with the other kinds where the request mixes them.
     """
     control = tuple(prompt for prompt in params.controlnet_image if prompt.cn_img)
-    tab = _tab(params, control)
+    tab = chosen_tab(params)
     mix_uov, mix_inpaint = params.mixing_image_prompt_and_vary_upscale, params.mixing_image_prompt_and_inpaint
     uov = bool(params.uov_input_image) and params.uov_method != DISABLED
     uov = uov and (tab == "uov" or (tab == "ip" and mix_uov))
@@ -77,11 +77,11 @@ def most_pictures(params: GenerateParams) -> int:
     return images * (1 + passes) + looked_at + params.generate_image_grid
 
 
-def _tab(params: GenerateParams, control: tuple[ImagePrompt, ...]) -> str:
-    """The kind of the first picture given; empty where there is none."""
+def chosen_tab(params: GenerateParams) -> str:
+    """The kind of the first picture given, as Fooocus calls its tabs; empty where there is none."""
     if params.enhance_input_image:
         return "enhance"
-    if control:
+    if any(prompt.cn_img for prompt in params.controlnet_image):
         return "ip"
     if params.uov_input_image:
         return "uov"

@@ -30,6 +30,8 @@ SAFETY_CHECKER = "stable-diffusion-safety-checker.bin"
 SAFETY_CHECKERS = (SAFETY_CHECKER, "pytorch_model.bin")
 """The names that the same file may have."""
 GROUNDING_DINO = "groundingdino_swint_ogc.pth"
+ALWAYS_IN_FOOOCUS = (("vae_approx", "xlvaeapp.pth"), ("prompt_expansion", "pytorch_model.bin"))
+"""Kinds and names of what Fooocus loads whatever is drawn: its previews' network, and its prompts' language model."""
 CAPTIONER = "model_base_caption_capfilt_large.pth"
 TAGGER, TAGS = "wd-v1-4-moat-tagger-v2.onnx", "wd-v1-4-moat-tagger-v2.csv"
 SAM = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}

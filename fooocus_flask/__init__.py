@@ -14,6 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from fooocus_flask import database, environment, errors, logs, request_ids, settings
 from fooocus_flask.access import commands, cors, scopes
 from fooocus_flask.following import streams, task_events, waiters, webhooks
+from fooocus_flask.model_files.checkout import checkout
 from fooocus_flask.model_files.folders import folders
 from fooocus_flask.pictures import removals, retention, storage_commands
 from fooocus_flask.pictures.storage import storage
@@ -27,7 +28,7 @@ from fooocus_flask.tasks import history, history_limit, live
 __all__ = ["close", "create_app", "start"]
 
 PARTS = (
-    *(request_ids, request_notes, metrics, logs, errors, folders, cors, scopes, database, commands),
+    *(request_ids, request_notes, metrics, logs, errors, checkout, folders, cors, scopes, database, commands),
     *(storage, storage_commands),
     *(webhooks.sender, retention.sweeper, downloader, runner),
 )
@@ -77,11 +78,27 @@ def configure(app: Flask, overrides: dict[str, Any]) -> None:
     environment.read(app)
     app.config.update(overrides)
     app.config["TRUSTED_HOSTS"] = environment.entries(app.config["TRUSTED_HOSTS"]) or None  # as Flask has it
+    place_checkout(app)
     for name in FOLDERS:
         app.config[name] = str(Path(app.instance_path) / Path(app.config[name]).expanduser())
     proxies = int(app.config["TRUSTED_PROXIES"])
     if proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, proxies, proxies, proxies, x_prefix=proxies)  # type: ignore[method-assign]
+
+
+def place_checkout(app: Flask) -> None:
+    """Have the models folder be that of the Fooocus that draws, if one does.
+
+    Raises:
+        SettingError: another one is asked for.
+    """
+    if not app.config["PATH"]:
+        return
+    root = Path(app.instance_path) / Path(app.config["PATH"]).expanduser()
+    if app.config["MODELS_PATH"] != settings.MODELS_PATH:
+        text = f"MODELS_PATH is {app.config['MODELS_PATH']!r}, and FOOOCUS_PATH {app.config['PATH']!r}"
+        raise environment.SettingError(f"{text}; give one: a Fooocus's own config.txt says where its models lie")
+    app.config.update(PATH=str(root), MODELS_PATH=str(root / "models"))
 
 
 def start(app: Flask) -> None:

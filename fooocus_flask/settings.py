@@ -69,6 +69,8 @@ DOWNLOAD_DELAYS = (1.0, 2.0, 5.0, 15.0, 30.0)  # seconds before each further try
 
 # --- the engine processes
 
+PATH = ""  # folder of an existing Fooocus that draws in place of our engine: FOOOCUS_PATH; empty: ours draws
+PYTHON = ""  # what runs it; empty: its own, in its venv or python_embeded, else the one on the PATH
 ENGINES = "1"  # how many, each draws a task of its own: a number, or auto: one for each graphics card
 FLEET = ""  # address of a Ray cluster (head:6379) all of whose cards draw, in place of engines here; empty: none
 AFFINITY_SECONDS = 30.0  # seconds by which a task may go first to an engine that holds its checkpoint; 0: none does

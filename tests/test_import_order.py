@@ -15,7 +15,7 @@ TOPS = ("engine", "schemas", "fooocus_flask", "blueprints")
 """Each imports only those before it; the application's factory, `fooocus_flask/__init__.py`, finds the blueprints."""
 ENGINE = (
     *("files", "prompt", "images", "gpu", "sampling", "models", "detectors", "adapters", "model_store"),
-    *("vision", "pipeline", "process", "fleet"),
+    *("vision", "pipeline", "process", "fleet", "checkout"),
 )
 APPLICATION = ("access", "model_files", "pictures", "tasks", "submission", "following", "runner", "server")
 """Packages whose modules import their own package, the modules beside the packages, and packages before."""

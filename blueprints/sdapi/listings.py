@@ -7,8 +7,7 @@ from typing import Any
 from blueprints.sdapi import names
 from blueprints.sdapi.group import blueprint
 from engine.images.metadata import stem
-from engine.prompt.styles import styles_in
-from fooocus_flask.model_files.folders import folders
+from fooocus_flask.model_files import folders
 from fooocus_flask.submission.prepare import catalogue
 from schemas.other_apis.sdapi import (
     LatentModeSchema,
@@ -89,6 +88,6 @@ def latent_upscale_modes() -> list[dict[str, Any]]:
 @blueprint.response(200, PromptStyleSchema(many=True))
 def prompt_styles() -> list[dict[str, Any]]:
     """List the styles with their templates."""
-    styles = styles_in(folders.current()["styles"])
+    styles = folders.styles()
     found = [(name, styles.template(name)) for name in styles.names()]
     return [{"name": name, "prompt": style.prompt, "negative_prompt": style.negative_prompt} for name, style in found]

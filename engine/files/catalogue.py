@@ -86,14 +86,19 @@ class Folders:
 
 
 class Catalogue:
-    """The files in these folders, read from the disk at each call; `builtin` is the built-in model's file.
+    """The files in these folders, read from the disk at each call; `builtin` is the built-in model's file, if there is.
 
     Names are paths relative to a folder of their kind, with `/` between the parts. Where several folders of a kind
     have a file of the same name, the first one's is meant.
     """
 
-    def __init__(self, folders: Folders, builtin: Path = builtin_set.CHECKPOINT) -> None:
+    def __init__(self, folders: Folders, builtin: Path | None = builtin_set.CHECKPOINT) -> None:
         self.folders, self.builtin = folders, builtin
+
+    @property
+    def has_builtin(self) -> bool:
+        """Whether there is a built-in model."""
+        return self.builtin is not None and self.builtin.is_file()
 
     def names(self, kind: str) -> list[str]:
         """The names of a kind, folder after folder; in each, sub-folders come first and case does not count."""
@@ -105,7 +110,7 @@ class Catalogue:
         Where no file has that very name, the only one that `matching` it finds is meant.
         """
         found = next((path for path in self._places(kind, name) if path.is_file()), None)
-        if found is None and (kind, name) == ("checkpoints", BUILTIN_CHECKPOINT) and self.builtin.is_file():
+        if found is None and (kind, name) == ("checkpoints", BUILTIN_CHECKPOINT) and self.has_builtin:
             return self.builtin
         if found is None and stays_inside(name.replace("\\", "/")):
             meant = matching(name, self.names(kind))
@@ -145,7 +150,7 @@ class Catalogue:
     def checkpoints(self) -> list[str]:
         """The checkpoints' names, the built-in model last."""
         names = self.names("checkpoints")
-        if self.builtin.is_file() and BUILTIN_CHECKPOINT not in names:
+        if self.has_builtin and BUILTIN_CHECKPOINT not in names:
             names.append(BUILTIN_CHECKPOINT)
         return names
 

@@ -1,4 +1,4 @@
-"""The two sets of files that pictures are drawn with: those in the models folders, and those shipped. No torch."""
+"""The sets of files that pictures are drawn with: those in the models folders, and those shipped. No torch."""
 
 from __future__ import annotations
 
@@ -97,6 +97,16 @@ class Installed:
 
 
 @dataclass(frozen=True)
+class InstalledForFooocus(Installed):
+    """The same for a Fooocus that draws, which loads some files whatever is drawn."""
+
+    def needs(self, params: GenerateParams) -> list[Need]:
+        """Those of `Installed`, and what Fooocus opens before its first step."""
+        always = [Need(kind, name, "base_model_name") for kind, name in required_files.ALWAYS_IN_FOOOCUS]
+        return [*super().needs(params), *always]
+
+
+@dataclass(frozen=True)
 class Shipped:
     """The built-in model with the files shipped beside it.
 
@@ -112,6 +122,7 @@ class Shipped:
     @property
     def checkpoint(self) -> Path:
         """The built-in model."""
+        assert self.catalogue.builtin is not None
         return self.catalogue.builtin
 
     def checkpoint_name(self, requested: str) -> str:

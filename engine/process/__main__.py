@@ -10,41 +10,16 @@ import faulthandler
 import logging
 import os
 import signal
-from typing import BinaryIO
 
 from engine.heartbeat import Heartbeat
-from engine.messages import Draw, Look, Skip, Stop, Unload, from_wire
-from engine.process import wire
 from engine.process.channel import Channel
+from engine.process.commands import obey
 from engine.process.gpu_thread import GpuThread
 from engine.process.log_context import set_up_logging
 from engine.process.pulse import Pulse
 from engine.process.startup import parse, pipeline_maker
 
 log = logging.getLogger(__name__)
-
-
-def obey(stream: BinaryIO, gpu: GpuThread) -> None:
-    """Hand on commands until the other side is gone."""
-    while True:
-        try:
-            message = from_wire(*wire.read(stream))
-        except (EOFError, OSError):
-            return
-        if isinstance(message, Draw):
-            gpu.submit(message)
-        elif isinstance(message, Look):
-            gpu.submit_look(message)
-        elif isinstance(message, Unload):
-            gpu.submit_unload()
-        elif isinstance(message, Stop | Skip):
-            interruption = gpu.interruption(message.task_id)
-            if interruption is None:
-                log.info("%s came too late for task %s", type(message).__name__, message.task_id)
-            elif isinstance(message, Stop):
-                interruption.stop()
-            else:
-                interruption.skip()
 
 
 def main() -> None:

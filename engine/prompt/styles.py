@@ -56,16 +56,17 @@ class StyleTemplate:
 class Styles:
     """The shipped styles, and those of the user's folders, which add to them or replace them by name.
 
-    A user's file replaces a shipped one of the same name; other files come before the families.
+    A user's file replaces a shipped one of the same name; other files come before the families. Without `shipped` they
+    are those of the folders alone.
     """
 
-    def __init__(self, folders: Iterable[Path] = ()) -> None:
+    def __init__(self, folders: Iterable[Path] = (), *, shipped: bool = True) -> None:
         self._styles: dict[str, StyleTemplate] = {}
         user_files = [path for folder in folders for path in files_below(folder, ".json")]
         replaced = {path.name for path in user_files}
-        shipped = [SHIPPED / name for name in FAMILIES if name not in replaced]
+        families = [SHIPPED / name for name in FAMILIES if shipped and name not in replaced]
         from_user: set[str] = set()
-        for path in sorted([*user_files, *shipped], key=_rank):
+        for path in sorted([*user_files, *families], key=_rank):
             for name, style in _entries(path):
                 if path.parent == SHIPPED and name in from_user:
                     continue
@@ -114,15 +115,16 @@ def _size(templates: Iterable[str]) -> TextSize:
     return TextSize(sum(len("".join(part).encode()) for part in parts), sum(len(part) - 1 for part in parts))
 
 
-def styles_in(folders: Iterable[Path] = ()) -> Styles:
+def styles_in(folders: Iterable[Path] = (), *, shipped: bool = True) -> Styles:
     """The styles of these folders as they lie there now; read again only where a file came, went or changed."""
     folders = tuple(folders)
-    return _read_styles(folders, tuple(identity(path) for folder in folders for path in files_below(folder, ".json")))
+    state = tuple(identity(path) for folder in folders for path in files_below(folder, ".json"))
+    return _read_styles(folders, state, shipped)
 
 
 @lru_cache(maxsize=4)
-def _read_styles(folders: tuple[Path, ...], _state: tuple[Identity, ...]) -> Styles:
-    return Styles(folders)
+def _read_styles(folders: tuple[Path, ...], _state: tuple[Identity, ...], shipped: bool) -> Styles:
+    return Styles(folders, shipped=shipped)
 
 
 def _rank(path: Path) -> int:

@@ -23,9 +23,12 @@ class ConfigError(StartError):
 
 
 def path_of(app: Flask) -> Path:
-    """Where the application looks for the file: as the environment or CONFIG_TXT says, from the instance folder on."""
+    """Where the application looks for the file: as the environment or CONFIG_TXT says.
+
+    A relative path starts at the folder of the Fooocus that draws, if one does, else at the instance folder.
+    """
     named = os.environ.get(CONFIG_PATH) or app.config.get("CONFIG_TXT") or "config.txt"
-    return Path(app.instance_path) / Path(named).expanduser()
+    return Path(app.config["PATH"] or app.instance_path) / Path(named).expanduser()
 
 
 def read(path: Path) -> Mapping[str, Any]:

@@ -12,10 +12,12 @@ from typing import Any
 
 from flask import Flask
 
-from engine.files.catalogue import MODEL_FOLDERS, Folders
-from engine.prompt.styles import styles_in
+from engine.files import builtin_set
+from engine.files.catalogue import MODEL_FOLDERS, Catalogue, Folders
+from engine.prompt.styles import Styles, styles_in
 from fooocus_flask.extension import Extension
 from fooocus_flask.model_files import config_txt
+from fooocus_flask.model_files.checkout import checkout
 
 log = logging.getLogger(__name__)
 
@@ -50,22 +52,32 @@ def configured(app: Flask) -> Folders:
     Raises:
         ConfigError: `config.txt` is there and no JSON object.
     """
-    models, instance = Path(app.config["MODELS_PATH"]), Path(app.instance_path)
+    models, root = Path(app.config["MODELS_PATH"]), Path(app.config["PATH"] or app.instance_path)
     config = config_txt.path_of(app)
     found = config_txt.read(config)
     _warn_of_others({**found, **config_txt.from_environment(NOT_USED)}, config.parent, app)
     named = dict(_named(found, config.parent))
     usual = {kind: (models / place,) for kind, place in MODEL_FOLDERS.items()}
-    usual |= {"wildcards": (instance / "wildcards",), "styles": (instance / "sdxl_styles",)}
+    usual |= {"wildcards": (root / "wildcards",), "styles": (root / "sdxl_styles",)}
     return Folders(usual | named)
 
 
 folders = Extension("fooocus-folders", configured)
 
 
+def model_catalogue(app: Flask) -> Catalogue:
+    """The model files of this server, as they lie there now; the built-in model where our own engine draws."""
+    return Catalogue(folders.of(app), None if checkout.of(app) else builtin_set.CHECKPOINT)
+
+
+def styles() -> Styles:
+    """The styles that a request may name: the shipped ones and the user's own, or those of the Fooocus that draws."""
+    return styles_in(folders.current()["styles"], shipped=checkout.current() is None)
+
+
 def style_names() -> list[str]:
-    """Every style that a request may name: the shipped ones, and the user's own."""
-    return styles_in(folders.current()["styles"]).names()
+    """Every style that a request may name."""
+    return styles().names()
 
 
 def _warn_of_others(config: Mapping[str, Any], start: Path, app: Flask) -> None:

@@ -18,15 +18,18 @@ from engine.files.text_files import read_text
 from fooocus_flask.errors import StartError
 from fooocus_flask.extension import Extension
 from fooocus_flask.model_files import config_txt
-from fooocus_flask.model_files.folders import folders, style_names
+from fooocus_flask.model_files.checkout import checkout
+from fooocus_flask.model_files.folders import model_catalogue, style_names
 from schemas.faults import Fault, flat
 from schemas.fields import fresh
 from schemas.generate import DEFAULTS, MOST_LORAS, GenerateSchema
 
 log = logging.getLogger(__name__)
 
-SHIPPED = Path(__file__).with_name("presets")
+PLACE = "presets"
+SHIPPED = Path(__file__).with_name(PLACE)
 INITIAL = "initial"
+OF_ALL = "default"
 PREVIOUS = "previous_default_models"
 DOWNLOADS = {
     "checkpoint_downloads": "checkpoints",
@@ -173,12 +176,15 @@ def _standing(app: Flask) -> dict[str, Any]:
     path, started_with = config_txt.path_of(app), app.config.get("PRESET") or INITIAL
     config, environment = config_txt.read(path), config_txt.from_environment(AT_START)
     preset, notes = keys(started_with), list[str]()
-    values = DEFAULTS | _fitting(config, AT_START, str(path), notes)
+    values = dict(DEFAULTS)
+    if checkout.of(app):
+        values |= _fitting(_defaults_of_all(), AT_START, f"the preset {OF_ALL}", notes)
+    values |= _fitting(config, AT_START, str(path), notes)
     values |= _fitting(preset, AT_START, f"the preset {started_with}", notes)
     values |= _fitting(environment, AT_START, "the environment", notes)
     for note in [*notes, *_unused(preset, AT_START | FIELDS, f"the preset {started_with}")]:
         log.warning("%s", note)
-    wanted, models = values["base_model_name"], Catalogue(folders.of(app))
+    wanted, models = values["base_model_name"], model_catalogue(app)
     model = installed_model(wanted, _previous(config, preset), models)
     if model != wanted:
         log.info("The default checkpoint is %s, as %s is not on this server", model, wanted)
@@ -219,10 +225,16 @@ def _downloads(found: Mapping[str, Any], source: str, notes: list[str]) -> list[
     return files
 
 
+def _defaults_of_all() -> dict[str, Any]:
+    """The preset whose values Fooocus has under all others: that of the Fooocus that draws, or the shipped one."""
+    found = checkout.current()
+    folder = found.root / PLACE if found else SHIPPED
+    return dict(config_txt.read(folder / f"{OF_ALL}.json"))
+
+
 def _previous(*layers: Mapping[str, Any]) -> list[str]:
     """Older versions of the default checkpoint, as the last layer says that says something."""
-    shipped = json.loads((SHIPPED / "default.json").read_text("utf-8"))
-    previous = next(layer[PREVIOUS] for layer in (*layers[::-1], shipped) if PREVIOUS in layer)
+    previous: Any = next((layer[PREVIOUS] for layer in (*layers[::-1], _defaults_of_all()) if PREVIOUS in layer), [])
     return [name for name in previous if isinstance(name, str)] if isinstance(previous, list) else []
 
 
@@ -294,8 +306,12 @@ def _reasons(faults: Sequence[Fault]) -> str:
 
 
 def _files() -> dict[str, Path]:
-    """Every preset's file; the operator's stand in for shipped ones of the same name."""
-    places = (SHIPPED, Path(current_app.instance_path) / "presets")
+    """Every preset's file; the operator's stand in for shipped ones of the same name.
+
+    Those of the Fooocus that draws, and no others, if one does.
+    """
+    found = checkout.current()
+    places = (found.root / PLACE,) if found else (SHIPPED, Path(current_app.instance_path) / PLACE)
     return {path.stem: path for folder in places for path in sorted(named_in_text(folder.glob("*.json")))}
 
 

@@ -17,7 +17,6 @@ from flask import Flask
 from gevent.event import AsyncResult, Event
 from sqlalchemy import null, select
 
-from engine.files.catalogue import Catalogue
 from engine.files.downloads import DownloadError, NoSpace, Unreachable, shown
 from engine.files.known_files import KnownFile
 from engine.interruption import Stopped
@@ -27,7 +26,7 @@ from fooocus_flask.database import commit, db
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.extension import Extension
 from fooocus_flask.model_files.awaited_file import Awaited, from_row, to_row
-from fooocus_flask.model_files.folders import folders
+from fooocus_flask.model_files.folders import model_catalogue
 from fooocus_flask.model_files.host_backoff import Hosts
 from fooocus_flask.model_files.transfers import transfers
 from fooocus_flask.submission.draft import Draft
@@ -147,7 +146,7 @@ class Downloader:
 
     def _attend(self) -> None:
         """Fetch what is waited for, the first task's first; end what nobody waits for any more."""
-        catalogue = Catalogue(folders.of(self.app))
+        catalogue = model_catalogue(self.app)
         for file in self._wanted(awaited()):
             if path := catalogue.find(*file.place):
                 self._arrived(file, path)

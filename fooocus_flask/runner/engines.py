@@ -20,7 +20,9 @@ from gevent import subprocess
 
 from engine import messages
 from fooocus_flask.environment import ENGINES_AUTO
+from fooocus_flask.model_files.checkout import checkout
 from fooocus_flask.model_files.folders import folders
+from fooocus_flask.runner import checkout_engine
 from fooocus_flask.runner.process import ROOT, SILENT, EngineProcess
 
 log = logging.getLogger(__name__)
@@ -56,7 +58,8 @@ def counted_cards(app: Flask) -> int:
         CardsUnknown: they could not be counted.
     """
     environment = os.environ | SILENT | app.config["ENGINE_ENVIRONMENT"]
-    command = [sys.executable, "-m", "engine.process.cards"]
+    fooocus = checkout.of(app)
+    command = [sys.executable, "-m", "engine.process.cards"] if fooocus is None else checkout_engine.count(fooocus)
     try:
         done = subprocess.run(
             command,
@@ -103,22 +106,30 @@ def threads(app: Flask, engines: int) -> int:
 
 def starter(app: Flask, start: EngineStart) -> Callable[[Callable[[messages.Message | None], object]], EngineProcess]:
     """What starts this engine, as often as need be."""
+    fooocus, niceness = checkout.of(app), app.config["ENGINE_NICENESS"]
+    if fooocus is None:
+        return partial(EngineProcess, arguments=arguments(app, start), environment=start.environment, niceness=niceness)
     return partial(
         EngineProcess,
-        arguments=arguments(app, start),
-        environment=start.environment,
-        niceness=app.config["ENGINE_NICENESS"],
+        arguments=[*beat(app), *checkout_engine.arguments(app, start.number, start.threads)],
+        environment={**start.environment, **checkout_engine.environment(app)},
+        niceness=niceness,
+        launch=checkout_engine.launch(fooocus),
     )
 
 
 def arguments(app: Flask, start: EngineStart) -> list[str]:
-    """An engine process's command line."""
+    """Our engine process's command line."""
     places = ["--folders", folders.of(app).to_json(), "--hashes", str(Path(app.instance_path) / HASHES)]
     places += ["--kernels", str(Path(app.instance_path) / KERNELS)]
-    shortest = min(app.config[name] for name in ("ENGINE_SILENCE", "ENGINE_STEP_PATIENCE", "ENGINE_LOAD_PATIENCE"))
-    beat = ["--beat", str(shortest / BEATS)]
     rehash = 0 if start.number else app.config["REBUILD_HASH_CACHE"]  # one of them is enough
     optional = {"--threads": start.threads, "--rehash": rehash, "--memory-plan": app.config["MEMORY_PLAN"]}
     for name in ("DEVICE", "UNET_STORAGE", "VAE_FORMAT", "TEXT_STORAGE", "ATTENTION"):
         optional[f"--{name.lower().replace('_', '-')}"] = app.config[name]
-    return [*places, *beat, *(word for flag, value in optional.items() if value for word in (flag, str(value)))]
+    return [*places, *beat(app), *(word for flag, value in optional.items() if value for word in (flag, str(value)))]
+
+
+def beat(app: Flask) -> list[str]:
+    """How often any engine process gives a sign of life."""
+    shortest = min(app.config[name] for name in ("ENGINE_SILENCE", "ENGINE_STEP_PATIENCE", "ENGINE_LOAD_PATIENCE"))
+    return ["--beat", str(shortest / BEATS)]

@@ -24,7 +24,7 @@ from fooocus_flask.environment import ONE_ENGINE
 from fooocus_flask.errors import StartError
 from fooocus_flask.runner import engines
 from fooocus_flask.runner.engines import EngineStart
-from fooocus_flask.runner.process import SILENT, FrameProcess
+from fooocus_flask.runner.process import SILENT, FrameProcess, ours
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ class Fleet:
         environment = SILENT | config["ENGINE_ENVIRONMENT"]
         own = ["--address", config["FLEET"], "--environment", json.dumps(environment)]
         arguments = [*own, *engines.arguments(self.app, EngineStart(threads=config["ENGINE_THREADS"]))]
-        return FrameProcess("engine.fleet", self._hear, frames.unpack, arguments, environment)
+        return FrameProcess(ours("engine.fleet"), self._hear, frames.unpack, arguments, environment)
 
     def _attend(self, driver: FrameProcess) -> None:
         """Wait until the driver is gone; one that is silent for too long is ended."""

@@ -9,6 +9,7 @@ from engine.files import builtin_set
 from engine.messages import Seen
 from engine.required_files import Need, description_needs
 from fooocus_flask.model_files import addresses
+from fooocus_flask.model_files.checkout import checkout
 from fooocus_flask.pictures import inputs
 from fooocus_flask.runner.downloader import downloader
 from fooocus_flask.runner.runner import runner
@@ -19,9 +20,9 @@ from fooocus_flask.submission.required_files import require_files
 def describe(arguments: Mapping[str, Any], kind: str) -> Seen:
     """What the member `image` shows, as a sentence (Photo) or tags (Anime).
 
-    Without the model files for it, the built-in set's own tags come, in the same form.
+    Without the model files for it, the built-in set's own tags come, in the same form, where our own engine draws.
     """
-    shipped = builtin_set.describes() and not addresses.sources_for().allowed
+    shipped = checkout.current() is None and builtin_set.describes() and not addresses.sources_for().allowed
     return inspect("describe", {"kind": kind}, arguments, () if shipped else description_needs(kind))
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,24 @@ SILENT = {"HF_HUB_OFFLINE": "1", "ORT_DISABLE_TELEMETRY": "1"}
 """What keeps the engine's libraries from asking or telling anybody: onnxruntime reports its use otherwise."""
 
 
+@dataclass(frozen=True)
+class Launch:
+    """How a process is started: its command, which the socket's number and the arguments follow, and where."""
+
+    command: Sequence[str]
+    folder: Path
+
+
+def ours(module: str) -> Launch:
+    """A module of this project, run by this Python."""
+    return Launch((sys.executable, "-m", module), ROOT)
+
+
+OUR_ENGINE = ours("engine.process")
+
+
 class FrameProcess:
-    """A running `python -m MODULE FD` with these arguments, which speaks frames over its end of a socket pair.
+    """A running process started by `launch` with these arguments, which speaks frames over its end of a socket pair.
 
     `hear` gets what `unpack` makes of every frame, and None once when the process is gone; it must not wait for
     anything. The socket is its own, so whatever libraries print goes where the server's output goes.
@@ -37,7 +54,7 @@ class FrameProcess:
 
     def __init__(
         self,
-        module: str,
+        launch: Launch,
         hear: Callable[[Any], object],
         unpack: Callable[[dict[str, Any], bytes], object],
         arguments: Sequence[str] = (),
@@ -47,7 +64,7 @@ class FrameProcess:
         self._unpack = unpack
         near, far = socket.socketpair()
         try:
-            self.process = started(module, far, arguments, environment or {})
+            self.process = started(launch, far, arguments, environment or {})
         except BaseException:
             near.close()
             raise
@@ -108,7 +125,10 @@ class FrameProcess:
 
 
 class EngineProcess(FrameProcess):
-    """A running `python -m engine.process`; `hear` gets every message it sends."""
+    """A running engine process: our own, or another that `launch` starts and that speaks its messages.
+
+    `hear` gets every message it sends.
+    """
 
     def __init__(
         self,
@@ -116,8 +136,9 @@ class EngineProcess(FrameProcess):
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         niceness: int = 0,
+        launch: Launch = OUR_ENGINE,
     ) -> None:
-        super().__init__("engine.process", hear, messages.from_wire, arguments, environment, niceness)
+        super().__init__(launch, hear, messages.from_wire, arguments, environment, niceness)
 
     def send(self, message: messages.Message) -> None:
         """Give the engine something to do.
@@ -129,13 +150,13 @@ class EngineProcess(FrameProcess):
 
 
 def started(
-    module: str, far: socket.socket, arguments: Sequence[str], environment: Mapping[str, str]
+    launch: Launch, far: socket.socket, arguments: Sequence[str], environment: Mapping[str, str]
 ) -> subprocess.Popen:
     """The process, holding its end of the socket pair."""
     return subprocess.Popen(
-        [sys.executable, "-m", module, str(far.fileno()), *arguments],
+        [*launch.command, str(far.fileno()), *arguments],
         pass_fds=[far.fileno()],
         stdin=subprocess.DEVNULL,
         env=os.environ | SILENT | dict(environment),
-        cwd=ROOT,
+        cwd=launch.folder,
     )

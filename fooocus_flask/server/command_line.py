@@ -88,6 +88,8 @@ def parser() -> argparse.ArgumentParser:
     add("--preset", metavar="NAME", default="", help="preset whose values become the defaults")
     add("--output-path", metavar="PATH", type=Path, help="folder of the pictures")
     add("--models", metavar="PATH", type=Path, help="folder of the models, laid out like Fooocus's models/")
+    add("--fooocus", metavar="PATH", type=Path, help="an existing Fooocus, which draws in place of our engine")
+    add("--fooocus-python", metavar="PATH", default="", help="the Python that runs it; its own, if it has one")
     add("--instance", metavar="PATH", type=Path, help="folder of all state (environment: FOOOCUS_INSTANCE)")
     add("--disable-metadata", action="store_true", help="write no parameters into pictures")
     add("--disable-image-log", action="store_true", help="keep no log.html beside the pictures")
@@ -196,6 +198,8 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
     }
     for decided in args.formats:
         found |= decided
+    if args.fooocus:
+        found |= {"PATH": str(args.fooocus.resolve()), "PYTHON": args.fooocus_python}
     if args.models:
         if not args.models.is_dir():
             raise StartError(f"--models is {str(args.models)!r}, and there is no such folder")

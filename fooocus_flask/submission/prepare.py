@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from flask import current_app
@@ -11,14 +12,16 @@ from flask import current_app
 from engine import choices
 from engine.file_set import FileSet
 from engine.files.catalogue import Catalogue
-from engine.files.file_sets import file_set
+from engine.files.file_sets import InstalledForFooocus, file_set
 from engine.params import MAX_SEED, GenerateParams
-from engine.prompt.styles import styles_in
 from engine.prompt.texts import MOST_BYTES, most_bytes
 from fooocus_flask.errors import InvalidRequest
+from fooocus_flask.extension import application
 from fooocus_flask.model_files import addresses, presets
-from fooocus_flask.model_files.folders import folders
+from fooocus_flask.model_files.checkout import checkout
+from fooocus_flask.model_files.folders import model_catalogue, styles
 from fooocus_flask.pictures import public_hosts
+from fooocus_flask.submission.checkout_fit import check_checkout
 from fooocus_flask.submission.draft import Draft
 from fooocus_flask.submission.file_kinds import check_kinds
 from fooocus_flask.submission.picture_members import check_pictures
@@ -45,7 +48,12 @@ def checked(draft: Draft) -> NewTask:
     """
     models, sources = catalogue(), sources_of(draft.params.preset)
     checkpoint = find_checkpoint(draft, models, sources)
-    files = file_set(models, checkpoint)
+    fooocus = checkout.current()
+    if fooocus:
+        files: FileSet = InstalledForFooocus(models, Path(checkpoint or draft.params.base_model_name))
+        check_checkout(draft, fooocus)
+    else:
+        files = file_set(models, checkpoint)
     check_fit(draft, files)
     check_files(draft, files, models, sources)
     check_kinds(draft, files, models)
@@ -61,7 +69,7 @@ def checked(draft: Draft) -> NewTask:
 
 def catalogue() -> Catalogue:
     """The model files of this server, as they lie there now."""
-    return Catalogue(folders.current())
+    return model_catalogue(application())
 
 
 def merged(sent: Mapping[str, Any]) -> Draft:
@@ -122,7 +130,7 @@ def check_sampling(draft: Draft) -> None:
 
 def check_texts(draft: Draft) -> None:
     """Refuse texts that together are longer than a picture can use: every style has one, most repeat the prompt."""
-    found = most_bytes(draft.params, styles_in(folders.current()["styles"]))
+    found = most_bytes(draft.params, styles())
     if found > MOST_BYTES:
         text = (
             f"Prompt and styles together have {found} bytes of text, and a picture is drawn from at most {MOST_BYTES}: "

@@ -39,10 +39,10 @@ NOT_HERE = "it is not on this server"
 def find_checkpoint(draft: Draft, models: Catalogue, sources: Sources) -> str | None:
     """The checkpoint's path, where it lies or will; None for the built-in model.
 
-    That one draws where there is no checkpoint at all, and the one that is named cannot be fetched.
+    That one, if there is one, draws where there is no checkpoint at all, and the one that is named cannot be fetched.
     """
     name = draft.params.base_model_name
-    if name == choices.BUILTIN_CHECKPOINT:
+    if name == choices.BUILTIN_CHECKPOINT and models.has_builtin:
         return None
     path, known = models.find("checkpoints", name), sources.find("checkpoints", name)
     if path is None and known and sources.allowed:
@@ -50,9 +50,9 @@ def find_checkpoint(draft: Draft, models: Catalogue, sources: Sources) -> str | 
         path = models.target("checkpoints", name)
     if path is not None:
         return str(path)
-    there = [other for other in models.checkpoints() if other != choices.BUILTIN_CHECKPOINT]
-    if there:
-        legal = ", ".join([*there, choices.BUILTIN_CHECKPOINT])
+    there = models.checkpoints()
+    if there != [choices.BUILTIN_CHECKPOINT]:
+        legal = ", ".join(there) or f"none in {', '.join(map(str, models.folders['checkpoints']))}"
         text = f"There is no checkpoint {name!r}; there are {legal}"
         draft.refuse("enum", "base_model_name", f"{text}. {_ways(known)}" if known else text, expected=legal)
     else:

@@ -1,0 +1,86 @@
+"""Pictures between our folders and the program: arrays that it is given, files and arrays that it gives."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+PILLOW_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+QUALITY = 95
+"""Of JPEG and WebP, as Fooocus saves them."""
+
+
+class UnusablePicture(ValueError):
+    """A picture that this Fooocus's Pillow cannot read; the text says so."""
+
+
+class GivenPictures:
+    """The pictures of requests, by the references that parameters have, as Fooocus's page would hand them on."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def array(self, reference: str) -> Any:
+        """The picture as uint8 `[height, width, 3]`, upright, colours under transparency as they are.
+
+        Raises:
+            FileNotFoundError: it is gone.
+            UnusablePicture: it cannot be read.
+        """
+        path = self.folder / PurePosixPath(reference).name
+        if not path.is_file():
+            raise FileNotFoundError(f"the input picture {path.name} is gone")
+        return decoded(path.read_bytes())
+
+
+def decoded(data: bytes) -> Any:
+    """The picture of a file as uint8 `[height, width, 3]`.
+
+    Raises:
+        UnusablePicture: it cannot be read.
+    """
+    import numpy
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return numpy.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        text = "A picture cannot be read by the Pillow that this Fooocus runs with; send it as PNG or JPEG"
+        raise UnusablePicture(text) from error
+
+
+def encoded(pixels: Any, ending: str = ".png", *, fast: bool = False) -> bytes:
+    """The file of an array, uint8 `[height, width]` or `[height, width, 3]`; `fast`: large, and soon made."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    options: dict[str, Any] = {"compress_level": 1} if fast else {} if ending == ".png" else {"quality": QUALITY}
+    Image.fromarray(pixels).save(file, PILLOW_FORMATS[ending.lower()], **options)
+    return file.getvalue()
+
+
+def store(source: Path | bytes, path: Path) -> None:
+    """Put a file's content under its name, whole or not at all; the source stays.
+
+    Raises:
+        OSError: it could not be written; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        with unfinished.open("wb") as file:
+            if isinstance(source, bytes):
+                file.write(source)
+            else:
+                with source.open("rb") as original:
+                    shutil.copyfileobj(original, file, 1 << 20)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
