@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -64,9 +65,12 @@ class TaskRun:
             self.notes += values.left_out()
             if self._stopping:
                 return self._ended(program, clock, "stopped")
+            begun = time.perf_counter()
             program.begin(self._task)
             self._follow(program, clock)
-            return self._ended(program, clock, *self._outcome(program))
+            outcome = self._outcome(program)
+            log.info("task %s %s in %.3f s of Fooocus", self.draw.task_id, outcome[0], time.perf_counter() - begun)
+            return self._ended(program, clock, *outcome)
         finally:
             clock.stop()
             self._task = None
