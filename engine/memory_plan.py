@@ -31,7 +31,10 @@ DECODING_WORK = 1.6
 LIBRARIES = GIB // 4
 """Bytes that CUDA's libraries take after a plan was made: handles, and kernels loaded when they are first used."""
 SPARE = GIB // 2
-"""Bytes that a plan under which everything stays leaves free: memory is cut into pieces."""
+"""Bytes that a plan under which everything stays, or which streams, leaves free: memory is cut into pieces.
+
+Without them each streamed step waits for memory to be given back and taken again, or runs out of it (measured).
+"""
 TILE_WORK = 0.6 * GIB
 """Bytes that decoding a tile takes in half precision."""
 
@@ -44,7 +47,7 @@ class Parts:
     text_encoders: int
     vae: int
     adapters: int = 0
-    """What is still to be loaded and must be there while the UNet is: control nets."""
+    """What is still to be loaded and must be there while the UNet is: control nets, and adapters of image prompts."""
     refiner: int = 0
     """A second UNet."""
     blocks: int = 0
@@ -121,8 +124,8 @@ def needed(plan: MemoryPlan, parts: Parts, work: Work) -> int:
     if plan.streamed:
         unet -= max(0, plan.streamed - AHEAD - 1) * parts.block
     refiner = parts.refiner + parts.adapters if parts.refiner and not plan.streamed else 0
-    graphs = 0 if plan.streamed or parts.refiner else work.graphs
-    return max(max(unet, refiner) + work.sampling + graphs, text, parts.vae + decoding)
+    beside = SPARE if plan.streamed else 0 if parts.refiner else work.graphs
+    return max(max(unet, refiner) + work.sampling + beside, text, parts.vae + decoding)
 
 
 def plan_memory(available: int, parts: Parts, work: Work, *, least: Mode = "resident") -> MemoryPlan:

@@ -26,7 +26,7 @@ from engine.images.metadata import AppliedLora, ModelFile
 from engine.models.checkpoint import Checkpoint, load_checkpoint, load_vae
 from engine.models.expansion import MODEL as EXPANSION_MODEL
 from engine.models.expansion import Expansion
-from engine.models.model_cache import ModelCache, Part
+from engine.models.model_cache import ModelCache, Part, Sized
 from engine.models.previews import LinearPreviewer, NetworkPreviewer, Previewer, network_file
 from engine.models.refiner import Refiner, load_refiner
 from engine.models.unet import split_attention
@@ -70,9 +70,12 @@ class ModelStore:
         base = self._base(files.checkpoint)
         loras, notes = self._loras(plan, found)
         patches = [Patch(lora.path, lora.weight) for lora in loras if lora.path]
+        self.residency.make_room(base.patches.to_load(patches))
         inpaint: tuple[InpaintPatch, ...] = ()
         if inpaint_engine != NO_MODEL:
-            inpaint = (InpaintPatch(base.patches, patches, files.inpaint_patch(inpaint_engine)),)
+            path = files.inpaint_patch(inpaint_engine)
+            self.residency.make_room(base.patches.to_load([Patch(path, 1.0, unet_only=True)]))
+            inpaint = (InpaintPatch(base.patches, patches, path),)
         notes += inpaint[0].notes if inpaint else base.patches.apply(patches)
         refiner, refiner_file, interposer = None, None, None
         if params.refiner_model_name != NO_MODEL:
@@ -129,9 +132,9 @@ class ModelStore:
         """
         return self.cache.get(("file", identity(path)), partial(load, path, self.device), _bytes(path))
 
-    def loaded(self, path: Path) -> bool:
-        """Whether the model in this file, one that `load` loads, is here."""
-        return ("file", identity(path)) in self.cache.parts
+    def loaded(self, path: Path) -> Sized | None:
+        """The model in this file, one that `load` loads, if it is here."""
+        return self.cache.parts.get(("file", identity(path)))
 
     def _base(self, path: Path) -> PatchedCheckpoint:
         folders = self.catalogue.folders["embeddings"]

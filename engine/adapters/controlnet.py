@@ -32,6 +32,9 @@ class ControlNet(nn.Module):
     them.
     """
 
+    shared = False
+    """Whether its weights are those of a file that is kept."""
+
     def __init__(self, unet_config: Mapping[str, Any], hint_widths: tuple[int, ...], hint_channels: int) -> None:
         super().__init__()
         unet = UNet2DConditionModel.from_config(dict(unet_config))
@@ -92,6 +95,12 @@ def skip_widths(unet: UNet) -> list[int]:
         widths += [resnet.out_channels for resnet in block.resnets]
         widths += [sampler.out_channels for sampler in block.downsamplers or ()]
     return widths
+
+
+def encoder_size(unet: Any) -> int:
+    """Bytes of what a control net has a copy of: a UNet's way down, its middle, and what reads time and sizes."""
+    parts = (unet.conv_in, unet.down_blocks, unet.mid_block, unet.time_embedding, unet.add_embedding)
+    return weights_size(*(part for part in parts if part is not None))
 
 
 def _text_of(block: Any, context: Tensor) -> dict[str, Tensor]:

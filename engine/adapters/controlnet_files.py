@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.adapters.controlnet import ControlNet
+from engine.adapters.controlnet import ControlNet, encoder_size
 from engine.errors import CheckpointError
 from engine.gpu.capabilities import Precision
 from engine.gpu.offload import at_hand, by_group, moves
@@ -65,6 +65,10 @@ class ControlFile:
         """Bytes of its tensors."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
+    def made_size(self, unet: UNet) -> int:
+        """Bytes that a net for this UNet takes beside the file's tensors, at most."""
+        return encoder_size(unet) if self.low_rank else 0
+
     @torch.inference_mode()
     def on(self, unet: UNet) -> ControlNet:
         """The net for this UNet, as it is patched now; what a file of differences leaves alone is the UNet's memory.
@@ -82,6 +86,7 @@ class ControlFile:
             filled = fill(net, tensors, weight.device, weight.dtype, "its control net")
             if arithmetic != weight.dtype:
                 compute_in(filled, arithmetic)
+            filled.shared = not self.low_rank
             return filled
         except CheckpointError as error:
             raise CheckpointError(f"{self.name} does not fit the checkpoint: {error}") from error

@@ -85,6 +85,11 @@ class PatchedModel:
         originals = sum(self._originals[name].nbytes for name in kept)
         return originals + sum(matched.size for matched in self._files.values())
 
+    def to_load(self, patches: Sequence[Patch]) -> int:
+        """Bytes of the patches' files that are not in force yet."""
+        new = [patch.path for patch in patches if (identity(patch.path), patch.unet_only) not in self._files]
+        return sum(path.stat().st_size for path in new if path.is_file())
+
     @torch.inference_mode()
     def apply(self, patches: Sequence[Patch]) -> list[str]:
         """Put exactly these patches in force, in this order; the notes say what of them has no effect.

@@ -271,7 +271,10 @@ def _join_projections(attn: Any, kernels: Kernels) -> None:
     attn.text = None
     parts = attn.joined.split([layer.out_features for layer in layers])
     for layer, part in zip(layers, parts, strict=True):
+        read = layer.weight.data
         layer.weight = nn.Parameter(part, requires_grad=False)
+        if read.device.type == "cpu":
+            layer.weight.read_from = read  # a mapped file's memory, by which it is had without LoRAs (`offload`)
     attn.set_processor(JoinedCrossAttention(kernels) if attn.is_cross_attention else JoinedSelfAttention())
 
 

@@ -46,8 +46,10 @@ class WeightGroup:
         for tensor in self.tensors:
             tensor.weight_group = self  # type: ignore[attr-defined]  # by which `at_hand` finds it
         with torch.inference_mode():
-            if file is not None:
-                self._in_file = {id(tensor): _alias(tensor) for tensor in _tensors_in(file, self.tensors)}
+            for tensor in self.tensors:
+                read = vars(tensor).pop("read_from", tensor)
+                if file is not None and file.holds(read.untyped_storage()):
+                    self._in_file[id(tensor)] = _alias(read)
             self._home = list(_pieces(spans))
             """What lies on the host, each piece with its place on the device."""
             on_host = all(piece.device.type == "cpu" for piece, _ in self._home)
@@ -177,11 +179,6 @@ def tensors_of(*modules: nn.Module) -> list[Tensor]:
             own: list[Any] = [*part._parameters.values(), *part._buffers.values(), *vars(part).values()]
             found |= {id(tensor): tensor for tensor in own if isinstance(tensor, Tensor)}
     return list(found.values())
-
-
-def _tensors_in(file: MappedFile, tensors: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Those that are pieces of a mapped file."""
-    return (tensor for tensor in tensors if file.holds(tensor.untyped_storage()))
 
 
 def _alias(tensor: Tensor) -> Tensor:

@@ -32,8 +32,8 @@ class Part:
 
     def __init__(self, modules: Sequence[nn.Module], residency: Residency, file: MappedFile | None = None) -> None:
         self.work = GUEST_WORK
-        self.called = 0
-        """The number of its latest call among those of all parts."""
+        self.called = self.settled = 0
+        """The number of its latest call among those of all parts, and of the last change after which it had room."""
         self.groups = self._grouped(modules, residency, file)
         for group in self.groups:
             group.make_room = partial(self._make_room, residency, group.size)
@@ -140,9 +140,12 @@ class Residency:
         self.work = Work(0, 0, 0, 0)
         """That of the task at hand."""
         self.host = HostMemory(pin=Features.for_device(device).pinning)
+        self.guests: Callable[[], int] = lambda: 0
+        """Bytes of loaded models that take no turns: what came after the plan was made is not in its budget."""
         self.plan = MemoryPlan()
         self._parts: WeakKeyDictionary[nn.Module, Part] = WeakKeyDictionary()
-        self._calls = 0
+        self._calls = self._changes = self._guests = 0
+        self._steady = False
         self._lock = RLock()
         self._staying: list[Part] = []
 
@@ -168,7 +171,7 @@ class Residency:
         with self._lock:
             part = self._parts.get(modules[0])
             if part is None:
-                kind = UNetPart if hasattr(modules[0], "down_blocks") and hasattr(modules[0], "conv_in") else Part
+                kind = UNetPart if hasattr(modules[0], "up_blocks") and hasattr(modules[0], "conv_in") else Part
                 part = kind(modules, self, file)
                 self._parts.update(dict.fromkeys(modules, part))
             if work is not None:
@@ -190,19 +193,33 @@ class Residency:
                         self._leave(part)
                         part.stream.streamed = plan.streamed
                 self.plan = plan
-                self._calls += 1  # so that no part counts as the latest: each asks for room again
+                self._calls, self._changes = self._calls + 1, self._changes + 1  # each part asks for room again
+            self._guests = self.guests()
             if plan.budget is not None:
                 self._give_back()
 
     def come(self, part: Part) -> None:
         """Have a part on the device, with room for its work."""
         with self._lock:
-            if part.called == self._calls and part.present:
-                return
-            self.make_room(part.needed + part.work, part)
-            part.onload()
+            settled = part.called == self._calls or (self._steady and part.settled == self._changes)
             self._calls += 1
             part.called = self._calls
+            if settled and part.present:
+                return
+            self.make_room(part.needed + part.work, part)
+            if not part.present:
+                part.onload()
+                self._changes += 1
+            part.settled = self._changes
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """Parts that take turns inside at every step ask for room again only after one came or left."""
+        self._steady = True
+        try:
+            yield
+        finally:
+            self._steady = False
 
     def make_room(self, needed: int, coming: Part | None = None) -> None:
         """Have parts leave, the one not called for longest first, until so many bytes are free of what is available."""
@@ -210,14 +227,15 @@ class Residency:
             return
         with self._lock:
             # Only the modules own their parts: a list of calls kept here would hold the weights of dropped models.
+            budget = self.plan.budget - (self.guests() - self._guests)
             others = sorted((part for part in self.parts if part is not coming), key=lambda part: part.called)
             held = sum(part.held for part in others)
             recorded = self.work.graphs if self.recorded() else 0
             replaying = any(isinstance(part, UNetPart) for part in (coming, *self._staying))
-            if recorded and not replaying and held + recorded + needed > self.plan.budget:
+            if recorded and not replaying and held + recorded + needed > budget:
                 self.left()
             for part in [part for part in others if part not in self._staying]:
-                if held + needed <= self.plan.budget:
+                if held + needed <= budget:
                     break
                 held -= part.held
                 self._leave(part)
@@ -253,5 +271,6 @@ class Residency:
     def _leave(self, part: Part) -> None:
         if part.held:
             part.offload()
+            self._changes += 1
             if isinstance(part, UNetPart):
                 self.left()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,8 @@ class Upscaler:
         self.network, self.tile = network, tile
         self.scale = network.scale
         self.device = network.first.weight.device
+        self.make_room: Callable[[], None] | None = None
+        """Has other models leave the device: tried before smaller tiles, which change the picture."""
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> Upscaler:
@@ -61,24 +63,28 @@ class Upscaler:
     def upscale(self, image: Pixels, each: EachTile | None = None) -> Pixels:
         """The picture `[h, w, 3]`, `scale` times as large; `each` is called after every tile and may raise to end it.
 
-        Tiles are halved while they do not fit into a GPU's memory.
+        Tiles are halved while they do not fit into a GPU's memory, even without other models.
 
         Raises:
             torch.OutOfMemoryError: not even a tile of 128 pixels fits.
         """
         # The batch's axis comes first: added last, it hides from torch that the picture lies channels-last.
         pixels = torch.from_numpy(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2).float() / 255
-        tile = self.tile
+        tile, make_room = self.tile, self.make_room
         while True:
             try:
                 large = tiled(self._run, pixels, (tile, tile), OVERLAP, self.scale, each)
                 break
             except torch.OutOfMemoryError:
-                tile //= 2
+                tile = tile // 2 if make_room is None else tile
                 if tile < LEAST_TILE:
                     raise
-                log.warning("upscaling in tiles of %d pixels: there is not enough memory for larger ones", tile)
-            give_back(self.device)  # outside the handler, which keeps what filled the memory alive
+                log.warning("upscaling ran out of memory; going on in tiles of %d pixels", tile)
+            # outside the handler, which keeps what filled the memory alive
+            if make_room is not None:
+                make_room()
+            make_room = None
+            give_back(self.device)
         return large[0].clamp_(0, 1).mul_(255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
     def _run(self, tile: Tensor) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
-from engine.adapters.controlnet import Control
+from engine.adapters.controlnet import Control, ControlNet
 from engine.adapters.controlnet_files import ControlFile
 from engine.adapters.image_prompt import EncodedImagePrompt, ImagePromptAdapter, ImagePrompts
 from engine.adapters.patched_models import Models
@@ -69,7 +71,8 @@ def controlled(job: Job, store: ModelStore, models: Models, inputs: InputPicture
     hints = [prompt for prompt in prompts if prompt.cn_type in CONTROL_NETS]
     pictures = [prompt for prompt in prompts if prompt.cn_type not in CONTROL_NETS]
     attachments: list[Attachment] = [*models.inpaint_patches]
-    attachments += [_control(job, store, models, inputs, prompt, canvas.sampled) for prompt in hints]
+    net_of = cache(lambda path: _control_net(job, store, models, path))
+    attachments += [_control(job, store, models, inputs, prompt, canvas.sampled, net_of) for prompt in hints]
     if pictures:
         attachments.append(
             ImagePrompts([_image_prompt(job, store, inputs, prompt, canvas.sampled) for prompt in pictures])
@@ -79,15 +82,29 @@ def controlled(job: Job, store: ModelStore, models: Models, inputs: InputPicture
 
 
 def _control(
-    job: Job, store: ModelStore, models: Models, inputs: InputPictures, prompt: ImagePrompt, size: Size
+    job: Job,
+    store: ModelStore,
+    models: Models,
+    inputs: InputPictures,
+    prompt: ImagePrompt,
+    size: Size,
+    net_of: Callable[[Path], ControlNet],
 ) -> Control:
     job.stop_if_asked()
     hint = preprocessed(job, store, inputs, prompt, size)
-    with job.timed("load"):
-        net = store.load(job.files.control_net(prompt.cn_type), ControlFile.load).on(models.checkpoint.unet)
     assert prompt.cn_stop is not None and prompt.cn_weight is not None
     sampling = model_sampling(models.checkpoint.prediction, job.params.scheduler_name)
+    net = net_of(job.files.control_net(prompt.cn_type))
     return Control(net, hint, prompt.cn_stop, prompt.cn_weight, job.params.controlnet_softness, sampling)
+
+
+def _control_net(job: Job, store: ModelStore, models: Models, path: Path) -> ControlNet:
+    """The net of this file for the task's UNet, with room for it."""
+    unet = models.checkpoint.unet
+    with job.timed("load"):
+        file = store.load(path, ControlFile.load)
+        store.residency.make_room(file.made_size(unet))
+        return file.on(unet)
 
 
 def _image_prompt(

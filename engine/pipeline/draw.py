@@ -71,6 +71,7 @@ class Renderer:
             models.previewer("base")  # it may have to be fitted to the VAE, which then leaves
         unets = [models.checkpoint.unet, *([] if models.refiner is None else [models.refiner.unet])]
         with ExitStack() as staying:
+            staying.enter_context(self.residency.steady())
             for unet in [] if moving else unets:
                 staying.enter_context(self.residency.staying(unet))
             sampled = sample(run, callback, None if moving else self.graphs)

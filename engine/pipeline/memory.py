@@ -6,23 +6,28 @@ import gc
 import logging
 from dataclasses import replace
 from typing import Any
+from weakref import WeakSet
 
-from engine.adapters.patched_models import Models
+from engine.adapters.controlnet import Control, ControlNet, encoder_size
+from engine.adapters.controlnet_files import ControlFile
+from engine.adapters.patched_models import Models, PatchedCheckpoint, PatchedRefiner
 from engine.detectors.clip_vision import ClipVision
 from engine.detectors.safety_checker import SafetyChecker
 from engine.errors import TooLittleMemory
 from engine.gpu.block_stream import blocks_of, streamable
 from engine.gpu.device_memory import give_back
-from engine.memory_plan import GIB, TEXT_WORK, MemoryPlan, Parts, Work, needed, plan_memory, smaller
+from engine.memory_plan import GIB, LIBRARIES, TEXT_WORK, MemoryPlan, Parts, Work, needed, plan_memory, smaller
 from engine.model_store import ModelStore
 from engine.models.expansion import Expansion
 from engine.models.fill import weights_size
 from engine.models.upscaler import Upscaler
 from engine.models.vae import Vae
+from engine.pipeline.canvas import Canvas
 from engine.pipeline.control import control_images
 from engine.pipeline.job import Job
-from engine.required_files import CONTROL_NETS
+from engine.required_files import CONTROL_NETS, IMAGE_PROMPTS
 from engine.sampling.guidance import unguided
+from engine.sampling.unet import UNet
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +41,10 @@ class Memory:
 
     def __init__(self, store: ModelStore) -> None:
         self.store, self.residency = store, store.residency
+        self.residency.guests = self._guests
         self._parts: Parts | None = None
+        self._nets: WeakSet[ControlNet] = WeakSet()
+        """The task's control nets whose memory is their own."""
         self._cleared = False
         """Whether all parts have left for a task that has no plan yet."""
 
@@ -47,7 +55,7 @@ class Memory:
 
     def begin(self, job: Job) -> None:
         """A new task begins, whose models are not known yet."""
-        self._parts, self._cleared = None, False
+        self._parts, self._cleared, self._nets = None, False, WeakSet()
         self.residency.work = self._work(job.params.size, _rows(job))
 
     def told(self) -> dict[str, Any]:
@@ -55,20 +63,37 @@ class Memory:
         return self.plan.told()
 
     def make_plan(self, job: Job, models: Models, size: tuple[int, int] | None = None) -> None:
-        """Decide once a task what its models share the device by; again where a larger size comes up."""
-        work = self._work(size or job.params.size, _rows(job))
-        if self._parts is not None and work.sampling <= self.residency.work.sampling:
-            return
-        parts, least = self._parts_of(job, models), self.residency.least
-        free = self.residency.available()
-        kept = self.residency.keep and self._parts is None
-        available = 1 << 62 if free is None or kept else free + self._held(models)
-        plan = plan_memory(available, parts, work, least=self.plan.mode if self._parts else least)
-        if plan.budget is not None and least != "resident":
+        """Decide once a task what its models share the device by; again where that has become too little: for a larger
+        size, or for a patch or a net that was loaded since."""
+        work, residency = self._work(size or job.params.size, _rows(job)), self.residency
+        parts, available, first = self._parts_of(job, models), self._available(models), self._parts is None
+        if not first:
+            work = max(work, residency.work, key=lambda either: either.sampling)
+            if work == residency.work and needed(self.plan, parts, work) <= available + LIBRARIES:
+                return
+        plan = plan_memory(available, parts, work, least=residency.least if first else self.plan.mode)
+        if plan.budget is not None and residency.least != "resident":
             # Who asks for a smaller plan than would fit wants the rest of the card for others.
             plan = replace(plan, budget=0, streamed=parts.blocks if plan.streamed else 0)
-        self._parts, self.residency.work = parts, work
+        self._parts, residency.work = parts, work
         self._carry_out(plan, models, work)
+
+    def _available(self, models: Models) -> int:
+        """Bytes for the task's models and work; much where everything is to stay, as long as that goes well."""
+        free = None if self._keeps() else self.residency.available()
+        return 1 << 62 if free is None else free + self._held(models)
+
+    def _keeps(self) -> bool:
+        """Whether everything is to stay on the device, since no task in this plan has shown that it cannot."""
+        return self.residency.keep and (self._parts is None or self.plan.budget is None)
+
+    def adopt_nets(self, canvas: Canvas) -> None:
+        """Have control nets with memory of their own leave for other work; those of whole files share the cache's."""
+        made = [part.net for part in canvas.attachments if isinstance(part, Control)]
+        self._nets = WeakSet(net for net in made if not net.shared)
+        if self.plan.budget is not None:
+            for net in self._nets:
+                self.residency.adopt(net, work=self.residency.work.sampling)
 
     def step_down(self, job: Job, models: Models | None) -> bool:
         """Go on under the next smaller plan, with a note; False where there is none.
@@ -106,7 +131,10 @@ class Memory:
         return replace(work, decoding=0, decoding_a_tile=0) if precision.vae_on_processor else work
 
     def _clear(self) -> None:
-        """Have all parts, and recorded calls, give their memory back."""
+        """Have all that is loaded and can take turns, and recorded calls, give their memory back."""
+        for part in self.store.cache.parts.values():
+            for modules in _turns_of(part):
+                self.residency.adopt(*modules)
         self.residency.left()
         self.residency.clear()
         gc.collect()
@@ -129,16 +157,20 @@ class Memory:
         self.residency.follow(plan)
 
     def adopt_guests(self) -> None:
-        """Have models beside those that draw take turns too."""
+        """Have models beside those that draw take turns too; and those that must not be cramped have others leave."""
+        for part in self.store.cache.parts.values():
+            if isinstance(part, Upscaler):
+                part.make_room = self._clear
         if self.plan.budget is None and self.residency.least == "resident":
             return
         for part in self.store.cache.parts.values():
-            if isinstance(part, ClipVision):
-                self.residency.adopt(part.module)
-            elif isinstance(part, SafetyChecker):
-                self.residency.adopt(part.tower)
-            elif isinstance(part, Expansion):
-                self.residency.adopt(part.model)
+            if isinstance(part, ClipVision | SafetyChecker | Expansion):
+                for modules in _turns_of(part):
+                    self.residency.adopt(*modules)
+
+    def _guests(self) -> int:
+        """Bytes of loaded models that stay where they are: adapters, control nets' files, networks that see."""
+        return sum(part.size for part in list(self.store.cache.parts.values()) if not _turns_of(part))
 
     def drop_guests(self) -> None:
         """Forget models that do not draw and cannot take turns, where there is no room to keep them."""
@@ -152,12 +184,10 @@ class Memory:
     def _parts_of(self, job: Job, models: Models) -> Parts:
         """What the task draws with.
 
-        Patches, and control nets that are loaded, are on the device already and never leave it: what is available is
-        without them, and they are not counted again.
+        Patches, and adapters that are loaded, are on the device already and never leave it: what is available is
+        without them, and they are not counted again. A net of differences is made for the task.
         """
         unet = models.checkpoint.unet
-        hints = [prompt for prompt in control_images(job.modes) if prompt.cn_type in CONTROL_NETS]
-        nets = {job.files.control_net(prompt.cn_type) for prompt in hints}
         refiner = 0 if models.refiner is None else weights_size(models.refiner.unet)
         blocks = [sum(tensor.nbytes for tensor in streamable(block)) for block in blocks_of(unet)]
         _, texts, *_ = models.checkpoint.modules
@@ -165,17 +195,50 @@ class Memory:
             weights_size(unet),
             weights_size(*texts),
             weights_size(models.vae.module) if models.vae.moves else 0,
-            sum(path.stat().st_size for path in nets if path.is_file() and not self.store.loaded(path)),
+            self._adapters(job, unet),
             refiner,
             len(blocks),
             max(blocks, default=0),
         )
 
+    def _adapters(self, job: Job, unet: UNet) -> int:
+        """Bytes of what control images need beside the models, as far as it is not on the device yet."""
+        kinds, copied = {prompt.cn_type for prompt in control_images(job.modes)}, encoder_size(unet)
+        nets = {job.files.control_net(kind) for kind in kinds & CONTROL_NETS.keys()}
+        adapters = {job.files.image_prompt_adapter(kind)[0] for kind in kinds & IMAGE_PROMPTS.keys()}
+        files = {path: path.stat().st_size for path in nets | adapters if path.is_file()}
+        needed = sum(size for path, size in files.items() if self.store.loaded(path) is None)
+        for path in nets & files.keys():
+            net = self.store.loaded(path)
+            differences = net.low_rank if isinstance(net, ControlFile) else files[path] < copied
+            needed += copied if differences else 0
+        return needed
+
     def _held(self, models: Models) -> int:
-        """Bytes of the models that lie on the device without having been adopted."""
+        """Bytes of the models, and of nets made of their weights, that lie on the device without being adopted."""
         modules = [module for part in models.checkpoint.modules for module in part]
         modules += [] if models.refiner is None else [models.refiner.unet]
-        return sum(weights_size(module) for module in modules if not self.residency.has(module))
+        nets = [encoder_size(net) for net in self._nets if not self.residency.has(net)]
+        return sum(weights_size(module) for module in modules if not self.residency.has(module)) + sum(nets)
+
+
+def _turns_of(part: Any) -> list[tuple[Any, ...]]:
+    """The modules of a loaded model that take turns on a small GPU, those in one group that come together."""
+    match part:
+        case PatchedCheckpoint():
+            return list(part.checkpoint.modules)
+        case PatchedRefiner():
+            own = part.refiner.vae
+            return [(part.refiner.unet,), *([(own.module,)] if own is not None and own.moves else [])]
+        case Vae() if part.moves:
+            return [(part.module,)]
+        case ClipVision():
+            return [(part.module,)]
+        case SafetyChecker():
+            return [(part.tower,)]
+        case Expansion():
+            return [(part.model,)]
+    return []
 
 
 def _vaes(models: Models) -> list[Vae]:

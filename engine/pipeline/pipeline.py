@@ -152,6 +152,7 @@ class Pipeline:
         # A control net of differences shares the UNet's weights unless they are to move: the plan comes first.
         self.memory.make_plan(job, prepared.models, canvas.sampled)
         canvas = controlled(job, self.store, prepared.models, inputs, canvas)
+        self.memory.adopt_nets(canvas)
         drawn = self.passes.draw(job, prepared, canvas, save=not self.enhancer.saves_only_last(job))
         self._add_grid(job, prepared, canvas, drawn)
         if job.modes.enhance:

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from engine.adapters.controlnet import encoder_size
 from engine.adapters.lora_merge import Patch
 from engine.files.catalogue import Folders
 from engine.gpu.block_stream import blocks_of
@@ -13,9 +14,11 @@ from engine.gpu.capabilities import Card
 from engine.gpu.host_memory import NO_LIMIT, HostMemory
 from engine.gpu.offload import WeightGroup
 from engine.gpu.residency import UNetPart
-from engine.memory_plan import GIB, MemoryPlan, needed
+from engine.memory_plan import GIB, LIBRARIES, MemoryPlan, needed
 from engine.models.fill import weights_size
+from engine.models.upscaler import Upscaler
 from engine.pipeline.pipeline import Pipeline
+from engine.required_files import CONTROL_NETS, UPSCALER
 from tests.engine.picture_models import picture_models
 from tests.engine.pipeline.test_pipeline import Watcher, drawn, pixels
 from tests.toy import toy_checkpoint, toy_draw
@@ -104,6 +107,7 @@ def test_loras_are_merged_into_weights_that_are_away_and_taken_out_again(toy, tm
 def test_a_machine_without_room_for_weights_draws_from_the_file_it_has_mapped(toy, tmp_path):
     pascal = Card("cuda", (6, 1), "GTX 1070")
     with_room, without = (Pipeline("cpu", Folders({"loras": [tmp_path]}), builtin=toy, card=pascal) for _ in range(2))
+    with_room.renderer.residency.host = HostMemory(pin=False, spare=0)
     without.renderer.residency.host = HostMemory(pin=False, spare=NO_LIMIT)
     for pipeline in (with_room, without):
         pipeline.renderer.residency.available = lambda: int(0.6 * GIB)
@@ -199,18 +203,87 @@ def test_out_of_memory_while_sampling_is_a_step_down(pipeline, toy, tmp_path):
     assert after.drawn_with["memory"] == {"plan": "resident"}
 
 
-def test_control_nets_that_share_a_unets_weights_are_made_again_when_these_move(tmp_path):
-    models, folder = picture_models(tmp_path / "models"), tmp_path / "inputs"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory):
+    """A models folder for pictures in requests, and what a request says that has such a picture."""
+    folder = tmp_path_factory.mktemp("pictured")
+    models, inputs = picture_models(folder / "models"), folder / "inputs"
+    inputs.mkdir()
     y, x = np.mgrid[:96, :128]
-    Image.fromarray(np.stack([x, y, 2 * (x ^ y) % 256], axis=2).astype(np.uint8)).save(folder / "scene.png")
-    image = {"cn_img": "/inputs/scene.png", "cn_type": "PyraCanny", "cn_weight": 1.0, "cn_stop": 1.0}
+    Image.fromarray(np.stack([x, y, 2 * (x ^ y) % 256], axis=2).astype(np.uint8)).save(inputs / "scene.png")
+    checkpoint = models / "checkpoints" / "base.safetensors"
+    return models, {"checkpoint": checkpoint, "inputs": str(inputs), "overwrite_step": 2}
+
+
+def image_prompt(kind):
+    return {"cn_img": "/inputs/scene.png", "cn_type": kind, "cn_weight": 1.0, "cn_stop": 1.0}
+
+
+PICTURED = {
+    "control nets": {"controlnet_image": [image_prompt("PyraCanny"), image_prompt("CPDS"), image_prompt("PyraCanny")]},
+    "an image prompt": {"controlnet_image": [image_prompt("ImagePrompt")]},
+}
+
+
+@pytest.fixture(scope="module")
+def with_pictures(pictured):
+    """Pipelines with those models, by the least of their plans."""
+    return {mode: Pipeline("cpu", Folders.below(pictured[0]), least=mode) for mode in ("resident", "alone", "streamed")}
+
+
+@pytest.mark.parametrize("mode", ["alone", "streamed"])
+@pytest.mark.parametrize("changes", PICTURED.values(), ids=PICTURED)
+def test_pictures_in_requests_have_the_same_effect_under_every_plan(with_pictures, pictured, tmp_path, mode, changes):
+    for which in ("resident", mode):
+        drawn(with_pictures[which], tmp_path, task_id=which, **pictured[1], **changes)
+    expected, found = (tmp_path / f"{which}-0.png" for which in ("resident", mode))
+    assert expected.read_bytes() == found.read_bytes()
+
+
+def test_control_nets_take_turns_and_are_counted_until_they_are_there(pictured, tmp_path):
+    pipeline, held = Pipeline("cpu", Folders.below(pictured[0]), least="alone"), []
+    memory, residency = pipeline.memory, pipeline.renderer.residency
+    adopt_nets = memory.adopt_nets
+
+    def adopted(canvas):
+        adopt_nets(canvas)
+        held.append([residency.adopt(net) for net in {part.net for part in canvas.attachments}])
+
+    memory.adopt_nets = adopted
+    sizes = []
+    for _ in range(2):
+        drawn(
+            pipeline, tmp_path, **pictured[1], controlnet_image=[image_prompt("PyraCanny"), image_prompt("PyraCanny")]
+        )
+        sizes.append(memory._parts.adapters)
+    file = (pictured[0] / "controlnet" / CONTROL_NETS["PyraCanny"]).stat().st_size
+    net = encoder_size(pipeline.store._base(pictured[1]["checkpoint"]).checkpoint.unet)
+    assert sizes == [file + net, net]
+    assert all(len(parts) == 1 and not parts[0].held for parts in held)  # one for both pictures, away while decoding
+    assert residency.guests() > 0
+
+
+def test_an_upscaler_has_the_others_leave_before_it_takes_smaller_tiles(pictured, tmp_path):
+    made, enlarged = [], {"uov_method": "Upscale (Fast 2x)", "uov_input_image": "/inputs/scene.png"}
+    for times in (0, 1):
+        pipeline = Pipeline("cpu", Folders.below(pictured[0]))
+        drawn(pipeline, tmp_path, **pictured[1])  # its models are there, and would never leave
+        upscaler = pipeline.store.load_named("upscale_models", UPSCALER, Upscaler.load)
+        OutOfMemoryAt(upscaler.network, times)
+        (picture,), _ = drawn(pipeline, tmp_path, **pictured[1], **enlarged)
+        made.append(picture)
+        assert len(parts_of(pipeline)) == (3 if times else 0)
+    assert np.array_equal(*made)
+
+
+def test_control_nets_that_share_a_unets_weights_are_made_again_when_these_move(pictured, tmp_path):
+    models, wish = pictured
+    image = image_prompt("PyraCanny")
     path, made = models / "checkpoints" / "base.safetensors", []
     for times in (0, 3):
         pipeline = Pipeline("cpu", Folders.below(models))
         OutOfMemoryAt(pipeline.store._base(path).checkpoint.unet.mid_block, times)
-        wish = {"checkpoint": path, "inputs": str(folder), "controlnet_image": [image], "overwrite_step": 2}
-        (picture,), ended = drawn(pipeline, tmp_path, task_id=f"stepped-{times}", **wish)
+        (picture,), ended = drawn(pipeline, tmp_path, task_id=f"stepped-{times}", controlnet_image=[image], **wish)
         made.append(picture)
         assert ended.drawn_with["memory"]["plan"] == ("streamed" if times else "resident")
     assert np.array_equal(*made)
@@ -274,3 +347,22 @@ def test_a_vae_that_runs_out_of_memory_has_the_others_leave_before_it_takes_tile
     drawn(pipeline, tmp_path, task_id="plain", disable_preview=True)
     drawn(stepping, tmp_path, task_id="stepping", disable_preview=True)
     assert (tmp_path / "plain-0.png").read_bytes() == (tmp_path / "stepping-0.png").read_bytes()
+
+
+def test_what_is_loaded_within_a_task_has_its_plan_made_anew(toy, tmp_path):
+    pipeline = Pipeline("cpu", builtin=toy)
+    residency, memory, asked = pipeline.renderer.residency, pipeline.memory, []
+    make_plan = memory.make_plan
+    memory.make_plan = lambda job, models, size=None: (asked.append((job, models)), make_plan(job, models, size))
+    drawn(pipeline, tmp_path)
+    base = pipeline.store._base(pipeline.catalogue.builtin)
+    job, models = asked[0]
+    wanted = needed(MemoryPlan(), memory._parts, residency.work) - memory._held(models)
+    memory.begin(job)
+    plans = []
+    for less in (0, LIBRARIES, LIBRARIES + 1):  # what the libraries take is counted already
+        residency.available = lambda less=less: wanted - less
+        memory.make_plan(job, models)
+        plans.append(memory.plan.mode)
+    assert plans == ["resident", "resident", "turns"]
+    assert residency.has(base.checkpoint.unet)
