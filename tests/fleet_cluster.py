@@ -56,6 +56,11 @@ class FleetCluster:
         """Have a machine lose its power."""
         self._cluster.remove_node(node, allow_graceful=False)
 
+    def tell_to_leave(self, node: Any) -> None:
+        """Do what `ray start --block` does on SIGTERM, and return when the machine has left."""
+        node._drain_node_before_shutdown()
+        self._cluster.remove_node(node)
+
     def close(self) -> None:
         """End everything."""
         self._cluster.shutdown()

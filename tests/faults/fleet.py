@@ -197,7 +197,9 @@ def interrupted(fleet: HurtFleet, action: str, status: str) -> list[int]:
     """How many steps of the interrupted picture are told after the answer; on each card once, all at work at once."""
     server = fleet.server
     streams = [
-        server.follow(overwrite_step=200, aspect_ratios_selection="512*512", image_number=2 if action == "skip" else 1)
+        server.follow(
+            overwrite_step=200, aspect_ratios_selection="1024*1024", image_number=2 if action == "skip" else 1
+        )
         for _ in fleet.machines
     ]
     late = []

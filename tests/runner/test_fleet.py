@@ -1,0 +1,179 @@
+"""The fleet on Ray: cards of several machines draw, fall ill, leave, and change no byte of a picture."""
+
+import base64
+import os
+import signal
+import threading
+import time
+from importlib.util import find_spec
+
+import pytest
+
+from fooocus_flask.errors import StartError
+from fooocus_flask.runner import fleet as fleets
+from tests.fleet_cluster import FleetCluster, FleetServer, cards, drivers, fleet_environment, out_of_sight
+from tests.patience import patiently
+
+LONG = {"overwrite_step": 60}
+CONTROL = "/v1/engine/control"
+
+
+# --- without a cluster
+
+
+def test_engines_of_the_machine_and_a_fleet_are_not_both_asked_for(make_app):
+    with pytest.raises(StartError, match=r"FLEET is 'head:6379' and ENGINES is 'auto'.*drop ENGINES"):
+        make_app(FLEET="head:6379", ENGINES="auto")
+
+
+def test_without_ray_a_fleet_says_what_to_install(make_app, monkeypatch):
+    monkeypatch.setattr(fleets, "find_spec", lambda name: None)
+    with pytest.raises(StartError, match="its extra ray"):
+        make_app(FLEET="head:6379")
+
+
+# --- a real cluster
+
+
+def need_ray():
+    """Skip what needs Ray where it is not installed; it is imported only in the fleet's environment."""
+    if find_spec("ray") is None:
+        pytest.skip("the fleet needs Ray: pip install 'fooocus-flask[ray]'")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A cluster whose head draws nothing."""
+    need_ray()
+    with fleet_environment():
+        cluster = FleetCluster(tmp_path_factory.mktemp("cluster"))
+        yield cluster
+        cluster.close()
+
+
+@pytest.fixture(scope="module")
+def machines(cluster, tmp_path_factory):
+    """The nodes that draw, each with its models folder, which is empty at first."""
+    folders = [tmp_path_factory.mktemp("machine") for _ in range(2)]
+    return [(cluster.join(1, folder), folder) for folder in folders]
+
+
+@pytest.fixture(scope="module")
+def running(cluster, machines, tmp_path_factory, models, database):
+    """A server whose cards are those of the cluster; they do not see its models folder."""
+    threads = len(os.sched_getaffinity(0))  # as many as an engine alone has: bytes depend on their number
+    settings = {"FOOOCUS_FLEET": cluster.address, "FOOOCUS_ENGINE_THREADS": str(threads)}
+    server = FleetServer(tmp_path_factory.mktemp("fleet"), out_of_sight(models), **settings)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def fleet(running, machines):
+    """The server, all of whose cards are ready."""
+    wait_for(running, len(machines))
+    return running
+
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # those of Ray's own code
+    pytest.mark.sql("runner/runner", "runner/lane"),
+]
+
+
+def wait_for(server, number):
+    """Return when so many cards take tasks, and no others are there."""
+
+    def attempt(seconds):
+        time.sleep(seconds / 5)
+        return [lane["state"] for lane in server.get("/ready").json["lanes"]] == ["ready"] * number
+
+    patiently(attempt, f"there are not {number} cards")
+
+
+def name_of(stream):
+    return stream.header("X-Task-Id")
+
+
+def picture(server, record):
+    """The bytes of a record's only picture."""
+    (url,) = record["result"]
+    return server.get(url.split(str(server.port), 1)[1]).body
+
+
+def worker_of(server, task_id):
+    """The worker that draws a task."""
+    return next(one for one in server.get("/v1/engine/workers").json["workers"] if one["task_id"] == task_id)
+
+
+def test_the_bytes_are_a_single_cards_and_the_model_comes_from_the_head(fleet, machines, server):
+    alone, far = server.draw({"image_seed": 41}), fleet.draw({"image_seed": 41})
+    assert far.json["task_status"] == "finished" and far.json["drawn_with"]["checkpoint"] == "toy.safetensors"
+    assert picture(fleet, far.json) == picture(server, alone.json)
+    copies = [folder for _, folder in machines if any((folder / "fleet" / "files").iterdir())]
+    assert len(copies) == 1
+    page = fleet.instance / "outputs" / far.json["result"][0].split("/")[-2] / "log.html"
+    assert far.json["result"][0].split("/")[-1] in page.read_text()
+
+
+def test_pictures_that_requests_bring_reach_the_card(fleet, server):
+    url = fleet.draw({"image_seed": 5}).json["result"][0]
+    data = fleet.get(url.split(str(fleet.port), 1)[1]).body
+    request = {"uov_input_image": base64.b64encode(data).decode(), "uov_method": "Vary (Strong)", "image_seed": 6}
+    assert picture(fleet, fleet.draw(request).json) == picture(server, server.draw(request).json)
+    told = fleet.ask("POST", "/v1/tools/describe-image", {"image": base64.b64encode(data).decode()})
+    assert told.status == 200 and told.json["describe"]
+
+
+def test_previews_go_to_those_who_follow_and_a_stop_reaches_the_card(fleet):
+    stream = fleet.follow(**LONG)
+    events = [stream.event() for _ in range(4)]
+    assert any(event["preview"] for event in [*events, stream.until("Sampling step")])
+    worker = worker_of(fleet, name_of(stream))
+    assert worker["state"] == "drawing" and worker["checkpoint"] == "toy.safetensors"
+    assert fleet.ask("POST", CONTROL, {"action": "stop", "task_id": name_of(stream)}).json["message"] == "task stoped"
+    stream.events()
+    assert fleet.ended(name_of(stream))["task_status"] == "stop"
+
+
+def test_a_card_that_dies_is_replaced_and_its_task_drawn_again(fleet, server):
+    expected = picture(server, server.draw(LONG).json)
+    streams = [fleet.follow(**LONG) for _ in range(2)]
+    for stream in streams:
+        stream.until("Sampling step")
+    os.kill(cards(os.getpid())[0], signal.SIGKILL)
+    for stream in streams:
+        assert stream.events()[-1]["message"] == "Finished"
+        assert picture(fleet, fleet.ended(name_of(stream))) == expected
+    assert len([line for line in fleet.lines if "attempt=2" in line]) == 1
+
+
+def test_a_machine_that_is_told_to_leave_ends_its_picture_first(fleet, cluster, machines, tmp_path):
+    streams = [fleet.follow(**LONG) for _ in range(2)]
+    for stream in streams:
+        stream.until("Sampling step")
+    before = "".join(fleet.lines).count("attempt=2")
+    leaving = threading.Thread(target=cluster.tell_to_leave, args=(machines.pop()[0],))
+    leaving.start()
+    assert [stream.events()[-1]["message"] for stream in streams] == ["Finished"] * 2
+    leaving.join()
+    wait_for(fleet, 1)
+    assert "".join(fleet.lines).count("attempt=2") == before
+    machines.append((cluster.join(1, tmp_path), tmp_path))
+
+
+def test_a_driver_that_dies_is_started_again_and_nothing_is_lost(fleet):
+    stream = fleet.follow(**LONG)
+    stream.until("Sampling step")
+    os.kill(drivers(fleet.process.pid)[0], signal.SIGKILL)
+    assert stream.events()[-1]["message"] == "Finished"
+    assert fleet.draw().json["task_status"] == "finished"
+
+
+def test_a_head_that_is_not_there_is_told_with_what_would_help(make_server):
+    need_ray()
+    server = make_server(FOOOCUS_FLEET="127.0.0.1:9")
+    server.said(r"Ray cannot be reached at 127\.0\.0\.1:9")
+    server.said("ray start --address=127.0.0.1:9")
+    assert server.get("/ready").json["state"] == "starting"
