@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import json
 import math
+import re
 import resource
 import subprocess
 import sys
@@ -141,7 +142,8 @@ def draw_row(arguments: argparse.Namespace) -> None:
     ends = time.monotonic() + arguments.seconds
     sizes = ("128×96", "96×128") if arguments.tiny else card_cases.SIZES
     kinds = card_cases.ALL if arguments.cases == "all" else card_cases.FEW
-    cases = card_cases.mixture(arguments.mixed, sizes) if arguments.mixed else iter(kinds.items())
+    chosen = ((title, changes) for title, changes in kinds.items() if re.search(arguments.only, title))
+    cases = card_cases.mixture(arguments.mixed, sizes) if arguments.mixed else chosen
     with tempfile.TemporaryDirectory() as folder:
         drawer = Drawer(arguments, Path(folder))
         for title, changes in cases:
@@ -156,7 +158,7 @@ def row(arguments: argparse.Namespace, title: str, gib: float | None, least: str
     every = arguments.cases == "all" and (arguments.tiny or gib in (None, ALL_KINDS_AT))
     command = [sys.executable, "-m", "benchmarks.small_cards", "--draw", str(arguments.models), "--least", least]
     command += ["--cases", "all" if every else "few", "--steps", str(arguments.steps), "--mixed", str(arguments.mixed)]
-    command += ["--kernels", str(arguments.kernels), "--seconds", str(seconds)]
+    command += ["--kernels", str(arguments.kernels), "--seconds", str(seconds), "--only", arguments.only]
     command += ["--tiny"] if arguments.tiny else []
     command += [] if gib is None else ["--of", str(gib)]
     with ballast(gib), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -206,11 +208,12 @@ def same_as(told: dict[str, Any], other: dict[str, Any]) -> str:
 
 
 def growth(figures: dict[str, Any]) -> dict[str, Any]:
-    """How many of a mixture's requests failed, and memory after the first half of them and the last."""
+    """How many of a mixture's requests failed or had to go on with less, and memory after half of them and the last."""
     done = [told for told in figures.values() if "failed" not in told]
-    middle, last = done[len(done) // 2], done[-1]
+    middle, last = (done[len(done) // 2], done[-1]) if done else ({}, {})
     held = {name: (middle[name], last[name]) for name in ("gpu_gib", "host_gib") if name in last}
-    return {"drawn": len(done), "failed": len(figures) - len(done), **held}
+    stepped = sum(any("ran out of memory" in note for note in told["notes"]) for told in done)
+    return {"drawn": len(done), "failed": len(figures) - len(done), "stepped down": stepped, **held}
 
 
 def main() -> None:
@@ -219,6 +222,7 @@ def main() -> None:
     parser.add_argument("--gib", type=float, nargs="*", default=list(GIBS), help="sizes of cards")
     parser.add_argument("--models", type=Path, help="a folder whose missing files are made; a temporary one otherwise")
     parser.add_argument("--cases", choices=("few", "all"), default="few")
+    parser.add_argument("--only", default="", help="a regular expression that the titles of requests match")
     parser.add_argument("--mixed", type=int, default=0, help="so many requests of all kinds instead, at each size")
     parser.add_argument("--steps", type=int, default=-1, help="in place of each kind's own")
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin nothing after this long")
