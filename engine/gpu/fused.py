@@ -93,20 +93,21 @@ def fuse(module: Any, kernels: Kernels, parts: Iterable[str] = PARTS) -> None:
     module.kernels = kernels
     if "attention" in parts:
         for part in module.modules():
-            if isinstance(part, Attention) and _plain(part):
-                _join_projections(part, kernels)
+            if isinstance(part, Attention) and plain_attention(part):
+                join_projections(part)
+                part.set_processor(JoinedCrossAttention(kernels) if part.is_cross_attention else JoinedSelfAttention())
     if "row" in parts:
         for part in module.modules():
             if type(part) is GEGLU:
                 _become(FusedGate, part, kernels)
-            if type(part) is Transformer2DModel and _plain_transformer(part):
+            if type(part) is Transformer2DModel and plain_transformer(part):
                 _become(FusedTransformer, part, kernels)
     if "picture" in parts:
         module.to(memory_format=torch.channels_last)
         for part in module.modules():
             if type(part) is nn.GroupNorm and part.weight is not None:
                 _become(FusedGroupNorm, part, kernels)
-            elif type(part) is ResnetBlock2D and _plain_resnet(part):
+            elif type(part) is ResnetBlock2D and plain_resnet(part):
                 _become(FusedResnet, part, kernels)
 
 
@@ -264,7 +265,7 @@ class TextProjections:
                 layer.text = None
 
 
-def _join_projections(attn: Any, kernels: Kernels) -> None:
+def join_projections(attn: Any) -> None:
     """Let the weights of projections of one input lie one after the other, so that one product makes them all."""
     layers = [attn.to_k, attn.to_v] if attn.is_cross_attention else [attn.to_q, attn.to_k, attn.to_v]
     attn.joined = torch.cat([layer.weight.data for layer in layers])
@@ -275,10 +276,9 @@ def _join_projections(attn: Any, kernels: Kernels) -> None:
         layer.weight = nn.Parameter(part, requires_grad=False)
         if read.device.type == "cpu":
             layer.weight.read_from = read  # a mapped file's memory, by which it is had without LoRAs (`offload`)
-    attn.set_processor(JoinedCrossAttention(kernels) if attn.is_cross_attention else JoinedSelfAttention())
 
 
-def _plain(attn: Any) -> bool:
+def plain_attention(attn: Any) -> bool:
     """Whether an attention is as Stable Diffusion's UNets have them."""
     layers = (attn.to_q, attn.to_k, attn.to_v)
     unusual = (attn.group_norm, attn.spatial_norm, attn.norm_q, attn.norm_k, attn.norm_cross)
@@ -290,9 +290,10 @@ def _plain(attn: Any) -> bool:
     )
 
 
-def _plain_resnet(resnet: Any) -> bool:
+def plain_resnet(resnet: Any, time_norm: str = "default") -> bool:
+    """Whether a resnet is as Stable Diffusion's networks have them; those of a VAE's decoder have the norm `group`."""
     return (
-        resnet.time_embedding_norm == "default"
+        resnet.time_embedding_norm == time_norm
         and not resnet.skip_time_act
         and resnet.upsample is None
         and resnet.downsample is None
@@ -302,7 +303,8 @@ def _plain_resnet(resnet: Any) -> bool:
     )
 
 
-def _plain_transformer(transformer: Any) -> bool:
+def plain_transformer(transformer: Any) -> bool:
+    """Whether a transformer is as SDXL's UNets have them."""
     blocks = transformer.transformer_blocks
     return transformer.use_linear_projection and all(
         block.norm_type == "layer_norm"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import CheckpointError
+from engine.gpu.onednn import use_onednn
 from engine.gpu.upcast import stored
 from engine.models.folded_upsample import fold_upsampling
 
@@ -49,6 +50,8 @@ def fill(
     if device.type == "cpu" and not carried:
         fold_upsampling(module)
         module.to(memory_format=torch.channels_last)  # convolutions are a fifth faster in it there
+        if dtype == torch.float32:
+            use_onednn(module)
     return module.requires_grad_(False).eval()
 
 

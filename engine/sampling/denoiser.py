@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.gpu.capabilities import Features
 from engine.gpu.fused import kernels_in_use
+from engine.gpu.onednn import begin_run
 from engine.gpu.upcast import arithmetic_of
 from engine.sampling.attachments import Attachment, Evaluation, summed
 from engine.sampling.conditioning import Conditioning, Kind, Rows, equally_long_soon, row, stacked
@@ -81,6 +82,7 @@ class Denoiser:
     @torch.inference_mode()
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The clean latent, fp32, on `x`'s device."""
+        begin_run(self.unet, self)
         t = self.sampling.timestep(sigma).float()
         progress = self.progress(t)
         shown = self.sampling.scale_input(x, sigma).to(self.dtype)
