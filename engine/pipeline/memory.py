@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
@@ -32,8 +33,9 @@ from engine.sampling.unet import UNet
 log = logging.getLogger(__name__)
 
 STEPPED_DOWN = "The GPU ran out of memory; the task went on with less of its models there, and more slowly"
+HELP = "fewer other programs on this GPU would help"
 SIZES = ((1024, 1024), (768, 768), (512, 512), (256, 256))
-"""What is tried to find a picture's size that would fit."""
+"""What is tried to find a smaller picture's size that would fit."""
 
 
 class Memory:
@@ -43,6 +45,8 @@ class Memory:
         self.store, self.residency = store, store.residency
         self.residency.guests = self._guests
         self._parts: Parts | None = None
+        self._size = 0, 0
+        """What is sampled, as far as there was a plan for it."""
         self._nets: WeakSet[ControlNet] = WeakSet()
         """The task's control nets whose memory is their own."""
         self._cleared = False
@@ -75,7 +79,7 @@ class Memory:
         if plan.budget is not None and residency.least != "resident":
             # Who asks for a smaller plan than would fit wants the rest of the card for others.
             plan = replace(plan, budget=0, streamed=parts.blocks if plan.streamed else 0)
-        self._parts, residency.work = parts, work
+        self._parts, self._size, residency.work = parts, size or job.params.size, work
         self._carry_out(plan, models, work)
 
     def _available(self, models: Models) -> int:
@@ -117,11 +121,13 @@ class Memory:
         """What to say where even the smallest plan ran out of memory."""
         free, parts = self.residency.available(), self._parts
         if free is None or parts is None:
-            return TooLittleMemory("The GPU ran out of memory; fewer other programs on this GPU would help")
+            return TooLittleMemory(f"The GPU ran out of memory; {HELP}")
         plan = MemoryPlan("streamed", free, parts.blocks, parts.blocks, tiles=True)
-        fits = next((size for size in SIZES if needed(plan, parts, self._work(size)) <= free), None)
-        least = _gib(needed(plan, parts, self._work(SIZES[-1])))
-        would = f"a picture of {fits[0]}×{fits[1]} would fit" if fits else f"about {least} are needed"
+        smaller_ones = [size for size in SIZES if math.prod(size) < math.prod(self._size)]
+        fits = next((size for size in smaller_ones if needed(plan, parts, self._work(size)) <= free), None)
+        least = needed(plan, parts, self._work(SIZES[-1]))
+        would = f"about {_gib(least)} are needed" if least > free else HELP
+        would = f"a picture of {fits[0]}×{fits[1]} would fit" if fits else would
         return TooLittleMemory(f"The GPU ran out of memory, with {_gib(free)} free for this program; {would}")
 
     def _work(self, size: tuple[int, int], rows: int = 2) -> Work:

@@ -297,6 +297,23 @@ def test_only_the_smallest_plans_failure_is_the_tasks(toy, tmp_path):
     assert full.memory.plan.tiles and full.memory.plan.streamed == len(blocks_of(unet_of(full)))
 
 
+@pytest.mark.parametrize(
+    ("size", "gib", "would"),
+    [
+        ("1024×1024", 2.0, "with 2.0 GiB free for this program; a picture of 768×768 would fit"),
+        ("512×512", 2.0, "with 2.0 GiB free for this program; a picture of 256×256 would fit"),
+        ("512×512", 0.5, "with 0.5 GiB free for this program; about 1.2 GiB are needed"),
+        ("256×256", 2.0, "with 2.0 GiB free for this program; fewer other programs on this GPU would help"),
+    ],
+)
+def test_a_task_that_fits_nowhere_fails_with_what_would(toy, tmp_path, size, gib, would):
+    full = Pipeline("cpu", builtin=toy)
+    full.renderer.residency.available = lambda: int(gib * GIB)
+    OutOfMemoryAt(unet_of(full).conv_in, times=1000)
+    with pytest.raises(MemoryError, match=f"^The GPU ran out of memory, {would}$"):
+        full.draw(toy_draw(tmp_path, aspect_ratios_selection=size), Watcher())
+
+
 def test_what_computing_takes_is_counted_in_the_number_formats_of_the_card(toy, tmp_path):
     works = []
     for card in (Card("cuda", (8, 6), "RTX", bf16=True), Card("cuda", (6, 1), "GTX")):
