@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
@@ -51,6 +52,8 @@ class Memory:
         """The task's control nets whose memory is their own."""
         self._cleared = False
         """Whether all parts have left for a task that has no plan yet."""
+        self._settle: Callable[[], None] = lambda: None
+        """Waits for pictures that are decoded meanwhile: their weights must not move."""
 
     @property
     def plan(self) -> MemoryPlan:
@@ -60,6 +63,7 @@ class Memory:
     def begin(self, job: Job) -> None:
         """A new task begins, whose models are not known yet."""
         self._parts, self._cleared, self._nets = None, False, WeakSet()
+        self._settle = job.outbox.settle
         self.residency.work = self._work(job.params.size, _rows(job))
 
     def told(self) -> dict[str, Any]:
@@ -106,14 +110,15 @@ class Memory:
         """
         if self._parts is None or models is None:
             first, self._cleared = not self._cleared, True
-            self._clear()
+            self.clear()
             return first
+        self._settle()
         available = self.residency.available()
         following = smaller(self.plan, 1 << 62 if available is None else available + self._held(models), self._parts)
         if following is None:
             return False
         self._carry_out(following, models, self.residency.work)
-        self._clear()
+        self.clear()
         job.add_notes(STEPPED_DOWN)
         return True
 
@@ -136,8 +141,9 @@ class Memory:
         work = Work.of(size, rows, half=precision.vae.itemsize == 2, unet_half=precision.arithmetic.itemsize == 2)
         return replace(work, decoding=0, decoding_a_tile=0) if precision.vae_on_processor else work
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
         """Have all that is loaded and can take turns, and recorded calls, give their memory back."""
+        self._settle()
         for part in self.store.cache.parts.values():
             for modules in _turns_of(part):
                 self.residency.adopt(*modules)
@@ -166,7 +172,7 @@ class Memory:
         """Have models beside those that draw take turns too; and those that must not be cramped have others leave."""
         for part in self.store.cache.parts.values():
             if isinstance(part, Upscaler):
-                part.make_room = self._clear
+                part.make_room = self.clear
         if self.plan.budget is None and self.residency.least == "resident":
             return
         for part in self.store.cache.parts.values():

@@ -25,6 +25,7 @@ class Outbox:
         self._emit = emit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._waiting: list[Future[Any]] = []
+        self._over = False
 
     @property
     def busy(self) -> bool:
@@ -42,12 +43,18 @@ class Outbox:
         self._waiting.append(job)
         return job
 
+    def settle(self) -> None:
+        """Wait until all that was submitted before is done, whatever became of it."""
+        if not self._over:
+            self._thread.submit(lambda: None).result()
+
     def __enter__(self) -> Outbox:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._over = True
         self._thread.shutdown(wait=True)
         if error is None:
             self._forget_done()

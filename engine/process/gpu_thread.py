@@ -108,17 +108,29 @@ class GpuThread(Thread):
 
     def seen(self, look: Look) -> Seen:
         """What there is to see, or why that failed."""
-        from engine.vision.inspect import inspect
-
         try:
             with self.heartbeat.at("look"):
-                return inspect(self.pipeline.store, look)
+                return self._inspect(look)
         except Exception as error:  # neither the loop nor the task under way may end with it
             log.exception("looking at a picture failed")
             seen = Seen(look.look_id, error=reason(error), cause=cause(error))
         if seen.cause == "memory":
             free_memory()
         return seen
+
+    def _inspect(self, look: Look) -> Seen:
+        """What there is to see; what finds no memory for it has the models that draw leave."""
+        from engine.gpu.out_of_memory import is_out_of_memory
+        from engine.vision.inspect import inspect
+
+        try:
+            return inspect(self.pipeline.store, look)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            log.warning("looking at a picture ran out of memory: %s", error)
+        self.pipeline.memory.clear()  # outside the handler, which keeps what filled the memory alive
+        return inspect(self.pipeline.store, look)
 
 
 def ready(pipeline: Pipeline) -> Ready:

@@ -1,5 +1,8 @@
 """Plans forced on the real pipeline: parts leave their device for the host and come back, and no byte changes."""
 
+from threading import Event
+from time import sleep
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +24,7 @@ from engine.pipeline.pipeline import Pipeline
 from engine.required_files import CONTROL_NETS, UPSCALER
 from tests.engine.picture_models import picture_models
 from tests.engine.pipeline.test_pipeline import Watcher, drawn, pixels
+from tests.patience import CEILING
 from tests.toy import toy_checkpoint, toy_draw
 
 SMALLER = ("turns", "alone", "streamed")
@@ -274,6 +278,34 @@ def test_an_upscaler_has_the_others_leave_before_it_takes_smaller_tiles(pictured
         made.append(picture)
         assert len(parts_of(pipeline)) == (3 if times else 0)
     assert np.array_equal(*made)
+
+
+def test_no_weights_move_while_a_picture_is_decoded_beside_the_sampling(pipeline, toy, tmp_path):
+    stepping, decoding, failed, moved = Pipeline("cpu", builtin=toy), Event(), Event(), []
+    base = stepping.store._base(stepping.catalogue.builtin).checkpoint
+
+    def full(*_):
+        if decoding.is_set() and not failed.is_set():
+            failed.set()
+            raise torch.OutOfMemoryError("CUDA out of memory, as this test has it")
+
+    def decode(*_):
+        decoding.set()
+        assert failed.wait(CEILING)
+        sleep(0.2)  # in which weights would move
+
+    base.own_vae.module.decoder.register_forward_pre_hook(decode)
+    base.own_vae.module.decoder.register_forward_hook(lambda *_: decoding.clear())
+    base.unet.mid_block.register_forward_hook(full)
+    adopt = stepping.renderer.residency.adopt
+    stepping.renderer.residency.adopt = lambda *modules, **how: (
+        moved.append(decoding.is_set()),
+        adopt(*modules, **how),
+    )[1]
+    plain, _ = drawn(pipeline, tmp_path, task_id="plain", image_number=2)
+    stepped, ended = drawn(stepping, tmp_path, task_id="stepped", image_number=2)
+    assert moved and not any(moved) and ended.drawn_with["memory"]["plan"] == "turns"
+    assert np.array_equal(plain, stepped)
 
 
 def test_control_nets_that_share_a_unets_weights_are_made_again_when_these_move(pictured, tmp_path):

@@ -47,3 +47,13 @@ def test_an_error_outside_is_not_hidden_by_one_inside():
     with pytest.raises(ValueError, match="outside"), Outbox(lambda event: None) as outbox:
         outbox.send(failing)
         raise ValueError("outside")
+
+
+def test_settling_waits_for_what_was_submitted_before_and_for_nothing_afterwards():
+    done = []
+    with Outbox(done.append) as outbox:
+        for number in range(3):
+            outbox.send(lambda number=number: message(number))
+        outbox.settle()
+        assert len(done) == 3
+    outbox.settle()
