@@ -19,7 +19,7 @@ from engine.params import GenerateParams
 from engine.pipeline.canvas import Canvas, Finish, size_notes
 from engine.pipeline.draw import EncodedTexts, Renderer
 from engine.pipeline.job import Job, Unsampled
-from engine.pipeline.memory import Memory
+from engine.pipeline.memory import STEPPED_DOWN, Memory
 from engine.pipeline.save import FinishedPicture, Saver
 from engine.progress import Progress
 from engine.prompt.styles import styles_in
@@ -117,7 +117,7 @@ class Passes:
             refiner_model=models.refiner_file,
             vae=models.vae_name,
             loras=models.loras,
-            notes=tuple(job.notes),
+            notes=tuple(note for note in job.notes if note != STEPPED_DOWN),  # which changes no picture
         )
 
     def _expand_prompts(self, job: Job, pictures: list[PictureTexts]) -> list[PictureTexts]:
