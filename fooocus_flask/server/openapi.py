@@ -34,6 +34,8 @@ ABOUT = (
     "another. What does not fit is answered with 422 and its faults, each with its place."
 )
 """How to begin, and what holds for every request."""
+IN_USE = ("generate", "tasks", "control", "tools", "listings", "files", "whoami")
+"""Groups of operations in the order in which they are needed; others follow."""
 PARAMETER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 """A part of a rule that is a parameter, and its name."""
 
@@ -174,7 +176,19 @@ def document(app: Flask) -> dict[str, Any]:
             for status in refusals(path, operation) if isinstance(operation, dict) else ():
                 name, _ = FAILURES[status]
                 operation["responses"].setdefault(status, {"$ref": f"#/components/responses/{name}"})
+    spec["tags"].sort(key=lambda tag: place_in_use(tag["name"]))
+    spec["paths"] = dict(sorted(spec["paths"].items(), key=lambda item: place_in_use(group_of(item[1]))))
     return spec
+
+
+def place_in_use(group: str) -> int:
+    """Where pages show a group of operations."""
+    return IN_USE.index(group) if group in IN_USE else len(IN_USE)
+
+
+def group_of(operations: dict[str, Any]) -> str:
+    """The group of a path's operations."""
+    return next(str(one["tags"][0]) for one in operations.values() if isinstance(one, dict))
 
 
 def refusals(path: str, operation: dict[str, Any]) -> Iterator[str]:

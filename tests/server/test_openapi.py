@@ -54,6 +54,13 @@ def test_every_route_of_the_contract_is_in_the_document(spec):
     assert {(method, path) for method, path, _ in operations(spec)} >= ROUTES
 
 
+def test_drawing_stands_first_then_what_follows_it(spec):
+    groups = [tag["name"] for tag in spec["tags"]]
+    assert groups[:5] == ["generate", "tasks", "control", "tools", "listings"]
+    of_paths = list(dict.fromkeys(operation["tags"][0] for _, _, operation in operations(spec)))
+    assert of_paths[:5] == groups[:5] and set(of_paths) == set(groups)
+
+
 def test_the_document_is_openapi_3_1(spec):
     assert spec["openapi"].startswith("3.1.")
 
