@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 from threading import Thread
 
@@ -24,6 +25,9 @@ from engine.process.channel import Channel
 from engine.process.log_context import set_up_logging
 
 log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 5.0
+"""Seconds that Ray's head has to answer at all."""
 
 
 def parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -38,7 +42,10 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def connect(address: str) -> None:
     """Join the cluster, or end the process with what would help."""
+    host, _, port = address.rpartition(":")
     try:
+        if host:  # Ray itself asks for a minute, and in other words
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         ray.init(address=address, namespace="fooocus-flask", logging_level=logging.WARNING, configure_logging=False)
     except Exception as error:
         log.error("Ray cannot be reached at %s: %s", address, " ".join(str(error).split()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from flask import Flask
 
@@ -30,6 +31,8 @@ class FleetLane(Lane):
         self._files: frozenset[str] = frozenset()
         self._leaving = False
         self._followed = False
+        self._step, self._preview = 0, b""
+        """The last step that was told of the picture under way, and its last preview."""
 
     @property
     def free(self) -> bool:
@@ -50,6 +53,7 @@ class FleetLane(Lane):
 
     def _hold(self, task: Task | None) -> None:
         self._followed = False
+        self._step, self._preview = 0, b""
         super()._hold(task)
 
     def _take(self, message: messages.Message) -> None:
@@ -58,10 +62,20 @@ class FleetLane(Lane):
         elif isinstance(message, CardLeaving):
             self._leaving = True
             self._changed()
+        elif isinstance(message, messages.Progressed) and message.task_id == self.task_id:
+            super()._take(self._with_preview(message))
+            self._follow(message.task_id)
         else:
             super()._take(message)
-            if isinstance(message, messages.Progressed) and message.task_id == self.task_id:
-                self._follow(message.task_id)
+
+    def _with_preview(self, progress: messages.Progressed) -> messages.Progressed:
+        """The progress with its picture's last preview: a card sends fewer of them than steps, and of what reaches a
+        client only the newest counts."""
+        if not progress.step:
+            return progress
+        kept = self._preview if progress.step >= self._step else b""
+        self._step, self._preview = progress.step, progress.preview or kept
+        return replace(progress, preview=self._preview)
 
     def _follow(self, task_id: str) -> None:
         """Tell the card whether the task's previews are seen, when that changes."""
