@@ -62,6 +62,7 @@ HEIC = [
 TEST = [
     *POSTGRES,
     *S3,
+    *RAY,
     "pytest>=9,<10",
     "pytest-timeout>=2.4,<3",
     "pytest-xdist>=3.8,<4",

@@ -23,10 +23,10 @@ from engine.files.catalogue import Catalogue
 from engine.files.hashes import HashCache
 from engine.fleet import frames
 from engine.fleet.card import GROUPS, CardActor, CardStart
+from engine.fleet.file_sender import FileSender
 from engine.fleet.frames import Follow, Replace
 from engine.fleet.needed import HeadFiles
 from engine.fleet.remote_card import RemoteCard
-from engine.fleet.transfer import Transfers
 from engine.messages import Beat, Draw, Look, Message, Skip, Stop, Unload
 from engine.process.channel import Channel
 
@@ -53,7 +53,7 @@ class Present:
     """A machine that draws: its cards by name, and what comes to it."""
 
     machine: Machine
-    transfers: Transfers
+    sender: FileSender
     cards: dict[str, RemoteCard] = field(default_factory=dict)
 
 
@@ -131,7 +131,7 @@ class Driver:
 
     def _take_in(self, machine: Machine) -> None:
         """Put a card on each of the machine's graphics cards."""
-        present = self._present[machine.node_id] = Present(machine, Transfers(machine.host))
+        present = self._present[machine.node_id] = Present(machine, FileSender(machine.host))
         for number in range(machine.cards):
             name = f"{machine.host}-{number}"
             if name in self._cards and self._cards[name].is_alive():  # machines of one name
@@ -139,7 +139,7 @@ class Driver:
             options = self._options(machine)
             start = CardStart(name, self._words, self._environment, machine.cards)
             actor = self._actor.options(**options).remote(start)
-            card = RemoteCard(name, actor, self._head, present.transfers, self.send)
+            card = RemoteCard(name, actor, self._head, present.sender, self.send)
             present.cards[name] = self._cards[name] = card
             card.start()
         log.info("The machine %s has %d cards", machine.host, machine.cards)

@@ -18,11 +18,11 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 
 from engine.errors import is_disk_full
 from engine.fleet.card import READ_AT_ONCE, CardInfo
+from engine.fleet.file_sender import FileSender
 from engine.fleet.file_store import TransferError
 from engine.fleet.frames import CardFiles, CardJoined, CardLeaving, CardLeft, CardLost
 from engine.fleet.needed import HeadFiles, input_pictures
 from engine.fleet.outlet import Event
-from engine.fleet.transfer import Transfers
 from engine.images.picture_file import PictureFile, write_picture
 from engine.interruption import Stopped
 from engine.messages import Draw, Ended, Look, Message, Progressed, Seen
@@ -48,12 +48,12 @@ class Loss:
 class RemoteCard(Thread):
     """The card `name`, by its actor; its thread waits for tasks, has them drawn, and says when the card is lost.
 
-    Files come from `head` by way of the machine's `transfers`.
+    Files come from `head` by way of the machine's `sender`.
     """
 
-    def __init__(self, name: str, actor: Any, head: HeadFiles, transfers: Transfers, send: Send) -> None:
+    def __init__(self, name: str, actor: Any, head: HeadFiles, sender: FileSender, send: Send) -> None:
         super().__init__(name=f"card {name}", daemon=True)
-        self.actor, self._head, self._transfers = actor, head, transfers
+        self.actor, self._head, self._sender = actor, head, sender
         self._card, self._send = name, send
         self._work: Queue[Draw | Loss | None] = Queue()
         self._info: CardInfo | None = None
@@ -221,7 +221,7 @@ class RemoteCard(Thread):
             self._send(self._card, Progressed(task.task_id, 0, text))
 
         files = self._head.of_task(task)
-        if self._transfers.bring(self.actor, files, tell):
+        if self._sender.bring(self.actor, files, tell):
             self._tell_files()
         pictures = input_pictures(task)
         given = ray.put(pictures) if pictures else pictures
@@ -237,7 +237,7 @@ class RemoteCard(Thread):
     def _look(self, look: Look) -> None:
         try:
             files = self._head.of_look(look)
-            self._transfers.bring(self.actor, files)
+            self._sender.bring(self.actor, files)
             seen = ray.get(self.actor.look.remote(look, files))
         except RayActorError:
             return  # the web process gives up all looks of a card that is lost

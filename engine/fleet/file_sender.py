@@ -23,7 +23,7 @@ Tell = Callable[[str], object]
 """Told in words how far a file is; it raises what is to end the transfer."""
 
 
-class Transfers:
+class FileSender:
     """Those from the head to one machine: two of its cards do not ask for the same file at once."""
 
     def __init__(self, machine: str) -> None:
