@@ -33,6 +33,7 @@ from benchmarks.load import PING_LIMIT, percentile, pinging, told
 from benchmarks.simulated_card import STEPS
 from benchmarks.simulated_server import CARD
 from engine.images.codecs import encode_small_png
+from engine.images.reading import Pixels
 from tests.serving import GENERATE, Server
 
 SIZE = (112, 144, 3)
@@ -93,10 +94,14 @@ def request(**members: object) -> dict[str, object]:
 
 def preview(folder: Path) -> Path:
     """A preview's file, of as many bytes as one may have: noise."""
-    noise = np.random.default_rng(1).integers(0, 256, SIZE, np.uint8)
     path = folder / "preview.png"
-    path.write_bytes(encode_small_png(noise))
+    path.write_bytes(encode_small_png(noise(SIZE)))
     return path
+
+
+def noise(shape: tuple[int, ...]) -> Pixels:
+    """A picture that no encoder makes small."""
+    return np.random.default_rng(1).integers(0, 256, shape, np.uint8)
 
 
 def processor_time(pid: int) -> float:
@@ -117,8 +122,12 @@ def measured(args: argparse.Namespace, cards: int) -> float:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "models").mkdir()
-        card = [str(preview(folder)), str(args.step), str(args.around)]
-        settings = {CARD: shlex.join(card), "FOOOCUS_ENGINES": str(cards), "FOOOCUS_QUEUE_LIMIT": "0"}
+        shown = str(preview(folder))
+        settings = {
+            CARD: shlex.join([shown, shown, str(args.step), str(args.around)]),
+            "FOOOCUS_ENGINES": str(cards),
+            "FOOOCUS_QUEUE_LIMIT": "0",
+        }
         command = [sys.executable, "-m", "benchmarks.simulated_server"]
         server = Server(folder / "instance", folder / "models", command, **settings)
         try:

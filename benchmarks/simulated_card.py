@@ -1,6 +1,7 @@
 """`python -m benchmarks.simulated_card FD`: speaks as an engine process does, at a card's pace, and draws nothing.
 
-For `benchmarks.many_cards`. Every picture, and every preview, is the file PREVIEW.
+For `benchmarks.many_cards` and `benchmarks.downloads`. Every preview is the file PREVIEW, and every picture the file
+PICTURE.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ BEAT = 5.0
 class Card(Thread):
     """Takes as long for each task as a card would: `step` seconds a step, and `around` seconds for the rest."""
 
-    def __init__(self, channel: Channel, preview: Path, step: float, around: float) -> None:
+    def __init__(self, channel: Channel, preview: Path, picture: Path, step: float, around: float) -> None:
         super().__init__(daemon=True)
         self.tasks: SimpleQueue[messages.Draw] = SimpleQueue()
-        self._channel, self._file, self._preview = channel, preview, preview.read_bytes()
+        self._channel, self._file, self._preview = channel, picture, preview.read_bytes()
         self._step, self._around = step, around
 
     def run(self) -> None:
@@ -60,11 +61,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("fd", type=int)
     parser.add_argument("preview", type=Path)
+    parser.add_argument("picture", type=Path)
     parser.add_argument("step", type=float, help="seconds a step takes")
     parser.add_argument("around", type=float, help="seconds that a task takes besides")
     args = parser.parse_args()
     channel = Channel(args.fd)
-    card = Card(channel, args.preview, args.step, args.around)
+    card = Card(channel, args.preview, args.picture, args.step, args.around)
     card.start()
     channel.send(messages.Ready("a simulated card", "none"))
     Thread(target=beat, args=(channel,), daemon=True).start()

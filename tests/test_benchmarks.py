@@ -66,7 +66,7 @@ def test_a_simulated_card_tells_of_a_task_as_an_engine_does(tmp_path):
     picture, place = tmp_path / "preview.png", tmp_path / "day" / "1.png"
     picture.write_bytes(b"a picture")
     with near, near.makefile("rb") as stream:
-        card = Card(Channel(far.detach()), picture, step=0.0, around=0.0)
+        card = Card(Channel(far.detach()), picture, picture, step=0.0, around=0.0)
         card.start()
         card.tasks.put(messages.Draw("1", {}, [str(place)]))
         told = [messages.from_wire(*wire.read(stream)) for _ in range(STEPS + 2)]
