@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
@@ -20,6 +24,7 @@ ENVIRONMENT = {
     "RAY_memory_monitor_refresh_ms": "0",  # a busy machine's memory is no reason to end cards
 }
 """What the head, the nodes and the driver have in their environment, with a token that they share."""
+ANSWER = "> "
 STORE = 100 << 20
 """Bytes of each node's object store."""
 
@@ -33,37 +38,88 @@ class FleetServer(Server):
 
 
 class FleetCluster:
-    """The cluster; `address` is what FLEET is to be. Its head draws on as many graphics cards as are given."""
+    """The cluster; `address` is what FLEET is to be. Its head draws on as many graphics cards as are given.
+
+    It lives in a process of its own, for Ray reads its environment only when it is imported; nodes are numbers.
+    """
 
     def __init__(self, folder: Path, gpus: int = 0) -> None:
+        command = [sys.executable, "-m", "tests.fleet_cluster", str(folder), str(gpus)]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.address = str(self._answer())
+
+    def join(self, cards: int = 1, models: Path | None = None) -> int:
+        """A new node with so many cards; `models` is its machine's own models folder."""
+        return int(self._ask("join", cards, str(models) if models else ""))
+
+    def kill(self, node: int) -> None:
+        """Have a machine lose its power."""
+        self._ask("kill", node)
+
+    def tell_to_leave(self, node: int) -> None:
+        """Do what `ray start --block` does on SIGTERM, and return when the machine has left."""
+        self._ask("tell_to_leave", node)
+
+    def close(self) -> None:
+        """End everything, and leave nothing behind."""
+        self._ask("close")
+        self._process.communicate()
+
+    def _ask(self, *words: Any) -> Any:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:  # Ray prints there, too
+            if line.startswith(ANSWER):
+                return json.loads(line.removeprefix(ANSWER))
+        raise OSError(f"the cluster's process ended with {self._process.wait()}")
+
+
+class Nodes:
+    """The cluster in its own process; its methods are what `FleetCluster` asks for."""
+
+    def __init__(self, folder: Path, gpus: int) -> None:
         from ray.cluster_utils import Cluster
 
         self._away = folder.joinpath(*["away"] * len(ROOT.parts))
         self._away.mkdir(parents=True)
         head = {"num_cpus": 0, "num_gpus": gpus, "include_dashboard": False, "object_store_memory": STORE}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.address = str(self._cluster.address)
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self._nodes: dict[int, Any] = {}
+        self._count = 0
 
-    def join(self, cards: int = 1, models: Path | None = None) -> Any:
-        """A new node with so many cards; `models` is its machine's own models folder."""
-        environment = {"FOOOCUS_MODELS_PATH": str(models)} if models else {}
+    def join(self, cards: int, models: str) -> int:
+        environment = {"FOOOCUS_MODELS_PATH": models} if models else {}
+        resources = {"num_cpus": 0, "resources": {"card": cards}, "object_store_memory": STORE}
+        self._count += 1
         with chdir(self._away):  # see `out_of_sight`
-            return self._cluster.add_node(
-                wait=False, num_cpus=0, resources={"card": cards}, object_store_memory=STORE, env_vars=environment
-            )
+            self._nodes[self._count] = self.cluster.add_node(wait=False, env_vars=environment, **resources)
+        return self._count
 
-    def kill(self, node: Any) -> None:
-        """Have a machine lose its power."""
-        self._cluster.remove_node(node, allow_graceful=False)
+    def kill(self, node: int) -> None:
+        self.cluster.remove_node(self._nodes.pop(node), allow_graceful=False)
 
-    def tell_to_leave(self, node: Any) -> None:
-        """Do what `ray start --block` does on SIGTERM, and return when the machine has left."""
-        node._drain_node_before_shutdown()
-        self._cluster.remove_node(node)
+    def tell_to_leave(self, node: int) -> None:
+        self._nodes[node]._drain_node_before_shutdown()
+        self.cluster.remove_node(self._nodes.pop(node))
 
     def close(self) -> None:
-        """End everything."""
-        self._cluster.shutdown()
+        session = self.cluster.head_node.get_session_dir_path()
+        self.cluster.shutdown()
+        shutil.rmtree(session, ignore_errors=True)
+
+
+def serve(folder: Path, gpus: int) -> None:
+    """Do what is asked for on standard input, until it ends."""
+    nodes = Nodes(folder, gpus)
+    print(ANSWER + json.dumps(str(nodes.cluster.address)), flush=True)
+    for line in sys.stdin:
+        what, *words = json.loads(line)
+        print(ANSWER + json.dumps(getattr(nodes, what)(*words)), flush=True)
 
 
 @contextmanager
@@ -108,3 +164,7 @@ def out_of_sight(folder: Path) -> Path:
     """
     up = Path(*[".."] * (len(ROOT.parts) - 1))
     return Path("/proc/self/cwd") / up / folder.resolve().relative_to("/")
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]), int(sys.argv[2]))

@@ -22,6 +22,7 @@ import ray
 
 from engine.fleet.file_store import FileStore, FileView, FleetFile
 from engine.fleet.outlet import Event, Outlet
+from engine.fleet.versions import CardInfo
 from engine.heartbeat import Heartbeat
 from engine.images.picture_file import PictureFile
 from engine.messages import Beat, Draw, Look, Message, Ready, Seen
@@ -51,17 +52,6 @@ class CardStart:
     words: Sequence[str]
     environment: Mapping[str, str]
     cards: int = 1
-
-
-@dataclass(frozen=True)
-class CardInfo:
-    """What a card that is ready tells of itself; `process` is its number on its machine."""
-
-    machine: str
-    python: str
-    ray: str
-    ready: Ready
-    process: int
 
 
 class CardActor:

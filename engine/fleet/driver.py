@@ -11,6 +11,7 @@ import os
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Thread
 from time import monotonic, sleep
 from typing import Any
@@ -136,10 +137,9 @@ class Driver:
             name = f"{machine.host}-{number}"
             if name in self._cards and self._cards[name].is_alive():  # machines of one name
                 name = f"{machine.host}-{machine.node_id[:6]}-{number}"
-            options = self._options(machine)
             start = CardStart(name, self._words, self._environment, machine.cards)
-            actor = self._actor.options(**options).remote(start)
-            card = RemoteCard(name, actor, self._head, present.sender, self.send)
+            make_actor = partial(self._actor.options(**self._options(machine)).remote, start)
+            card = RemoteCard(name, make_actor, self._head, present.sender, self.send)
             present.cards[name] = self._cards[name] = card
             card.start()
         log.info("The machine %s has %d cards", machine.host, machine.cards)

@@ -17,12 +17,13 @@ import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
 
 from engine.errors import is_disk_full
-from engine.fleet.card import READ_AT_ONCE, CardInfo
+from engine.fleet.card import READ_AT_ONCE
 from engine.fleet.file_sender import FileSender
 from engine.fleet.file_store import TransferError
 from engine.fleet.frames import CardFiles, CardJoined, CardLeaving, CardLeft, CardLost
 from engine.fleet.needed import HeadFiles, input_pictures
 from engine.fleet.outlet import Event
+from engine.fleet.versions import CardInfo, differences
 from engine.images.picture_file import PictureFile, write_picture
 from engine.interruption import Stopped
 from engine.messages import Draw, Ended, Look, Message, Progressed, Seen
@@ -36,6 +37,8 @@ LOOKS = 16
 """Looks at once; the web process lets no more wait."""
 ASKED_AGAIN = 0.3
 """Seconds before a card is asked again that starts."""
+FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
+"""Seconds before an actor is made again that could not begin; doubled each time."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,18 @@ class Loss:
 
 
 class RemoteCard(Thread):
-    """The card `name`, by its actor; its thread waits for tasks, has them drawn, and says when the card is lost.
+    """The card `name`, whose actor is made by `make_actor`; Ray restarts it wherever it once began.
 
-    Files come from `head` by way of the machine's `sender`.
+    Its thread waits for tasks, has them drawn, and says when the card is lost. Files come from `head` by way of the
+    machine's `sender`.
     """
 
-    def __init__(self, name: str, actor: Any, head: HeadFiles, sender: FileSender, send: Send) -> None:
+    def __init__(
+        self, name: str, make_actor: Callable[[], Any], head: HeadFiles, sender: FileSender, send: Send
+    ) -> None:
         super().__init__(name=f"card {name}", daemon=True)
-        self.actor, self._head, self._sender = actor, head, sender
+        self.actor, self._make_actor = make_actor(), make_actor
+        self._head, self._sender, self._delay = head, sender, FIRST_DELAY
         self._card, self._send = name, send
         self._work: Queue[Draw | Loss | None] = Queue()
         self._info: CardInfo | None = None
@@ -140,20 +147,22 @@ class RemoteCard(Thread):
             info = self._await_process()
             if info is None:
                 return
-            if wrong := differences(info):
+            if wrong := differences(info, platform.python_version(), ray.__version__):
                 log.error("The card %s is not used: %s", self._card, wrong)
                 self.leave(wrong, at_once=True)
                 return
             if not self._joined:
                 self._joined = True
                 self._send(self._card, CardJoined(info.machine))
-            self._beat, self._info = None, info
+            self._beat, self._info, self._delay = None, info, FIRST_DELAY
             self._tell_files()
             self._send(self._card, info.ready)
             self._attend(info)
         except RayActorError as error:
-            log.warning("the card %s: %s", self._card, str(error).splitlines()[0])
-            if self._info is not None and not self._leaving.is_set():
+            if self._info is None:
+                self._make_again(error)
+            elif not self._leaving.is_set():
+                log.warning("the card %s: %s", self._card, str(error).splitlines()[0])
                 self._send(self._card, CardLost(f"the process of the card {self._card} ended"))
         finally:
             self._info = None
@@ -171,6 +180,14 @@ class RemoteCard(Thread):
                 sleep(ASKED_AGAIN)
                 asked = self.actor.info.remote()
         return None
+
+    def _make_again(self, error: RayActorError) -> None:
+        """Make an actor in place of one that could not begin, after a while: its machine may lack something."""
+        log.error("the card %s cannot begin, tried again in %.0f s: %s", self._card, self._delay, str(error).strip())
+        ray.kill(self.actor)
+        if not self._leaving.wait(self._delay):
+            self._delay = min(2 * self._delay, LONGEST_DELAY)
+            self.actor = self._make_actor()
 
     def _tell_files(self) -> None:
         """Tell which checkpoints the card's machine has."""
@@ -245,19 +262,6 @@ class RemoteCard(Thread):
             log.exception("looking at a picture failed")
             seen = Seen(look.look_id, error=reason(error), cause=cause(error))
         self._send(self._card, seen)
-
-
-def differences(info: CardInfo) -> str:
-    """What of a card's machine does not fit the head; empty if all does."""
-    found = [
-        f"{what} {theirs} there, {ours} on the head"
-        for what, theirs, ours in (
-            ("Python", info.python, platform.python_version()),
-            ("Ray", info.ray, ray.__version__),
-        )
-        if theirs != ours
-    ]
-    return f"{info.machine} has {', '.join(found)}; install the same on both" if found else ""
 
 
 def reason(error: Exception) -> str:

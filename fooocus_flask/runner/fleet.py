@@ -23,7 +23,7 @@ from engine.fleet.frames import CardJoined, CardLeft, CardLost, Replace
 from fooocus_flask.environment import ONE_ENGINE
 from fooocus_flask.errors import StartError
 from fooocus_flask.runner import engines
-from fooocus_flask.runner.engines import EngineStart
+from fooocus_flask.runner.engines import VISIBLE, EngineStart
 from fooocus_flask.runner.process import SILENT, FrameProcess, ours
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ class Fleet:
 
     def _started(self) -> FrameProcess:
         config = self.app.config
-        environment = SILENT | config["ENGINE_ENVIRONMENT"]
+        environment = SILENT | {name: value for name, value in config["ENGINE_ENVIRONMENT"].items() if name != VISIBLE}
         own = ["--address", config["FLEET"], "--environment", json.dumps(environment)]
         arguments = [*own, *engines.arguments(self.app, EngineStart(threads=config["ENGINE_THREADS"]))]
         return FrameProcess(ours("engine.fleet"), self._hear, frames.unpack, arguments, environment)
@@ -226,10 +226,13 @@ def configured(app: Flask, watcher: FleetWatcher) -> Fleet | None:
     """The fleet that FLEET says, if it says any.
 
     Raises:
-        StartError: engines of this machine are asked for beside it, or Ray is not installed.
+        StartError: engines of this machine are asked for beside it, or one of its cards, or Ray is not installed.
     """
     if not app.config["FLEET"]:
         return None
+    if ":" in app.config["DEVICE"]:
+        asked = f"FLEET is {app.config['FLEET']!r} and DEVICE is {app.config['DEVICE']!r}"
+        raise StartError(f"{asked}, one card of a machine: Ray gives each its card; give cuda, xpu, mps or cpu")
     if str(app.config["ENGINES"]) != ONE_ENGINE:
         asked = f"FLEET is {app.config['FLEET']!r} and ENGINES is {app.config['ENGINES']!r}"
         raise StartError(f"{asked}: the fleet draws on all of its cards; have this machine join it, and drop ENGINES")

@@ -41,7 +41,7 @@ class HurtFleet:
 
     def __init__(self, folder: Path, cluster: FleetCluster, number: int) -> None:
         self.folder, self.cluster = folder, cluster
-        self.machines: list[tuple[Any, Path]] = []
+        self.machines: list[tuple[int, Path]] = []
         self.accepted: dict[str, tuple[str, int]] = {}
         for _ in range(number):
             self.join()

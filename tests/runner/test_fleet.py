@@ -26,6 +26,11 @@ def test_engines_of_the_machine_and_a_fleet_are_not_both_asked_for(make_app):
         make_app(FLEET="head:6379", ENGINES="auto")
 
 
+def test_a_fleet_is_not_drawn_with_one_card_of_every_machine(make_app):
+    with pytest.raises(StartError, match=r"DEVICE is 'cuda:1', one card of a machine"):
+        make_app(FLEET="head:6379", DEVICE="cuda:1")
+
+
 def test_without_ray_a_fleet_says_what_to_install(make_app, monkeypatch):
     monkeypatch.setattr(fleets, "find_spec", lambda name: None)
     with pytest.raises(StartError, match="its extra ray"):
@@ -36,7 +41,7 @@ def test_without_ray_a_fleet_says_what_to_install(make_app, monkeypatch):
 
 
 def need_ray():
-    """Skip what needs Ray where it is not installed; it is imported only in the fleet's environment."""
+    """Skip what needs Ray where it is not installed."""
     if find_spec("ray") is None:
         pytest.skip("the fleet needs Ray: pip install 'fooocus-flask[ray]'")
 
@@ -77,7 +82,6 @@ def fleet(running, machines):
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore"),  # those of Ray's own code
     pytest.mark.sql("runner/runner", "runner/lane"),
 ]
 
