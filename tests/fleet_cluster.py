@@ -19,7 +19,7 @@ from tests.serving import ROOT, Server
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
+    "RAY_raylet_start_wait_time_s": "300",
     "RAY_worker_niceness": "0",  # beside others that are not nice either
     "RAY_memory_monitor_refresh_ms": "0",  # a busy machine's memory is no reason to end cards
 }

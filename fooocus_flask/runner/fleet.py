@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 """Seconds before a driver that is gone is started again; doubled while it offers no card."""
 
+PLAIN_LOGS = {"RAY_COLOR_PREFIX": "0", "RAY_DEDUP_LOGS": "0"}
+"""What has Ray write the cards' lines into the server's log as they are."""
+
 Hear = Callable[[messages.Message | None], object]
 
 
@@ -163,7 +166,7 @@ class Fleet:
         environment = SILENT | {name: value for name, value in config["ENGINE_ENVIRONMENT"].items() if name != VISIBLE}
         own = ["--address", config["FLEET"], "--environment", json.dumps(environment)]
         arguments = [*own, *engines.arguments(self.app, EngineStart(threads=config["ENGINE_THREADS"]))]
-        return FrameProcess(ours("engine.fleet"), self._hear, frames.unpack, arguments, environment)
+        return FrameProcess(ours("engine.fleet"), self._hear, frames.unpack, arguments, environment | PLAIN_LOGS)
 
     def _attend(self, driver: FrameProcess) -> None:
         """Wait until the driver is gone; one that is silent for too long is ended."""

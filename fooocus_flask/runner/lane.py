@@ -103,7 +103,7 @@ class Lane:
         self._heard = 0.0
         self._awaited = EngineGone.state
         self._told, self._since = ("", ""), mills()
-        self._retired = False
+        self._retired = Event()
         self.greenlet: gevent.Greenlet | None = None
 
     def start(self) -> None:
@@ -119,7 +119,7 @@ class Lane:
 
     def retire(self, ended: Callable[[], object]) -> None:
         """Keep no engine running any more, for there will be none; `ended` is called once its task is let go."""
-        self._retired = True
+        self._retired.set()
         self._mail.put(None)
         if self.greenlet is not None:
             self.greenlet.link(lambda _: ended())
@@ -189,7 +189,7 @@ class Lane:
 
     def _supervise(self) -> None:
         """Keep an engine running, whatever happens to it."""
-        while not self._retired:
+        while not self._retired.is_set():
             self._mail, self._heard = Queue(), monotonic()
             try:
                 self.engine = self._start_engine(self._mail.put)
@@ -210,9 +210,7 @@ class Lane:
                     engine.close()
                 self.inspections.give_up()
             self._let_go(reason)
-            if self._retired:
-                return
-            gevent.sleep(self._delay)
+            self._retired.wait(self._delay)
             self._delay = min(2 * self._delay, LONGEST_DELAY)
 
     def _let_go(self, reason: str) -> None:
