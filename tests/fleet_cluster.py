@@ -19,12 +19,14 @@ from tests.serving import ROOT, Server
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_raylet_start_wait_time_s": "300",
     "RAY_worker_niceness": "0",  # beside others that are not nice either
     "RAY_memory_monitor_refresh_ms": "0",  # a busy machine's memory is no reason to end cards
 }
 """What the head, the nodes and the driver have in their environment, with a token that they share."""
 ANSWER = "> "
+"""How a line begins by which the cluster's process answers."""
+STARTS = 5
+"""How often a node is started that does not come, as systemd would."""
 STORE = 100 << 20
 """Bytes of each node's object store."""
 
@@ -96,8 +98,14 @@ class Nodes:
         environment = {"FOOOCUS_MODELS_PATH": models} if models else {}
         resources = {"num_cpus": 0, "resources": {"card": cards}, "object_store_memory": STORE}
         self._count += 1
-        with chdir(self._away):  # see `out_of_sight`
-            self._nodes[self._count] = self.cluster.add_node(wait=False, env_vars=environment, **resources)
+        for left in reversed(range(STARTS)):
+            try:
+                with chdir(self._away):  # see `out_of_sight`
+                    self._nodes[self._count] = self.cluster.add_node(wait=False, env_vars=environment, **resources)
+                break
+            except Exception:  # Ray gives a node 30 s to start, and a busy machine needs longer
+                if not left:
+                    raise
         return self._count
 
     def kill(self, node: int) -> None:
