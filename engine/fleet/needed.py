@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engine.choices import EXPANSION_STYLE
+from engine.errors import CheckpointError
 from engine.files.catalogue import Catalogue
 from engine.files.file_sets import file_set
 from engine.files.hashes import FileState, HashCache, file_hash
@@ -64,10 +66,13 @@ class HeadFiles:
         )
         return [self._named(need.kind, need.name) for need in needs if self.catalogue.find(need.kind, need.name)]
 
-    def checkpoints(self) -> list[Path]:
-        """The paths of all checkpoints."""
-        found = (self.catalogue.find("checkpoints", name) for name in self.catalogue.names("checkpoints"))
-        return [path for path in found if path]
+    def checkpoints(self) -> list[FleetFile]:
+        """All checkpoints; those whose hash is not known have an empty one."""
+        found = []
+        for name in self.catalogue.names("checkpoints"):
+            with suppress(OSError, CheckpointError):  # gone since
+                found.append(self.checkpoint(str(self.catalogue.path("checkpoints", name)), hashed=False))
+        return found
 
     def checkpoint(self, path: str, *, hashed: bool = True) -> FleetFile:
         """The checkpoint with this path; where it need not be `hashed`, the hash is empty unless it is known."""

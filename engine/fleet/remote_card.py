@@ -6,8 +6,9 @@ import logging
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from queue import Queue
+from queue import Empty, Queue
 from threading import Event as Flag
 from threading import Thread
 from time import sleep
@@ -118,8 +119,6 @@ class RemoteCard(Thread):
                 return
             try:
                 self._send(self._card, ray.get(self._beat))
-            except ActorUnavailableError:
-                pass
             except RayError:
                 self._work.put(Loss(info.process))
         self._beat = self.actor.beat.remote()
@@ -128,18 +127,17 @@ class RemoteCard(Thread):
 
     def run(self) -> None:
         """Have the card draw, whatever happens to its processes, until it leaves."""
-        try:
-            while not self._leaving.is_set():
+        while not self._leaving.is_set():
+            try:
                 self._live()
-        except OSError:  # the web process is gone
-            return
-        except Exception:
-            log.exception("the card %s is given up", self._card)
-        finally:
-            self._info = None
-            ray.kill(self.actor)
-            if self._joined:
-                self._send(self._card, CardLeft(self._why_left or "the driver gave the card up"))
+            except ConnectionError:  # the web process is gone
+                return
+            except Exception:  # a disk that does not answer, a bug: the card must outlive them
+                log.exception("the card %s is begun with again in %.0f s", self._card, self._delay)
+                self._leaving.wait(self._delay)
+        ray.kill(self.actor)
+        if self._joined:
+            self._send(self._card, CardLeft(self._why_left))
 
     def _live(self) -> None:
         """See one process of the card from its start to its end."""
@@ -155,17 +153,26 @@ class RemoteCard(Thread):
                 self._joined = True
                 self._send(self._card, CardJoined(info.machine))
             self._beat, self._info, self._delay = None, info, FIRST_DELAY
+            self._forget_work()
             self._tell_files()
             self._send(self._card, info.ready)
             self._attend(info)
         except RayActorError as error:
             if self._info is None:
                 self._make_again(error)
-            elif not self._leaving.is_set():
+            else:
                 log.warning("the card %s: %s", self._card, str(error).splitlines()[0])
-                self._send(self._card, CardLost(f"the process of the card {self._card} ended"))
         finally:
-            self._info = None
+            ready, self._info = self._info is not None, None
+            if ready and not self._leaving.is_set():
+                self._send(self._card, CardLost(f"the process of the card {self._card} ended"))
+
+    def _forget_work(self) -> None:
+        """Drop tasks that were meant for an earlier process: the web process has them drawn elsewhere."""
+        with suppress(Empty):
+            while self._work.get_nowait() is not None:
+                pass
+            self._work.put(None)  # the card is to leave
 
     def _await_process(self) -> CardInfo | None:
         """What the card's next process tells once it is ready; None if the card leaves before."""
@@ -191,7 +198,7 @@ class RemoteCard(Thread):
 
     def _tell_files(self) -> None:
         """Tell which checkpoints the card's machine has."""
-        files = [self._head.checkpoint(str(path), hashed=False) for path in self._head.checkpoints()]
+        files = self._head.checkpoints()
         self._send(self._card, CardFiles(ray.get(self.actor.seem_here.remote(files))))
 
     def _attend(self, info: CardInfo) -> None:

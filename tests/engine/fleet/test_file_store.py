@@ -38,7 +38,7 @@ def far(head, tmp_path):
     """The head's files as a machine gets to know them that cannot see its disk."""
     return [
         replace(file, path=f"/elsewhere/{file.name}")
-        for file in (head.checkpoint(str(path)) for path in head.checkpoints())
+        for file in (head.checkpoint(known.path) for known in head.checkpoints())
     ]
 
 
@@ -53,7 +53,7 @@ def copied(store, file):
 
 def test_a_machine_that_sees_the_heads_disk_copies_nothing(head, tmp_path):
     store = FileStore(tmp_path / "fleet")
-    file = head.checkpoint(str(head.checkpoints()[0]))
+    file = head.checkpoint(head.checkpoints()[0].path)
     assert str(store.find(file)) == file.path and store.seems_here(file)
 
 
@@ -107,7 +107,7 @@ def test_a_view_shows_what_the_task_uses_and_nothing_else(far, tmp_path):
 
 
 def test_a_task_brings_what_it_may_use(head, tmp_path):
-    checkpoint = next(path for path in head.checkpoints() if path.name == "toy.safetensors")
+    checkpoint = next(file.path for file in head.checkpoints() if file.name == "toy.safetensors")
     draw = toy_draw(tmp_path, checkpoint=checkpoint, prompt="a cat <lora:red:0.5>")
     files = head.of_task(draw)
     assert files[0] == head.checkpoint(str(checkpoint))
