@@ -15,7 +15,7 @@ from time import sleep
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, GetTimeoutError, RayActorError, RayError
 
 from engine.errors import is_disk_full
 from engine.fleet.card import READ_AT_ONCE
@@ -157,7 +157,7 @@ class RemoteCard(Thread):
             self._tell_files()
             self._send(self._card, info.ready)
             self._attend(info)
-        except RayActorError as error:
+        except (RayActorError, ActorUnschedulableError) as error:
             if self._info is None:
                 self._make_again(error)
             else:
@@ -188,8 +188,8 @@ class RemoteCard(Thread):
                 asked = self.actor.info.remote()
         return None
 
-    def _make_again(self, error: RayActorError) -> None:
-        """Make an actor in place of one that could not begin, after a while: its machine may lack something."""
+    def _make_again(self, error: RayError) -> None:
+        """Make an actor in place of one that could not begin, after a while: its machine lacks something or is gone."""
         log.error("the card %s cannot begin, tried again in %.0f s: %s", self._card, self._delay, str(error).strip())
         ray.kill(self.actor)
         if not self._leaving.wait(self._delay):
