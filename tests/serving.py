@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -208,6 +209,11 @@ class Stream:
         while chunk.startswith(b": ping"):
             chunk = self.chunk()
         return event(chunk)
+
+    def catch_up(self) -> None:
+        """Pass over all that has come already."""
+        while b"\r\n" in self._rest or select.select([self.socket], [], [], 0)[0]:
+            self.chunk()
 
     def until(self, words: str) -> dict[str, Any]:
         """The next event whose message has these words."""

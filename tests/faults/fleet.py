@@ -204,7 +204,8 @@ def interrupted(fleet: HurtFleet, action: str, status: str) -> list[int]:
     ]
     late = []
     for stream in streams:
-        stream.until("Sampling step 3/")
+        stream.until("Sampling step")
+        stream.catch_up()
         server.ask("POST", "/v1/engine/control", {"action": action, "task_id": stream.header("X-Task-Id")})
         after = 0
         while "Sampling step" in (message := stream.event()["message"]) and "image 2/2" not in message:

@@ -167,6 +167,14 @@ def test_a_machine_that_is_told_to_leave_ends_its_picture_first(fleet, cluster, 
     machines.append((cluster.join(1, tmp_path), tmp_path))
 
 
+def test_a_card_that_cannot_begin_is_told_and_the_others_draw(fleet, cluster, tmp_path):
+    (tmp_path / "models").write_text("no folder")
+    node = cluster.join(1, tmp_path / "models")
+    fleet.said(r"cannot begin.*\n")
+    assert fleet.draw().json["task_status"] == "finished"
+    cluster.kill(node)
+
+
 def test_a_driver_that_dies_is_started_again_and_nothing_is_lost(fleet):
     stream = fleet.follow(**LONG)
     stream.until("Sampling step")
