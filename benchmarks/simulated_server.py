@@ -9,25 +9,23 @@ monkey.patch_all()
 
 import os
 import shlex
-import sys
-
-from gevent import subprocess
+from functools import partial
 
 from fooocus_flask import environment
-from fooocus_flask.runner import engines, process
+from fooocus_flask.runner import engines
+from fooocus_flask.runner.process import EngineProcess, ours
 from fooocus_flask.server import launcher
 
 CARD = "SIMULATED_CARD"
 
 
-def started(far, arguments, environment):
-    """A simulated card in place of an engine process."""
-    command = [sys.executable, "-m", "benchmarks.simulated_card", str(far.fileno()), *shlex.split(os.environ[CARD])]
-    return subprocess.Popen(command, pass_fds=[far.fileno()], stdin=subprocess.DEVNULL, cwd=process.ROOT)
+def starter(app, start):
+    """What starts a simulated card in place of an engine process."""
+    return partial(EngineProcess, arguments=shlex.split(os.environ[CARD]), launch=ours("benchmarks.simulated_card"))
 
 
 if __name__ == "__main__":
-    process.started = started
+    engines.starter = starter
     engines.counted_cards = lambda app: 0
     environment.MOST_ENGINES = 10_000
     launcher.main()

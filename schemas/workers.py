@@ -16,7 +16,8 @@ class WorkerSchema(Schema):
     )
     state = fields.String(
         metadata={
-            "description": "drawing; ready for a task; starting; or stuck: its engine hung and is being replaced."
+            "description": "drawing; ready for a task; starting; stuck: its engine hung and is being replaced; or "
+            "leaving: its machine leaves the fleet once its task has ended."
         }
     )
     since_mills = fields.Integer(

@@ -12,6 +12,7 @@ from engine.fleet.frames import CardFiles, CardLeaving, Follow
 from fooocus_flask.following.audience import sees_previews
 from fooocus_flask.runner.lane import Lane
 from fooocus_flask.runner.link import EngineLink
+from fooocus_flask.runner.worker import LEAVING
 from fooocus_flask.tables import Task
 
 
@@ -38,6 +39,11 @@ class FleetLane(Lane):
     def free(self) -> bool:
         """Whether it would draw a task at once."""
         return super().free and not self._leaving
+
+    @property
+    def activity(self) -> str:
+        """What it is at; a card whose machine leaves may still draw."""
+        return LEAVING if self._leaving else super().activity
 
     def has(self, checkpoint: str | None) -> bool:
         """Whether the card's machine has this checkpoint's file; another one has to be sent there first."""

@@ -140,6 +140,11 @@ class Lane:
         return "ready" if self.ready.is_set() else self._awaited
 
     @property
+    def activity(self) -> str:
+        """What it is at, as whoever runs the service is told."""
+        return DRAWING if self.task_id and self.ready.is_set() else self.state
+
+    @property
     def worker(self) -> Worker:
         """What whoever runs the service is told of it."""
         beat, catalogue = self.beat or messages.Beat(), Catalogue(folders.of(self.app))
@@ -147,7 +152,7 @@ class Lane:
             self.name,
             self.machine,
             self.device or None,
-            DRAWING if self.task_id and self.ready.is_set() else self.state,
+            self.activity,
             self._since,
             self.task_id,
             next((checkpoint_name(catalogue, path) for path in self.checkpoints), None),
@@ -284,7 +289,7 @@ class Lane:
 
     def _changed(self) -> None:
         """Note since when it is as it is, and have the runner look."""
-        now = (self.state, self.task_id or "")
+        now = (self.activity, self.task_id or "")
         if now != self._told:
             self._told, self._since = now, mills()
         self._announce()

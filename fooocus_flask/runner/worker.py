@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from engine.choices import BUILTIN_CHECKPOINT
 from engine.files.catalogue import Catalogue
 
-DRAWING = "drawing"
-"""The state of a worker that has a task; without one it has its lane's."""
+DRAWING, LEAVING = "drawing", "leaving"
+"""The states of a worker that has a task, and of one whose machine leaves the fleet; else it has its lane's."""
 
 
 @dataclass(frozen=True)

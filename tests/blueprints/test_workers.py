@@ -4,9 +4,11 @@ import platform
 import time
 
 from engine.choices import BUILTIN_CHECKPOINT
-from engine.messages import Beat
+from engine.fleet.frames import CardLeaving
+from engine.messages import Beat, Ready
 from fooocus_flask.clock import mills
 from fooocus_flask.model_files.folders import folders
+from fooocus_flask.runner.fleet_lane import FleetLane
 from fooocus_flask.runner.runner import runner
 from tests.serving import small
 
@@ -67,6 +69,20 @@ def test_the_memory_is_what_its_last_sign_of_life_told(app, client):
     runner.of(app).lanes[0].beat = Beat(resident=1000, gpu=2000)
     (told,) = client.get(WORKERS).json["workers"]
     assert (told["host_memory"], told["gpu_memory"]) == (1000, 2000)
+
+
+def test_a_card_of_the_fleet_has_its_machine_and_tells_that_it_leaves(app, client):
+    lane = FleetLane(app, "studio-0", "studio", lambda hear: None, lambda: None)
+    runner.of(app).lanes = [lane]
+    lane._take(Ready("NVIDIA H200", "2.11"))
+
+    def told():
+        (worker,) = client.get(WORKERS).json["workers"]
+        return [worker[name] for name in ("lane", "machine", "card", "state")]
+
+    assert told() == ["studio-0", "studio", "NVIDIA H200", "ready"]
+    lane._take(CardLeaving())
+    assert told() == ["studio-0", "studio", "NVIDIA H200", "leaving"]
 
 
 def test_whoever_may_look_may_see_the_cards(make_app):

@@ -1,7 +1,8 @@
 """`python -m tests.faults --rounds 20`: every victim in every state, so many times over.
 
 With `--start`, first starts and upgrades of the database are killed instead; with `--fleet`, cards and machines of a
-Ray cluster, and its driver.
+Ray cluster, and its driver. With `--bucket` the pictures lie in a bucket, which `make clients` installs, and which is
+killed too.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
+from tests import gateway
 from tests.faults import fleet, starts
-from tests.faults.rounds import ONE_OF_SEVERAL, SETTINGS, STATES, VICTIMS, play
+from tests.faults.bucket import BUCKET_VICTIM, BucketRound, BucketServer, settings
+from tests.faults.rounds import ONE_OF_SEVERAL, SETTINGS, STATES, VICTIMS, Round, play
 from tests.faults.starts import BEGINNINGS
+from tests.gateway import Gateway
 from tests.receiving import Receiver, receiving
 from tests.serving import Server
 from tests.toy import toy_checkpoint
@@ -29,6 +33,7 @@ def main() -> None:
     parser.add_argument(
         "--engines", type=int, default=1, help="engines of each server; with several, one dies at times"
     )
+    parser.add_argument("--bucket", action="store_true", help="keep pictures in a bucket, and kill that as well")
     parser.add_argument("--start", action="store_true", help="kill first starts and upgrades instead")
     parser.add_argument("--every", type=float, default=0.01, help="seconds between two such kills' moments")
     parser.add_argument("--rows", type=int, default=1000, help="rows in each table of a database that is upgraded")
@@ -39,7 +44,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.fleet:
         raise SystemExit(fleet.play(args.tasks, args.pause, args.seed))
-    raise SystemExit(kill_starts(args.every, args.rows) if args.start else kill_servers(args.rounds, args.engines))
+    if args.start:
+        raise SystemExit(kill_starts(args.every, args.rows))
+    program = gateway.binary() if args.bucket else None
+    if args.bucket and program is None:
+        parser.error("no S3 server is installed; run `make clients`")
+    raise SystemExit(kill_servers(args.rounds, args.engines, program))
 
 
 def kill_starts(every: float, rows: int) -> int:
@@ -55,9 +65,10 @@ def kill_starts(every: float, rows: int) -> int:
     return broken
 
 
-def kill_servers(rounds: int, engines: int) -> int:
-    """Kill servers at work and their engines; the number of broken promises."""
-    broken, victims = 0, (*VICTIMS, ONE_OF_SEVERAL) if engines > 1 else VICTIMS
+def kill_servers(rounds: int, engines: int, program: str | None) -> int:
+    """Kill servers at work, their engines and, with the program of one, their bucket; the number of broken promises."""
+    victims = [*VICTIMS, *([ONE_OF_SEVERAL] if engines > 1 else []), *([BUCKET_VICTIM] if program else [])]
+    broken = 0
     with tempfile.TemporaryDirectory() as name, receiving() as receiver:
         models = Path(name) / "models"
         (models / "checkpoints").mkdir(parents=True)
@@ -65,7 +76,7 @@ def kill_servers(rounds: int, engines: int) -> int:
         for victim in victims:
             for state in STATES:
                 begun = monotonic()
-                failures = played(Subject(models, engines), receiver, victim, state, rounds)
+                failures = played(Subject(models, engines, program), receiver, victim, state, rounds)
                 broken += len(failures)
                 kept, seconds = f"{rounds - len(failures)}/{rounds} kept", monotonic() - begun
                 print(
@@ -76,10 +87,11 @@ def kill_servers(rounds: int, engines: int) -> int:
 
 @dataclass(frozen=True)
 class Subject:
-    """What servers of the rounds are started with."""
+    """What servers of the rounds are started with; `program` is the bucket's, where their pictures lie in one."""
 
     models: Path
     engines: int
+    program: str | None
 
 
 def played(subject: Subject, receiver: Receiver, victim: str, state: str, rounds: int) -> list[str]:
@@ -90,7 +102,7 @@ def played(subject: Subject, receiver: Receiver, victim: str, state: str, rounds
             try:
                 while rounds > 0:
                     rounds -= 1
-                    play(server, receiver, victim, state)
+                    play(server, receiver, victim, state, BucketRound if subject.program else Round)
             except (AssertionError, OSError, TimeoutError) as error:  # whatever a client may meet
                 failures.append(f"{type(error).__name__}: {error}")
     return failures
@@ -98,9 +110,17 @@ def played(subject: Subject, receiver: Receiver, victim: str, state: str, rounds
 
 @contextmanager
 def serving(subject: Subject) -> Iterator[Server]:
-    """A server in a folder of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        server = Server(Path(folder) / "instance", subject.models, FOOOCUS_ENGINES=str(subject.engines), **SETTINGS)
+    """A server in a folder of its own, with a bucket of its own if it shall have one."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as ends:
+        place, environment = Path(folder), {"FOOOCUS_ENGINES": str(subject.engines), **SETTINGS}
+        if subject.program is None:
+            server = Server(place / "instance", subject.models, **environment)
+        else:
+            (place / "gateway").mkdir()
+            bucket = Gateway(place / "gateway", subject.program)
+            ends.callback(bucket.stop)
+            server = BucketServer(place / "instance", subject.models, **environment, **settings(bucket))
+            server.gateway = bucket
         try:
             yield server
         finally:

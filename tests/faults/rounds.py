@@ -132,12 +132,12 @@ def leftovers(outputs: Path) -> list[Path]:
     return [path for path in outputs.rglob("*") if path.is_file() and path.suffix not in kinds]
 
 
-def play(server: Server, receiver: Receiver, victim: str, state: str) -> None:
+def play(server: Server, receiver: Receiver, victim: str, state: str, kind: type[Round] = Round) -> None:
     """One round.
 
     Raises:
         BrokenPromise: the server did not keep what it promised.
     """
-    current = Round(server, receiver)
+    current = kind(server, receiver)
     current.hurt(victim, state)
     current.check()

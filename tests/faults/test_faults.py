@@ -15,8 +15,9 @@ from fooocus_flask.database import db
 from fooocus_flask.following import webhooks
 from fooocus_flask.tables import Delivery
 from fooocus_flask.tasks import queue
-from tests.faults import starts
+from tests.faults import bucket, starts
 from tests.faults.rounds import ONE_OF_SEVERAL, SETTINGS, STATES, VICTIMS, play
+from tests.gateway import Gateway, binary
 from tests.patience import CEILING, patience
 from tests.serving import Server, engines
 
@@ -57,6 +58,26 @@ def two_engines(tmp_path_factory, models, database):
 @pytest.mark.parametrize(("victim", "state"), [(ONE_OF_SEVERAL, "pending"), ("engine", "sampling")])
 def test_killed_engines_of_several_lose_nothing(two_engines, receiver, victim, state):
     play(two_engines, receiver, victim, state)
+
+
+@pytest.fixture(scope="module")
+def bucket_server(tmp_path_factory, models, database):
+    """A server whose pictures lie in a bucket, and which is hurt as the bucket is."""
+    program = binary()
+    if program is None:
+        pytest.skip("no S3 server is installed; run `make clients`")
+    gateway = Gateway(tmp_path_factory.mktemp("gateway"), program)
+    environment = {**SETTINGS, **bucket.settings(gateway)}
+    server = bucket.BucketServer(tmp_path_factory.mktemp("kept"), models, **environment)
+    server.gateway = gateway
+    yield server
+    server.stop()
+    gateway.stop()
+
+
+@pytest.mark.parametrize(("victim", "state"), [(bucket.BUCKET_VICTIM, "sampling"), ("server", "saving")])
+def test_with_pictures_in_a_bucket_a_kill_loses_nothing(bucket_server, receiver, victim, state):
+    play(bucket_server, receiver, victim, state, bucket.BucketRound)
 
 
 def test_a_webhook_that_is_due_outlives_the_server(server, receiver):
