@@ -36,6 +36,7 @@ from benchmarks.parity_models import BASE, LORAS, write_models
 from benchmarks.parity_pictures import write_pictures
 from benchmarks.small_cards import ballast
 from engine.required_files import UPSCALER
+from fooocus_flask.runner.checkout_engine import FLAGS
 from schemas.generate import DEFAULTS
 from tests.serving import GENERATE, Server
 
@@ -108,7 +109,8 @@ def alone(
     given = {name: with_pictures(one, lambda picture: str(folder / picture)) for name, one in requests.items()}
     file.write_text(json.dumps(given), "utf-8")
     script = Path(__file__).with_name("checkout_alone.py")
-    command = [arguments.python, str(script), str(file), str(out), *arguments.flags.split()]
+    plan = FLAGS["MEMORY_PLAN"][arguments.plan].split() if arguments.plan else []
+    command = [arguments.python, str(script), str(file), str(out), *plan, *arguments.flags.split()]
     environment = {**os.environ, "config_path": str(config), "HF_HUB_OFFLINE": "1"}
     with ballast(gib):
         done = subprocess.run(
@@ -125,6 +127,7 @@ def service(arguments: argparse.Namespace, config: Path, folder: Path) -> Iterat
     """The service over the checkout."""
     environment = {"FOOOCUS_PATH": str(arguments.path), "FOOOCUS_PYTHON": arguments.python, "config_path": str(config)}
     environment |= {"FOOOCUS_ENGINE_STEP_PATIENCE": "1200", "FOOOCUS_NOWEBUI": "1"}
+    environment |= {"FOOOCUS_MEMORY_PLAN": arguments.plan}
     if not torch.cuda.is_available():
         environment["FOOOCUS_DEVICE"] = "cpu"
     environment["OMP_NUM_THREADS"] = str(os.cpu_count())
@@ -203,7 +206,8 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="what runs it")
     parser.add_argument("--models", type=Path, default=Path(tempfile.gettempdir()) / "checkout-models")
     parser.add_argument("--cases", nargs="*", default=list(CHOSEN), help="names of parity_cases.json")
-    parser.add_argument("--flags", default="", help="flags of the program by itself, such as --always-high-vram")
+    parser.add_argument("--plan", choices=FLAGS["MEMORY_PLAN"], default="", help="MEMORY_PLAN, both ways")
+    parser.add_argument("--flags", default="", help="more flags of the program by itself: --flags=--always-cpu")
     parser.add_argument("--times", type=int, help="so many warm default requests, by the program alone")
     parser.add_argument("--gib", type=float, nargs="*", default=[], help="with --times: sizes of cards")
     parser.add_argument("--change", type=json.loads, default={}, help="JSON of request members to set in every case")

@@ -17,7 +17,7 @@ SCRATCH = "fooocus"
 COUNT = "import torch; print(torch.cuda.device_count())"
 FLAGS = {
     "MEMORY_PLAN": {
-        "resident": "--always-high-vram",
+        "resident": "--always-high-vram --disable-offload-from-vram",
         "auto": "--always-normal-vram",
         "turns": "--always-offload-from-vram",
         "alone": "--always-low-vram",
@@ -64,7 +64,8 @@ def arguments(app: Flask, number: int, threads: int) -> list[str]:
 
 def flags(app: Flask, threads: int) -> list[str]:
     """The settings about devices, memory and number formats in the words of the checkout's command line."""
-    found = [words[value] for name, words in FLAGS.items() if (value := app.config[name])]
+    told = [words[value] for name, words in FLAGS.items() if (value := app.config[name])]
+    found = [flag for words in told for flag in words.split()]
     if app.config["DEVICE"] == "cpu":
         found += ["--always-cpu", *([str(threads)] if threads else [])]
     if app.config["REBUILD_HASH_CACHE"]:
