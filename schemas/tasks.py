@@ -200,7 +200,8 @@ class TaskRecordSchema(Schema):
         allow_none=True,
         metadata={
             "description": "The checkpoint that drew, its memory plan, number formats and attention if the server was "
-            "told any, how many tokens the prompt has, this program's version; null until then."
+            "told any, how many tokens the prompt has, this program's version, and that of the Fooocus that drew, if "
+            "one did; null until then."
         },
     )
     priority = fields.Integer(metadata={"description": "From -10 to 10; higher ones are drawn first."})

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import checkout
 from benchmarks.parity import CASES, request
 from benchmarks.parity_pictures import PICTURES
 from benchmarks.simulated_card import STEPS, Card
-from engine import messages
+from engine import messages, required_files
 from engine.modes import modes_of
 from engine.params import GenerateParams
 from engine.process import wire
@@ -74,6 +75,12 @@ def test_a_simulated_card_tells_of_a_task_as_an_engine_does(tmp_path):
     assert [step.step for step in steps] == list(range(1, STEPS + 1)) and steps[0].preview == b"a picture"
     assert (done.path, place.read_bytes()) == (str(place), b"a picture")
     assert (ended.task_id, ended.outcome) == ("1", "finished")
+
+
+def test_the_cases_drawn_with_a_checkout_need_the_files_that_are_made_for_them():
+    params = [GenerateParams.from_dict(request(case)) for case in CASES if case["name"] in checkout.CHOSEN]
+    needed = {f"{need.kind}/{need.name}" for one in params for need in required_files.needs(one)}
+    assert len(params) == 10 and needed <= {*checkout.PLACES, checkout.PREVIEWS}
 
 
 def test_a_parity_case_cannot_misspell_a_member():

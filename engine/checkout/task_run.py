@@ -23,6 +23,7 @@ from engine.progress import sampling_step
 
 log = logging.getLogger(__name__)
 
+MORE = "Fooocus drew more pictures than the request asked for; the last are left out"
 TICK = 1.0
 """Seconds between two looks at whether the worker lives."""
 
@@ -121,7 +122,8 @@ class TaskRun:
         if saved is not None and not saved.kept:
             return
         if self._done == len(self.draw.outputs):
-            self.notes.append("Fooocus drew more pictures than the request asked for; the last are left out")
+            if MORE not in self.notes:
+                self.notes.append(MORE)
             return
         path = Path(self.draw.outputs[self._done])
         store(Path(item) if isinstance(item, str) else encoded(item, path.suffix), path)

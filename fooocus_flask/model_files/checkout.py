@@ -49,7 +49,7 @@ def configured(app: Flask) -> Checkout | None:
     Raises:
         CheckoutError: it is none, is too old, wants what no request has, or there is no Python for it.
     """
-    if not app.config["PATH"]:
+    if not app.config.get("PATH"):
         return None
     root = Path(app.config["PATH"])
     if not (root / WORKER).is_file():

@@ -28,7 +28,7 @@ def path_of(app: Flask) -> Path:
     A relative path starts at the folder of the Fooocus that draws, if one does, else at the instance folder.
     """
     named = os.environ.get(CONFIG_PATH) or app.config.get("CONFIG_TXT") or "config.txt"
-    return Path(app.config["PATH"] or app.instance_path) / Path(named).expanduser()
+    return Path(app.config.get("PATH") or app.instance_path) / Path(named).expanduser()
 
 
 def read(path: Path) -> Mapping[str, Any]:

@@ -52,7 +52,7 @@ def configured(app: Flask) -> Folders:
     Raises:
         ConfigError: `config.txt` is there and no JSON object.
     """
-    models, root = Path(app.config["MODELS_PATH"]), Path(app.config["PATH"] or app.instance_path)
+    models, root = Path(app.config["MODELS_PATH"]), Path(app.config.get("PATH") or app.instance_path)
     config = config_txt.path_of(app)
     found = config_txt.read(config)
     _warn_of_others({**found, **config_txt.from_environment(NOT_USED)}, config.parent, app)

@@ -10,7 +10,7 @@ from tests.serving import ROOT
 PAGES = ("README", "CONTRIBUTING", "SECURITY")
 PAGES += tuple(
     f"docs/{page}"
-    for page in ("api", "architecture", "builtin-model", "configuration", "deployment", "page", "scaling")
+    for page in ("api", "architecture", "builtin-model", "configuration", "deployment", "fooocus", "page", "scaling")
 )
 PAIRS = [(f"{page}.md", f"{page}.zh-CN.md") for page in PAGES]
 

@@ -53,6 +53,11 @@ def test_every_flag_of_the_reference_is_accepted():
     assert (args.listen, args.apikey, args.rebuild_hash_cache) == ("0.0.0.0", "k", -1)
 
 
+def test_a_fooocus_and_its_python_are_settings(tmp_path):
+    found = decided("--fooocus", str(tmp_path), "--fooocus-python", "python3.10")
+    assert (found["PATH"], found["PYTHON"]) == (str(tmp_path), "python3.10")
+
+
 @pytest.mark.parametrize(
     ("flag", "plan"),
     [
