@@ -2,6 +2,7 @@
 
     python -m benchmarks.gpu_service --models FOLDER            with what `benchmarks.gpu` or `benchmarks.parity` made
     python -m benchmarks.gpu_service --models FOLDER --tiny     a dry run anywhere, with a tiny checkpoint
+    python -m benchmarks.gpu_service --models FOLDER --starts   from starts to their first pictures, with PRELOAD or not
 
 The server is warm and every request has words and a seed of its own, so that no conditioning is remembered. Prompt
 expansion is off; previews are on, as in the default request. `--targets 1.6 1.4` are the seconds that one picture and
@@ -27,6 +28,7 @@ from tests.serving import GENERATE, Server
 PLACES = ("a harbour", "a meadow", "a library", "a desert", "a bridge", "a garden", "a kitchen", "a glacier")
 WARM_SECONDS = 30.0
 """Kernels are compiled within the first pictures."""
+COMPILING_SECONDS = 60.0
 ROUNDS = 5
 
 
@@ -71,15 +73,51 @@ def measured(server: Server, number: int, target: float, tiny: bool) -> list[flo
     return [round(value, 3) for value in seconds]
 
 
+def first_pictures(server: Server, tiny: bool) -> dict[str, Any]:
+    """Seconds from starts to being ready, and from there to the first default picture; kernels are compiled before."""
+    server.ready().said("preloaded")
+    if not tiny:
+        patience = time.monotonic() + COMPILING_SECONDS
+        while not list((server.instance / "kernels").glob("compiled*")) and time.monotonic() < patience:
+            time.sleep(1)
+    figures = {}
+    for title, preload, waits in (
+        ("without PRELOAD", "0", False),
+        ("with it, asked at once", "1", False),
+        ("with it, asked when all is loaded", "1", True),
+    ):
+        server.stop()
+        server.environment["FOOOCUS_PRELOAD"] = preload
+        begun = time.perf_counter()
+        server.start()
+        server.ready()
+        ready = time.perf_counter()
+        loaded = 0.0
+        if waits:
+            server.said("preloaded")
+            loaded = time.perf_counter() - ready
+        body = {name: value for name, value in next(requests(1, tiny)).items() if name != "style_selections"}
+        first, again = drawn(server, body), drawn(server, body | {"image_seed": 4})
+        seconds = {"ready": ready - begun, "loaded after": loaded, "first": first, "second": again}
+        figures[title] = {name: round(value, 2) for name, value in seconds.items()}
+        show(title, figures[title])
+    return figures
+
+
 def main() -> None:
-    """Print the seconds of one picture, and of each of four."""
+    """Print the seconds of one picture, and of each of four; or those of first pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, required=True, help="a folder with checkpoints/" + BASE)
     parser.add_argument("--tiny", action="store_true", help="small pictures of two steps: a dry run")
     parser.add_argument("--targets", type=float, nargs=2, default=(1.6, 1.4), metavar="SECONDS")
+    parser.add_argument("--starts", action="store_true", help="measure first pictures in place of later ones")
     arguments = parser.parse_args()
     tiny, (one, four) = arguments.tiny, arguments.targets
+    os.environ.update(default_model=BASE)
     with serving(arguments.models.resolve(), min(8, os.cpu_count() or 1)) as server:
+        if arguments.starts:
+            print(json.dumps(first_pictures(server, tiny)))
+            return
         first = drawn(server.ready(), next(requests(1, tiny)))
         show("the first, its checkpoint loaded for it", {"s": round(first, 2)})
         warm(server, tiny)

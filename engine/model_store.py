@@ -24,6 +24,7 @@ from engine.gpu.residency import Residency
 from engine.heartbeat import Heartbeat
 from engine.images.metadata import AppliedLora, ModelFile
 from engine.models.checkpoint import Checkpoint, load_checkpoint, load_vae
+from engine.models.early_reading import EarlyReader
 from engine.models.expansion import MODEL as EXPANSION_MODEL
 from engine.models.expansion import Expansion
 from engine.models.model_cache import ModelCache, Part, Sized
@@ -58,6 +59,10 @@ class ModelStore:
         self.attention = attention
         self.precision = precision or Precision.for_device(device)
         self.cache = ModelCache(device, budget, forget, heartbeat)
+        self.early_reader: EarlyReader | None = None
+        """What reads a checkpoint before it is asked for, if anything does."""
+        self.check: Callable[[], None] = lambda: None
+        """Called again and again while a checkpoint is loaded; it may raise."""
 
     def models(self, plan: Plan, found: Sequence[NamedLora] = (), inpaint_engine: str = NO_MODEL) -> Models:
         """A task's models, patched with its LoRAs, those `found` in its prompt, and the patch of an inpaint engine.
@@ -142,7 +147,8 @@ class ModelStore:
         def load() -> PatchedCheckpoint:
             """With a VAE or without: another file may bring it."""
             placed = self.device, self.kernels, self.residency, self.precision
-            checkpoint = load_checkpoint(path, *placed, needs_vae=False)
+            read = self.early_reader.take(path) if self.early_reader else None
+            checkpoint = load_checkpoint(path, *placed, needs_vae=False, tensors=read, check=self.check)
             self._attend(checkpoint.unet)
             return PatchedCheckpoint.of(checkpoint, folders)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,19 +104,22 @@ def load_checkpoint(
     precision: Precision | None = None,
     *,
     needs_vae: bool = True,
+    tensors: dict[str, Tensor] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Checkpoint:
     """The checkpoint in `path` on `device`, its UNet and VAE fused with `kernels` if there are any.
 
     Without `precision` its number formats are those that suit the device. A file without a VAE is usable where it
     `needs_vae` not, because another file brings one. Where `residency` finds too little room for all of it, its parts
-    lie on the host and come when they are called.
+    lie on the host and come when they are called. `tensors` are the file's if it was read before; `check` is called
+    before each weight of the UNet, most of the file, and may raise.
 
     Raises:
         CheckpointError: a file is unusable; the text names it and what is needed.
     """
     started = time.perf_counter()
     check_kind(path, "base_model_name")
-    tensors = without_left_overs(read_tensors(path), path)
+    tensors = without_left_overs(tensors or read_tensors(path), path)
     precision, about = precision or Precision.for_device(device), _about(path)
     parts = {
         prefix: weight_names.part_of(tensors, prefix)
@@ -129,7 +132,9 @@ def load_checkpoint(
         text_encoders = TextEncoders.load(
             parts[weight_names.CLIP_L], parts[weight_names.CLIP_G], start, precision.text, carried=carried
         )
-        unet = _load_unet(parts[weight_names.UNET], text_encoders, start, precision, kernels, carried=carried)
+        unet = _load_unet(
+            parts[weight_names.UNET], text_encoders, start, precision, kernels, carried=carried, check=check
+        )
         weights = parts[weight_names.VAE]
         vae = Vae.placed(weights, start, precision, kernels, margin, carried=carried) if has_vae else None
     except (CheckpointError, KeyError) as error:
@@ -152,6 +157,7 @@ def _load_unet(
     kernels: Kernels | None,
     *,
     carried: bool,
+    check: Callable[[], None],
 ) -> UNet:
     """The UNet of a checkpoint with these text encoders.
 
@@ -159,7 +165,7 @@ def _load_unet(
         CheckpointError: it is of another kind, or reads other texts than they give.
     """
     config = unet_config(tensors, text_encoders.pooled_width)
-    unet = load_unet(tensors, config, device, precision, kernels, carried=carried)
+    unet = load_unet(tensors, config, device, precision, kernels, carried=carried, check=check)
     _check_context(unet, text_encoders)
     return unet
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -22,11 +22,13 @@ def fill(
     what: str,
     *,
     carried: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> Any:
     """`module`, built on the meta device, with these weights on `device` in `dtype`, frozen and in eval mode.
 
     Without `dtype` each weight has its tensor's own number format. What is to be `carried` lies on the host for now and
     computes elsewhere: it is left in the file's mapped memory where it can be, and not made ready for a processor.
+    `check` is called before each weight and may raise.
 
     Raises:
         CheckpointError: weights are missing, left over or of another shape.
@@ -39,13 +41,12 @@ def fill(
         if names:
             raise CheckpointError(f"{what} {problem} {len(names)} tensor(s), first {names[0]}")
     # First to the device, then to the number format: a GPU converts faster than it is fed.
-    module.load_state_dict(
-        {
-            name: given.to(device, copy=not carried) if dtype is None else stored(given.to(device), dtype)
-            for name, given in ((name, tensors[name]) for name in wanted)
-        },
-        assign=True,
-    )
+    filled = {}
+    for name in wanted:
+        check()
+        given = tensors[name].to(device, copy=dtype is None and not carried)
+        filled[name] = given if dtype is None else stored(given, dtype)
+    module.load_state_dict(filled, assign=True)
     _materialise_constants(module, device)
     if device.type == "cpu" and not carried:
         fold_upsampling(module)

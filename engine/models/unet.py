@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import gcd
 from typing import Any
 
@@ -75,18 +75,19 @@ def load_unet(
     kernels: Kernels | None = None,
     *,
     carried: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> UNet:
     """A `UNet2DConditionModel` with these settings and these weights (checkpoint names, without prefix).
 
     It is fused with `kernels`, which only a GPU has; without them, or where it computes in another number format than
-    it is stored in, it is the library's. `carried` is as for `fill`.
+    it is stored in, it is the library's. `carried` and `check` are as for `fill`.
 
     Raises:
         CheckpointError: weights are missing, left over or of another shape.
     """
     with torch.device("meta"):
         unet = UNet2DConditionModel(**config)
-    unet = fill(unet, unet_from_ldm(tensors), device, precision.unet, "the UNet", carried=carried)
+    unet = fill(unet, unet_from_ldm(tensors), device, precision.unet, "the UNet", carried=carried, check=check)
     if precision.upcast:
         compute_in(unet, precision.arithmetic)
     elif kernels is not None:

@@ -53,6 +53,8 @@ class Job:
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     models: Models | None = None
     """Those of the pass under way, once they are loaded."""
+    rehearsal: bool = False
+    """Whether it draws for nobody, and saves nothing."""
 
     @property
     def params(self) -> GenerateParams:

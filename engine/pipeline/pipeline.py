@@ -42,6 +42,9 @@ from engine.progress import Progress
 
 log = logging.getLogger(__name__)
 
+REHEARSED_STEPS = 2
+"""A call of a UNet is run once, and recorded the second time."""
+
 
 class Pipeline:
     """Draws tasks one after another, keeps their models loaded, and shows in `heartbeat` that it gets on.
@@ -123,6 +126,39 @@ class Pipeline:
             drawn_with["settings"] = asked_for
         return Ended(task.task_id, outcome, None, job.seconds, drawn_with, job.notes)
 
+    @torch.inference_mode()
+    def preload(self, task: Draw, interruption: Interruption, given_up: Callable[[], bool]) -> None:
+        """Load the models of a task that nobody sent, and on a GPU draw a little of it, so that the first one is quick.
+
+        It saves nothing. A stop ends it at the next step, or while the checkpoint is loaded if that is `given_up`.
+
+        Raises:
+            CheckpointError: a model file is missing or cannot be used.
+        """
+
+        def check() -> None:
+            if given_up():
+                raise Stopped
+
+        params = GenerateParams.from_dict(task.params | {"image_number": 1, "overwrite_step": REHEARSED_STEPS})
+        plan = plan_for(params, file_set(self.catalogue, task.checkpoint))
+        if self.kernels is not None:
+            self.kernels.adopt()
+        self.store.check = check
+        try:
+            with Outbox(lambda message: None) as outbox:
+                job = Job(task, plan, outbox, interruption, heartbeat=self.heartbeat, rehearsal=True)
+                if self.device.type == "cpu":  # where steps take long, and the first one no longer than others
+                    self.memory.begin(job)
+                    self.passes.prepare(job, job.params)
+                else:
+                    self._draw_in_memory(job)
+            log.info("preloaded: %s", {name: round(s, 3) for name, s in job.seconds.items()})
+        except Stopped:
+            log.info("not all is preloaded: a task came")
+        finally:
+            self.store.check = lambda: None
+
     def _draw_in_memory(self, job: Job) -> None:
         """Draw the task; one that runs out of memory before its first picture is begun again under a smaller plan."""
         plan = job.plan
@@ -153,9 +189,10 @@ class Pipeline:
         self.memory.make_plan(job, prepared.models, canvas.sampled)
         canvas = controlled(job, self.store, prepared.models, inputs, canvas)
         self.memory.adopt_nets(canvas)
-        drawn = self.passes.draw(job, prepared, canvas, save=not self.enhancer.saves_only_last(job))
+        save = not (job.rehearsal or self.enhancer.saves_only_last(job))
+        drawn = self.passes.draw(job, prepared, canvas, save=save)
         self._add_grid(job, prepared, canvas, drawn)
-        if job.modes.enhance:
+        if job.modes.enhance and not job.rehearsal:
             self.enhancer.enhance(job, [picture.result() for picture in drawn])
 
     def _add_grid(self, job: Job, prepared: PreparedPass, canvas: Canvas, drawn: list[Future[codecs.Pixels]]) -> None:

@@ -30,7 +30,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # the web process ends at these and closes the socket
         signal.signal(number, signal.SIG_IGN)
     channel, heartbeat = Channel(arguments.fd), Heartbeat()
-    gpu = GpuThread(pipeline_maker(arguments, heartbeat), channel.send, heartbeat, log_context)
+    gpu = GpuThread(pipeline_maker(arguments, heartbeat), channel.send, heartbeat, log_context, arguments.preload)
     gpu.start()
     Pulse(channel.send, arguments.beat, heartbeat).start()
     obey(channel.stream, gpu)

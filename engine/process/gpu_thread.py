@@ -14,6 +14,7 @@ from engine.interruption import Interruption
 from engine.messages import Draw, Ended, Look, Message, Ready, Seen
 from engine.process.failures import cause, free_memory, reason
 from engine.process.log_context import LogContext
+from engine.process.preload import Preload
 
 if TYPE_CHECKING:
     from engine.pipeline.pipeline import Pipeline
@@ -31,9 +32,15 @@ class GpuThread(Thread):
     """
 
     def __init__(
-        self, make_pipeline: Callable[[], Pipeline], emit: Emit, heartbeat: Heartbeat, log_context: LogContext
+        self,
+        make_pipeline: Callable[[], Pipeline],
+        emit: Emit,
+        heartbeat: Heartbeat,
+        log_context: LogContext,
+        preload: Preload | None = None,
     ) -> None:
         super().__init__(name="gpu", daemon=True)
+        self.preload = preload
         self.make_pipeline, self.emit, self.heartbeat, self.log_context = make_pipeline, emit, heartbeat, log_context
         self.tasks: SimpleQueue[Draw | None] = SimpleQueue()
         self.looks: SimpleQueue[Look] = SimpleQueue()
@@ -43,6 +50,9 @@ class GpuThread(Thread):
     def submit(self, task: Draw) -> None:
         """Queue a task."""
         self.interruptions[task.task_id] = Interruption(self.look_once)
+        preload = self.preload  # which the other thread forgets in time
+        if preload is not None:
+            preload.give_way(task)
         self.tasks.put(task)
 
     def submit_look(self, look: Look) -> None:
@@ -65,6 +75,7 @@ class GpuThread(Thread):
             pipeline = self.make_pipeline()
             self.pipeline = pipeline
             self.emit(ready(pipeline))
+            self.preload_once(pipeline)
             while True:
                 task = self.tasks.get()
                 if task is None:
@@ -77,6 +88,22 @@ class GpuThread(Thread):
         except BaseException:
             log.exception("the engine ends")
             os._exit(1)
+
+    def preload_once(self, pipeline: Pipeline) -> None:
+        """Load what the first task will probably want, unless one is there already; what fails here fails there."""
+        preload, problem = self.preload, None
+        if preload is not None and not self.interruptions:
+            preload.interruption.give_way = self.look_once
+            try:
+                with self.heartbeat.at("task"):
+                    pipeline.preload(preload.task, preload.interruption, preload.given_up.is_set)
+            except Exception as error:  # the task that needs it tells its client
+                log.warning("the default checkpoint is not loaded in advance", exc_info=error)
+                problem = cause(error)
+            pipeline.store.early_reader = None
+        self.preload = None
+        if problem == "memory":
+            free_memory()
 
     def unload_if_asked(self) -> None:
         """Drop all models, if somebody wants that."""

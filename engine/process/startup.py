@@ -17,9 +17,13 @@ from engine.files.hashes import HashCache, hash_all
 from engine.heartbeat import Heartbeat
 from engine.images.picture_file import PictureFile, write_picture
 from engine.memory_plan import AUTO, MODES
+from engine.process.preload import Preload
 from engine.process.tuning import tune_process
 
 if TYPE_CHECKING:
+    import torch
+
+    from engine.models.early_reading import EarlyReader
     from engine.pipeline.pipeline import Pipeline
 
 
@@ -37,12 +41,14 @@ def pipeline_maker(
         import torch
 
         from engine.gpu.capabilities import DrawingSettings, chosen_device
+
+        torch.set_num_threads(arguments.threads)
+        device = chosen_device(arguments.device)
+        reader = early_reader(arguments, device)
         from engine.pipeline.pipeline import Pipeline
 
         gc.freeze()  # nor need they be looked through whenever a model leaves memory
         gc.enable()
-        torch.set_num_threads(arguments.threads)
-        device = chosen_device(arguments.device)
         hashes = HashCache(arguments.hashes) if arguments.hashes else None
         least = MODES[0] if arguments.memory_plan == AUTO else arguments.memory_plan
         settings = DrawingSettings(
@@ -60,12 +66,26 @@ def pipeline_maker(
             keep=arguments.memory_plan == MODES[0],
             write=write,
         )
+        pipeline.store.early_reader = reader
         if hashes and arguments.rehash:
             files, threads = files_to_hash(pipeline.catalogue), arguments.rehash
             Thread(target=hash_all, args=(hashes, files, threads), name="rehash", daemon=True).start()
         return pipeline
 
     return make
+
+
+def early_reader(arguments: argparse.Namespace, device: torch.device) -> EarlyReader | None:
+    """What reads the checkpoint that is to be preloaded while other libraries are imported; None without one."""
+    preload: Preload | None = arguments.preload
+    if preload is None or preload.task.checkpoint is None:
+        return None
+    from engine.models.early_reading import EarlyReader
+
+    may_stay = arguments.memory_plan in (AUTO, MODES[0])
+    reader = EarlyReader(Path(preload.task.checkpoint), device, preload.given_up, straight=may_stay)
+    reader.start()
+    return reader
 
 
 def files_to_hash(catalogue: Catalogue) -> list[Path]:
@@ -93,5 +113,6 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--kernels", type=Path, help="where compiled GPU kernels are kept; none: where Triton keeps them"
     )
+    parser.add_argument("--preload", type=Preload.from_json, help="what the first task will probably want, as JSON")
     parser.add_argument("--builtin", type=Path, default=builtin_set.CHECKPOINT, help="file of the built-in model")
     return parser.parse_args(words)

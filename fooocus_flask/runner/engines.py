@@ -7,12 +7,14 @@ others would never be started.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from flask import Flask
@@ -20,10 +22,12 @@ from gevent import subprocess
 
 from engine import messages
 from fooocus_flask.environment import ENGINES_AUTO
+from fooocus_flask.errors import FooocusError
 from fooocus_flask.model_files.checkout import checkout
 from fooocus_flask.model_files.folders import folders
 from fooocus_flask.runner import checkout_engine
 from fooocus_flask.runner.process import ROOT, SILENT, EngineProcess
+from fooocus_flask.submission.prepare import checked, merged
 
 log = logging.getLogger(__name__)
 
@@ -104,18 +108,42 @@ def threads(app: Flask, engines: int) -> int:
     return max(1, cores // engines)
 
 
-def starter(app: Flask, start: EngineStart) -> Callable[[Callable[[messages.Message | None], object]], EngineProcess]:
-    """What starts this engine, as often as need be."""
+def starter(
+    app: Flask, start: EngineStart, process: type[EngineProcess] = EngineProcess
+) -> Callable[[Callable[[messages.Message | None], object]], EngineProcess]:
+    """What starts this engine, as often as need be; the first time it preloads, lest one dies of that for ever."""
     fooocus, niceness = checkout.of(app), app.config["ENGINE_NICENESS"]
-    if fooocus is None:
-        return partial(EngineProcess, arguments=arguments(app, start), environment=start.environment, niceness=niceness)
-    return partial(
-        EngineProcess,
-        arguments=[*beat(app), *checkout_engine.arguments(app, start.number, start.threads)],
-        environment={**start.environment, **checkout_engine.environment(app)},
-        niceness=niceness,
-        launch=checkout_engine.launch(fooocus),
-    )
+    if fooocus is not None:
+        return partial(
+            process,
+            arguments=[*beat(app), *checkout_engine.arguments(app, start.number, start.threads)],
+            environment={**start.environment, **checkout_engine.environment(app)},
+            niceness=niceness,
+            launch=checkout_engine.launch(fooocus),
+        )
+    common, starts = arguments(app, start), count()
+
+    def started(hear: Callable[[messages.Message | None], object]) -> EngineProcess:
+        """One more of its processes."""
+        more = preload(app) if next(starts) == 0 else []
+        return process(hear, [*common, *more], start.environment, niceness)
+
+    return started
+
+
+def preload(app: Flask) -> list[str]:
+    """The part of a command line that has the default checkpoint loaded, where PRELOAD is on and its file is there."""
+    if not app.config["PRELOAD"]:
+        return []
+    with app.app_context():
+        try:
+            task = checked(merged({"image_seed": 0}))
+        except FooocusError as error:  # the first request will be told
+            log.info("Nothing is preloaded, an empty request cannot be drawn: %s", error)
+            return []
+    if task.checkpoint is None or task.downloads:
+        return []
+    return ["--preload", json.dumps({"checkpoint": task.checkpoint, "params": task.params.to_dict()})]
 
 
 def arguments(app: Flask, start: EngineStart) -> list[str]:

@@ -264,3 +264,38 @@ def test_all_models_are_hashed_at_the_start_if_asked(make_server, models):
     server.said("model files are hashed")
     listed = [json.loads(line)["path"] for line in (server.instance / "hash_cache.txt").read_text().splitlines()]
     assert {str(path) for path in (models / "checkpoints").iterdir()} == set(listed)
+
+
+def preload_of(app):
+    """What an engine of this application is told to preload, the first time it is started and the second."""
+    started = []
+
+    class Noted(starts.EngineProcess):
+        """A process that is noted in place of being started."""
+
+        def __init__(self, hear, arguments, environment, niceness):
+            started.append(parse(["3", *arguments]).preload)
+
+    start = starts.starter(app, starts.EngineStart(), Noted)
+    start(print), start(print)
+    return started
+
+
+def test_the_default_checkpoint_is_preloaded_once(make_app, models, monkeypatch):
+    monkeypatch.setenv("default_model", "toy.safetensors")
+    app = make_app(MODELS_PATH=str(models))
+    first, second = preload_of(app)
+    assert first.task.checkpoint == str(models / "checkpoints" / "toy.safetensors") and second is None
+    assert first.task.params["prompt"] == ""
+    assert preload_of(make_app(MODELS_PATH=str(models), PRELOAD=False)) == [None, None]
+
+
+def test_nothing_is_preloaded_where_the_default_checkpoint_is_not(make_app, models, tmp_path):
+    assert preload_of(make_app(MODELS_PATH=str(tmp_path))) == [None, None]
+    assert preload_of(make_app(MODELS_PATH=str(models))) == [None, None]
+
+
+def test_a_server_preloads_and_draws(make_server, models):
+    server = make_server(default_model="toy.safetensors")
+    server.ready().said("preloaded")
+    assert server.draw().json["task_status"] == "finished"
