@@ -30,6 +30,7 @@ class Draw(Message):
     included; `checkpoint` is the checkpoint's path, or None for the built-in model; `notes` are remarks made before
     the engine saw the task (a missing LoRA left out, say), repeated in `Ended`; `log` tells whether the day's log page
     is kept; `inputs` is the folder of the pictures that the parameters name; `request_id` is for the log.
+    `together` says how many may be drawn as one batch: this one and those that come next.
     """
 
     task_id: str
@@ -40,6 +41,7 @@ class Draw(Message):
     log: bool = True
     inputs: str = ""
     request_id: str = "-"
+    together: int = 1
 
 
 @dataclass(frozen=True)

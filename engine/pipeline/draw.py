@@ -74,7 +74,7 @@ class Renderer:
             staying.enter_context(self.residency.steady())
             for unet in [] if moving else unets:
                 staying.enter_context(self.residency.staying(unet))
-            sampled = sample(run, callback, None if moving else self.graphs)
+            sampled = sample(run, callback, None if moving else job.together or self.graphs)
         callback.launch_ahead.finish()  # so that the stages' times are true
         job.steps_done += canvas.steps.count
         return sampled

@@ -20,6 +20,7 @@ from engine.params import GenerateParams
 from engine.pipeline.outbox import Outbox
 from engine.plan import Plan
 from engine.progress import STAGES, Progress
+from engine.sampling.together import Together
 
 Emit = Callable[[Message], None]
 
@@ -53,6 +54,8 @@ class Job:
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     models: Models | None = None
     """Those of the pass under way, once they are loaded."""
+    together: Together | None = None
+    """The turns it takes with other tasks, if some are drawn at once."""
     rehearsal: bool = False
     """Whether it draws for nobody, and saves nothing."""
 

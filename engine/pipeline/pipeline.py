@@ -39,9 +39,11 @@ from engine.pipeline.passes import Passes, PreparedPass
 from engine.pipeline.save import FinishedPicture, Saver
 from engine.plan import plan_for
 from engine.progress import Progress
+from engine.sampling.together import Together
 
 log = logging.getLogger(__name__)
 
+TOGETHER = "Steps were computed for several tasks at once, which rounds otherwise than one alone"
 REHEARSED_STEPS = 2
 """A call of a UNet is run once, and recorded the second time."""
 
@@ -93,8 +95,12 @@ class Pipeline:
             self.kernels.start_compiling(self.device, kernels)
 
     @torch.inference_mode()
-    def draw(self, task: Draw, emit: Emit, interruption: Interruption | None = None) -> Ended:
+    def draw(
+        self, task: Draw, emit: Emit, interruption: Interruption | None = None, together: Together | None = None
+    ) -> Ended:
         """Draw the task's pictures into its outputs; `emit` gets every message but the last, on another thread.
+
+        With `together` it is one of several that are drawn at once, each on a thread that takes part there.
 
         Raises:
             CheckpointError: a model file is missing or cannot be used.
@@ -105,7 +111,7 @@ class Pipeline:
             self.kernels.adopt()
         with Outbox(emit) as outbox:
             asked, notes = interruption or Interruption(), [*task.notes, *plan.notes]
-            job = Job(task, plan, outbox, asked, notes=notes, heartbeat=self.heartbeat)
+            job = Job(task, plan, outbox, asked, notes=notes, heartbeat=self.heartbeat, together=together)
             try:
                 self._draw_in_memory(job)
                 outcome = "finished"
@@ -116,6 +122,8 @@ class Pipeline:
                 outcome = "stopped"
         log.info("task %s %s: %s", task.task_id, outcome, {name: round(s, 3) for name, s in job.seconds.items()})
         name = job.files.checkpoint_name(job.params.base_model_name)
+        if together is not None and together.joined:
+            job.add_notes(TOGETHER)
         drawn_with = {
             "checkpoint": name,
             "builtin": task.checkpoint is None,
@@ -125,6 +133,16 @@ class Pipeline:
         if asked_for := self.settings.told():
             drawn_with["settings"] = asked_for
         return Ended(task.task_id, outcome, None, job.seconds, drawn_with, job.notes)
+
+    def together(self, tasks: int) -> Together:
+        """The turns of so many tasks that are drawn at once, if the first one's plan leaves room for all."""
+
+        def room() -> bool:
+            residency = self.renderer.residency
+            free = residency.available()
+            return residency.plan.budget is None and (free is None or free > 2 * tasks * residency.work.sampling)
+
+        return Together(tasks, room, self.renderer.graphs)
 
     @torch.inference_mode()
     def preload(self, task: Draw, interruption: Interruption, given_up: Callable[[], bool]) -> None:

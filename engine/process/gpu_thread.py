@@ -18,6 +18,7 @@ from engine.process.preload import Preload
 
 if TYPE_CHECKING:
     from engine.pipeline.pipeline import Pipeline
+    from engine.sampling.together import Together
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,8 @@ class GpuThread(Thread):
                 if task is None:
                     pipeline.store.cache.begin()
                     self.look_once()
+                elif task.together > 1:
+                    self.run_together(pipeline, self.with_others(task))
                 else:
                     with self.log_context.request(task.request_id):
                         self.run_one(pipeline, task)
@@ -111,11 +114,38 @@ class GpuThread(Thread):
             self.unload_asked.clear()
             self.pipeline.store.cache.clear()
 
-    def run_one(self, pipeline: Pipeline, task: Draw) -> None:
+    def with_others(self, first: Draw) -> list[Draw]:
+        """A task and those it may be drawn together with, which come next."""
+        together = [first]
+        while len(together) < first.together:
+            task = self.tasks.get()
+            if task is None:
+                self.look_once()
+            else:
+                together.append(task)
+        return together
+
+    def run_together(self, pipeline: Pipeline, tasks: list[Draw]) -> None:
+        """Draw several tasks at once, each on a thread of its own, of which one computes at a time."""
+        together = pipeline.together(len(tasks))
+
+        def draw(task: Draw) -> None:
+            """Draw one of them in its turns."""
+            with together.taking_part():
+                self.run_one(pipeline, task, together)
+
+        threads = [Thread(target=draw, args=(task,), name=f"gpu-{n}", daemon=True) for n, task in enumerate(tasks, 1)]
+        with self.log_context.request(" ".join(task.request_id for task in tasks)):
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+    def run_one(self, pipeline: Pipeline, task: Draw, together: Together | None = None) -> None:
         """Draw one task and emit its end, whatever happens in between."""
         try:
             with self.heartbeat.at("task"):
-                ended = pipeline.draw(task, self.emit, self.interruptions[task.task_id])
+                ended = pipeline.draw(task, self.emit, self.interruptions[task.task_id], together)
         except Exception as error:  # this loop must outlive its work
             log.exception("task %s failed", task.task_id)
             ended = Ended(task.task_id, "failed", reason(error), notes=task.notes, cause=cause(error))

@@ -19,6 +19,7 @@ from engine.sampling.conditioning import Conditioning, Kind, Rows, equally_long_
 from engine.sampling.graphs import Graphs, place_of
 from engine.sampling.guidance import guided, guided_by, unguided
 from engine.sampling.model_sampling import TRAIN_STEPS, ModelSampling
+from engine.sampling.together import Together
 from engine.sampling.unet import UNet
 from engine.sampling.unet_call import UNetCall
 
@@ -62,14 +63,15 @@ class Denoiser:
         *,
         kind: Kind = "sdxl",
         attachments: Sequence[Attachment] = (),
-        graphs: Graphs | None = None,
+        graphs: Graphs | Together | None = None,
     ) -> None:
         self.unet, self.sampling, self.guidance = unet, sampling, guidance
         self.attachments = _hashable(attachments)
         if self.attachments and kind != "sdxl":
             raise ValueError(f"nothing can be attached to a UNet of the kind {kind}")
         self.device, self.dtype = unet.conv_in.weight.device, arithmetic_of(unet.conv_in)
-        self.graphs = graphs if Features.for_device(self.device).graphs else None
+        recorded = Features.for_device(self.device).graphs
+        self.graphs = graphs if recorded or isinstance(graphs, Together) else None
         sides = [row(positive, kind, size, guidance.adm_scaler_positive, True, self.device, self.dtype)]
         if not unguided(guidance.guidance_scale):
             if negative is None:
@@ -82,7 +84,8 @@ class Denoiser:
     @torch.inference_mode()
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The clean latent, fp32, on `x`'s device."""
-        begin_run(self.unet, self)
+        if not isinstance(self.graphs, Together):
+            begin_run(self.unet, self)
         t = self.sampling.timestep(sigma).float()
         progress = self.progress(t)
         shown = self.sampling.scale_input(x, sigma).to(self.dtype)
@@ -136,7 +139,7 @@ class Denoiser:
             states = tuple((attachment, attachment.state(evaluation)) for attachment in self.attachments)
             residuals = summed(self.attachments, evaluation)
         there = torch.full((), float(t), device=self.device)  # a launch, where a copy could wait
-        call = UNetCall(x, there, batch.context, batch.pooled, sizes, residuals)
+        call = UNetCall(x, there, batch.context, batch.pooled, sizes, residuals, float(t))
         return call.on(self.unet) if self.graphs is None else self.graphs.run(self.unet, call, self._place, states)
 
 

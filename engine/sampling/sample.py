@@ -14,13 +14,14 @@ from engine.sampling.sampling_run import Model, Route, Sampled, SamplingRun, sta
 from engine.sampling.schedules import own_sigmas, stage
 from engine.sampling.stages import OnStep, Stage, Stages
 from engine.sampling.step import Denoise, Step, Whose
+from engine.sampling.together import Together
 
 VAE_SWAP_RISE = 1.4
 """After a swap through the VAEs the refiner starts at levels this much higher."""
 
 
 @torch.inference_mode()
-def sample(run: SamplingRun, on_step: OnStep, graphs: Graphs | None = None) -> Sampled:
+def sample(run: SamplingRun, on_step: OnStep, graphs: Graphs | Together | None = None) -> Sampled:
     """The clean latent of one picture; what `on_step` raises ends it, with the attachments taken off.
 
     A step's index counts through all stages; its `denoised` is in the model space of `whose` UNet. On a GPU, UNet

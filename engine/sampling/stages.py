@@ -21,6 +21,7 @@ from engine.sampling.samplers import SAMPLERS
 from engine.sampling.sampling_run import Model, SamplingRun
 from engine.sampling.schedules import brownian_range, whole_schedule
 from engine.sampling.step import Denoise, Noise, Run, Step, Whose
+from engine.sampling.together import Together
 
 LATENT_PIXELS = 8
 
@@ -49,7 +50,7 @@ class Stages:
         ValueError: the latent is not of the run's size.
     """
 
-    def __init__(self, run: SamplingRun, on_step: OnStep, graphs: Graphs | None) -> None:
+    def __init__(self, run: SamplingRun, on_step: OnStep, graphs: Graphs | Together | None) -> None:
         self.run, self.on_step, self.graphs = run, on_step, graphs
         self.device = next(run.base.unet.parameters()).device
         width, height = run.size

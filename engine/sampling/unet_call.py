@@ -21,6 +21,8 @@ class UNetCall:
     pooled: Tensor | None = None
     sizes: Tensor | None = None
     residuals: Residuals | None = None
+    moment: float = 0.0
+    """The timestep for whoever compares calls: asking a GPU for `t` would wait for it."""
 
     def on(self, unet: UNet) -> Tensor:
         """The UNet's output, `[n, channels, h, w]`."""
