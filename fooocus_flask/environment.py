@@ -33,6 +33,8 @@ COUNTS = ("MAX_PIXELS", "HISTORY_LIMIT", "STORAGE_CACHE_BYTES")
 """Settings that are whole numbers and not negative, wherever they come from."""
 ENGINES_AUTO, ONE_ENGINE, MOST_ENGINES = "auto", "1", 64
 """What ENGINES may be besides a number: as many as there are graphics cards; its default; and the largest number."""
+MOST_BATCHED = 8
+"""The most tasks that are drawn as one batch: beyond it a picture takes no less time, and more memory."""
 DEVICE = re.compile(r"(cuda|xpu)(:[0-9]{1,2})?|mps|cpu")
 DEVICES = "cuda, cuda:1, xpu, mps or cpu"
 """What DEVICE may be, and in words."""
@@ -64,6 +66,9 @@ def read(app: Flask) -> None:
         if type(app.config[name]) is not int or app.config[name] < 0:
             wanted = "a whole number, such as 67108864, or 0 for no limit"
             raise SettingError(f"{name} is {app.config[name]!r}; give {wanted}")
+    if type(app.config["BATCH_TASKS"]) is not int or not 0 <= app.config["BATCH_TASKS"] <= MOST_BATCHED:
+        wanted = f"a whole number from 2 to {MOST_BATCHED}, or 0 for one task at a time"
+        raise SettingError(f"BATCH_TASKS is {app.config['BATCH_TASKS']!r}; give {wanted}")
     if not is_device(app.config["DEVICE"]):
         raise SettingError(f"DEVICE is {app.config['DEVICE']!r}; give {DEVICES}, or nothing")
     if ":" in app.config["DEVICE"] and str(app.config["ENGINES"]) != ONE_ENGINE:

@@ -75,6 +75,7 @@ ENGINES = "1"  # how many, each draws a task of its own: a number, or auto: one 
 FLEET = ""  # address of a Ray cluster (head:6379) all of whose cards draw, in place of engines here; empty: none
 AFFINITY_SECONDS = 30.0  # seconds by which a task may go first to an engine that holds its checkpoint; 0: none does
 
+BATCH_TASKS = 0  # queued tasks that are drawn as one batch, where they differ in words and seeds: at most 8; 0: none
 PRELOAD = True  # whether an engine loads the default checkpoint when it starts, where its file is on this server
 DEVICE = ""  # what draws, as torch names it: cuda (AMD's too), cuda:1, xpu, mps or cpu; empty: the accelerator there is
 MEMORY_PLAN = ""  # turns, alone or streamed: the most that stays on the card; resident: all; empty: what has room

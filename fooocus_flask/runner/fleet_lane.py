@@ -57,10 +57,10 @@ class FleetLane(Lane):
         super().give(task, draw)
         self._followed = followed
 
-    def _hold(self, task: Task | None) -> None:
+    def _hold(self, *tasks: Task) -> None:
         self._followed = False
         self._step, self._preview = 0, b""
-        super()._hold(task)
+        super()._hold(*tasks)
 
     def _take(self, message: messages.Message) -> None:
         if isinstance(message, CardFiles):

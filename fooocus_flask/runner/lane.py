@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -68,8 +68,19 @@ Mail = messages.Message | Command | None
 Result = TypeVar("Result")
 
 
+@dataclass
+class Held:
+    """A task that the engine draws, and what it has said of it: paths of pictures by number, and how far it is."""
+
+    task: Task
+    pictures: dict[int, str] = field(default_factory=dict)
+    percent: int = 0
+
+
 class Lane:
     """One engine process after another, started by `start_engine`, and the task that the present one draws.
+
+    It may be several tasks that are drawn as one batch.
 
     `name` is what metrics and logs call it; `changed` is called when it may have become free, or is so no longer. Only
     the runner gives it tasks.
@@ -96,9 +107,7 @@ class Lane:
         self.inspections = Inspections()
         self._start_engine, self._announce = start_engine, changed
         self._mail: Queue[Mail] = Queue()
-        self._task: Task | None = None
-        self._pictures: dict[int, str] = {}
-        self._percent = 0
+        self._held: dict[str, Held] = {}
         self._delay = FIRST_DELAY
         self._heard = 0.0
         self._awaited = EngineGone.state
@@ -111,11 +120,12 @@ class Lane:
         self.greenlet = gevent.spawn(self._supervise)
 
     def leave(self) -> None:
-        """Give the task under way back to the queue, for the server stops; the engine is ended by the runner."""
-        if self._task is not None:
+        """Give what is under way back to the queue, for the server stops; the engine is ended by the runner."""
+        if self._held:
             with self.app.app_context():
-                queue.give_back(self._task.task_id)
-            self._hold(None)
+                for task_id in self._held:
+                    queue.give_back(task_id)
+            self._hold()
 
     def retire(self, ended: Callable[[], object]) -> None:
         """Keep no engine running any more, for there will be none; `ended` is called once its task is let go."""
@@ -126,13 +136,18 @@ class Lane:
 
     @property
     def task_id(self) -> str | None:
-        """The task that is drawn now."""
-        return self._task.task_id if self._task else None
+        """The task that is drawn now; of several the first."""
+        return next(iter(self._held), None)
+
+    @property
+    def task_ids(self) -> frozenset[str]:
+        """The tasks that are drawn now."""
+        return frozenset(self._held)
 
     @property
     def free(self) -> bool:
         """Whether it would draw a task at once."""
-        return self.ready.is_set() and self._task is None
+        return self.ready.is_set() and not self._held
 
     @property
     def state(self) -> str:
@@ -166,9 +181,14 @@ class Lane:
 
     def give(self, task: Task, draw: messages.Draw) -> None:
         """Have a task drawn; only a free lane may be given one."""
-        self._hold(task)
-        self.checkpoints, self.used = (task.checkpoint,), monotonic()
-        self._mail.put(Command(draw))
+        self.give_together([task], [draw])
+
+    def give_together(self, tasks: Sequence[Task], draws: Sequence[messages.Draw]) -> None:
+        """Have several tasks drawn as one batch; only a free lane may be given them."""
+        self._hold(*tasks)
+        self.checkpoints, self.used = (tasks[0].checkpoint,), monotonic()
+        for draw in draws:
+            self._mail.put(Command(draw))
 
     def tell(self, message: messages.Message) -> bool:
         """Tell the engine something, after all that it was told before; whether there is one."""
@@ -219,18 +239,24 @@ class Lane:
             self._delay = min(2 * self._delay, LONGEST_DELAY)
 
     def _let_go(self, reason: str) -> None:
-        """Leave the task under way to the next free lane, unless it has been tried often enough."""
-        task, under_way = self._task, uploads.of(self.app)
-        if task is not None and task.attempts >= MOST_ATTEMPTS:
-            with self._named():
-                under_way.end(task.task_id, lambda _: self._fail(task, too_often(reason)))
-        elif task is not None:
-            under_way.forget(task.task_id)
-        self._hold(None)
+        """Leave what is under way to the next free lane, unless it has been tried often enough."""
+        under_way = uploads.of(self.app)
+        for task in [held.task for held in self._held.values()]:
+            if task.attempts >= MOST_ATTEMPTS:
+                with request_ids.after(task.request_id):
+                    under_way.end(task.task_id, self._failing(task, too_often(reason)))
+            else:
+                under_way.forget(task.task_id)
+        self._hold()
 
-    def _fail(self, task: Task, error: str) -> None:
-        """End a task that no engine survived."""
-        until_stored(self.app, lambda: queue.end(task.task_id, FAILED, error=error, failure="engine"))
+    def _failing(self, task: Task, error: str) -> Callable[[Mapping[str, str]], None]:
+        """What ends a task that no engine survived."""
+
+        def fail(_: Mapping[str, str]) -> None:
+            """End it."""
+            until_stored(self.app, lambda: queue.end(task.task_id, FAILED, error=error, failure="engine"))
+
+        return fail
 
     def _attend(self, engine: EngineLink) -> None:
         """Hear the engine, and tell it what it is to be told.
@@ -245,7 +271,7 @@ class Lane:
             if isinstance(message, Command):
                 self._send(engine, message.message)
                 continue
-            with self._named():
+            with self._named(getattr(message, "task_id", None)):
                 until_stored(self.app, self._take, message)
 
     def _next_message(self) -> Mail:
@@ -277,14 +303,15 @@ class Lane:
         with gevent.Timeout(patience, EngineGone(f"took nothing for {patience:.0f} s")):
             engine.send(message)
 
-    def _named(self) -> AbstractContextManager[None]:
-        """What is logged inside carries the name of the request whose task is under way."""
-        return request_ids.after(self._task and self._task.request_id)
+    def _named(self, task_id: str | None = None) -> AbstractContextManager[None]:
+        """What is logged inside carries the name of the request whose task is under way: this one, else the first."""
+        held = self._held.get(task_id or self.task_id or "")
+        return request_ids.after(held.task.request_id if held else None)
 
-    def _hold(self, task: Task | None) -> None:
-        """Note which task is under way."""
-        self._task, self._pictures, self._percent = task, {}, 0
-        (self.idle.clear if task else self.idle.set)()
+    def _hold(self, *tasks: Task) -> None:
+        """Note which tasks are under way."""
+        self._held = {task.task_id: Held(task) for task in tasks}
+        (self.idle.clear if tasks else self.idle.set)()
         self._changed()
 
     def _changed(self) -> None:
@@ -306,17 +333,17 @@ class Lane:
             self._judge(message)
         elif isinstance(message, messages.Seen):
             self.inspections.answer(message)
-        elif self._task is None or getattr(message, "task_id", None) != self._task.task_id:
+        elif (held := self._held.get(getattr(message, "task_id", ""))) is None:
             return
         elif isinstance(message, messages.Progressed):
-            self._percent = message.percent
+            held.percent = message.percent
             progress = {"percent": message.percent, "message": message.message, "preview": message.preview}
             progress |= {"step": message.step, "steps": message.steps}
             signals.send(signals.task_progressed, self.app, task_id=message.task_id, **progress)
         elif isinstance(message, messages.PictureDone):
-            self._keep(message)
+            self._keep(held, message)
         elif isinstance(message, messages.Ended):
-            self._end(self._task, message)
+            self._end(held, message)
 
     def _judge(self, beat: messages.Beat) -> None:
         """End an engine that does not get on.
@@ -331,19 +358,19 @@ class Lane:
                 self.engine.kill()
             raise EngineStuck(f"stuck for {beat.still:.0f} s at: {', '.join(beat.stages)}")
 
-    def _keep(self, done: messages.PictureDone) -> None:
+    def _keep(self, held: Held, done: messages.PictureDone) -> None:
         path = outputs.below(done.path)
-        self._pictures[done.index] = path
+        held.pictures[done.index] = path
         uploads.of(self.app).begin(done.task_id, path)
         told = {"width": done.width, "height": done.height, "prompt_tokens": done.prompt_tokens}
         signals.send(
             signals.picture_done, self.app, task_id=done.task_id, index=done.index, path=path, seed=done.seed, **told
         )
 
-    def _end(self, task: Task, ended: messages.Ended) -> None:
-        pictures = [self._pictures[index] for index in sorted(self._pictures)]
+    def _end(self, held: Held, ended: messages.Ended) -> None:
+        task, pictures = held.task, [held.pictures[index] for index in sorted(held.pictures)]
         values = {
-            "progress": self._percent,
+            "progress": held.percent,
             "result": pictures,
             "pictures_done": len(pictures),
             "notes": ended.notes,
@@ -352,7 +379,9 @@ class Lane:
         under_way = uploads.of(self.app)
         under_way.end(task.task_id, lambda failed: self._record(task, ended, failed, values))
         self._delay = FIRST_DELAY
-        self._hold(None)
+        del self._held[task.task_id]
+        if not self._held:
+            self._hold()
 
     def _record(self, task: Task, ended: messages.Ended, failed: dict[str, str], values: dict[str, Any]) -> None:
         """End the task in the database; one whose pictures were not all uploaded has failed."""

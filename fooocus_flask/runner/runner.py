@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -23,6 +24,7 @@ from engine import messages
 from fooocus_flask import request_ids, signals
 from fooocus_flask.environment import ONE_ENGINE
 from fooocus_flask.extension import Extension
+from fooocus_flask.model_files.checkout import checkout
 from fooocus_flask.pictures import outputs, retention
 from fooocus_flask.pictures.folder_storage import StorageFault
 from fooocus_flask.runner import engines, fleet
@@ -81,7 +83,7 @@ class Runner:
     @property
     def task_ids(self) -> frozenset[str]:
         """The tasks that are drawn now, or end once their pictures are in the bucket."""
-        return uploads.of(self.app).task_ids.union(lane.task_id for lane in self.lanes if lane.task_id)
+        return uploads.of(self.app).task_ids.union(*(lane.task_ids for lane in self.lanes))
 
     @property
     def state(self) -> str:
@@ -172,7 +174,7 @@ class Runner:
     def _tell(self, message: messages.Message, task: Task) -> bool:
         """Tell the engine that draws a task something about it; whether one does."""
         with self._claiming:  # a task that is being claimed has its lane afterwards
-            lane = next((lane for lane in self.lanes if lane.task_id == task.task_id), None)
+            lane = next((lane for lane in self.lanes if task.task_id in lane.task_ids), None)
         return lane is not None and lane.tell(message)
 
     def _look_again(self) -> None:
@@ -240,13 +242,30 @@ class Runner:
             task = self._claim()
             if task is None:
                 return False
-            draw = draw_message(self.app, task)
             free = self._free()
             if not free:  # the last one's engine died meanwhile
                 queue.give_back(task.task_id)
                 return False
-            min(free, key=partial(aptness, task)).give(task, draw)
+            lane = min(free, key=partial(aptness, task))
+            tasks = [task, *self._others(task)]
+            draws = [replace(draw_message(self.app, each), together=len(tasks)) for each in tasks]
+            if len(tasks) == 1:
+                lane.give(task, draws[0])
+            else:
+                lane.give_together(tasks, draws)
         return True
+
+    def _others(self, task: Task) -> list[Task]:
+        """The tasks, now running too, that are drawn as one batch with this one: as many as BATCH_TASKS admits.
+
+        None while another lane is free, and none with one that an engine did not survive, which its batch may have
+        caused. The engines of a fleet, and Fooocus as an engine, draw one task at a time.
+        """
+        most = self.app.config["BATCH_TASKS"]
+        alone = self.fleet is not None or checkout.of(self.app) is not None or len(self._free()) > 1
+        if most < 2 or alone or task.attempts > 1:
+            return []
+        return queue.claim_alike(task, most - 1)
 
     def _claim(self) -> Task | None:
         """The next task that is to be drawn: one left in the middle, which no lane draws, else one that waits."""

@@ -36,6 +36,7 @@ from fooocus_flask.tables import (
     Task,
 )
 from fooocus_flask.tasks import estimates
+from fooocus_flask.tasks.batches import alike
 from fooocus_flask.tasks.new_task import ENDED_ONLY, NewTask, QueueOptions
 
 BEFORE = {
@@ -135,6 +136,24 @@ def claim(checkpoints: Collection[str | None] = (), seconds: float = 0.0) -> Tas
         apt = _next().where(soon, wanted).with_for_update(skip_locked=True)
         chosen = func.coalesce(apt.scalar_subquery(), chosen)
     return _begin((Task.id == chosen) & (Task.task_status == PENDING))
+
+
+def claim_alike(first: Task, most: int) -> list[Task]:
+    """The tasks that come next in the queue, now running too, as long as they may be drawn as one batch with `first`.
+
+    None is overtaken: the first that may not ends it.
+    """
+    found: list[Task] = []
+    while len(found) < most and not paused():
+        following = db.session.scalar(_next(), execution_options=FRESH)
+        task = None if following is None else db.session.get(Task, following)
+        if task is None or task.attempts or not alike(first, task):
+            break
+        begun = _begin((Task.id == task.id) & (Task.task_status == PENDING))
+        if begun is None:  # another claimer was quicker
+            break
+        found.append(begun)
+    return found
 
 
 def reclaim(held: Collection[str]) -> Task | None:

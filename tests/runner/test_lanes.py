@@ -98,7 +98,7 @@ def app(request, make_app):
 def end(drawn):
     """The lane's task is done."""
     queue.end(drawn.task_id, "finished")
-    drawn._hold(None)
+    drawn._hold()
 
 
 def waiting(add, checkpoint, **columns):

@@ -1,0 +1,117 @@
+"""Tasks that are drawn as one batch: which, in which order, and each with its own end."""
+
+import os
+import signal
+
+import pytest
+from flask import Flask
+
+from engine.messages import Ended
+from fooocus_flask import settings
+from fooocus_flask.environment import SettingError, read
+from fooocus_flask.runner import engines as starts
+from fooocus_flask.runner import runner
+from fooocus_flask.tasks import queue
+from tests.serving import engines
+
+pytestmark = pytest.mark.sql("runner/lane", "runner/runner", "tasks/queue", "tasks/batches")
+
+NOTE = "Steps were computed for several tasks at once"
+
+
+@pytest.fixture
+def one(make_app):
+    """A runner of one lane whose engine is not started; it is free, and takes three tasks at once."""
+    app = make_app(BATCH_TASKS=3, SHUTDOWN_DEADLINE=0)
+    now = runner.runner.of(app)
+    now._make(starts.planned(app, cards=0))
+    now.lanes[0].ready.set()
+    with app.app_context():
+        yield now
+
+
+@pytest.fixture
+def app(one):
+    """Its application, into which `add` puts tasks."""
+    return one.app
+
+
+def held(now):
+    """The tasks that the lane has, once all is given as far as may be."""
+    now._assign_all()
+    return list(now.lanes[0]._held)
+
+
+def test_a_lane_takes_as_many_as_the_setting_says(one, add):
+    tasks = [add("pending", rank=rank, params={"prompt": f"cat {rank}", "image_seed": rank}) for rank in range(4)]
+    assert held(one) == tasks[:3] and not one.lanes[0].free
+    assert [queue.find(task).task_status for task in tasks] == ["running"] * 3 + ["pending"]
+    assert len({file for task in tasks[:3] for file in queue.find(task).files}) == 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"aspect_ratios_selection": "64*96"},
+        {"sampler_name": "euler"},
+        {"overwrite_step": 5},
+        {"guidance_scale": 1},
+        {"prompt": "a cat <lora:x:1>"},
+        {"prompt": "a __colour__ cat"},
+        {"freeu_enabled": True},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_one_that_is_not_alike_waits_with_all_behind_it(one, add, other):
+    first, _, _ = add("pending", rank=1), add("pending", rank=2, params=other), add("pending", rank=3)
+    assert held(one) == [first]
+
+
+def test_each_ends_by_itself_and_the_lane_is_free_after_the_last(one, add):
+    first, second = add("pending", rank=1), add("pending", rank=2)
+    assert held(one) == [first, second]
+    lane = one.lanes[0]
+    for task, left in ((second, [first]), (first, [])):
+        lane._take(Ended(task, "finished"))
+        assert list(lane._held) == left and queue.find(task).task_status == "finished"
+    assert lane.free and lane.idle.is_set()
+
+
+def test_a_task_that_was_tried_before_is_drawn_alone(one, add):
+    left, first = add("running", rank=1, attempts=1, files=[], result=[]), add("pending", rank=2)
+    assert held(one) == [left]
+    assert queue.find(first).task_status == "pending"
+
+
+@pytest.mark.parametrize("number", [-1, 9, True])
+def test_a_number_that_cannot_be_is_refused(number):
+    app = Flask(__name__)
+    app.config.from_object(settings)
+    app.config["BATCH_TASKS"] = number  # as instance/config.py puts it there
+    with pytest.raises(SettingError, match=r"BATCH_TASKS is .*from 2 to 8, or 0"):
+        read(app)
+
+
+@pytest.mark.slow
+def test_a_server_draws_a_batch_and_an_engine_s_death_costs_each_an_attempt(make_server):
+    server = make_server(FOOOCUS_BATCH_TASKS="3").ready()
+    stream = server.follow(overwrite_step=60)  # the others wait for it, and come together then
+    stream.until("Sampling step")
+    tasks = [server.submit(prompt=f"cat {n}", image_seed=n, overwrite_step=20) for n in range(3)]
+    stream.events()
+    told = [server.ended(task) for task in tasks]
+    assert [each["task_status"] for each in told] == ["finished"] * 3
+    assert all(any(NOTE in note for note in each["notes"]) for each in told)
+    assert len({each["result"][0] for each in told}) == 3
+
+    stream = server.follow(overwrite_step=60)
+    stream.until("Sampling step")
+    tasks = [server.submit(prompt=f"dog {n}", image_seed=n, overwrite_step=60) for n in range(2)]
+    stream.events()
+    while server.get(f"/tasks/{tasks[1]}").json["task_status"] == "pending":
+        pass
+    (engine,) = engines(server.process.pid)
+    os.kill(engine, signal.SIGKILL)
+    for task in tasks:
+        told = server.ended(task)
+        assert told["task_status"] == "finished" and not any(NOTE in note for note in told["notes"])
