@@ -126,8 +126,8 @@ class Together:
                 _joined([call.sizes for call in calls]),
             )
             outputs = self._made(first.unet, call, first.place, ()).chunk(len(group))
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            if not isinstance(error, RuntimeError) or not is_out_of_memory(error):
                 self._fail(group, error)
                 return True
             log.warning("there is no memory for %d pictures at once: %s", len(group), error)

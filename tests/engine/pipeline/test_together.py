@@ -160,6 +160,16 @@ def test_without_memory_for_all_each_is_drawn_alone(drawing, tmp_path, monkeypat
     assert [ended[task.task_id].outcome for task in tasks] == ["finished"] * 2
 
 
+def test_a_call_that_fails_fails_all_that_waited_for_it(drawing, tmp_path, monkeypatch):
+    def broken(call, unet):
+        raise TypeError("broken")
+
+    monkeypatch.setattr(UNetCall, "on", broken)
+    tasks = tasks_in(tmp_path, 3)
+    ended = drawing.draw(tasks)
+    assert [ended[task.task_id].outcome for task in tasks] == ["failed"] * 3
+
+
 def test_an_engine_gathers_those_that_belong_together(pipeline, tmp_path):
     heard: list = []
     gpu = GpuThread(lambda: pipeline, heard.append, Heartbeat(), LogContext())
