@@ -8,7 +8,7 @@ TORCH := $(shell sed -n 's/^ *"\(torch>=[^"]*\)",.*/\1/p' setup.py)
 LOWEST := build/lowest
 CLIENTS := build/clients
 
-.PHONY: install run test quick clients coverage check screenshots bench hooks update test-lowest
+.PHONY: install run test quick clients coverage check screenshots samples bench hooks update test-lowest
 
 install: $(VENV)/.installed
 run: install
@@ -35,6 +35,10 @@ check: $(VENV)/.installed-test
 # The pictures of the web page in docs/pictures, of the page as it is now.
 screenshots: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/webui/test_screenshots.py --screenshots $(ARGS)
+
+# The sample pictures of the styles that the web page shows, drawn anew by the built-in model; some minutes on two cores.
+samples: install
+	$(BIN)/python -m training.style_samples $(ARGS)
 
 bench: install
 	$(BIN)/python -m benchmarks

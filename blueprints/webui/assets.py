@@ -13,9 +13,13 @@ MEDIA_TYPES = {
     ".css": "text/css",
     ".json": "application/json",
     ".svg": "image/svg+xml",
+    ".webp": "image/webp",
     ".webmanifest": "application/manifest+json",
 }
 """Types of the files that are served; others, such as licences, lie beside them for people."""
+
+LATER = frozenset({"js/copy.js", "js/zip.js"})
+"""Modules that the page imports at the press of a button."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,8 @@ class Assets:
         return cls(files, digest_of(names.encode()))
 
     def modules(self) -> list[str]:
-        """The script modules, which a browser should ask for all at once and not one after another."""
-        return [name for name in self.files if name.endswith(".js")]
+        """The script modules of a first visit, which a browser should ask for all at once and not one by one."""
+        return [name for name in self.files if name.endswith(".js") and name not in LATER]
 
     def languages(self) -> list[str]:
         """The languages that the page speaks: one file each."""

@@ -7,7 +7,9 @@ import re
 import pytest
 
 from blueprints.webui import assets
-from blueprints.webui.assets import FOLDER
+from blueprints.webui.assets import FOLDER, LATER
+from schemas.form_layout import LAYOUTS
+from schemas.generate import LoraSchema
 from tests.serving import ROOT
 
 OWN = sorted(path for path in FOLDER.rglob("*.js") if path.parent.name != "vendor")
@@ -72,7 +74,8 @@ def test_a_server_without_the_page_says_so(make_app):
 
 
 def test_a_first_visit_loads_little():
-    loaded = {name: len(asset.data) for name, asset in assets.files.items() if name != "languages/zh.json"}
+    later = ("languages/zh.json", "styles/", *LATER)
+    loaded = {name: len(asset.data) for name, asset in assets.files.items() if not name.startswith(later)}
     assert sum(loaded.values()) <= MOST_BYTES, sorted(loaded.items(), key=lambda item: -item[1])[:9]
 
 
@@ -83,6 +86,14 @@ def test_modules_are_short_and_import_what_is_there(path):
     for name in re.findall(r'from "([^"]+)"', text):
         assert name.startswith(".") and (path.parent / name).is_file(), name
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
+
+
+def test_what_is_imported_later_is_imported_by_a_module_of_the_first_visit():
+    texts = {path.relative_to(FOLDER).as_posix(): path.read_text("utf-8") for path in OWN}
+    for name in LATER:
+        importing = {other for other, text in texts.items() if f'import("./{name.removeprefix("js/")}")' in text}
+        eagerly = {other for other, text in texts.items() if f'from "./{name.removeprefix("js/")}"' in text}
+        assert importing - LATER and not eagerly, name
 
 
 def test_every_language_has_the_same_words_and_the_same_gaps_in_them():
@@ -99,6 +110,14 @@ def test_every_language_has_the_same_words_and_the_same_gaps_in_them():
 def test_chinese_words_have_chinese_punctuation():
     words = json.loads(assets.files["languages/zh.json"].data)
     assert {key: text for key, text in words.items() if re.search("[\u4e00-\u9fff}] ?[(),:;?!]", text)} == {}
+
+
+def test_chinese_tells_what_every_member_does():
+    words = json.loads(assets.files["languages/zh.json"].data)
+    prefixes = {LoraSchema: "lora."}
+    members = {f"help.{prefixes.get(shape, '')}{name}" for shape in LAYOUTS for name in shape().fields}
+    assert members - set(words) == set()
+    assert {key for key in words if key.startswith("help.")} - members == set()
 
 
 def test_every_word_that_a_module_asks_for_is_there():

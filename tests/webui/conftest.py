@@ -68,3 +68,9 @@ def second_tab(page):
     tab.goto(page.url)
     tab.wait_for_selector("#generate")
     return tab
+
+
+def touch(session, kind, *points):
+    """Fingers at these points."""
+    fingers = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
+    session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})

@@ -1,9 +1,24 @@
 """Drawing on the page: one prompt, one button; what is under way outlives a reload, and every tab sees it."""
 
-import pytest
+import io
+import resource
+import shutil
+import subprocess
+from pathlib import Path
 
+import numpy
+import pytest
+from PIL import Image
+
+from tests.serving import LAUNCHER, engines
 from tests.webui.conftest import PHONE, SETTINGS, page_of, second_tab
 
+IN_A_SMALL_ROOM = [
+    *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c"),
+    'mkdir -p "$FOOOCUS_INSTANCE/inputs" && mount -t tmpfs -o size=64k tmpfs "$FOOOCUS_INSTANCE/inputs" && exec "$@"',
+    *("sh", *LAUNCHER),
+]
+"""Starts a server whose folder of inputs is a disk of 64 kB, seen by it alone."""
 LONG = SETTINGS | {"overwrite_step": 200, "aspect_ratios_selection": "128*128"}
 
 
@@ -154,3 +169,89 @@ def test_a_server_that_was_started_again_is_found_again(visit, make_server):
     page.fill("#prompt", "after the restart")
     page.click("#generate")
     page.wait_for_selector(".result img")
+
+
+def test_the_length_of_the_prompt_is_told_while_one_types(visit):
+    page = visit()
+    page.click("#prompt")
+    page.keyboard.type("a (very fluffy:1.2) cat <lora:detail:0.8>")
+    page.wait_for_selector("#prompt-length:text-is('4 tokens')")
+    page.fill("#prompt", "cat " * 80)
+    page.wait_for_selector("#prompt-length:text-is('80 tokens · 2 chunks')")
+    page.fill("#prompt", "")
+    page.wait_for_selector("#prompt-length", state="hidden")
+
+
+def test_where_requests_are_counted_the_length_is_asked_for_rarely(visit, make_server):
+    served = make_server(FOOOCUS_REQUESTS_PER_MINUTE="600").ready()
+    asked = []
+    page = visit(page_of(served))
+    page.on("request", lambda request: asked.append(request.url) if "count-tokens" in request.url else None)
+    page.click("#prompt")
+    page.keyboard.type("one letter after the other", delay=20)
+    page.wait_for_selector("#prompt-length:text-is('5 tokens')")
+    assert len(asked) == 1
+
+
+def noise(side):
+    """A picture that no format makes small."""
+    out = io.BytesIO()
+    pixels = numpy.random.default_rng(7).integers(0, 256, (side, side, 3), numpy.uint8)
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def can_mount():
+    """Whether this machine lets a program have a disk of its own."""
+    command = ["unshare", "--user", "--map-root-user", "--mount", "true"]
+    return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+
+def test_a_full_disk_is_told_with_what_would_help_and_drawing_goes_on(visit, make_server):
+    if not can_mount():
+        pytest.skip("this machine gives no program a mount namespace of its own, which stands for a full disk")
+    served = make_server(IN_A_SMALL_ROOM).ready()
+    page = visit(page_of(served), settings=SETTINGS | {"uov_method": "Vary (Subtle)"})
+    page.click("#toggle-input")
+    file = {"name": "noise.png", "mimeType": "image/png", "buffer": noise(256)}
+    page.set_input_files("[data-slot=uov] input[type=file]", file)
+    page.wait_for_selector("[data-slot=uov].full")
+    with page.expect_response("**/v1/engine/generate/") as answering:
+        page.click("#generate")
+    assert answering.value.status == 507
+    page.wait_for_selector(".notice.error >> text=free some space")
+    page.click("#toggle-input")  # without the picture there is room
+    page.click("#generate")
+    page.wait_for_selector(".result img")
+
+
+def test_too_little_memory_is_told_with_what_would_fit(visit, make_server):
+    served = make_server().ready()
+    page = visit(page_of(served))
+    page.fill("#prompt", "small enough")
+    page.click("#generate")
+    page.wait_for_selector(".result img")
+    (engine,) = engines(served.process.pid)
+    pages = int(Path(f"/proc/{engine}/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + (64 << 20)
+    limits = resource.prlimit(engine, resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+    page.click("#toggle-settings")
+    page.fill("[data-member=aspect_ratios_selection] .sides input >> nth=0", "2048")
+    page.fill("[data-member=aspect_ratios_selection] .sides input >> nth=1", "2048")
+    page.keyboard.press("Tab")
+    page.click("#generate")
+    page.wait_for_selector(".stage .fault.big >> text=a smaller picture would help")
+    resource.prlimit(engine, resource.RLIMIT_AS, limits)
+
+
+def test_files_that_a_task_waits_for_fill_the_same_bar(visit):
+    page = visit()
+    filled = page.evaluate(
+        """async () => {
+            const {percent} = await import(document.querySelector("script").src.replace("main", "progress"));
+            const task = {task_status: "pending", downloads: [{file: "a", bytes_done: 0, bytes_total: 100}]};
+            const queue = {downloads: [{file: "a", bytes_done: 25, bytes_total: 100}]};
+            return [percent(task, queue), percent({...task, downloads: []}, queue)];
+        }"""
+    )
+    assert filled == [25, 0]

@@ -1,12 +1,12 @@
 """The gallery: any number of tasks, of which only those in view exist; looked at, used again, packed, deleted."""
 
 import io
-import sqlite3
 import zipfile
 
 import pytest
 
-from tests.webui.conftest import PHONE, page_of
+from tests.webui.conftest import PHONE, page_of, touch
+from tests.webui.scrolling import many_tasks, measured_frames
 
 MANY = 10_000
 
@@ -118,53 +118,22 @@ def test_it_is_swiped_on_a_phone(visit, server):
     page.locator(".card-open").first.tap()
     page.wait_for_selector("dialog >> text=Picture 1 of 2")
     box = page.locator("dialog .lightbox-picture").bounding_box()
-    page.mouse.move(box["x"] + 250, box["y"] + 40)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 100, box["y"] + 40, steps=3)
-    page.mouse.up()
+    session, y = page.context.new_cdp_session(page), box["y"] + 40
+    touch(session, "touchStart", (box["x"] + 250, y))
+    for across in (220, 160, 100):
+        touch(session, "touchMove", (box["x"] + across, y))
+    touch(session, "touchEnd")
     page.wait_for_selector("dialog >> text=Picture 2 of 2")
 
 
-@pytest.fixture
-def many_tasks(server):
-    """Ten thousand more ended tasks, put into the database at once, and taken out of it again."""
-    path = server.instance / "db.sqlite3"
-    copied = server.draw({"prompt": "one of many"}).json["task_id"]
-    with sqlite3.connect(path, timeout=60) as database:
-        columns = [row[1] for row in database.execute("pragma table_info(generate_record)") if row[1] != "id"]
-        names = ", ".join(columns)
-        (row,) = database.execute(f"select {names} from generate_record where task_id = ?", [copied])
-        rows = [[*row] for _ in range(MANY)]
-        for number, one in enumerate(rows):
-            one[columns.index("task_id")] = f"{number:032x}"
-        database.executemany(f"insert into generate_record ({names}) values ({', '.join('?' * len(columns))})", rows)
-    yield
-    with sqlite3.connect(path, timeout=60) as database:
-        database.execute("delete from generate_record where task_id < ?", [f"{MANY:032x}"])
-
-
 @pytest.mark.sqlite("rows are written into its file")
-def test_ten_thousand_tasks_scroll(visit, server, many_tasks):
-    page = visit(page_of(server) + "/#/gallery", wait=".card-open")
-    total = int(page.inner_text(".gallery-bar .hint").split()[0])
-    assert total > MANY
-    assert page.locator(".card").count() < 100
-    measured = page.evaluate(
-        """() => new Promise((resolve) => {
-            const box = document.querySelector(".grid-box");
-            const gaps = [];
-            let before = performance.now();
-            const step = (now) => {
-                gaps.push(now - before);
-                before = now;
-                box.scrollTop += 60;
-                if (gaps.length < 120) requestAnimationFrame(step);
-                else resolve(gaps.slice(5).sort((one, other) => one - other));
-            };
-            requestAnimationFrame(step);
-        })"""
-    )
-    print(f"median frame {measured[len(measured) // 2]:.1f} ms, 95 % {measured[int(len(measured) * 0.95)]:.1f} ms")
-    page.evaluate("document.querySelector('.grid-box').scrollTop = 1e9")
-    page.wait_for_selector(f"[aria-posinset='{total}'] .card-open")
-    assert page.locator(".card").count() < 100
+def test_ten_thousand_tasks_scroll(visit, server):
+    with many_tasks(server, MANY):
+        page = visit(page_of(server) + "/#/gallery", wait=".card-open")
+        total = int(page.inner_text(".gallery-bar .hint").split()[0])
+        assert total > MANY
+        assert page.locator(".card").count() < 100
+        assert len(measured_frames(page, 30)) == 30
+        page.evaluate("document.querySelector('.grid-box').scrollTop = 1e9")
+        page.wait_for_selector(f"[aria-posinset='{total}'] .card-open")
+        assert page.locator(".card").count() < 100

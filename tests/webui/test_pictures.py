@@ -7,12 +7,14 @@ import numpy
 import pytest
 from PIL import Image
 
-from tests.webui.conftest import SETTINGS
+from tests.webui.conftest import SETTINGS, touch
 
 BUILTIN = SETTINGS | {"base_model_name": "fooocus_mini.safetensors"}
 """Settings for the built-in model, which inpaints without further files."""
 REACH = 32
 """Pixels around a mask within which inpainting may change the picture."""
+MODULE = "import(document.querySelector('script').src.replace('main', 'settings'))"
+"""The page's module that holds what the next request will say."""
 PAINTED = """() => {
     const {width, height} = document.querySelector('#mask');
     const data = document.querySelector('#mask').getContext('2d').getImageData(0, 0, width, height).data;
@@ -166,8 +168,8 @@ def test_pictures_are_dropped_and_pasted_and_guide_the_drawing(visit, server, ph
     page.evaluate(hand, ["paste", "body", data])
     page.wait_for_selector("[data-slot=cn1].full")
     page.select_option("#f-cn\\.1\\.cn_type", "PyraCanny")
-    request = "async () => (await import(document.querySelector('script').src.replace('main', 'settings'))).request()"
-    told = [(one["cn_type"], one["cn_stop"], one["cn_weight"]) for one in page.evaluate(request)["controlnet_image"]]
+    request = page.evaluate(f"async () => (await {MODULE}).request()")
+    told = [(one["cn_type"], one["cn_stop"], one["cn_weight"]) for one in request["controlnet_image"]]
     assert told == [("ImagePrompt", 0.5, 0.6), ("PyraCanny", 0.5, 1)]
 
 
@@ -192,6 +194,27 @@ def test_a_picture_is_described_in_words_that_become_the_prompt(visit, photograp
     words = page.inner_text("#description")
     page.click("text=Use as prompt")
     assert words and page.input_value("#prompt") == words
+    styles = page.evaluate("JSON.parse(localStorage['fooocus.settings']).style_selections")
+    assert styles == ["Fooocus V2", "Fooocus Enhance", "Fooocus Sharp"]
+    page.evaluate("localStorage.removeItem('fooocus.settings')")
+    page.reload()
+    page.get_by_label("Apply styles", exact=True).uncheck()
+    page.click("[role=tabpanel] button:text-is('Describe')")
+    page.click("text=Use as prompt")
+    assert page.evaluate("JSON.parse(localStorage['fooocus.settings'])") == {"prompt": words}
+
+
+def test_words_to_begin_with_fill_prompts_of_inpainting_and_enhancing(visit):
+    page = visit()
+    inputs_open(page, "inpaint")
+    page.click(".quick >> text=five fingers")
+    assert "five fingers" in page.input_value("#f-inpaint_additional_prompt")
+    page.click("#input-tab-enhance")
+    page.click(".quick .chip:text-is('mouth')")
+    page.click(".quick >> text=bright eyes")
+    kept = page.evaluate("JSON.parse(localStorage['fooocus.settings'])")
+    assert kept["enhance_ctrls"][0]["enhance_mask_dino_prompt"] == "mouth"
+    assert "bright eyes" in kept["enhance_ctrls"][0]["enhance_prompt"]
 
 
 def test_a_picture_is_enhanced_by_steps_made_of_the_schema(visit, server, photograph):
@@ -206,3 +229,78 @@ def test_a_picture_is_enhanced_by_steps_made_of_the_schema(visit, server, photog
         record["req_params"]["enhance_checkbox"]
         and record["req_params"]["enhance_ctrls"][1]["enhance_prompt"] == "a nose"
     )
+
+
+COLOUR = """() => {
+    const {width, height} = document.querySelector('#mask');
+    const data = document.querySelector('#mask').getContext('2d').getImageData(0, 0, width, height).data;
+    const at = data.findIndex((value, place) => place % 4 === 3 && value === 255);
+    return [...data.slice(at - 3, at)];
+}"""
+"""The colour of what is painted."""
+
+
+def test_the_brush_has_the_colour_that_one_likes_and_the_mask_stays_the_same(visit, photograph):
+    page = visit()
+    inputs_open(page, "inpaint")
+    choose(page, photograph, "inpaint")
+    paint(page, 0.3)
+    mask = f"async () => (await {MODULE}).pictures.value.mask"
+    before = page.evaluate(mask)
+    page.fill(".brush-color", "#10c020")
+    assert page.evaluate(COLOUR) == [0x10, 0xC0, 0x20]
+    assert before and page.evaluate(mask) == before
+    page.reload()
+    page.wait_for_function(f"() => document.querySelector('#mask')?.width === 256 && ({PAINTED})() > 0")
+    assert page.evaluate(COLOUR) == [0x10, 0xC0, 0x20] and page.input_value(".brush-color") == "#10c020"
+
+
+def board_with_touch(visit, photograph):
+    """The board on a screen that is touched, what sends touches to it, and where its picture is."""
+    page = visit(has_touch=True)
+    inputs_open(page, "inpaint")
+    choose(page, photograph, "inpaint")
+    page.wait_for_function("() => document.querySelector('#mask').width === 256")
+    page.locator("#mask").scroll_into_view_if_needed()
+    return page, page.context.new_cdp_session(page), page.locator("#mask").bounding_box()
+
+
+def test_one_finger_paints_and_two_zoom_and_move(visit, photograph):
+    page, session, box = board_with_touch(visit, photograph)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    touch(session, "touchStart", (x - 60, y))
+    for step in (-40, -20, 0):
+        touch(session, "touchMove", (x + step, y))
+    touch(session, "touchEnd")
+    painted = page.evaluate(PAINTED)
+    assert painted > 0
+    touch(session, "touchStart", (x - 20, y))
+    touch(session, "touchStart", (x - 20, y), (x + 20, y))
+    for spread in (30, 40, 60):
+        touch(session, "touchMove", (x - spread, y), (x + spread, y))
+    page.wait_for_function("() => document.querySelector('.zoom span').textContent === '300%'")
+    zoomed = page.locator("#mask").bounding_box()
+    assert zoomed["width"] == pytest.approx(box["width"] * 3, rel=0.02)
+    middle = (x - zoomed["x"]) / zoomed["width"], (y - zoomed["y"]) / zoomed["height"]
+    assert middle == pytest.approx((0.5, 0.5), abs=0.05)  # what was between the fingers still is
+    touch(session, "touchMove", (x - 100, y - 30), (x + 20, y - 30))
+    page.wait_for_function("x => document.querySelector('#mask').getBoundingClientRect().x < x - 30", arg=zoomed["x"])
+    moved = page.locator("#mask").bounding_box()
+    assert moved["x"] == pytest.approx(zoomed["x"] - 40, abs=3) and moved["y"] == pytest.approx(zoomed["y"] - 30, abs=3)
+    touch(session, "touchEnd")
+    assert page.evaluate(PAINTED) == painted  # the first of two fingers left no dab
+
+
+def test_a_pen_paints_where_it_is(visit, photograph):
+    page, session, box = board_with_touch(visit, photograph)
+    page.evaluate(
+        "document.querySelector('#mask').addEventListener('pointerdown', (event) => (window.kind = event.pointerType))"
+    )
+    at = {"pointerType": "pen", "button": "left", "buttons": 1, "clickCount": 1, "force": 0.7, "tiltX": 20}
+    x, y = box["x"] + box["width"] * 0.25, box["y"] + box["height"] * 0.5
+    for kind, across in (("mousePressed", 0), ("mouseMoved", 20), ("mouseMoved", 40), ("mouseReleased", 40)):
+        session.send("Input.dispatchMouseEvent", {"type": kind, "x": x + across, "y": y, **at})
+    assert page.evaluate("kind") == "pen"
+    row, column = 128, int(256 * (x + 20 - box["x"]) / box["width"])
+    pixel = "([x, y]) => document.querySelector('#mask').getContext('2d').getImageData(x, y, 1, 1).data[3]"
+    assert page.evaluate(pixel, [column, row]) == 255 and page.evaluate(pixel, [column, 5]) == 0

@@ -1,9 +1,13 @@
 """The settings: all of a request's members are reachable; they outlive a reload, and leave and come as JSON."""
 
 import json
+import subprocess
 
+import numpy
 import pytest
+from PIL import Image
 
+from tests.serving import ROOT
 from tests.webui.conftest import SETTINGS
 
 OF_THE_PAGE = {"image"}
@@ -204,3 +208,71 @@ def test_pasted_parameters_are_offered_to_be_applied(visit, text):
     page.wait_for_function("() => document.querySelector('#prompt').value === 'a fox'")
     found = kept(page)
     assert str(found["image_seed"]) == "31" and found["guidance_scale"] == 5 and found["negative_prompt"] == "blurry"
+
+
+def test_styles_show_samples_and_a_group_is_fetched_when_it_comes_into_view(visit):
+    fetched = []
+    page = visit()
+    page.on("request", lambda request: fetched.append(request.url.rpartition("/")[2]))
+    settings_open(page, "styles")
+    page.wait_for_function(
+        "() => getComputedStyle(document.querySelector('.sample')).backgroundImage.includes('.webp')"
+    )
+    page.wait_for_load_state("networkidle")
+    sprites = {name for name in fetched if name.endswith(".webp")}
+    assert "fooocus.webp" in sprites and len(sprites) < 6
+    page.locator(".style").last.scroll_into_view_if_needed()
+    page.wait_for_load_state("networkidle")
+    assert len({name for name in fetched if name.endswith(".webp")}) > len(sprites)
+    page.fill("#f-style_selections", "sai line art")
+    shown = page.evaluate(
+        """async () => {
+            const style = getComputedStyle(document.querySelector(".sample"));
+            const address = /"(.+)"/.exec(style.backgroundImage)[1];
+            const sprite = await createImageBitmap(await (await fetch(address)).blob());
+            const [columns, rows] = style.backgroundSize.split(" ").map((one) => parseFloat(one) / 100);
+            return [sprite.width / columns, sprite.height / rows];
+        }"""
+    )
+    assert shown == [128, 128]
+
+
+def test_every_shipped_style_has_a_sample(server):
+    index = json.loads((ROOT / "blueprints/webui/static/styles/index.json").read_text("utf-8"))
+    sampled = [name for names in index["groups"].values() for name in names]
+    assert sorted(sampled) == sorted(server.get("/v1/engines/styles").json)
+
+
+def test_help_is_shown_on_demand_in_the_language_of_the_page(visit):
+    page = visit(locale="zh-CN")
+    settings_open(page)
+    page.click("[data-member=negative_prompt] .help-button")
+    assert "画面中不要出现" in page.inner_text("[data-member=negative_prompt] .help")
+    assert page.get_attribute("#f-negative_prompt", "aria-describedby") == "f-negative_prompt-help"
+    page.select_option(".language", "en")
+    page.wait_for_selector("[data-member=negative_prompt] .help >> text=What to keep out")
+
+
+def test_a_request_with_a_large_picture_is_copied_as_a_command_that_works(visit, server, tmp_path):
+    page = visit(permissions=["clipboard-read", "clipboard-write"])
+    page.fill("#prompt", "it's a 'copied' $picture `here`")
+    page.click("#toggle-input")
+    page.click("#input-tab-uov")
+    pixels = numpy.random.default_rng(7).integers(0, 256, (300, 300, 3), numpy.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noise.png")
+    page.set_input_files("[data-slot=uov] input[type=file]", tmp_path / "noise.png")
+    page.wait_for_selector("[data-slot=uov].full")
+    page.click("text=Vary (Subtle)")
+    settings_open(page)
+    page.click("text=Copy as")
+    assert len(page.inner_text(".code")) < 2000
+    page.click("dialog .primary")
+    page.wait_for_selector("text=Copied.")
+    command = page.evaluate("navigator.clipboard.readText()")
+    assert len(command) > 200_000
+    answer = subprocess.run(["bash", "-s"], input=command, capture_output=True, text=True)
+    record = json.loads(answer.stdout)
+    assert record["task_status"] == "finished", answer.stderr
+    assert record["req_params"]["prompt"] == "it's a 'copied' $picture `here`"
+    sent = server.get("/inputs/" + record["req_params"]["uov_input_image"].rpartition("/")[2])
+    assert sent.body == (tmp_path / "noise.png").read_bytes()

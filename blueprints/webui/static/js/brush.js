@@ -1,11 +1,10 @@
 // A mask painted over a picture: strokes that can be taken back, on a base that a tool found or a reload brought back.
 const LONGEST = 2048; // of the mask's sides; the server scales it to the picture
 
-const COLOR = "#ff3d8b";
-
 export class Mask {
-  constructor(canvas, changed) {
+  constructor(canvas, color, changed) {
     this.canvas = canvas;
+    this.color = color;
     this.changed = changed;
     this.strokes = [];
     this.base = null;
@@ -21,11 +20,11 @@ export class Mask {
   // Begin from a mask in black and white, null: from nothing.
   async load(url) {
     this.strokes = [];
-    this.base = url ? await this.tinted(url) : null;
+    this.base = url ? await this.opaqueWhereLight(url) : null;
     this.draw();
   }
 
-  async tinted(url) {
+  async opaqueWhereLight(url) {
     const image = new Image();
     image.src = url;
     await image.decode();
@@ -33,13 +32,14 @@ export class Mask {
     const pen = made.getContext("2d");
     pen.drawImage(image, 0, 0, made.width, made.height);
     const pixels = pen.getImageData(0, 0, made.width, made.height);
-    const [red, green, blue] = [255, 61, 139];
-    for (let at = 0; at < pixels.data.length; at += 4) {
-      pixels.data[at + 3] = pixels.data[at];
-      [pixels.data[at], pixels.data[at + 1], pixels.data[at + 2]] = [red, green, blue];
-    }
+    for (let at = 0; at < pixels.data.length; at += 4) pixels.data[at + 3] = pixels.data[at];
     pen.putImageData(pixels, 0, 0);
     return made;
+  }
+
+  paintIn(color) {
+    this.color = color;
+    this.draw();
   }
 
   begin(point, size, erase) {
@@ -75,7 +75,7 @@ export class Mask {
   paint({ points, size, erase }) {
     const pen = this.canvas.getContext("2d");
     pen.globalCompositeOperation = erase ? "destination-out" : "source-over";
-    pen.strokeStyle = COLOR;
+    pen.strokeStyle = this.color;
     pen.lineWidth = size;
     pen.lineCap = pen.lineJoin = "round";
     pen.beginPath();
@@ -89,7 +89,13 @@ export class Mask {
   draw() {
     const pen = this.canvas.getContext("2d");
     pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    if (this.base) pen.drawImage(this.base, 0, 0, this.canvas.width, this.canvas.height);
+    if (this.base) {
+      pen.drawImage(this.base, 0, 0, this.canvas.width, this.canvas.height);
+      pen.globalCompositeOperation = "source-in";
+      pen.fillStyle = this.color;
+      pen.fillRect(0, 0, this.canvas.width, this.canvas.height);
+      pen.globalCompositeOperation = "source-over";
+    }
     const since = this.strokes.findLastIndex((stroke) => stroke.clear) + 1;
     this.strokes.slice(since).forEach((stroke) => this.paint(stroke));
   }

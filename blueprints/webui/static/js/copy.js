@@ -10,13 +10,21 @@ const URL_PATH = "/v1/engine/generate/";
 const KINDS = ["record", "async_process", "stream_output", "picture"];
 const WORDS = { curl: asCurl, python: asPython, json: (body) => JSON.stringify(body, null, 2) };
 
+const LONGEST = 30000; // characters of a shell command; systems take some 130,000 of a word, Windows fewer of a line
+const SHOWN = 60; // of a picture that is part of the request; what is copied has all of it
+
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+// The text as it is shown: pictures are cut short.
+const shortened = (text) => text.replace(/(data:image\/[\w.+-]+;base64,[\w+/]{40})([\w+/=]+)/g, (all, start, rest) => (rest.length > SHOWN ? `${start}… ${t("copy.more", { n: Math.round(rest.length / 1024) })}` : all));
 
 function asCurl(body, kind) {
   const lines = [`curl${kind === "stream_output" ? " -N" : ""}`, "-H 'Content-Type: application/json'"];
   if (kind === "picture") lines.push("-H 'Accept: image/png' -o picture.png");
   if (key.value) lines.push("-H 'X-API-KEY: YOUR-KEY'");
-  return [...lines, `-d ${quoted(JSON.stringify(body))}`, base + URL_PATH].join(" \\\n  ");
+  const text = JSON.stringify(body);
+  if (text.length <= LONGEST) return [...lines, `-d ${quoted(text)}`, base + URL_PATH].join(" \\\n  ");
+  return `${[...lines, "--data-binary @-", base + URL_PATH].join(" \\\n  ")} <<'REQUEST'\n${text}\nREQUEST\n`;
 }
 
 // JSON's words in Python's.
@@ -54,7 +62,7 @@ export function CopyDialog({ onClose }) {
     <div class="field inline" data-member="cancel_on_disconnect" hidden=${kind.value !== "stream_output"}><label for="copy-stays">${labelOf("cancel_on_disconnect")}</label>
       <input type="checkbox" class="switch" id="copy-stays" checked=${!stays.value} onChange=${(event) => (stays.value = !event.target.checked)} /></div>
     <${Tabs} id="copy" label=${t("copy.title")} tabs=${tabs} selected=${language.value} onSelect=${(name) => (language.value = name)} />
-    <${TabPanel} id="copy" selected=${language.value}><pre class="code" tabindex="0"><code>${text}</code></pre></${TabPanel}>
+    <${TabPanel} id="copy" selected=${language.value}><pre class="code" tabindex="0"><code>${shortened(text)}</code></pre></${TabPanel}>
     <div class="row end"><button type="button" class="primary" onClick=${copy}>${t("copy.do")}</button></div>
   </${Dialog}>`;
 }

@@ -3,10 +3,12 @@ import { html, useSignal } from "./lib.js";
 import { t } from "./i18n.js";
 import { Control, Field, Member, Members } from "./fields.js";
 import { PictureSlot } from "./picture.js";
+import { DETAILS, PARTS, QuickList } from "./quick.js";
 import { helpOf, kindOf, labelOf, members, propertiesOf } from "./schema.js";
 import { set, value } from "./settings.js";
 import { TabPanel, Tabs } from "./ui.js";
 
+const QUICK = { enhance_mask_dino_prompt: PARTS, enhance_prompt: DETAILS };
 const AROUND = ["enhance_uov_method", "enhance_uov_processing_order", "enhance_uov_prompt_type"];
 
 function Part({ at, name, property, steps }) {
@@ -18,7 +20,8 @@ function Part({ at, name, property, steps }) {
     set("enhance_ctrls", list);
   };
   return html`<${Field} path=${`enhance_ctrls.${at}.${name}`} label=${label} help=${helpOf(name, property)} inline=${kindOf(property) === "flag"}>
-    ${(id, describedBy) => html`<${Control} id=${id} describedBy=${describedBy} name=${name} property=${property} value=${now} label=${label} onInput=${change} />`}
+    ${(id, describedBy) => html`<${Control} id=${id} describedBy=${describedBy} name=${name} property=${property} value=${now} label=${label} onInput=${change} />
+      ${name in QUICK && html`<${QuickList} words=${QUICK[name]} chosen=${now} onChoose=${change} />`}`}
   </${Field}>`;
 }
 

@@ -1,5 +1,5 @@
 // Controls that are made of what the server tells about a member: label, kind, bounds, words.
-import { html, useRef } from "./lib.js";
+import { html, useRef, useSignal } from "./lib.js";
 import { t } from "./i18n.js";
 import { defaultOf, helpOf, kindOf, labelOf, lists, members, stepOf } from "./schema.js";
 import { faults, same, set, settings, unset, value } from "./settings.js";
@@ -23,24 +23,30 @@ function faultOf(path) {
 }
 
 // A label, its control and, beneath, what the server refused.
-export function Field({ path, label, help, changed, onReset, inline, children }) {
+export function Field({ path, member = path, label, help, changed, onReset, inline, children }) {
   const id = `f-${path}`;
   const fault = faultOf(path);
-  return html`<div class="field ${inline ? "inline" : ""} ${fault ? "faulty" : ""}" data-member=${path}>
+  const told = useSignal(false);
+  return html`<div class="field ${inline ? "inline" : ""} ${fault ? "faulty" : ""}" data-member=${member}>
     <div class="field-head">
-      <label for=${id} title=${help}>${label}</label>
+      <label for=${id}>${label}</label>
+      ${help && html`<button type="button" class="help-button" title=${help} aria-expanded=${told.value} aria-label=${t("help", { name: label })} onClick=${() => (told.value = !told.value)}>?</button>`}
       ${changed && html`<button type="button" class="field-reset" title=${t("reset.one")} aria-label=${`${t("reset.one")}: ${label}`} onClick=${onReset}><${Icon} name="reset" /></button>`}
     </div>
-    ${children(id, fault ? `${id}-fault` : undefined)}
+    ${told.value && html`<p class="hint help" id=${`${id}-help`}>${help}</p>`}
+    ${children(id, [fault && `${id}-fault`, told.value && `${id}-help`].filter(Boolean).join(" ") || undefined)}
     ${fault && html`<p class="fault" id=${`${id}-fault`}>${fault}</p>`}
   </div>`;
 }
+
+// A slider whose track is filled up to its value.
+export const Slider = ({ min, max, value: now, ...rest }) => html`<input type="range" ...${{ min, max, ...rest }} value=${now} style=${{ "--filled": `${((now - min) / (max - min)) * 100}%` }} />`;
 
 export function Range({ id, describedBy, property, value: now, onInput, label }) {
   const step = stepOf(property);
   const read = (event) => event.target.value !== "" && onInput(Number(event.target.value));
   return html`<div class="range">
-    <input type="range" id=${id} min=${property.minimum} max=${property.maximum} step=${step} value=${now} aria-describedby=${describedBy} onInput=${read} />
+    <${Slider} id=${id} min=${property.minimum} max=${property.maximum} step=${step} value=${now} aria-describedby=${describedBy} onInput=${read} />
     <input type="number" aria-label=${label} min=${property.minimum} max=${property.maximum} step="any" value=${now} onChange=${read} />
   </div>`;
 }

@@ -7,7 +7,6 @@ import { PAGE, at, filter, listing, renew, taskAt, want } from "./history.js";
 import { openLightbox } from "./lightbox.js";
 import { endings, promptOf } from "./tasks.js";
 import { download, notice } from "./ui.js";
-import { zip } from "./zip.js";
 
 const LEAST = 168; // pixels of a card's width
 const CAPTION = 52;
@@ -19,6 +18,7 @@ async function saveZip() {
   const urls = Object.values(chosen.value).flatMap((task) => task.result ?? []);
   notice(t("zip.begun", { n: urls.length }));
   try {
+    const { zip } = await import("./zip.js");
     const files = [];
     for (const url of urls) {
       const answer = await fetch(own(url));

@@ -5,7 +5,7 @@ import { language, languageName, languages, load, t } from "./i18n.js";
 import { keyDialog } from "./key.js";
 import { stored } from "./storage.js";
 import { allRunning, waiting } from "./tasks.js";
-import { IconButton } from "./ui.js";
+import { Icon, IconButton } from "./ui.js";
 
 export const VIEWS = ["draw", "gallery", "queue"];
 const theme = stored("theme", "");
@@ -26,9 +26,9 @@ export function Header({ view }) {
     </nav>
     <div class="tools">
       <a class="docs-link" href=${`${base}/docs`} target="_blank" rel="noopener">API</a>
-      <select class="language" aria-label=${t("language")} value=${language.value} onChange=${(event) => load(event.target.value)}>
+      <span class="language-box"><${Icon} name="globe" /><select class="language" aria-label=${t("language")} value=${language.value} onChange=${(event) => load(event.target.value)}>
         ${languages.map((tag) => html`<option value=${tag} selected=${tag === language.value} lang=${tag}>${languageName(tag)}</option>`)}
-      </select>
+      </select></span>
       <${IconButton} icon=${isDark() ? "sun" : "moon"} label=${t(isDark() ? "theme.light" : "theme.dark")} onClick=${() => (theme.value = isDark() ? "light" : "dark")} />
       <${IconButton} icon="key" label=${caller.value?.name ? t("key.of", { name: caller.value.name }) : t("key.title")} onClick=${() => (keyDialog.value = true)} />
     </div>

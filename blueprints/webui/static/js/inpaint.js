@@ -2,9 +2,10 @@
 import { html, signal } from "./lib.js";
 import { call } from "./api.js";
 import { t } from "./i18n.js";
-import { Control, Field, Member, Members, useFile } from "./fields.js";
+import { Control, Field, Member, useFile } from "./fields.js";
 import { Board, putMask } from "./painting.js";
 import { PictureSlot, asDataUrl } from "./picture.js";
+import { DETAILS, PARTS, QuickList } from "./quick.js";
 import { helpOf, kindOf, labelOf, propertiesOf } from "./schema.js";
 import { pictures, same, set, settings, unset, value } from "./settings.js";
 import { notice } from "./ui.js";
@@ -50,9 +51,12 @@ function Finder() {
   return html`<details class="group finder"><summary>${t("mask.find")}</summary>
     ${shapes.filter(([name]) => fits(name)).map(([name, property]) => {
       const label = labelOf(name, property);
-      const id = `find-${name}`;
-      return html`<div class="field ${kindOf(property) === "flag" ? "inline" : ""}" key=${name}><label for=${id} title=${helpOf(name, property)}>${label}</label>
-        <${Control} id=${id} name=${name} property=${property} label=${label} value=${finding.value[name] ?? property.default} onInput=${(wanted) => (finding.value = { ...finding.value, [name]: wanted })} /></div>`;
+      const now = finding.value[name] ?? property.default;
+      const change = (wanted) => (finding.value = { ...finding.value, [name]: wanted });
+      return html`<${Field} key=${name} path=${`find-${name}`} label=${label} help=${helpOf(name, property)} inline=${kindOf(property) === "flag"}>
+        ${(id, describedBy) => html`<${Control} id=${id} describedBy=${describedBy} name=${name} property=${property} label=${label} value=${now} onInput=${change} />
+          ${name === "dino_prompt_text" && html`<${QuickList} words=${PARTS} chosen=${now} onChoose=${change} />`}`}
+      </${Field}>`;
     })}
     <button type="button" class="primary" disabled=${busy.value || !pictures.value.inpaint} onClick=${find}>${t(busy.value ? "working" : "mask.do")}</button>
   </details>`;
@@ -76,7 +80,9 @@ export function Inpaint() {
     <div class="stack"><${PictureSlot} slot="inpaint" member="inpaint_input_image" label=${t("slot.inpaint")}>${picture && html`<${Board} key=${picture} picture=${picture} />`}</${PictureSlot}></div>
     <div class="stack">
       <${Mode} />
-      <${Members} names=${["inpaint_additional_prompt", "outpaint_selections"]} />
+      <${Member} name="inpaint_additional_prompt" />
+      <${QuickList} words=${DETAILS} chosen=${value("inpaint_additional_prompt")} onChoose=${(words) => set("inpaint_additional_prompt", words)} />
+      <${Member} name="outpaint_selections" />
       ${sides.length > 0 && html`<${Distances} />`}
       ${!sides.length && html`<div data-member="outpaint_distance" hidden></div>`}
       <${Finder} />

@@ -7,7 +7,7 @@ import { Control, Field, Member, Members } from "./fields.js";
 import { Inpaint } from "./inpaint.js";
 import { Metadata } from "./metadata.js";
 import { PictureSlot, dropped, activeSlot } from "./picture.js";
-import { labelOf, members, propertiesOf } from "./schema.js";
+import { helpOf, labelOf, members, propertiesOf } from "./schema.js";
 import { CONTROLS, controlAt, open, panels, pictures, set, settings, unset, value } from "./settings.js";
 import { TabPanel, Tabs } from "./ui.js";
 
@@ -16,7 +16,7 @@ const TABS = ["uov", "ip", "inpaint", "describe", "enhance", "metadata"];
 function Vary() {
   const name = "uov_method";
   return html`<div class="input-columns"><${PictureSlot} slot="uov" member="uov_input_image" label=${t("slot.uov")} />
-    <div class="stack"><${Field} path=${name} label=${labelOf(name)} changed=${name in settings.value} onReset=${() => unset(name)}>
+    <div class="stack"><${Field} path=${name} label=${labelOf(name)} help=${helpOf(name)} changed=${name in settings.value} onReset=${() => unset(name)}>
       ${(id) => html`<div class="radios" role="radiogroup" aria-label=${labelOf(name)}>
         ${(members.value[name]?.enum ?? []).map((word, at) => html`<label><input type="radio" name=${name} id=${at ? undefined : id} checked=${word === value(name)} onChange=${() => set(name, word)} />${t(`word.${word}`).replace("word.", "")}</label>`)}
       </div>`}
@@ -36,9 +36,8 @@ function ImagePrompt({ at }) {
   return html`<div class="image-prompt">
     <${PictureSlot} slot=${`cn${at}`} member=${at ? `controlnet_image.${at}` : "controlnet_image"} label=${t("slot.ip", { n: at + 1 })} />
     ${["cn_type", "cn_stop", "cn_weight"].map((name) => {
-      const id = `f-cn.${at}.${name}`;
       const label = labelOf(name, shapes[name]);
-      return html`<div class="field" data-member=${`controlnet_image.${name}`}><label for=${id}>${label}</label><${Control} id=${id} name=${name} property=${shapes[name]} value=${now[name]} label=${label} onInput=${(wanted) => change(name, wanted)} /></div>`;
+      return html`<${Field} path=${`cn.${at}.${name}`} member=${`controlnet_image.${name}`} label=${label} help=${helpOf(name, shapes[name])}>${(id, describedBy) => html`<${Control} id=${id} describedBy=${describedBy} name=${name} property=${shapes[name]} value=${now[name]} label=${label} onInput=${(wanted) => change(name, wanted)} />`}</${Field}>`;
     })}
   </div>`;
 }

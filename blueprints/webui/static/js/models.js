@@ -12,7 +12,7 @@ function Lora({ at, lora, onChange, onRemove }) {
   const shapes = propertiesOf("Lora");
   const part = (name) => {
     const label = `${labelOf("loras")} ${at + 1}: ${labelOf(`lora.${name}`, shapes[name])}`;
-    return html`<div class="lora-${name}" data-member=${`loras.${name}`}>
+    return html`<div class="lora-${name}" data-member=${`loras.${name}`} title=${helpOf(`lora.${name}`, shapes[name])}>
       <${Control} id=${`f-loras.${at}.${name}`} name=${name} property=${shapes[name]} value=${lora[name]} label=${label} onInput=${(wanted) => onChange({ ...lora, [name]: wanted })} />
       <label class="visually-hidden" for=${`f-loras.${at}.${name}`}>${label}</label>
     </div>`;

@@ -2,15 +2,35 @@
 import { html, signal, useLayoutEffect, useRef } from "./lib.js";
 import { t } from "./i18n.js";
 import { Mask } from "./brush.js";
+import { Slider } from "./fields.js";
 import { pictures, setPicture } from "./settings.js";
+import { stored } from "./storage.js";
 import { IconButton } from "./ui.js";
 
 export const brush = signal({ size: 60, erase: false, zoom: 1, ratio: 1 });
+const color = stored("brushColor", "#ff3d8b");
 const TALLEST = "54dvh"; // of a picture that is not zoomed into
 let mask = null;
 
 const tell = (more) => (brush.value = { ...brush.value, ...more });
 const zoomBy = (factor) => tell({ zoom: Math.max(1, Math.min(8, brush.value.zoom * factor)) });
+
+let held = null; // the place of the picture that stays under the fingers while it grows
+
+// Zoom, and keep what is at this point of the window there.
+function zoomAt(factor, x, y) {
+  const box = mask.canvas.getBoundingClientRect();
+  held = { x, y, across: (x - box.left) / box.width, down: (y - box.top) / box.height };
+  zoomBy(factor);
+}
+
+function scrollToHeld(board) {
+  if (!held || !mask) return;
+  const box = mask.canvas.getBoundingClientRect();
+  board.scrollLeft += box.left + held.across * box.width - held.x;
+  board.scrollTop += box.top + held.down * box.height - held.y;
+  held = null;
+}
 
 // Put a mask that a tool found onto the board.
 export async function putMask(url) {
@@ -18,10 +38,16 @@ export async function putMask(url) {
   await mask?.load(url);
 }
 
+function paintIn(wanted) {
+  color.value = wanted;
+  mask?.paintIn(wanted);
+}
+
 function Tools() {
   const { size, erase, zoom } = brush.value;
   return html`<div class="row wrap brush-tools" role="toolbar" aria-label=${t("brush")}>
-    <label class="brush-size">${t("brush.size")}<input type="range" min="4" max="300" value=${size} onInput=${(event) => tell({ size: Number(event.target.value) })} /></label>
+    <label class="brush-size">${t("brush.size")}<${Slider} min="4" max="300" value=${size} onInput=${(event) => tell({ size: Number(event.target.value) })} /></label>
+    <input type="color" class="brush-color" title=${t("brush.color")} aria-label=${t("brush.color")} value=${color.value} onInput=${(event) => paintIn(event.target.value)} />
     <button type="button" aria-pressed=${!erase} onClick=${() => tell({ erase: false })}>${t("brush.paint")}</button>
     <button type="button" aria-pressed=${erase} onClick=${() => tell({ erase: true })}>${t("brush.erase")}</button>
     <${IconButton} icon="undo" label=${t("undo")} onClick=${() => mask?.undo()} />
@@ -67,13 +93,15 @@ class Hand {
     this.pointers.set(event.pointerId, event);
   }
 
+  // With two fingers the picture follows the point between them, which each moves by half.
   pan(before, event) {
-    this.board.scrollLeft -= event.clientX - before.clientX;
-    this.board.scrollTop -= event.clientY - before.clientY;
     const other = [...this.pointers.values()].find((one) => one.pointerId !== event.pointerId);
+    const share = other ? 2 : 1;
+    this.board.scrollLeft -= (event.clientX - before.clientX) / share;
+    this.board.scrollTop -= (event.clientY - before.clientY) / share;
     if (!other) return;
     const apart = (one) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
-    if (apart(before) > 10) zoomBy(apart(event) / apart(before));
+    if (apart(before) > 10) zoomAt(apart(event) / apart(before), (event.clientX + other.clientX) / 2, (event.clientY + other.clientY) / 2);
   }
 
   up(event) {
@@ -95,7 +123,7 @@ export function Board({ picture }) {
     mask.load(pictures.value.mask);
   };
   useLayoutEffect(() => {
-    mask = new Mask(canvas.current, (url) => setPicture("mask", url));
+    mask = new Mask(canvas.current, color.value, (url) => setPicture("mask", url));
     const hand = new Hand(board.current);
     const on = (name, work) => canvas.current.addEventListener(name, work);
     on("pointerdown", (event) => hand.down(event));
@@ -105,12 +133,13 @@ export function Board({ picture }) {
     const wheel = (event) => {
       if (!event.ctrlKey) return;
       event.preventDefault();
-      zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2);
+      zoomAt(event.deltaY < 0 ? 1.2 : 1 / 1.2, event.clientX, event.clientY);
     };
     board.current.addEventListener("wheel", wheel, { passive: false });
     if (image.current.complete) loaded();
     return () => (mask = null);
   }, []);
+  useLayoutEffect(() => scrollToHeld(board.current), [brush.value.zoom]);
   return html`<${Tools} />
     <div class="board" ref=${board} tabindex="0" role="group" aria-label=${t("board")}>
       <div class="board-inside" style=${{ width: `calc(min(100%, ${TALLEST} * ${brush.value.ratio}) * ${brush.value.zoom})` }}>

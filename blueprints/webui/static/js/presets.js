@@ -1,7 +1,6 @@
 // Presets of the server and of one's own, and the settings as a whole: reset, export, import, copy.
 import { html, useSignal } from "./lib.js";
 import { t } from "./i18n.js";
-import { CopyDialog } from "./copy.js";
 import { Field, useFile, wordsOf } from "./fields.js";
 import { helpOf, labelOf, members } from "./schema.js";
 import { apply, request, reset, set, settings, unset, value } from "./settings.js";
@@ -57,7 +56,7 @@ function Choice() {
 }
 
 export function Presets() {
-  const copying = useSignal(false);
+  const copying = useSignal(null); // the dialog, once it was asked for
   const [file, choose] = useFile("application/json,.json", async ([chosen]) => {
     try {
       apply(JSON.parse(await chosen.text()));
@@ -67,6 +66,10 @@ export function Presets() {
     }
   });
   const save = () => download(new Blob([JSON.stringify(request(), null, 2)], { type: "application/json" }), "fooocus.json");
+  const copy = async () => {
+    const { CopyDialog } = await import("./copy.js");
+    copying.value = CopyDialog;
+  };
   const clear = async () => {
     if (await confirm(t("reset.sure"), t("reset"))) reset();
   };
@@ -75,7 +78,7 @@ export function Presets() {
       <button type="button" onClick=${clear}>${t("reset")}</button>
       <button type="button" onClick=${save}>${t("export")}</button>
       <button type="button" onClick=${choose}>${t("import")}</button>${file}
-      <button type="button" onClick=${() => (copying.value = true)}>${t("copy")}</button>
+      <button type="button" onClick=${copy}>${t("copy")}</button>
     </div>
-    ${copying.value && html`<${CopyDialog} onClose=${() => (copying.value = false)} />`}`;
+    ${copying.value && html`<${copying.value} onClose=${() => (copying.value = null)} />`}`;
 }

@@ -15,8 +15,12 @@ function downloadOf(task, queue) {
   return downloads.map((one) => queue.downloads.find((other) => other.file === one.file) ?? one);
 }
 
-export function percent(task) {
-  return Math.max(0, Math.min(100, task.progress ?? 0));
+// Of the picture, or of the files that a task waits for, where their sizes are known.
+export function percent(task, queue = { downloads: [] }) {
+  const fetched = task.task_status === "pending" ? downloadOf(task, queue) : [];
+  const total = fetched.reduce((sum, one) => sum + (one.bytes_total ?? NaN), 0);
+  const done = fetched.reduce((sum, one) => sum + one.bytes_done, 0);
+  return Math.max(0, Math.min(100, total > 0 ? (100 * done) / total : (task.progress ?? 0)));
 }
 
 // What the engine says that it does, in the page's language.

@@ -3,6 +3,7 @@ import { html, signal, useRef } from "./lib.js";
 import { t } from "./i18n.js";
 import { generate, sending } from "./generate.js";
 import { Suggestions, accept, moveChoice, suggest, suggestions } from "./hints.js";
+import { PromptLength } from "./length.js";
 import { Offer, offerPasted } from "./pasted.js";
 import { caller, may } from "./api.js";
 import { faults, open, panels, set, value } from "./settings.js";
@@ -58,7 +59,7 @@ export function Composer() {
           id="prompt" ref=${element} rows="2" aria-label=${t("prompt")} placeholder=${t("prompt.placeholder")} value=${value("prompt") ?? ""}
           aria-controls="suggestions" aria-autocomplete="list"
           aria-activedescendant=${listed ? `suggestion-${suggestions.value.findIndex((one) => one.chosen)}` : undefined}
-          aria-describedby=${fault ? "prompt-fault" : undefined}
+          aria-describedby=${fault ? "prompt-fault" : "prompt-length"}
           onInput=${typed} onKeyDown=${keys} onPaste=${offerPasted} onBlur=${() => (suggestions.value = [])}
         ></textarea>
         <${Suggestions} onChoose=${(at) => accept(element.current, at)} />
@@ -69,7 +70,7 @@ export function Composer() {
     <div class="toggles">
       <${Toggle} icon="image" name="input">${t("input")}</${Toggle}>
       <${Toggle} icon="settings" name="settings">${t("settings")}</${Toggle}>
-      <span class="summary">${summary()}</span>
+      <${PromptLength} /><span class="summary">${summary()}</span>
     </div>
   </section>`;
 }

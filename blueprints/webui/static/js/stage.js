@@ -18,7 +18,7 @@ function previewOf(task) {
 }
 
 export function Progress({ task }) {
-  const done = percent(task);
+  const done = percent(task, queue.value);
   return html`<div class="progress">
     <div class="progress-line" role="progressbar" aria-label=${t("progress")} aria-valuenow=${Math.round(done)} aria-valuemin="0" aria-valuemax="100">
       <div class="progress-done" style=${{ width: `${done}%` }}></div>

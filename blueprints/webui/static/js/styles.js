@@ -1,18 +1,22 @@
-// The prompt styles: names with a search; those that are chosen stand first, in the order in which they are applied.
-import { html, useSignal } from "./lib.js";
+// The prompt styles: names and samples with a search; those that are chosen stand first, in the order in which they are applied.
+import { html, useEffect, useSignal } from "./lib.js";
 import { t } from "./i18n.js";
 import { Field } from "./fields.js";
+import { Sample, loadSamples } from "./samples.js";
 import { helpOf, labelOf, lists } from "./schema.js";
 import { set, settings, unset, value } from "./settings.js";
 
 const NAME = "style_selections";
 
 function Style({ name, chosen, onToggle }) {
-  return html`<label class="style ${chosen ? "chosen" : ""}"><input type="checkbox" checked=${chosen} onChange=${onToggle} /><span>${name}</span></label>`;
+  return html`<label class="style ${chosen ? "chosen" : ""}"><${Sample} name=${name} /><input type="checkbox" checked=${chosen} onChange=${onToggle} /><span class="style-name">${name}</span></label>`;
 }
 
 export function Styles() {
   const wanted = useSignal("");
+  useEffect(() => {
+    loadSamples();
+  }, []);
   const chosen = value(NAME) ?? [];
   const words = wanted.value.toLowerCase().split(/\s+/).filter(Boolean);
   const fits = (name) => words.every((word) => name.toLowerCase().includes(word));
