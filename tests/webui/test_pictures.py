@@ -201,7 +201,7 @@ def test_a_picture_is_described_in_words_that_become_the_prompt(visit, photograp
     page.get_by_label("Apply styles", exact=True).uncheck()
     page.click("[role=tabpanel] button:text-is('Describe')")
     page.click("text=Use as prompt")
-    assert page.evaluate("JSON.parse(localStorage['fooocus.settings'])") == {"prompt": words}
+    assert page.evaluate("JSON.parse(localStorage['fooocus.settings'])") == SETTINGS | {"prompt": words}
 
 
 def test_words_to_begin_with_fill_prompts_of_inpainting_and_enhancing(visit):
@@ -274,21 +274,22 @@ def test_one_finger_paints_and_two_zoom_and_move(visit, photograph):
     touch(session, "touchEnd")
     painted = page.evaluate(PAINTED)
     assert painted > 0
-    touch(session, "touchStart", (x - 20, y))
-    touch(session, "touchStart", (x - 20, y), (x + 20, y))
+    low = y + box["height"] / 4
+    touch(session, "touchStart", (x - 20, low))
+    touch(session, "touchStart", (x - 20, low), (x + 20, low))
     for spread in (30, 40, 60):
-        touch(session, "touchMove", (x - spread, y), (x + spread, y))
+        touch(session, "touchMove", (x - spread, low), (x + spread, low))
     page.wait_for_function("() => document.querySelector('.zoom span').textContent === '300%'")
     zoomed = page.locator("#mask").bounding_box()
     assert zoomed["width"] == pytest.approx(box["width"] * 3, rel=0.02)
-    middle = (x - zoomed["x"]) / zoomed["width"], (y - zoomed["y"]) / zoomed["height"]
-    assert middle == pytest.approx((0.5, 0.5), abs=0.05)  # what was between the fingers still is
-    touch(session, "touchMove", (x - 100, y - 30), (x + 20, y - 30))
+    middle = (x - zoomed["x"]) / zoomed["width"], (low - zoomed["y"]) / zoomed["height"]
+    assert middle == pytest.approx((0.5, 0.75), abs=0.05)  # what was between the fingers still is
+    touch(session, "touchMove", (x - 100, low - 30), (x + 20, low - 30))
     page.wait_for_function("x => document.querySelector('#mask').getBoundingClientRect().x < x - 30", arg=zoomed["x"])
     moved = page.locator("#mask").bounding_box()
     assert moved["x"] == pytest.approx(zoomed["x"] - 40, abs=3) and moved["y"] == pytest.approx(zoomed["y"] - 30, abs=3)
     touch(session, "touchEnd")
-    assert page.evaluate(PAINTED) == painted  # the first of two fingers left no dab
+    assert painted * 0.9 < page.evaluate(PAINTED) <= painted  # the first of two fingers left no dab
 
 
 def test_a_pen_paints_where_it_is(visit, photograph):

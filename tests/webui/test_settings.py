@@ -210,20 +210,19 @@ def test_pasted_parameters_are_offered_to_be_applied(visit, text):
     assert str(found["image_seed"]) == "31" and found["guidance_scale"] == 5 and found["negative_prompt"] == "blurry"
 
 
+SPRITES = """() => [...new Set(performance.getEntriesByType("resource").map((one) => one.name)
+    .filter((name) => name.endsWith(".webp")).map((name) => name.split("/").pop()))]"""
+"""The sprites that were fetched."""
+
+
 def test_styles_show_samples_and_a_group_is_fetched_when_it_comes_into_view(visit):
-    fetched = []
     page = visit()
-    page.on("request", lambda request: fetched.append(request.url.rpartition("/")[2]))
     settings_open(page, "styles")
-    page.wait_for_function(
-        "() => getComputedStyle(document.querySelector('.sample')).backgroundImage.includes('.webp')"
-    )
-    page.wait_for_load_state("networkidle")
-    sprites = {name for name in fetched if name.endswith(".webp")}
-    assert "fooocus.webp" in sprites and len(sprites) < 6
+    page.wait_for_function(f"() => ({SPRITES})().includes('fooocus.webp')")
+    before = page.evaluate(SPRITES)
+    assert "diva.webp" not in before
     page.locator(".style").last.scroll_into_view_if_needed()
-    page.wait_for_load_state("networkidle")
-    assert len({name for name in fetched if name.endswith(".webp")}) > len(sprites)
+    page.wait_for_function(f"(before) => ({SPRITES})().length > before", arg=len(before))
     page.fill("#f-style_selections", "sai line art")
     shown = page.evaluate(
         """async () => {
