@@ -128,14 +128,14 @@ class Pairs:
             latents.append(F.interpolate(found, scale_factor=factor, mode="bicubic") if factor > 1 else found)
         return cls(torch.cat(pictures), torch.cat(latents))
 
-    def crops(self, count: int, noise: float) -> tuple[Tensor, Tensor]:
+    def crops(self, count: int, noise: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Random crops: latents, half of them with noise, and pictures in -1..1."""
-        device, (height, width) = self.latents.device, self.latents.shape[-2:]
-        rows = torch.randint(len(self.latents), (count,), device=device)
-        tops, lefts = (torch.randint(side - CROP + 1, (count,), device=device) for side in (height, width))
+        on = {"device": self.latents.device, "generator": generator}
+        sides = (len(self.latents), *(side - CROP + 1 for side in self.latents.shape[-2:]))
+        rows, tops, lefts = (torch.randint(side, (count,), **on) for side in sides)
         latents = cut(self.latents, rows, tops, lefts, CROP).float()
-        noisy = torch.rand(count, 1, 1, 1, device=device) < 0.5
-        latents = latents + noisy * noise / models.LATENT_SCALE * torch.randn_like(latents)
+        noisy = torch.rand(count, 1, 1, 1, **on) < 0.5
+        latents = latents + noisy * noise / models.LATENT_SCALE * torch.randn(latents.shape, **on)
         pictures = cut(self.pictures, rows, DOWNSCALE * tops, DOWNSCALE * lefts, DOWNSCALE * CROP)
         return latents, pictures.float() / 127.5 - 1
 
@@ -164,7 +164,6 @@ class DecoderTrainer:
         self.opposing = torch.optim.AdamW(self.judging, lr=4e-4, betas=(0.5, 0.9), fused=fused)
         self.gradients, self.theirs = ([torch.zeros_like(w) for w in some] for some in (self.weights, self.judging))
         self.graphs = Graphs(self.gradients, graphs and fused)
-        self.their_graphs = Graphs(self.theirs, graphs and fused)
         self.kind = torch.bfloat16 if fused else torch.float32
         self.made = torch.empty(0, device=self.device)
         self.steps = 0
@@ -181,7 +180,7 @@ class DecoderTrainer:
         given = {"latents": latents, "true": pictures, "opposed": torch.tensor(opposed, device=self.device)}
         loss = self.graphs.run((), given, self.work)
         follow(self.optimizer, self.weights, self.gradients)
-        self.their_graphs.run((), {"made": self.made, "true": pictures[:, :, INNER, INNER]}, self.oppose)
+        self.oppose(self.made, pictures[:, :, INNER, INNER])
         follow(self.opposing, self.judging, self.theirs)
         self.steps += 1
         decay = min(0.998, (1 + self.steps) / (10 + self.steps))
@@ -202,13 +201,12 @@ class DecoderTrainer:
         self.made = made.detach()
         return loss.detach()
 
-    def oppose(self, batch: dict[str, Tensor]) -> Tensor:
-        """The same for the discriminator (hinge loss)."""
-        true, made = shown(batch["true"], batch["true"]), shown(batch["made"], batch["true"])
+    def oppose(self, made: Tensor, true: Tensor) -> None:
+        """Put the gradients of the discriminator's loss (hinge) into `theirs`."""
+        made, true = shown(made, true), shown(true, true)
         with self.half():
             loss = F.relu(1 - self.critic(true).float()).mean() + F.relu(1 + self.critic(made).float()).mean()
         torch._foreach_copy_(self.theirs, list(torch.autograd.grad(loss, self.judging)))
-        return loss.detach()
 
 
 def follow(optimizer: torch.optim.Optimizer, weights: list[Tensor], gradients: list[Tensor]) -> None:
@@ -271,9 +269,10 @@ def train(options: argparse.Namespace, pool) -> None:
     weights = Weights(options.likeness, options.edges, options.shares, options.opposed)
     trainer = DecoderTrainer(vae, options.rate, weights, options.graphs)
     log.info("%d pictures after %.1f s; before: %s", len(pairs.latents), time.monotonic() - began, measured(vae, held))
+    generator = torch.Generator(device).manual_seed(13)
     clock = Clock("decoder", began + options.seconds - time.monotonic(), 3 if options.tiny else None)
     while clock.running():
-        loss = trainer.step(*banks[clock.done % len(banks)].crops(batch, NOISE), clock.share)
+        loss = trainer.step(*banks[clock.done % len(banks)].crops(batch, NOISE, generator), clock.share)
         if clock.tick(batch):
             clock.report(float(loss))
     log.info("%d steps, %s; after: %s", trainer.steps, weights, measured(trainer.average, held))
