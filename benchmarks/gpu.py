@@ -17,15 +17,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from transformers import GPT2Config
 
 from benchmarks.make_checkpoint import SIZES
+from benchmarks.parity import psnr
 from benchmarks.parity_models import BASE as FIRST
 from benchmarks.parity_models import LORAS, SECOND, write_models
 from engine.files.builtin_set import CHECKPOINT
 from engine.files.catalogue import Folders
-from engine.gpu.capabilities import Precision
+from engine.gpu.capabilities import DrawingSettings, Precision
 from engine.messages import Draw, Ended, Message, PictureDone, Progressed
 from engine.models.expansion import CONFIG, END, MERGES, VOCABULARY, WORDS
 from engine.modes import most_pictures
@@ -36,6 +39,11 @@ from engine.prompt.tokens import _byte_characters
 DEFAULTS = json.loads((Path(__file__).parent / "default_params.json").read_text())
 PLACES = [f"checkpoints/{name}" for name in (FIRST, SECOND)] + [f"loras/{name}" for name in LORAS]
 EXPANSION = "prompt_expansion/fooocus_expansion/pytorch_model.bin"
+PROMPTS = (
+    *("a lighthouse on a cliff at sunset", "portrait of an old sailor", "a bowl of oranges", "two foxes in tall grass"),
+    *("an empty street after rain", "a paper boat, close-up", "mountains", "a red bicycle against a wall"),
+)
+"""Of the requests by which 8 bits are compared."""
 LISTED = 640
 """Words of the expansion's list, about as many as the real one has."""
 STYLES = ["Fooocus Enhance", "Fooocus Sharp"]
@@ -48,6 +56,12 @@ class Clock:
     def __init__(self) -> None:
         self.steps: list[float] = []
         self.pictures: list[str] = []
+
+    @property
+    def between(self) -> float:
+        """Milliseconds from one step to the next, once they are under way."""
+        times = self.steps[2:]
+        return 1000 * (times[-1] - times[0]) / max(1, len(times) - 1) if times else 0.0
 
     def __call__(self, event: Message) -> None:
         if isinstance(event, Progressed) and event.message.startswith("Sampling"):
@@ -81,7 +95,8 @@ def timed(pipeline: Pipeline, draw: Draw) -> dict[str, Any]:
     return {
         "total_s": round(total, 3),
         **{f"{stage}_s": round(seconds, 3) for stage, seconds in ended.seconds.items()},
-        "step_ms": round(1000 * ended.seconds["sampling"] / max(1, steps), 1),
+        "step_ms": round(1000 * ended.seconds["sampling"] / max(1, steps), 2),
+        "between_ms": round(clock.between, 2),
     }
 
 
@@ -160,6 +175,44 @@ def measure_checkpoint(
     return figures
 
 
+def compare_plans(device: str, models: Path, size: str, out: Path) -> dict[str, Any]:
+    """Whether a picture of four steps is the same bytes with the UNet's blocks streamed, in full and in 8 bits."""
+    path, figures = models / "checkpoints" / FIRST, {}
+    for name, settings in (("fp16", DrawingSettings()), ("8 bits", DrawingSettings(unet_arithmetic="fp8"))):
+        drawn = []
+        for least in ("resident", "streamed"):
+            pipeline = Pipeline(device, Folders.below(models), least=least, settings=settings)
+            if pipeline.kernels is not None:
+                pipeline.kernels.wait()
+            timed(pipeline, request(out, path, 4, size, disable_preview=True, save_metadata_to_images=False))
+            drawn.append((out / "0.png").read_bytes())
+        figures[name] = drawn[0] == drawn[1]
+    show("streamed blocks give the same bytes", figures)
+    return figures
+
+
+def measure_eight_bits(device: str, models: Path, steps: int, size: str, out: Path) -> dict[str, Any]:
+    """Drawing with products in 8 bits, and how far its pictures are from those in full, of eight requests."""
+    path, distances = models / "checkpoints" / FIRST, []
+    plain = Pipeline(device, Folders.below(models))
+    eight = Pipeline(device, Folders.below(models), settings=DrawingSettings(unet_arithmetic="fp8"))
+    figures: dict[str, Any] = {}
+    for pipeline in (plain, eight):
+        timed(pipeline, request(out, path, steps, size))
+        if pipeline.kernels is not None:
+            pipeline.kernels.wait()
+    for number, prompt in enumerate(PROMPTS):
+        pictures = []
+        for pipeline in (plain, eight):
+            asked = request(out, path, steps, size, prompt=prompt, image_seed=number, disable_preview=True)
+            figures = timed(pipeline, asked)
+            pictures.append(np.asarray(Image.open(out / "0.png")))
+        distances.append(round(psnr(*pictures), 1))
+    told = {key: figures[key] for key in ("total_s", "step_ms", "between_ms")} | {"psnr_db": distances}
+    show("products in 8 bits", told)
+    return told
+
+
 def measure_switches(device: str, models: Path, size: str, out: Path, rounds: int = 50) -> dict[str, Any]:
     """Seconds that another LoRA and another checkpoint cost, and the memory after many of both."""
     pipeline = Pipeline(device, Folders.below(models))
@@ -222,6 +275,8 @@ def main() -> None:
         figures["page_in_s"] = round(page_in(models / "checkpoints" / FIRST), 2)
         size = "128×96" if arguments.tiny else "1152×896"
         figures["checkpoint"] = measure_checkpoint(device, models, arguments.steps, size, folder, brief=arguments.brief)
+        figures["eight_bits"] = measure_eight_bits(device, models, arguments.steps, size, folder)
+        figures["plans"] = compare_plans(device, models, size, folder)
         if arguments.brief:
             return
         figures["switches"] = measure_switches(device, models, "128×96" if arguments.tiny else "512×512", folder)

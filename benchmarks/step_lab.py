@@ -30,7 +30,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import conv2d, group_norm, layer_norm, linear, scaled_dot_product_attention, silu
 
 from benchmarks.make_checkpoint import SIZES, Size, random_of, unet_module, vae_module
-from engine.gpu.fused import Kernels, fuse
+from engine.gpu.compiled_kernels import Kernels
+from engine.gpu.fused import fuse
 from engine.sampling.graphs import CudaGraph
 from engine.sampling.unet_call import UNetCall
 

@@ -88,9 +88,9 @@ def norms(lab: Lab) -> None:
          torch.nn.GroupNorm(32, channels).to(lab.device, lab.dtype)) for channels, height, width in places
     ]  # fmt: skip
     usual = kernels.NORMED, kernels.NORM_ROWS, kernels.NORM_WARPS, kernels.PROGRAMS
-    rows = [(normed, rows, warps) for normed in (128, 256) for rows, warps in ((16, 4), (32, 4), (32, 8))]
+    rows = [(128, rows, warps) for rows, warps in ((32, 4), (64, 4), (64, 8), (128, 8))]
     for normed, pixels, warps in rows if big else rows[:1]:
-        for programs in (264, 528, 1056) if big else (4,):
+        for programs in (528, 1056, 2112, 100000) if big else (4,):
             with lab.trying(f"group norm {normed} {pixels} {warps} {programs}"):
                 lab.in_time()
                 kernels.NORMED, kernels.NORM_ROWS, kernels.NORM_WARPS, kernels.PROGRAMS = (
@@ -113,7 +113,7 @@ def text_attention(lab: Lab) -> None:
 
     big = lab.device.type == "cuda"
     usual = made.QUERIES, made.KEYS, made.WARPS
-    ways = ((128, 128, 8), (128, 128, 4), (64, 128, 4), (128, 64, 8), (128, 64, 4), (64, 64, 4), (64, 32, 4))
+    ways = ((64, 32, 4), (64, 32, 2), (128, 32, 4), (128, 32, 8), (64, 16, 4), (32, 32, 2), (32, 16, 2))
     for heads, tokens, keys in ((20, 1008, 77), (10, 4032, 77), (20, 1008, 154)) if big else ((2, 20, 77),):
         query, joined = normal(lab, 2, tokens, heads * 64), normal(lab, 2, keys, 2 * heads * 64)
         key, value = joined.unflatten(-1, (2, heads, 64)).permute(2, 0, 3, 1, 4)
@@ -333,13 +333,13 @@ def one_by_one(model: Any, choice: Any, text: Any) -> list[int]:
 PARTS: tuple[Callable[[Lab], None], ...] = (
     steps,
     words,
-    guiding,
+    norms,
     text_attention,
+    guiding,
     encoding,
+    rows,
     hopper_attention,
     eight_bit_products,
-    rows,
-    norms,
 )
 
 

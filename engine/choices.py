@@ -176,6 +176,7 @@ UNET_STORAGES = ("fp8_e4m3fn", "fp8_e5m2", "fp16", "bf16", "fp32")
 VAE_FORMATS = ("fp16", "bf16", "fp32", "cpu")
 TEXT_STORAGES = ("fp16", "fp32")
 ATTENTIONS = ("pytorch", "split")
+UNET_ARITHMETICS = ("fp8",)
 """What a server may be told about number formats and attention; requests name none of it."""
 VAE_OF_CHECKPOINT = "Default (model)"
 NO_MODEL = "None"

@@ -19,7 +19,7 @@ from engine.detectors.safety_checker import SafetyChecker
 from engine.files.catalogue import Catalogue
 from engine.files.identity import identity
 from engine.gpu.capabilities import Precision
-from engine.gpu.fused import Kernels
+from engine.gpu.compiled_kernels import Kernels
 from engine.gpu.residency import Residency
 from engine.heartbeat import Heartbeat
 from engine.images.metadata import AppliedLora, ModelFile

@@ -25,6 +25,7 @@ CHOICES = {
     "VAE_FORMAT": ("", *choices.VAE_FORMATS),
     "TEXT_STORAGE": ("", *choices.TEXT_STORAGES),
     "ATTENTION": ("", *choices.ATTENTIONS),
+    "UNET_ARITHMETIC": ("", *choices.UNET_ARITHMETICS),
     "STORAGE_SERVE": ("redirect", "proxy"),
     "S3_ADDRESSING": ("auto", "path", "virtual"),
 }

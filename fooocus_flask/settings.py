@@ -83,6 +83,7 @@ UNET_STORAGE = ""  # fp8_e4m3fn, fp8_e5m2, fp16, bf16 or fp32: what UNets are st
 VAE_FORMAT = ""  # fp16, bf16 or fp32: what VAEs compute in; cpu: fp32 on the processor; empty: as suits the device
 TEXT_STORAGE = ""  # fp16 or fp32: what text encoders are stored in; empty: fp16
 ATTENTION = ""  # pytorch: torch's own; split: half of the heads at a time; empty: torch's own
+UNET_ARITHMETIC = ""  # fp8: UNets' linear layers multiply in 8 bits, on cards that can; empty: as suits the device
 ENGINE_THREADS = 0  # threads each computes with; 0: all cores, divided among the engines
 REBUILD_HASH_CACHE = 0  # threads that hash all checkpoints and LoRAs at the start; 0: hashed as they are needed
 ENGINE_NICENESS = 5  # how far it steps back for the web process on a busy machine, 0 to 19

@@ -16,6 +16,7 @@ from engine.adapters.lora_names import adapter_settings, not_numbers, unsupporte
 from engine.errors import CheckpointError
 from engine.files.identity import identity
 from engine.gpu.device_memory import free_bytes
+from engine.gpu.eight_bit_arithmetic import follow_weight
 from engine.gpu.offload import at_hand, by_group, in_file
 from engine.models.checkpoint import read_tensors
 from engine.models.text_encoders import TextEncoders
@@ -176,12 +177,14 @@ class PatchedModel:
         rounded = self.encoders is not None and self.encoders.rounded and name.startswith("clip_")
         merged = original if merged is None else merged
         weight.copy_(merged.half() if rounded else merged)
+        follow_weight(weight)
         self._stacks[name] = _keys(stack)
         self._unfit[name] = tuple(key for key, delta in stack if (key, delta) not in fitting)
 
     def _restore(self, name: str) -> None:
         """Have the original in a weight that is at hand."""
         self._weights[name].copy_(self._originals.pop(name))
+        follow_weight(self._weights[name])
         self._stacks.pop(name, None)
         self._unfit.pop(name, None)
 

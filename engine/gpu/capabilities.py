@@ -21,6 +21,12 @@ ACCELERATORS = ("cuda", "xpu", "mps")
 """The types of devices that are drawn on where torch finds one; AMD's are called cuda."""
 TENSOR_CORES = (7, 0)
 """The first compute capability with tensor cores: those before it compute in fp16 slowly, or wrongly."""
+EIGHT_BIT_CORES = (8, 9)
+"""The first that multiplies in 8 bits."""
+NO_EIGHT_BITS = (
+    "UNET_ARITHMETIC=fp8 has no effect: it needs an NVIDIA card of compute capability 8.9 or more, a UNet stored in "
+    "fp16 or bf16, and an ATTENTION other than split"
+)
 WITHOUT_TENSOR_CORES = (
     *("GTX 16", "MX450", "MX550", "CMP 30HX"),
     *("T400", "T500", "T550", "T600", "T1000", "T1200", "T2000"),
@@ -69,6 +75,13 @@ class Precision:
     vae: torch.dtype
     text: torch.dtype = torch.float16
     vae_on_processor: bool = False
+    eight_bit_products: bool = False
+    """Whether the linear layers of the UNet's transformers multiply in 8 bits, which it has beside its weights."""
+
+    @property
+    def unet_bytes(self) -> int:
+        """About what a number of the UNet takes in memory."""
+        return self.unet.itemsize + self.eight_bit_products
 
     @property
     def upcast(self) -> bool:
@@ -138,10 +151,20 @@ class DrawingSettings:
     vae_format: str = ""
     text_storage: str = ""
     attention: str = ""
+    unet_arithmetic: str = ""
 
-    def told(self) -> dict[str, str]:
-        """What was asked for, by the settings' names, as a record tells it."""
-        return {name.upper(): word for name, word in asdict(self).items() if word}
+    def told(self, precision: Precision) -> dict[str, str]:
+        """What was asked for and is in force, by the settings' names, as a record tells it."""
+        told = {name.upper(): word for name, word in asdict(self).items() if word}
+        if not precision.eight_bit_products:
+            told.pop("UNET_ARITHMETIC", None)
+        return told
+
+    def unmet(self, precision: Precision) -> list[str]:
+        """What was asked for and is not in force, as notes for the client."""
+        if not self.unet_arithmetic or precision.eight_bit_products:
+            return []
+        return [NO_EIGHT_BITS]
 
     def precision(self, card: Card) -> Precision:
         """The card's number formats with those that were asked for; it computes in none that it lacks."""
@@ -151,7 +174,10 @@ class DrawingSettings:
         own = unet if self.unet_storage and unet.itemsize > 1 else suits.arithmetic
         on_processor = self.vae_format == "cpu"
         vae = FP32 if on_processor else FORMATS.get(self.vae_format, suits.vae)
-        return Precision(unet, FP32 if lacking else own, vae, FORMATS.get(self.text_storage, suits.text), on_processor)
+        text, arithmetic = FORMATS.get(self.text_storage, suits.text), FP32 if lacking else own
+        eight = self.unet_arithmetic == "fp8" and self.attention != "split" and arithmetic == unet
+        eight = eight and _nvidia(card) and card.capability >= EIGHT_BIT_CORES
+        return Precision(unet, arithmetic, vae, text, on_processor, eight)
 
 
 def features_of(card: Card) -> Features:

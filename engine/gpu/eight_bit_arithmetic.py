@@ -7,64 +7,43 @@ so pictures differ; a GPU of capability 8.9 and more multiplies twice as fast.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from engine.gpu.fused import FusedGate, FusedTransformer, Kernels
+from engine.gpu.compiled_kernels import Kernels
+from engine.gpu.eight_bit_rows import EightBitRows, Unbiased, in_eight_bits
+from engine.gpu.fused import FusedGate, FusedTransformer
 
-EIGHT = torch.float8_e4m3fn
-LARGEST = 448.0
-"""The largest number that it holds."""
-LEAST = 1e-12
-"""What stands for the largest of a row of zeros."""
-MADE = torch.bfloat16
-"""What the library's product of scaled rows is rounded to: it has no other."""
-
-
-class EightBitRows(NamedTuple):
-    """Rows `[..., width]` in 8 bits, and by how much each is to be multiplied, `[rows, 1]` in fp32."""
-
-    values: Tensor
-    scale: Tensor
+MADE = torch.float16
+"""What products are rounded to."""
 
 
 class EightBitLinear(nn.Linear):
-    """A linear layer that multiplies in 8 bits."""
+    """A linear layer that multiplies in 8 bits, and leaves its bias to the kernel that follows, where there is one."""
 
     kernels: Kernels
     eight: Tensor
     eight_scale: Tensor
 
-    def forward(self, input: Tensor | EightBitRows) -> Tensor:  # type: ignore[override]  # rows come quantised as well
-        """Its output, in the format that the product has."""
-        return product(input, self, self.bias)
+    def forward(self, input: Tensor | EightBitRows) -> Any:
+        """Its output."""
+        made = product(input, self)
+        if self.bias is None:
+            return made
+        return made + self.bias if self.kernels.now is None else Unbiased(made, self.bias)
 
 
-def in_eight_bits(rows: Tensor) -> EightBitRows:
-    """Rows `[..., width]` quantised, each by its largest number."""
-    wide = rows.float()
-    scale = wide.abs().amax(-1, keepdim=True).clamp(min=LEAST) / LARGEST
-    return EightBitRows((wide / scale).to(EIGHT), scale.reshape(-1, 1))
-
-
-def product(rows: Tensor | EightBitRows, owner: Any, bias: Tensor | None = None) -> Tensor:
+def product(rows: Tensor | EightBitRows, owner: Any) -> Tensor:
     """What a layer whose weight `owner` has in 8 bits makes of rows, in their format if they are not quantised yet."""
     given, kernels = rows, owner.kernels.now
     if isinstance(given, Tensor):
         given = in_eight_bits(given) if kernels is None else kernels.quantised(given)
     *shape, width = given.values.shape
-    made = torch._scaled_mm(
-        given.values.reshape(-1, width),
-        owner.eight.t(),
-        given.scale,
-        owner.eight_scale.t(),
-        bias=None if bias is None else bias.to(MADE),
-        out_dtype=MADE,
-        use_fast_accum=True,
-    ).unflatten(0, shape)
+    factors = given.values.reshape(-1, width), owner.eight.t(), given.scale, owner.eight_scale.t()
+    made = torch._scaled_mm(*factors, out_dtype=MADE, use_fast_accum=True).unflatten(0, shape)
     return made.to(rows.dtype) if isinstance(rows, Tensor) else made
 
 
@@ -82,7 +61,7 @@ class EightBitSelfAttention:
 class EightBitGate(FusedGate):
     """A gated projection that is multiplied in 8 bits, and leaves its rows in these."""
 
-    def forward(self, hidden_states: Tensor | EightBitRows, *_: Any, **__: Any) -> Any:  # type: ignore[override]
+    def forward(self, hidden_states: Tensor | EightBitRows, *_: Any, **__: Any) -> Any:
         """Half of the projection times the GELU of its other half."""
         kernels, projected = self.kernels.now, self.proj(hidden_states)
         if kernels is not None:
@@ -102,10 +81,9 @@ class EightBitTransformer(FusedTransformer):
             read = block.attn2(normed, encoder_hidden_states=text)
             total, normed = kernels.added_quantised_norm(read, total, block.norm3)
             fed = block.ff(normed)
-            if following is None:
-                total = fed.to(total.dtype) + total
-            else:
-                total, normed = kernels.added_quantised_norm(fed, total, following.norm1)
+            # After the last block only the sum is wanted.
+            norm = block.norm3 if following is None else following.norm1
+            total, normed = kernels.added_quantised_norm(fed, total, norm)
         return total
 
 
@@ -135,7 +113,8 @@ def _quantise_block(block: Any, kernels: Kernels) -> None:
         start += len(layer.weight)
     attn.set_processor(EightBitSelfAttention())
     block.ff.net[0].__class__ = EightBitGate
-    block.ff.net[1] = nn.Identity()  # the dropout, which takes no rows
+    # In place of the dropouts, which take tensors only.
+    block.ff.net[1] = block.attn1.to_out[1] = block.attn2.to_out[1] = nn.Identity()
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from engine.gpu.eight_bit_arithmetic import EIGHT, LARGEST, LEAST, EightBitRows
+from engine.gpu.eight_bit_rows import EIGHT, LARGEST, LEAST, EightBitRows, Unbiased
 
 
 @triton.jit
@@ -26,14 +26,15 @@ def _quantised_kernel(x, out, scales, width, least, largest, COLS: tl.constexpr)
 
 
 @triton.jit
-def _normed_kernel(x, residual, weight, bias, total, out, scales, width, eps, least, largest,
+def _normed_kernel(x, added, residual, weight, bias, total, out, scales, width, eps, least, largest,
                    HAS_RESIDUAL: tl.constexpr, COLS: tl.constexpr):  # fmt: skip
-    """One row: perhaps added to another, which is kept, then normalised."""
+    """One row: perhaps added, with a bias, to another, which is kept, then normalised."""
     row = tl.program_id(0).to(tl.int64)
     cols = tl.arange(0, COLS)
     inside = cols < width
     wide = tl.load(x + row * width + cols, inside, 0.0).to(tl.float32)
     if HAS_RESIDUAL:
+        wide += tl.load(added + cols, inside, 0.0).to(tl.float32)
         wide += tl.load(residual + row * width + cols, inside, 0.0).to(tl.float32)
         rounded = wide.to(total.dtype.element_ty)
         tl.store(total + row * width + cols, rounded, inside)
@@ -49,13 +50,15 @@ def _normed_kernel(x, residual, weight, bias, total, out, scales, width, eps, le
 
 
 @triton.jit
-def _gated_rows_kernel(x, out, scales, width, least, largest, COLS: tl.constexpr):
-    """The first half of a row times the GELU of its second."""
+def _gated_rows_kernel(x, added, out, scales, width, least, largest, COLS: tl.constexpr):
+    """A row and a bias: the first half of their sum times the GELU of its second."""
     row = tl.program_id(0).to(tl.int64)
     cols = tl.arange(0, COLS)
     inside = cols < width
     value = tl.load(x + row * 2 * width + cols, inside, 0.0).to(tl.float32)
+    value += tl.load(added + cols, inside, 0.0).to(tl.float32)
     gate = tl.load(x + row * 2 * width + width + cols, inside, 0.0).to(tl.float32)
+    gate += tl.load(added + width + cols, inside, 0.0).to(tl.float32)
     made = value * (0.5 * gate * (1.0 + tl.erf(gate * 0.7071067811865476)))
     scale = tl.maximum(tl.max(tl.abs(made), 0), least) / largest
     tl.store(scales + row, scale)
@@ -68,38 +71,40 @@ def quantised(x: Tensor) -> EightBitRows:
     made = _empty(x.shape, x.device)
     width = x.shape[-1]
     _quantised_kernel[len(made.scale),](
-        x, made.values, made.scale, width, LEAST, LARGEST, COLS=triton.next_power_of_2(width), num_warps=4
+        x, made.values, made.scale, width, LEAST, LARGEST, COLS=triton.next_power_of_2(width), num_warps=2
     )
     return made
 
 
 def quantised_norm(x: Tensor, norm: nn.LayerNorm) -> EightBitRows:
     """`norm` of the rows of `x` `[..., width]`."""
-    return _normed(x.contiguous(), None, norm)[1]
+    return _normed(Unbiased(x.contiguous(), x), None, norm)[1]
 
 
-def added_quantised_norm(x: Tensor, residual: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, EightBitRows]:
-    """The sum of two tensors `[..., width]` in the format of `residual`, and `norm` of it."""
-    return _normed(x.contiguous(), residual.contiguous(), norm)
+def added_quantised_norm(x: Unbiased, residual: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, EightBitRows]:
+    """The sum of two tensors `[..., width]` and a bias, in the format of `residual`, and `norm` of it."""
+    return _normed(x, residual.contiguous(), norm)
 
 
-def quantised_gate(x: Tensor) -> EightBitRows:
+def quantised_gate(x: Unbiased) -> EightBitRows:
     """The first half of the last axis times the GELU of its second half."""
-    x = x.contiguous()
-    width = x.shape[-1] // 2
-    made = _empty((*x.shape[:-1], width), x.device)
+    values = x.values.contiguous()
+    width = values.shape[-1] // 2
+    made = _empty((*values.shape[:-1], width), values.device)
     _gated_rows_kernel[len(made.scale),](
-        x, made.values, made.scale, width, LEAST, LARGEST, COLS=triton.next_power_of_2(width), num_warps=8
+        values, x.bias, made.values, made.scale, width, LEAST, LARGEST, COLS=triton.next_power_of_2(width), num_warps=8
     )
     return made
 
 
-def _normed(x: Tensor, residual: Tensor | None, norm: nn.LayerNorm) -> tuple[Tensor, EightBitRows]:
-    made, width = _empty(x.shape, x.device), x.shape[-1]
-    total = x if residual is None else torch.empty_like(residual)
+def _normed(x: Unbiased, residual: Tensor | None, norm: nn.LayerNorm) -> tuple[Tensor, EightBitRows]:
+    values, width = x.values.contiguous(), x.values.shape[-1]
+    made = _empty(values.shape, values.device)
+    total = values if residual is None else torch.empty_like(residual)
     _normed_kernel[len(made.scale),](
-        x, x if residual is None else residual, norm.weight, norm.bias, total, made.values, made.scale, width, norm.eps,
-        LEAST, LARGEST, HAS_RESIDUAL=residual is not None, COLS=triton.next_power_of_2(width), num_warps=4,
+        values, x.bias, total if residual is None else residual, norm.weight, norm.bias, total, made.values, made.scale,
+        width, norm.eps, LEAST, LARGEST, HAS_RESIDUAL=residual is not None, COLS=triton.next_power_of_2(width),
+        num_warps=2,
     )  # fmt: skip
     return total, made
 

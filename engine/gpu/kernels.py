@@ -45,8 +45,10 @@ COLUMNS = 64
 FEW_ROWS, MANY_ROWS = 32, 128
 """Pixels that one program takes of a small picture, and of a large one."""
 LARGE = 8192
-GATED = 1024
-"""Elements that one program of the gate makes."""
+GATED = (1024, 512)
+"""Elements that one program of the gate makes: the first that divides a row's, or the last."""
+ROW_WARPS = 2
+"""Of a program that normalises a row."""
 
 
 @triton.jit
@@ -132,8 +134,9 @@ def layer_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
     x = x.contiguous()
     out, width = torch.empty_like(x), x.shape[-1]
     _layer_norm_kernel[x.numel() // width,](
-        x, x, norm.weight, norm.bias, x, out, width, norm.eps, HAS_RESIDUAL=False, COLS=triton.next_power_of_2(width)
-    )
+        x, x, norm.weight, norm.bias, x, out, width, norm.eps, HAS_RESIDUAL=False,
+        COLS=triton.next_power_of_2(width), num_warps=ROW_WARPS,
+    )  # fmt: skip
     return out
 
 
@@ -143,7 +146,7 @@ def added_layer_norm(x: Tensor, residual: Tensor, norm: nn.LayerNorm) -> tuple[T
     total, out, width = torch.empty_like(x), torch.empty_like(x), x.shape[-1]
     _layer_norm_kernel[x.numel() // width,](
         x, residual, norm.weight, norm.bias, total, out, width, norm.eps, HAS_RESIDUAL=True,
-        COLS=triton.next_power_of_2(width),
+        COLS=triton.next_power_of_2(width), num_warps=ROW_WARPS,
     )  # fmt: skip
     return total, out
 
@@ -153,7 +156,8 @@ def gated(x: Tensor) -> Tensor:
     x = x.contiguous()
     width = x.shape[-1] // 2
     out = x.new_empty(*x.shape[:-1], width)
-    _gated_kernel[x.numel() // (2 * width), triton.cdiv(width, GATED)](x, out, width, COLS=GATED)
+    at_once = next((count for count in GATED if width % count == 0), GATED[-1])
+    _gated_kernel[x.numel() // (2 * width), triton.cdiv(width, at_once)](x, out, width, COLS=at_once)
     return out
 
 

@@ -20,7 +20,8 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, scaled_dot_product_attention, silu
 
-from engine.gpu.fused import join_projections, plain_attention, plain_resnet, plain_transformer
+from engine.gpu.fused import plain_resnet, plain_transformer
+from engine.gpu.joined_attention import join_projections, plain_attention
 
 MACHINES = ("x86_64", "AMD64")
 """Elsewhere torch's builds have other libraries under the same names, or none."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 HEAD_WIDTH = 64
 """The width of the heads it is made for, which are those of SDXL."""
-QUERIES, KEYS, WARPS = 128, 128, 8
+QUERIES, KEYS, WARPS = 64, 32, 4
 """Queries of one program, the keys it takes at a time, and its warps."""
 FEW_KEYS = 16
 """Fewer keys at a time than this no matrix product takes."""

@@ -17,7 +17,7 @@ from engine.errors import CheckpointError
 from engine.files import detect, torch_files
 from engine.files.pickled import unwrapped
 from engine.gpu.capabilities import Precision
-from engine.gpu.fused import Kernels
+from engine.gpu.compiled_kernels import Kernels
 from engine.gpu.host_memory import MappedFile
 from engine.gpu.residency import Residency
 from engine.memory_plan import Parts
@@ -176,9 +176,7 @@ def _parts_of(parts: Mapping[str, Mapping[str, Tensor]], precision: Precision) -
         sum(tensor.numel() for tensor in parts[which].values()) for which in (weight_names.UNET, weight_names.VAE)
     )
     texts = sum(stored_size(parts[which], precision.text) for which in (weight_names.CLIP_L, weight_names.CLIP_G))
-    return Parts(
-        unet * precision.unet.itemsize, texts, 0 if precision.vae_on_processor else vae * precision.vae.itemsize
-    )
+    return Parts(unet * precision.unet_bytes, texts, 0 if precision.vae_on_processor else vae * precision.vae.itemsize)
 
 
 def load_vae(

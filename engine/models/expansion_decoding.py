@@ -42,17 +42,25 @@ class WordChoice:
 
 
 class Decoder:
-    """The steps of `rows` texts of at most `length` tokens, of which one that is shorter keeps to itself."""
+    """The steps of `rows` texts of at most `length` tokens, of which one that is shorter keeps to itself.
+
+    Where more of the list is left than ever counts, nothing but its words can be drawn, and only their logits count.
+    """
 
     def __init__(self, model: Any, choice: WordChoice, rows: int, length: int) -> None:
         self.model, self.choice, self.rows, self.length = model, choice, rows, length
-        table = model.transformer.wte.weight
-        self.device, config = table.device, model.config
+        table, config = model.lm_head.weight, model.config
+        self.device = table.device
+        listed = choice.bias == 0
+        listed[choice.again] = True
+        enough = int(listed.sum()) - 1 - length >= choice.top_k
+        self.words = listed.nonzero()[:, 0] if enough else torch.arange(len(table), device=self.device)
+        """The tokens that can be drawn."""
+        self._again = int((self.words == choice.again).nonzero())
         places = -(-length // ALIGNED) * ALIGNED
-        width = config.n_embd // config.n_head
-        shape = (2, rows, config.n_head, places, width)
+        shape = rows, places, 2, config.n_head, config.n_embd // config.n_head
         self.caches = [table.new_zeros(shape) for _ in model.transformer.h]
-        self.allowed = table.new_zeros(rows, len(table))
+        self.allowed = table.new_zeros(rows, len(self.words))
         """The bias of each row, in which what it has drawn is out."""
         self.tokens = torch.zeros(rows, dtype=torch.long, device=self.device)
         self.at = torch.zeros(rows, dtype=torch.long, device=self.device)
@@ -82,21 +90,22 @@ class Decoder:
         return [row[: text.count] for row, text in zip(table, texts, strict=False)]
 
     def _begin(self, texts: Sequence[Begun]) -> Tensor:
-        """Have the caches hold the texts; the logits `[rows, vocabulary]` of what follows, the same text read once."""
+        """Have the caches hold the texts; the logits `[rows, words]` of what follows, the same text read once."""
         read: dict[tuple[int, ...], Any] = {}
-        logits = self.noise.new_zeros(self.rows, self.noise.shape[-1])
+        logits = torch.zeros_like(self.allowed)
         for row, text in enumerate(texts):
             given = torch.tensor([text.tokens], device=self.device)
             if text.tokens not in read:
                 read[text.tokens] = self.model(input_ids=given, use_cache=True, logits_to_keep=1)
             output = read[text.tokens]
             for cache, layer in zip(self.caches, output.past_key_values.layers, strict=True):
-                cache[0, row, :, : len(text.tokens)] = layer.keys[0]
-                cache[1, row, :, : len(text.tokens)] = layer.values[0]
-            self.allowed[row] = self.choice.bias
-            self.allowed[row, given[0]] = self.choice.never
-            self.allowed[row, self.choice.again] = 0
-            logits[row] = output.logits[0, -1]
+                cache[row, : len(text.tokens), 0] = layer.keys[0].transpose(0, 1)
+                cache[row, : len(text.tokens), 1] = layer.values[0].transpose(0, 1)
+            bias = self.choice.bias.clone()
+            bias[given[0]] = self.choice.never
+            bias[self.choice.again] = 0
+            self.allowed[row] = bias[self.words]
+            logits[row] = output.logits[0, -1, self.words]
         return logits
 
     def _step(self) -> None:
@@ -124,18 +133,20 @@ class Decoder:
         transformer = self.model.transformer
         self.at.add_(1).clamp_(max=self.length - 1)
         hidden = transformer.wte(self.tokens) + transformer.wpe(self.at)
-        there = (self._places <= self.at[:, None])[:, None, None]
+        beyond = self._places > self.at[:, None]
+        mask = torch.zeros_like(beyond, dtype=hidden.dtype).masked_fill_(beyond, -torch.inf)[:, None, None]
         for block, cache in zip(transformer.h, self.caches, strict=True):
-            hidden = hidden + self._read(block.attn, block.ln_1(hidden), cache, there)
+            hidden = hidden + self._read(block.attn, block.ln_1(hidden), cache, mask)
             hidden = hidden + block.mlp(block.ln_2(hidden))
-        self._draw(self.model.lm_head(transformer.ln_f(hidden)))
+        # All logits are made, as for the first word: rounded as those are.
+        self._draw(self.model.lm_head(transformer.ln_f(hidden))[:, self.words])
 
-    def _read(self, attn: Any, hidden: Tensor, cache: Tensor, there: Tensor) -> Tensor:
+    def _read(self, attn: Any, hidden: Tensor, cache: Tensor, mask: Tensor) -> Tensor:
         """What the rows `[rows, width]` read of what their caches hold, themselves included."""
-        query, key, value = attn.c_attn(hidden).unflatten(-1, (3, attn.num_heads, -1)).unbind(1)
-        cache[0, self._each, :, self.at] = key
-        cache[1, self._each, :, self.at] = value
-        read = scaled_dot_product_attention(query[:, :, None], cache[0], cache[1], there)
+        joined = attn.c_attn(hidden).unflatten(-1, (3, attn.num_heads, -1))
+        cache[self._each, self.at] = joined[:, 1:]
+        key, value = cache.permute(2, 0, 3, 1, 4)
+        read = scaled_dot_product_attention(joined[:, 0, :, None], key, value, mask)
         return attn.c_proj(read[:, :, 0].flatten(1))
 
     def _draw(self, logits: Tensor) -> None:
@@ -143,6 +154,7 @@ class Decoder:
         scores = logits + self.allowed
         least = scores.topk(min(self.choice.top_k, scores.shape[-1])).values[:, -1:]
         chances = scores.masked_fill(scores < least, -torch.inf).softmax(dim=-1)
-        self.tokens.copy_((chances / self.noise).argmax(dim=-1))
-        self.allowed.scatter_(1, self.tokens[:, None], self.choice.never)
-        self.allowed[:, self.choice.again] = 0
+        place = (chances / self.noise[:, self.words]).argmax(dim=-1)
+        self.tokens.copy_(self.words[place])
+        self.allowed.scatter_(1, place[:, None], self.choice.never)
+        self.allowed[:, self._again] = 0

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.errors import CheckpointError
 from engine.gpu.capabilities import Precision
-from engine.gpu.fused import Kernels
+from engine.gpu.compiled_kernels import Kernels
 from engine.gpu.host_memory import MappedFile
 from engine.gpu.residency import Residency
 from engine.memory_plan import Parts
@@ -70,7 +70,7 @@ def load_refiner(
     parts = {prefix: weight_names.part_of(tensors, prefix) for prefix in (weight_names.UNET, weight_names.VAE)}
     precision, vae = precision or Precision.for_device(device), None
     numbers = sum(tensor.numel() for tensor in parts[weight_names.UNET].values())
-    carried = residency is not None and residency.crowded(Parts(numbers * precision.unet.itemsize, 0, 0))
+    carried = residency is not None and residency.crowded(Parts(numbers * precision.unet_bytes, 0, 0))
     start = torch.device("cpu") if carried else device
     try:
         kind = kind_of(parts[weight_names.UNET], encoders)

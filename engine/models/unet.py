@@ -14,7 +14,9 @@ from torch import Tensor
 
 from engine.errors import CheckpointError
 from engine.gpu.capabilities import Precision
-from engine.gpu.fused import Kernels, fuse
+from engine.gpu.compiled_kernels import Kernels
+from engine.gpu.eight_bit_arithmetic import multiply_in_eight_bits
+from engine.gpu.fused import fuse
 from engine.gpu.upcast import compute_in
 from engine.models.fill import fill
 from engine.models.weight_names import UNetLayout, unet_from_ldm
@@ -92,6 +94,8 @@ def load_unet(
         compute_in(unet, precision.arithmetic)
     elif kernels is not None:
         fuse(unet, kernels)
+        if precision.eight_bit_products:
+            multiply_in_eight_bits(unet)
     return unet
 
 

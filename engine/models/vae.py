@@ -16,8 +16,9 @@ from torch.nn.functional import pad
 
 from engine.errors import CheckpointError
 from engine.gpu.capabilities import Precision
+from engine.gpu.compiled_kernels import Kernels
 from engine.gpu.device_memory import give_back
-from engine.gpu.fused import Kernels, fuse
+from engine.gpu.fused import fuse
 from engine.gpu.out_of_memory import is_out_of_memory
 from engine.gpu.side_stream import Fetched
 from engine.models.fill import fill, weights_size

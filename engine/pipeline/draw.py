@@ -10,7 +10,7 @@ import torch
 
 from engine.adapters.patched_models import Models
 from engine.gpu.capabilities import Features
-from engine.gpu.fused import Kernels
+from engine.gpu.compiled_kernels import Kernels
 from engine.gpu.launch_ahead import LaunchAhead
 from engine.gpu.residency import Residency
 from engine.gpu.side_stream import Fetched, SideStream

@@ -15,7 +15,7 @@ from engine.files.catalogue import Catalogue, Folders
 from engine.files.file_sets import file_set
 from engine.files.hashes import HashCache
 from engine.gpu.capabilities import Card, DrawingSettings, Features
-from engine.gpu.fused import Kernels
+from engine.gpu.compiled_kernels import Kernels
 from engine.gpu.out_of_memory import is_out_of_memory
 from engine.heartbeat import Heartbeat
 from engine.images import codecs
@@ -110,7 +110,8 @@ class Pipeline:
         if self.kernels is not None:
             self.kernels.adopt()
         with Outbox(emit) as outbox:
-            asked, notes = interruption or Interruption(), [*task.notes, *plan.notes]
+            asked = interruption or Interruption()
+            notes = [*task.notes, *plan.notes, *self.settings.unmet(self.store.precision)]
             job = Job(task, plan, outbox, asked, notes=notes, heartbeat=self.heartbeat, together=together)
             try:
                 self._draw_in_memory(job)
@@ -130,7 +131,7 @@ class Pipeline:
             "memory": self.memory.told(),
             "prompt_tokens": job.prompt_tokens,
         }
-        if asked_for := self.settings.told():
+        if asked_for := self.settings.told(self.store.precision):
             drawn_with["settings"] = asked_for
         return Ended(task.task_id, outcome, None, job.seconds, drawn_with, job.notes)
 

@@ -6,6 +6,7 @@ import argparse
 import gc
 import os
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -51,9 +52,8 @@ def pipeline_maker(
         gc.enable()
         hashes = HashCache(arguments.hashes) if arguments.hashes else None
         least = MODES[0] if arguments.memory_plan == AUTO else arguments.memory_plan
-        settings = DrawingSettings(
-            *(getattr(arguments, name) for name in ("unet_storage", "vae_format", "text_storage", "attention"))
-        )
+        names = [field.name for field in fields(DrawingSettings)]
+        settings = DrawingSettings(**{name: getattr(arguments, name) for name in names})
         pipeline = Pipeline(
             device,
             arguments.folders,
@@ -107,6 +107,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         parser.add_argument(f"--{flag}", choices=formats, default="", help="a number format; as suits the device")
     parser.add_argument("--text-storage", choices=choices.TEXT_STORAGES, default="", help="of text encoders; fp16")
     parser.add_argument("--attention", choices=choices.ATTENTIONS, default="", help="how UNets attend; pytorch")
+    parser.add_argument("--unet-arithmetic", choices=choices.UNET_ARITHMETICS, default="", help="of linear layers")
     parser.add_argument("--folders", type=Folders.from_json, help="the folders of models and word lists, as JSON")
     parser.add_argument("--hashes", type=Path, help="where hashes of model files are kept; none: pictures carry none")
     parser.add_argument("--rehash", type=int, metavar="N", help="hash all checkpoints and LoRAs now, N at a time")

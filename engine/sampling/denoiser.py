@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.gpu.capabilities import Features
-from engine.gpu.fused import kernels_in_use
+from engine.gpu.compiled_kernels import kernels_in_use
 from engine.gpu.onednn import begin_run
 from engine.gpu.upcast import arithmetic_of
 from engine.sampling.attachments import Attachment, Evaluation, summed

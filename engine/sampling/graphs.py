@@ -14,11 +14,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from engine.gpu.fused import TextProjections
+from engine.gpu.joined_attention import TextProjections
 from engine.sampling.unet import UNet
 from engine.sampling.unet_call import UNetCall
 
 MOST_GRAPHS = 8
+_WEIGHTS: weakref.WeakKeyDictionary[UNet, list[dict[str, Any]]] = weakref.WeakKeyDictionary()
+"""The weights of UNets' modules, by their own lists."""
 
 
 class Recorded(Protocol):
@@ -134,8 +136,14 @@ class Graphs:
 
 
 def place_of(unet: UNet) -> Hashable:
-    """Where a UNet's weights lie: a graph is good for these addresses only."""
-    return hash(tuple((weight.data_ptr(), weight.shape, weight.dtype) for weight in unet.parameters()))
+    """Where a UNet's weights lie: a graph is good for these addresses only.
+
+    It is asked for before every picture, while a GPU has nothing to do, so a UNet's modules are looked up once.
+    """
+    if unet not in _WEIGHTS:
+        _WEIGHTS[unet] = [module._parameters for module in unet.modules() if module._parameters]
+    found = (weight for weights in _WEIGHTS[unet] for weight in weights.values() if weight is not None)
+    return hash(tuple(weight.data_ptr() for weight in found))
 
 
 def _by_value_or_weakly(attachment: Any) -> Hashable:

@@ -75,6 +75,10 @@ class UNet(Protocol):
         """The output for scaled states `[n, channels, h, w]`, alone in a tuple where `return_dict` is false."""
         ...
 
+    def modules(self) -> Iterator[nn.Module]:
+        """It and all modules in it."""
+        ...
+
     def parameters(self) -> Iterator[Tensor]:
         """Its weights."""
         ...

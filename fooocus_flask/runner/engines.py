@@ -152,7 +152,7 @@ def arguments(app: Flask, start: EngineStart) -> list[str]:
     places += ["--kernels", str(Path(app.instance_path) / KERNELS)]
     rehash = 0 if start.number else app.config["REBUILD_HASH_CACHE"]  # one of them is enough
     optional = {"--threads": start.threads, "--rehash": rehash, "--memory-plan": app.config["MEMORY_PLAN"]}
-    for name in ("DEVICE", "UNET_STORAGE", "VAE_FORMAT", "TEXT_STORAGE", "ATTENTION"):
+    for name in ("DEVICE", "UNET_STORAGE", "VAE_FORMAT", "TEXT_STORAGE", "ATTENTION", "UNET_ARITHMETIC"):
         optional[f"--{name.lower().replace('_', '-')}"] = app.config[name]
     return [*places, *beat(app), *(word for flag, value in optional.items() if value for word in (flag, str(value)))]
 

@@ -13,7 +13,7 @@ from engine.adapters.controlnet_files import ControlFile
 from engine.adapters.image_prompt import EncodedImagePrompt, ImagePromptAdapter, ImagePrompts
 from engine.adapters.inpaint_head import InpaintFeature, InpaintHead
 from engine.detectors.clip_vision import ClipVision
-from engine.gpu.fused import Kernels
+from engine.gpu.compiled_kernels import Kernels
 from engine.models.checkpoint import load_checkpoint
 from engine.sampling.attachments import summed
 from engine.sampling.graphs import CudaGraph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +10,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.make_checkpoint import SIZES, random_of, unet_module
-from engine.gpu.eight_bit_arithmetic import EIGHT, follow_weight, in_eight_bits, multiply_in_eight_bits
-from engine.gpu.fused import Kernels, fuse
+from engine.adapters.lora_merge import Patch, PatchedModel
+from engine.gpu.compiled_kernels import Kernels
+from engine.gpu.eight_bit_arithmetic import follow_weight, multiply_in_eight_bits
+from engine.gpu.eight_bit_rows import EIGHT, in_eight_bits
+from engine.gpu.fused import fuse
 from engine.gpu.offload import tensors_of
 from engine.sampling.unet_call import UNetCall
+from tests.engine.pipeline.test_memory import lora
 
 SIZE = SIZES["tiny"]
 BLOCK = "mid_block.attentions.0.transformer_blocks.0"
@@ -70,10 +75,11 @@ def test_a_weight_changed_in_place_counts_once_it_is_followed(call: UNetCall, la
     module, plain = unet(eight=True), unet(eight=False)
     before = call.on(module)
     for each in (module, plain):
-        each.get_parameter(f"{BLOCK}.{layer}.weight").mul_(-20)
+        each.get_parameter(f"{BLOCK}.{layer}.weight").mul_(-4)
     assert torch.equal(call.on(module), before)
     follow_weight(module.get_parameter(f"{BLOCK}.{layer}.weight"))
-    assert distance(call.on(module), call.on(plain)) < 0.1 < distance(before, call.on(plain))
+    wanted = call.on(plain)
+    assert distance(call.on(module), wanted) < distance(before, wanted) / 2
 
 
 def test_what_moves_a_block_moves_its_weights_in_eight_bits_too() -> None:
@@ -84,3 +90,21 @@ def test_what_moves_a_block_moves_its_weights_in_eight_bits_too() -> None:
 
 def test_weights_keep_their_names() -> None:
     assert list(unet(eight=True).state_dict()) == list(unet(eight=False).state_dict())
+
+
+@torch.inference_mode()
+def test_loras_are_merged_before_weights_are_quantised_and_come_off_whole(tmp_path: Path) -> None:
+    module = unet(eight=True)
+    quantised = [weight for weight in module.parameters() if hasattr(weight, "eight_bits")]
+
+    def in_force() -> list[Tensor]:
+        kept = [(weight, *weight.eight_bits) for weight in quantised]
+        return [owner.eight[start : start + len(weight)].float() for weight, owner, start in kept]
+
+    before, patches = in_force(), PatchedModel(module)
+    lora(tmp_path, module, ("attn1.to_v.weight", "ff.net.2.weight"))
+    assert patches.apply([Patch(tmp_path / "style.safetensors", 3.0)]) == []
+    merged, exact = in_force(), [in_eight_bits(weight).values.float() for weight in quantised]
+    assert all(map(torch.equal, merged, exact)) and not all(map(torch.equal, merged, before))
+    patches.apply([])
+    assert all(map(torch.equal, in_force(), before))

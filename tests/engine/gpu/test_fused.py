@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.make_checkpoint import SIZES, random_of, unet_module, vae_module
-from engine.gpu.fused import PARTS, Kernels, TextProjections, fuse
+from engine.gpu.compiled_kernels import Kernels
+from engine.gpu.fused import PARTS, fuse
+from engine.gpu.joined_attention import TextProjections
 from engine.sampling.unet_call import UNetCall
 
 SIZE = SIZES["tiny"]

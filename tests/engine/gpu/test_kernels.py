@@ -19,8 +19,10 @@ if not INTERPRETED:
 
 from benchmarks.make_checkpoint import SIZES, unet_module  # noqa: E402
 from engine.gpu import kernels  # noqa: E402
-from engine.gpu.eight_bit_arithmetic import in_eight_bits, multiply_in_eight_bits  # noqa: E402
-from engine.gpu.fused import Kernels, fuse  # noqa: E402
+from engine.gpu.compiled_kernels import Kernels  # noqa: E402
+from engine.gpu.eight_bit_arithmetic import multiply_in_eight_bits  # noqa: E402
+from engine.gpu.eight_bit_rows import Unbiased, in_eight_bits  # noqa: E402
+from engine.gpu.fused import fuse  # noqa: E402
 from engine.gpu.guidance_kernels import CHANNELS  # noqa: E402
 from engine.sampling import guidance  # noqa: E402
 from engine.sampling.model_sampling import SCHEDULER_KINDS, model_sampling  # noqa: E402
@@ -118,14 +120,15 @@ def rows_of(quantised):
 def test_rows_in_eight_bits_are_those_of_the_processor(width):
     one, other, wide = torch.randn(2, 5, width), 4 * torch.randn(2, 5, width), torch.randn(2, 5, 2 * width)
     norm = filled(nn.LayerNorm(width))
-    value, gate = wide.chunk(2, dim=-1)
-    total, made = kernels.added_quantised_norm(one, other, norm)
-    assert near(total, one + other)
+    bias, wide_bias = torch.randn(width), torch.randn(2 * width)
+    value, gate = (wide + wide_bias).chunk(2, dim=-1)
+    total, made = kernels.added_quantised_norm(Unbiased(one, bias), other, norm)
+    assert near(total, one + bias + other)
     for quantised, exact in (
         (kernels.quantised(one), one),
         (kernels.quantised_norm(one, norm), norm(one)),
-        (made, norm(one + other)),
-        (kernels.quantised_gate(wide), value * gelu(gate)),
+        (made, norm(one + bias + other)),
+        (kernels.quantised_gate(Unbiased(wide, wide_bias)), value * gelu(gate)),
     ):
         expected = in_eight_bits(exact)
         torch.testing.assert_close(quantised.scale, expected.scale, rtol=1e-4, atol=0)

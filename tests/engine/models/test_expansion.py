@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import LogitsProcessor
 
+from benchmarks.step_parts import one_by_one
 from engine.errors import CheckpointError
 from engine.models.expansion import CONFIG, MERGES, MODEL, NEVER, VOCABULARY, WORDS, Expansion
 from engine.models.expansion_decoding import Decoder, WordChoice
@@ -103,16 +104,27 @@ def test_spaces_before_marks_are_closed_up_as_decoding_does(expansion):
     assert expansion.expand("it 's a cat , red !", 1).startswith("it's a cat, red!,")
 
 
+@torch.inference_mode()
 def test_logits_that_equal_the_last_that_counts_may_be_drawn(expansion):
-    choice = WordChoice(torch.zeros(4), NEVER, again=3, top_k=2)
-    decoder = Decoder(expansion.model, choice, rows=1, length=75)
-    decoder.allowed, drawn = torch.zeros(1, 4), set()
+    decoder = Decoder(expansion.model, WordChoice(expansion.choice.bias, NEVER, 0, top_k=2), rows=1, length=150)
+    logits, drawn = torch.full((1, len(decoder.words)), -9.0), set()
+    logits[0, 5:9] = torch.tensor([3.0, 2.5, 2.5, 0.0])
     for seed in range(40):
         decoder.allowed.zero_()
-        decoder.noise = torch.ones(1, 4).exponential_(1, generator=torch.Generator().manual_seed(seed))
-        decoder._draw(torch.tensor([[3.0, 2.5, 2.5, 0.0]]))
+        decoder.noise.exponential_(1, generator=torch.Generator().manual_seed(seed))
+        decoder._draw(logits)
         drawn.add(int(decoder.tokens))
-    assert drawn == {0, 1, 2}
+    assert drawn == {5, 6, 7}
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("top_k", [20, 100], ids=["the list alone", "all tokens"])
+def test_steps_of_fixed_places_draw_what_a_growing_cache_does(expansion, top_k):
+    choice = WordChoice(expansion.choice.bias, NEVER, expansion.choice.again, top_k)
+    texts = [expansion._begun("a red cat", 3), expansion._begun("xy ab, zz", 4)]
+    decoder = Decoder(expansion.model, choice, rows=3, length=75)
+    assert (len(decoder.words) < len(choice.bias)) == (top_k == 20)
+    assert decoder.drawn(texts) == [one_by_one(expansion.model, choice, text) for text in texts]
 
 
 def test_texts_beside_a_text_change_none_of_its_words(folder):

@@ -17,6 +17,7 @@ from tests.engine.pipeline.test_memory import OutOfMemoryAt, lora, unet_of
 from tests.engine.pipeline.test_pipeline import drawn, pixels
 
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
+ADA, AMD = Card("cuda", (8, 9), "RTX 4090", bf16=True), Card("cuda", (9, 4), "MI300X", bf16=True, hip=True)
 RTX, OLD, CPU = Card("cuda", (8, 6), "RTX 3060", bf16=True), Card("cuda", (6, 1), "GTX 1080"), Card("cpu")
 
 
@@ -31,11 +32,25 @@ RTX, OLD, CPU = Card("cuda", (8, 6), "RTX 3060", bf16=True), Card("cuda", (6, 1)
         (RTX, {"unet_storage": "fp32", "text_storage": "fp32"}, Precision(FP32, FP32, BF16, FP32)),
         (RTX, {"vae_format": "cpu"}, Precision(FP16, FP16, FP32, vae_on_processor=True)),
         (RTX, {"attention": "split"}, Precision(FP16, FP16, BF16)),
+        (RTX, {"unet_arithmetic": "fp8"}, Precision(FP16, FP16, BF16)),
+        (ADA, {"unet_arithmetic": "fp8"}, Precision(FP16, FP16, BF16, eight_bit_products=True)),
+        (ADA, {"unet_arithmetic": "fp8", "attention": "split"}, Precision(FP16, FP16, BF16)),
+        (ADA, {"unet_arithmetic": "fp8", "unet_storage": "fp8_e4m3fn"}, Precision(E4M3, FP16, BF16)),
+        (AMD, {"unet_arithmetic": "fp8"}, Precision(FP16, FP16, BF16)),
     ],
     ids=str,
 )
 def test_a_card_computes_in_no_format_that_it_lacks(card, settings, precision):
     assert DrawingSettings(**settings).precision(card) == precision
+
+
+def test_products_in_eight_bits_stand_in_the_record_where_they_are_in_force_and_in_a_note_elsewhere(toy, tmp_path):
+    settings = DrawingSettings(unet_arithmetic="fp8")
+    told = Pipeline("cpu", builtin=toy, settings=settings)
+    _, ended = drawn(told, tmp_path)
+    assert "settings" not in ended.drawn_with and [note for note in ended.notes if "8.9" in note] == ended.notes != []
+    assert settings.told(settings.precision(ADA)) == {"UNET_ARITHMETIC": "fp8"}
+    assert settings.unmet(settings.precision(ADA)) == []
 
 
 @pytest.mark.parametrize(

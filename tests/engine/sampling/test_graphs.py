@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.gpu.fused import Kernels
+from engine.gpu.compiled_kernels import Kernels
 from engine.models.checkpoint import load_checkpoint
 from engine.sampling.attachments import Residuals
 from engine.sampling.graphs import CudaGraph, Graphs, Inputs, place_of

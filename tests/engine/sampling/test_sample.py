@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from engine.gpu.fused import Kernels
+from engine.gpu.compiled_kernels import Kernels
 from engine.models.checkpoint import load_checkpoint
 from engine.sampling.conditioning import Conditioning
 from engine.sampling.denoiser import Denoiser, Guidance
