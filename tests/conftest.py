@@ -16,14 +16,18 @@ from PIL import Image
 
 import fooocus_flask
 from fooocus_flask.database import db
+from fooocus_flask.pictures.storage import storage
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Prompt, Task
 from schemas.generate import GenerateSchema
+from tests import gateway as gateways
 from tests import postgresql
 from tests.empty_models import EMPTY_MODEL
 from tests.receiving import Receiver, receiving
 from tests.serving import Server, small
 
+PICTURES = ("/outputs/", "/inputs/", "/files/", "/v1/tools/")
+"""How the paths of requests begin that read pictures."""
 SLOW_FIXTURES = frozenset({"database", "pipeline"})
 """Whatever starts an application or a server has the first, whatever draws in the test's own process the second."""
 
@@ -31,6 +35,7 @@ SLOW_FIXTURES = frozenset({"database", "pipeline"})
 def pytest_addoption(parser):
     """Options that choose tests, or the database of their applications."""
     parser.addoption("--postgresql", action="store_true", help="keep tasks in a PostgreSQL server of the tests' own")
+    parser.addoption("--bucket", action="store_true", help="keep pictures in an S3 server of the tests' own")
     parser.addoption("--screenshots", action="store_true", help="write the pictures of the web page into docs/pictures")
     parser.addoption("--quick", action="store_true", help="leave out what starts servers or draws pictures")
 
@@ -49,16 +54,25 @@ def pytest_collection_finish():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Run what is asked for, the longest first: the quick tests; on PostgreSQL those of what speaks SQL."""
+    """Run what is asked for, the longest first: the quick tests; on PostgreSQL those of what speaks SQL; with a bucket
+    those of pictures."""
     items.sort(key=lambda item: not item.path.is_relative_to(LONGEST))
     if config.getoption("--quick"):
         choose(config, items, is_quick)
+    if config.getoption("--bucket"):
+        choose(config, items, lambda item: "database" in item.fixturenames and item.get_closest_marker("pictures"))
+        skip(items, "folder", "about pictures in folders")
     if not config.getoption("--postgresql"):
         return
     choose(config, items, lambda item: "database" in item.fixturenames and item.get_closest_marker("sql") is not None)
+    skip(items, "sqlite", "about SQLite")
+
+
+def skip(items, name, why):
+    """Skip the tests with this marker, whose argument says why."""
     for item in items:
-        if marker := item.get_closest_marker("sqlite"):
-            item.add_marker(pytest.mark.skip(reason=f"about SQLite: {marker.args[0]}"))
+        if marker := item.get_closest_marker(name):
+            item.add_marker(pytest.mark.skip(reason=f"{why}: {marker.args[0]}"))
 
 
 def choose(config, items, wanted):
@@ -80,6 +94,22 @@ def database(request):
         return
     with postgresql.PostgreSQL():
         yield "PostgreSQL"
+
+
+@pytest.fixture(scope="session")
+def bucket(request, tmp_path_factory):
+    """Where the pictures of the tests' applications and servers lie, if it is no folder: a running S3 server."""
+    if not request.config.getoption("--bucket"):
+        yield None
+        return
+    program = gateways.binary()
+    assert program, "no S3 server is installed; run `make clients`"
+    gateway = gateways.Gateway(tmp_path_factory.mktemp("bucket"), program)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, key in gateways.KEYS.items():
+            patch.setenv(name, key)
+        yield gateway
+    gateway.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +154,19 @@ def empty_database(tmp_path_factory, database) -> Path | None:
     return None
 
 
+class BucketClient(Client):
+    """The same; pictures that it asks for lie in the bucket alone, which no test here says."""
+
+    def open(self, *args, **kwargs):
+        kept = storage.of(self.application)
+        if kept.remote and args and str(args[0]).startswith(PICTURES):
+            with self.application.app_context():
+                for path in kept.here():
+                    kept.ensure(path)
+                    kept.local(path).unlink()
+        return super().open(*args, **kwargs)
+
+
 def new_app(instance: Path, models: Path, empty_database: Path | None, **settings) -> Flask:
     """An application whose state lies in this folder, with a database of its own."""
     file = instance / "db.sqlite3"
@@ -137,12 +180,15 @@ def new_app(instance: Path, models: Path, empty_database: Path | None, **setting
 
 
 @pytest.fixture
-def make_app(tmp_path, models, empty_database):
+def make_app(tmp_path, models, empty_database, bucket):
     """Makes applications with these settings; their state lies in the test's own folder."""
     made = []
 
     def make(INSTANCE=tmp_path / "instance", **settings):
-        made.append(new_app(INSTANCE, models, empty_database, **settings))
+        kept = bucket.settings(INSTANCE) if bucket else {}
+        made.append(new_app(INSTANCE, models, empty_database, **kept | settings))
+        if bucket:
+            made[-1].test_client_class = BucketClient
         return made[-1]
 
     yield make
@@ -194,20 +240,22 @@ def picture(app, name: str, folder: str = "2024-07-05", size=(16, 8)) -> str:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, models, database) -> Iterator[Server]:
+def server(tmp_path_factory, models, database, bucket) -> Iterator[Server]:
     """A server with a ready engine, shared by the tests that leave it as they found it."""
-    server = Server(tmp_path_factory.mktemp("instance"), models).ready()
+    instance = tmp_path_factory.mktemp("instance")
+    server = Server(instance, models, **bucket.environment(instance) if bucket else {}).ready()
     yield server
     server.stop()
 
 
 @pytest.fixture
-def make_server(tmp_path, models, database):
+def make_server(tmp_path, models, database, bucket):
     """Starts servers for tests that end them, or need settings of their own."""
     made = []
 
     def make(*command, **environment):
-        started = Server(tmp_path / "instance", models, *command, **environment)
+        kept = bucket.environment(tmp_path) if bucket else {}
+        started = Server(tmp_path / "instance", models, *command, **kept | environment)
         made.append(started)
         return started
 

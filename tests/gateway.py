@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from tests.patience import exit_status, patiently
 from tests.serving import ROOT
 
 KEY, SECRET, BUCKET = "testers", "testers-secret", "pictures"
+KEYS = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
 INSTALLED = ROOT / "build" / "clients" / "bin" / "juicefs"
 
 
@@ -37,6 +39,16 @@ class Gateway:
     def url(self) -> str:
         """Its address."""
         return f"http://localhost:{self.port}"  # another host than the servers of the tests have in their logs
+
+    def settings(self, instance: Path) -> dict[str, str]:
+        """The settings by which an application keeps its pictures there, each instance folder's apart from others'."""
+        prefix = hashlib.sha256(str(instance).encode()).hexdigest()[:16]
+        place = {"STORAGE_URL": f"s3://{BUCKET}/{prefix}", "S3_ENDPOINT_URL": self.url}
+        return {**place, "S3_ADDRESSING": "path", "STORAGE_SERVE": "proxy"}
+
+    def environment(self, instance: Path) -> dict[str, str]:
+        """The same for a process, with the keys that it needs."""
+        return KEYS | {f"FOOOCUS_{name}": value for name, value in self.settings(instance).items()}
 
     def _run(self, *arguments: str) -> None:
         subprocess.run([self._program, *arguments], cwd=self.folder, check=True, capture_output=True)

@@ -200,7 +200,7 @@ class BucketStorage(Storage):
             f"{kind}/{file.relative_to(self._folders[kind]).as_posix()}"
             for kind, pattern in ((OUTPUTS, "*/*"), (INPUTS, "*"))
             for file in self._folders[kind].glob(pattern)
-            if file.suffix[1:] in reading.MEDIA_TYPES and not file.name.startswith(".") and file.is_file()
+            if file.suffix[1:] in reading.MEDIA_TYPES and not file.name.startswith(".") and is_plain(file)
         ]
         return sorted(found)
 
@@ -220,6 +220,11 @@ def read(file: Path) -> tuple[bytes, float]:
     """A file's bytes, and its time of change."""
     with file.open("rb") as opened:
         return opened.read(), os.fstat(opened.fileno()).st_mtime
+
+
+def is_plain(file: Path) -> bool:
+    """Whether it is a file, and no link to one, which may lie anywhere."""
+    return file.is_file() and not file.is_symlink()
 
 
 def used(file: Path) -> bool:

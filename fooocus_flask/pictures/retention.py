@@ -49,13 +49,18 @@ class RetentionSweeper:
         gevent.kill(self._greenlet) if self._greenlet else None
         self._greenlet = None
 
+    def sweep(self) -> None:
+        """Delete all that there is to delete now."""
+        with self.app.app_context():
+            clean()
+            trim()
+            if not storage.current().remote:  # else most have no picture on this disk
+                in_thread(thumbnails.current().sweep)
+
     def _sweep(self) -> None:
         while True:
             try:
-                with self.app.app_context():
-                    clean()
-                    trim()
-                    in_thread(thumbnails.current().sweep)
+                self.sweep()
             except Exception:  # a locked database, a folder that may not be read: this loop must outlive them
                 log.exception("The pictures are looked at again in %.0f s", EVERY)
             gevent.sleep(EVERY)

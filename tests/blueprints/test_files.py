@@ -13,6 +13,8 @@ from fooocus_flask.pictures.decoding import room
 from fooocus_flask.tasks.queue import find
 from tests.conftest import picture
 
+pytestmark = pytest.mark.pictures
+
 CAT = "/outputs/2024-07-05/cat.png"
 
 

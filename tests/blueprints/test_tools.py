@@ -18,6 +18,8 @@ from tests.conftest import new_app
 from tests.serving import GENERATE, small
 from tests.tool_models import tool_models
 
+pytestmark = pytest.mark.pictures
+
 MASK, DESCRIBE = "/v1/tools/generate_mask", "/v1/tools/describe-image"
 
 

@@ -17,7 +17,7 @@ from time import monotonic
 
 from tests import gateway
 from tests.faults import fleet, starts
-from tests.faults.bucket import BUCKET_VICTIM, BucketRound, BucketServer, settings
+from tests.faults.bucket import BUCKET_VICTIM, BucketRound, BucketServer
 from tests.faults.rounds import ONE_OF_SEVERAL, SETTINGS, STATES, VICTIMS, Round, play
 from tests.faults.starts import BEGINNINGS
 from tests.gateway import Gateway
@@ -119,7 +119,7 @@ def serving(subject: Subject) -> Iterator[Server]:
             (place / "gateway").mkdir()
             bucket = Gateway(place / "gateway", subject.program)
             ends.callback(bucket.stop)
-            server = BucketServer(place / "instance", subject.models, **environment, **settings(bucket))
+            server = BucketServer(place / "instance", subject.models, **environment, **bucket.environment(place))
             server.gateway = bucket
         try:
             yield server

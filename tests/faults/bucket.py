@@ -11,20 +11,12 @@ from time import sleep
 from PIL import Image
 
 from tests.faults.rounds import BrokenPromise, Round, reach
-from tests.gateway import BUCKET, KEY, SECRET, Gateway
+from tests.gateway import BUCKET, Gateway
 from tests.serving import Server
 
 BUCKET_VICTIM = "bucket"
 AWAY = 2.0
 """Seconds for which a bucket that was killed is away, at most."""
-PREFIX = "v1"
-
-
-def settings(gateway: Gateway) -> dict[str, str]:
-    """What a server is started with whose pictures lie in this gateway's bucket."""
-    place = {"FOOOCUS_STORAGE_URL": f"s3://{BUCKET}/{PREFIX}", "FOOOCUS_S3_ENDPOINT_URL": gateway.url}
-    keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
-    return {**place, **keys, "FOOOCUS_S3_ADDRESSING": "path", "FOOOCUS_STORAGE_SERVE": "proxy"}
 
 
 class BucketServer(Server):

@@ -66,9 +66,8 @@ def bucket_server(tmp_path_factory, models, database):
     program = binary()
     if program is None:
         pytest.skip("no S3 server is installed; run `make clients`")
-    gateway = Gateway(tmp_path_factory.mktemp("gateway"), program)
-    environment = {**SETTINGS, **bucket.settings(gateway)}
-    server = bucket.BucketServer(tmp_path_factory.mktemp("kept"), models, **environment)
+    gateway, place = Gateway(tmp_path_factory.mktemp("gateway"), program), tmp_path_factory.mktemp("kept")
+    server = bucket.BucketServer(place, models, **SETTINGS, **gateway.environment(place))
     server.gateway = gateway
     yield server
     server.stop()

@@ -24,6 +24,7 @@ from fooocus_flask import start
 from fooocus_flask.errors import StartError
 from fooocus_flask.pictures import removals, retention
 from fooocus_flask.pictures.storage import storage
+from fooocus_flask.pictures.thumbnails import thumbnails
 from tests import postgresql
 from tests.conftest import picture
 from tests.gateway import BUCKET, KEY, SECRET, Gateway, binary
@@ -211,6 +212,24 @@ def test_copies_that_are_too_many_go_and_none_that_is_here_alone(gateway, make_a
     assert len(gateway.names()) == 2
     assert app.test_client().head(f"/outputs/{paths[0]}").status_code == 200
     assert files[0].stat().st_mtime == 1234567890.5
+
+
+def test_a_thumbnail_outlives_the_copy_of_its_picture(app, client):
+    path, _ = kept(app)
+    assert client.get(f"/outputs/{path}?w=160").status_code == 200
+    (Path(app.config["OUTPUT_PATH"]) / path).unlink()
+    retention.sweeper.of(app).sweep()
+    assert thumbnails.of(app).path(path, 160).exists()
+
+
+def test_a_link_that_leads_out_of_the_folder_is_not_uploaded(app, gateway, tmp_path):
+    place = (Path(app.config["OUTPUT_PATH"]) / picture(app, "cat.png")).parent
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(png())
+    (place / "link.png").symlink_to(secret)
+    done = app.test_cli_runner().invoke(args=["storage", "sync"])
+    assert done.output.splitlines()[-1] == "1 copied, 0 were there"
+    assert [name.rpartition("/")[2] for name in gateway.names()] == ["cat.png"]
 
 
 def test_what_a_bucket_refuses_ends_the_start_with_a_sentence(gateway, make_app, tmp_path, monkeypatch):

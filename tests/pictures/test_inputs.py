@@ -24,7 +24,7 @@ from schemas.generate import GenerateSchema
 from tests.conftest import picture
 from tests.pictures.test_public_hosts import Host, host  # noqa: F401
 
-pytestmark = pytest.mark.sql("pictures/retention")
+pytestmark = [pytest.mark.sql("pictures/retention"), pytest.mark.pictures]
 
 GENERATE, READ = "/v1/engine/generate/", "/v1/tools/read-metadata"
 

@@ -4,9 +4,12 @@ import base64
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from engine.choices import BUILTIN_CHECKPOINT
+
+pytestmark = pytest.mark.pictures
 
 PAINTED = np.s_[20:44, 20:44]
 

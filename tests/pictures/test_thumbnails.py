@@ -14,6 +14,8 @@ from fooocus_flask.pictures.thumbnails import thumbnails
 from tests.conftest import picture
 from tests.patience import patience
 
+pytestmark = pytest.mark.pictures
+
 CAT = "/outputs/2024-07-05/cat.png"
 
 
@@ -132,6 +134,7 @@ def test_one_whose_picture_goes_while_it_is_made_goes_too(app, client, cat):
     assert files(app) == []
 
 
+@pytest.mark.folder("most pictures have no copy on the disk")
 def test_the_sweeper_deletes_those_whose_picture_somebody_else_deleted(app, client, cat):
     other = Path(app.config["OUTPUT_PATH"]) / picture(app, "dog.png")
     for name in ("cat", "dog"):
