@@ -63,7 +63,9 @@ class BucketStorage(Storage):
             self._answered = True
         except StorageFault as fault:
             if fault.refused:
-                text = f"The bucket of STORAGE_URL refuses: {fault.reason}. Mend its name, its address or the keys"
+                reason = fault.reason.rstrip(".")
+                what = "its name, its address, the keys, or this machine's clock"
+                text = f"The bucket of STORAGE_URL refuses: {reason}. Mend {what}"
                 raise StartError(text) from fault
             log.error("The object storage does not answer, and is asked again: %s", fault.reason)
             self._probing = gevent.spawn(self._probe)
