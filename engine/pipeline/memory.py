@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
@@ -27,6 +26,7 @@ from engine.models.vae import Vae
 from engine.pipeline.canvas import Canvas
 from engine.pipeline.control import control_images
 from engine.pipeline.job import Job
+from engine.pipeline.outbox import Outbox
 from engine.required_files import CONTROL_NETS, IMAGE_PROMPTS
 from engine.sampling.guidance import unguided
 from engine.sampling.unet import UNet
@@ -50,10 +50,12 @@ class Memory:
         """What is sampled, as far as there was a plan for it."""
         self._nets: WeakSet[ControlNet] = WeakSet()
         """The task's control nets whose memory is their own."""
+        self._collects = False
+        """Whether the task leaves something for the garbage collector."""
         self._cleared = False
         """Whether all parts have left for a task that has no plan yet."""
-        self._settle: Callable[[], None] = lambda: None
-        """Waits for pictures that are decoded meanwhile: their weights must not move."""
+        self._outboxes: WeakSet[Outbox] = WeakSet()
+        """Where pictures are decoded meanwhile, whose weights must not move."""
 
     @property
     def plan(self) -> MemoryPlan:
@@ -63,8 +65,14 @@ class Memory:
     def begin(self, job: Job) -> None:
         """A new task begins, whose models are not known yet."""
         self._parts, self._cleared, self._nets = None, False, WeakSet()
-        self._settle = job.outbox.settle
+        self._outboxes.add(job.outbox)
         self.residency.work = self._work(job.params.size, _rows(job))
+
+    def end(self) -> None:
+        """The task is over: weights of nets that took turns hold what brings them, and go with the collector."""
+        if self._collects:
+            gc.collect()
+        self._collects = False
 
     def told(self) -> dict[str, Any]:
         """The plan as a record tells it."""
@@ -91,6 +99,11 @@ class Memory:
         free = None if self._keeps() else self.residency.available()
         return 1 << 62 if free is None else free + self._held(models)
 
+    def _settle(self) -> None:
+        """Wait until no picture is decoded."""
+        for outbox in list(self._outboxes):
+            outbox.settle()
+
     def _keeps(self) -> bool:
         """Whether everything is to stay on the device, since no task in this plan has shown that it cannot."""
         return self.residency.keep and (self._parts is None or self.plan.budget is None)
@@ -102,6 +115,7 @@ class Memory:
         if self.plan.budget is not None:
             for net in self._nets:
                 self.residency.adopt(net, work=self.residency.work.sampling)
+                self._collects = True
 
     def step_down(self, job: Job, models: Models | None) -> bool:
         """Go on under the next smaller plan, with a note; False where there is none.

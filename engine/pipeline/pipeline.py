@@ -121,6 +121,7 @@ class Pipeline:
                 outcome = "finished"
             except Stopped:
                 outcome = "stopped"
+        self.memory.end()
         log.info("task %s %s: %s", task.task_id, outcome, {name: round(s, 3) for name, s in job.seconds.items()})
         name = job.files.checkpoint_name(job.params.base_model_name)
         if together is not None and together.joined:
