@@ -188,37 +188,6 @@ class Variant:
     rows: int = 2
 
 
-def texts_beforehand(lab: Lab, unet: Any, call: UNetCall) -> None:
-    """Keys and values of the text as they would be, were they computed once a picture."""
-    for part in unet.modules():
-        if getattr(part, "is_cross_attention", False) and hasattr(part, "joined"):
-            part.ready = linear(call.context, part.joined)
-            part.set_processor(_Beforehand())
-
-
-class _Beforehand:
-    def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        query = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-        key, value = attn.ready.unflatten(-1, (2, attn.heads, -1)).permute(2, 0, 3, 1, 4)
-        return attn.to_out[0](scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
-
-
-def texts_at_once(lab: Lab, unet: Any, call: UNetCall) -> None:
-    """One product for the keys and values of all cross-attentions, in the step."""
-    layers = [part for part in unet.modules() if getattr(part, "is_cross_attention", False) and hasattr(part, "joined")]
-    together = torch.cat([layer.joined for layer in layers])
-    widths = [len(layer.joined) for layer in layers]
-
-    def before(_: Any, given: Any, named: dict[str, Any]) -> None:
-        parts = linear(named["encoder_hidden_states"], together).split(widths, dim=-1)
-        for layer, part in zip(layers, parts, strict=True):
-            layer.ready = part
-
-    unet.register_forward_pre_hook(before, with_kwargs=True)
-    for layer in layers:
-        layer.set_processor(_Beforehand())
-
-
 def compiled_blocks(lab: Lab, unet: Any, call: UNetCall) -> None:
     """Transformer blocks and resnets compiled by torch, each shape once."""
     torch._dynamo.config.recompile_limit = 64
@@ -248,8 +217,6 @@ VARIANTS = [
     Variant("all fused, flash attention", ALL, "flash"),
     Variant("all fused, cuDNN benchmark", ALL, benchmark=True),
     Variant("all fused, cuDNN both", ALL, "cudnn", benchmark=True),
-    Variant("all fused, texts at once", ALL, change=texts_at_once),
-    Variant("all fused, texts beforehand", ALL, change=texts_beforehand),
     Variant("library, batch of 8", rows=8),
     Variant("all fused, batch of 8", ALL, rows=8),
 ]

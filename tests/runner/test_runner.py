@@ -236,8 +236,8 @@ def test_the_engine_is_told_the_most_comfortable_memory_plan(make_app, plan, exp
 
 
 def test_the_engine_is_told_its_device_number_formats_and_attention(make_app):
-    app = make_app(DEVICE="cpu", UNET_STORAGE="fp8_e5m2", VAE_FORMAT="cpu", TEXT_STORAGE="fp32", ATTENTION="split")
-    app.config["UNET_ARITHMETIC"] = "fp8"
+    asked = {"UNET_STORAGE": "fp8_e5m2", "VAE_FORMAT": "cpu", "TEXT_STORAGE": "fp32", "ATTENTION": "split"}
+    app = make_app(DEVICE="cpu", UNET_ARITHMETIC="fp8", **asked)
     words = starts.arguments(app, starts.EngineStart())
     flags = ["--device", "cpu", "--unet-storage", "fp8_e5m2", "--vae-format", "cpu", "--text-storage", "fp32"]
     assert words[words.index("--beat") + 2 :] == [*flags, "--attention", "split", "--unet-arithmetic", "fp8"]
