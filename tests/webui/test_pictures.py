@@ -305,3 +305,12 @@ def test_a_pen_paints_where_it_is(visit, photograph):
     row, column = 128, int(256 * (x + 20 - box["x"]) / box["width"])
     pixel = "([x, y]) => document.querySelector('#mask').getContext('2d').getImageData(x, y, 1, 1).data[3]"
     assert page.evaluate(pixel, [column, row]) == 255 and page.evaluate(pixel, [column, 5]) == 0
+
+
+def test_what_was_to_be_done_with_a_picture_is_left_out_without_one(visit, photograph):
+    page = visit(settings=SETTINGS | {"uov_method": "Vary (Subtle)", "outpaint_selections": ["Left"]})
+    request = f"async () => Object.keys((await {MODULE}).request())"
+    assert not {"uov_method", "outpaint_selections"} & set(page.evaluate(request))
+    inputs_open(page, "uov")
+    choose(page, photograph, "uov")
+    assert {"uov_method", "uov_input_image"} <= set(page.evaluate(request))

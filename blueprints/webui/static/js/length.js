@@ -31,7 +31,7 @@ effect(() => {
 });
 
 export function PromptLength() {
-  if (!length.value) return html`<span id="prompt-length" hidden></span>`;
+  if (!length.value) return html`<span id="prompt-length" class="prompt-length" hidden></span>`;
   const { tokens, chunks, room } = length.value;
   return html`<span id="prompt-length" class="prompt-length" title=${t("length.help", { room })}>${t("length.tokens", { n: tokens })}${chunks > 1 && ` · ${t("length.chunks", { n: chunks })}`}</span>`;
 }

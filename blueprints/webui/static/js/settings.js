@@ -111,10 +111,11 @@ export function request() {
   const here = pictures.value;
   const mixing = { uov: "mixing_image_prompt_and_vary_upscale", inpaint: "mixing_image_prompt_and_inpaint" }[inputTab];
   if (input && inputTab === "uov" && here.uov) body.uov_input_image = here.uov;
+  else delete body.uov_method; // the server refuses what shall be done with a picture where there is none
   if (input && inputTab === "inpaint" && here.inpaint) {
     body.inpaint_input_image = here.inpaint;
     if (here.mask) body.inpaint_mask_image_upload = here.mask;
-  }
+  } else delete body.outpaint_selections;
   if (input && inputTab === "enhance" && here.enhance) Object.assign(body, { enhance_checkbox: true, enhance_input_image: here.enhance });
   const controls = controlImages();
   if (input && controls.length && (inputTab === "ip" || (mixing && value(mixing)))) body.controlnet_image = controls;
