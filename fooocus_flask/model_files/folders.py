@@ -52,13 +52,15 @@ def configured(app: Flask) -> Folders:
     Raises:
         ConfigError: `config.txt` is there and no JSON object.
     """
-    models, root = Path(app.config["MODELS_PATH"]), Path(app.config.get("PATH") or app.instance_path)
+    models, instance = Path(app.config["MODELS_PATH"]), Path(app.instance_path)
     config = config_txt.path_of(app)
     found = config_txt.read(config)
     _warn_of_others({**found, **config_txt.from_environment(NOT_USED)}, config.parent, app)
     named = dict(_named(found, config.parent))
     usual = {kind: (models / place,) for kind, place in MODEL_FOLDERS.items()}
-    usual |= {"wildcards": (root / "wildcards",), "styles": (root / "sdxl_styles",)}
+    usual |= {"wildcards": (instance / "wildcards",), "styles": (instance / "sdxl_styles",)}
+    if fooocus := app.config.get("PATH"):
+        usual |= {"wildcards": (Path(fooocus, "wildcards"),), "styles": (Path(fooocus, "sdxl_styles"),)}
     return Folders(usual | named)
 
 
