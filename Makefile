@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Three workers for two cores: tests wait for servers a third of their time.
+PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 PINS := $(VENV)/constraints.txt
 TORCH := $(shell sed -n 's/^ *"\(torch>=[^"]*\)",.*/\1/p' setup.py)
 LOWEST := build/lowest
