@@ -129,10 +129,10 @@ class CardActor:
     @ray.method(concurrency_group="look")
     def look(self, look: Look, files: Sequence[FleetFile]) -> Seen:
         """What there is to see in a picture, with these model files."""
-        self._view.add(files)
-        seen = self._seen[look.look_id] = Future()
-        self._gpu.submit_look(look)
-        return seen.result()
+        with self._view.besides(files):
+            seen = self._seen[look.look_id] = Future()
+            self._gpu.submit_look(look)
+            return seen.result()
 
     # --- the group "watch"
 
@@ -174,10 +174,8 @@ class CardActor:
         self._files.finish(file)
 
     def _stop(self, task_id: str) -> None:
-        interruption = self._gpu.interruption(task_id)
-        if interruption is None:
-            self._stopped_early.append(task_id)
-        else:
+        self._stopped_early.append(task_id)  # first, for the task may be submitted just now
+        if interruption := self._gpu.interruption(task_id):
             interruption.stop()
 
     # --- the engine's threads

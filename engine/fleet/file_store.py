@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from engine.files.catalogue import MODEL_FOLDERS, SUFFIXES, Folders
 from engine.files.hashes import FileState, HashCache, file_hash
@@ -127,6 +130,9 @@ class FileView:
         for kind in SUFFIXES:
             (root / kind).mkdir(parents=True)
         self._shown: dict[tuple[str, str], FleetFile] = {}
+        self._besides: Counter[tuple[str, str]] = Counter()
+        """How many users each place has besides the task."""
+        self._lock = Lock()
 
     @property
     def folders(self) -> Folders:
@@ -138,23 +144,36 @@ class FileView:
         return self.root / kind / name
 
     def show(self, files: Iterable[FleetFile]) -> None:
-        """Show these files, and no others.
+        """Show these files for a task, and no others but those that are used besides.
 
         Raises:
             TransferError: one of them is not here.
         """
         wanted = {file.place: file for file in files}
-        for place in self._shown.keys() - wanted.keys():
-            self.path(*place).unlink(missing_ok=True)
-            del self._shown[place]
-        self.add(wanted.values())
+        with self._lock:
+            for place in self._shown.keys() - wanted.keys() - (+self._besides).keys():
+                self.path(*place).unlink(missing_ok=True)
+                del self._shown[place]
+            self._add(wanted.values())
 
-    def add(self, files: Iterable[FleetFile]) -> None:
-        """Show these files too.
+    @contextmanager
+    def besides(self, files: Iterable[FleetFile]) -> Iterator[None]:
+        """Show these files too, whatever tasks begin meanwhile.
 
         Raises:
             TransferError: one of them is not here.
         """
+        wanted = {file.place: file for file in files}
+        with self._lock:
+            self._add(wanted.values())
+            self._besides.update(wanted.keys())
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._besides.subtract(wanted.keys())
+
+    def _add(self, files: Iterable[FleetFile]) -> None:
         for file in files:
             link = self.path(*file.place)
             if self._shown.get(file.place) == file and link.is_file():

@@ -98,12 +98,26 @@ def test_a_view_shows_what_the_task_uses_and_nothing_else(far, tmp_path):
     view.show(far)
     assert Catalogue(view.folders).names("checkpoints") == ["below/other.safetensors", "toy.safetensors"]
     view.show(far[:1])
-    view.add(far[:1])
     assert Catalogue(view.folders).names("checkpoints") == [far[0].name]
     assert view.path(*far[0].place).read_bytes() == content(far[0])
     store.find(far[0]).unlink()
     with pytest.raises(TransferError, match=r"send the request again"):
-        view.add(far[:1])
+        view.show(far[:1])
+
+
+def test_what_a_look_uses_stays_shown_while_another_task_begins(far, tmp_path):
+    store = FileStore(tmp_path / "fleet")
+    view = FileView(store, tmp_path / "view")
+    for file in far:
+        copied(store, file)
+    look, task = far
+    with view.besides([look]), view.besides([look]):
+        view.show([task])
+        assert view.path(*look.place).read_bytes() == content(look)
+    with view.besides([look]):
+        view.show([look])
+    view.show([task])
+    assert Catalogue(view.folders).names("checkpoints") == [task.name]
 
 
 def test_a_task_brings_what_it_may_use(head, tmp_path):
