@@ -15,7 +15,7 @@ from time import sleep
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, GetTimeoutError, RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from engine.errors import is_disk_full
 from engine.fleet.card import READ_AT_ONCE
@@ -273,8 +273,9 @@ class RemoteCard(Thread):
 
 def reason(error: Exception) -> str:
     """Why a task did not come to a card, or its pictures not back, for the client to read."""
+    error = origin(error)
     if isinstance(error, TransferError):
-        return str(getattr(error, "cause", error))
+        return str(error)
     if is_disk_full(error):
         return "A disk of the fleet is full: free some space, then send the request again"
     if isinstance(error, OSError) and error.strerror:
@@ -284,6 +285,13 @@ def reason(error: Exception) -> str:
 
 def cause(error: Exception) -> str:
     """Of what kind a failure is, in the words of `Ended`."""
+    error = origin(error)
     if is_disk_full(error):
         return "space"
     return "missing" if isinstance(error, FileNotFoundError) else "engine"
+
+
+def origin(error: Exception) -> Exception:
+    """What failed on a card: Ray's wrapping of it is of its class, but has none of its values."""
+    found = getattr(error, "cause", None) if isinstance(error, RayTaskError) else None
+    return found if isinstance(found, Exception) else error
