@@ -123,7 +123,7 @@ class Lane:
         """Give what is under way back to the queue, for the server stops; the engine is ended by the runner."""
         if self._held:
             with self.app.app_context():
-                for task_id in self._held:
+                for task_id in self.task_ids:  # one may end meanwhile
                     queue.give_back(task_id)
             self._hold()
 
@@ -133,6 +133,11 @@ class Lane:
         self._mail.put(None)
         if self.greenlet is not None:
             self.greenlet.link(lambda _: ended())
+
+    @property
+    def retired(self) -> bool:
+        """Whether there will be no engine any more."""
+        return self._retired.is_set()
 
     @property
     def task_id(self) -> str | None:

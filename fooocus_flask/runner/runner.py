@@ -127,7 +127,7 @@ class Runner:
 
     def card_left(self, card: str) -> None:
         """Have no lane for a card of the fleet, once its task is let go."""
-        for lane in [lane for lane in self.lanes if lane.name == card]:
+        for lane in [lane for lane in self.lanes if lane.name == card and not lane.retired]:
             lane.retire(partial(self._forget, lane))
 
     def _forget(self, lane: Lane) -> None:
@@ -242,12 +242,13 @@ class Runner:
             task = self._claim()
             if task is None:
                 return False
+            tasks = [task, *self._others(task)]
             free = self._free()
             if not free:  # the last one's engine died meanwhile
-                queue.give_back(task.task_id)
+                for each in tasks:
+                    queue.give_back(each.task_id)
                 return False
             lane = min(free, key=partial(aptness, task))
-            tasks = [task, *self._others(task)]
             draws = [replace(draw_message(self.app, each), together=len(tasks)) for each in tasks]
             if len(tasks) == 1:
                 lane.give(task, draws[0])

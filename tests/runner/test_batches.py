@@ -83,6 +83,25 @@ def test_a_task_that_was_tried_before_is_drawn_alone(one, add):
     assert queue.find(first).task_status == "pending"
 
 
+def test_a_lane_that_dies_while_others_are_taken_up_is_given_none_of_them(one, add, monkeypatch):
+    tasks = [add("pending", rank=rank) for rank in range(3)]
+    lane, claim_alike = one.lanes[0], queue.claim_alike
+
+    def dying(*args):
+        lane.ready.clear()
+        return claim_alike(*args)
+
+    monkeypatch.setattr(queue, "claim_alike", dying)
+    assert held(one) == [] and lane.idle.is_set()
+    assert [queue.find(task).attempts for task in tasks] == [0, 0, 0]
+    monkeypatch.setattr(queue, "claim_alike", claim_alike)
+    lane.ready.set()
+    for task in tasks:
+        assert held(one) == [task]
+        lane._take(Ended(task, "finished"))
+    assert {queue.find(task).task_status for task in tasks} == {"finished"}
+
+
 @pytest.mark.parametrize("number", [-1, 9, True])
 def test_a_number_that_cannot_be_is_refused(number):
     app = Flask(__name__)
