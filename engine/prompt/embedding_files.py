@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,13 +23,22 @@ def find_embedding(folders: Sequence[Path], name: str) -> Path | None:
 
     A name may lead into sub-folders, whose files are found without it too; one that leads out finds nothing.
     """
+    return find_in(places_below(folders), name)
+
+
+def places_below(folders: Sequence[Path]) -> Iterator[Path]:
+    """Where embeddings are looked for, in this order: each folder with all below it."""
+    return (place for folder in folders for place in _folders_below(folder))
+
+
+def find_in(places: Iterable[Path], name: str) -> Path | None:
+    """The file of this name in the first of these places, as `places_below` gives them, that has one."""
     name = name.replace("\\", "/")
     if not stays_inside(name):
         return None
     names = [name + suffix for suffix in ("", *SUFFIXES) if (name + suffix).lower().endswith(SUFFIXES)]
     names = [each for each in names if stays_inside(each)]
-    places = (place / each for folder in folders for place in _folders_below(folder) for each in names)
-    return next((path for path in places if path.is_file()), None)
+    return next((path for place in places for each in names if (path := place / each).is_file()), None)
 
 
 def _folders_below(folder: Path) -> Iterator[Path]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from engine.prompt.embedding_files import find_embedding, vector_count
+from engine.prompt.embedding_files import find_in, places_below, vector_count
 from engine.prompt.lines import prompt_lines
 from engine.prompt.lora_tags import take_tags
 from engine.prompt.tokens import CHUNK, PAD_L, Lookup, Tokenizer
@@ -36,7 +37,8 @@ def prompt_size(prompt: str, folders: Sequence[Path], widths: Mapping[str, int] 
     lines = prompt_lines(prompt)
     lines[0] = with_array_items(take_tags(lines[0], [])[0], 0)
     tokenizer = Tokenizer()
-    lookups = [_lookup(folders, encoder, width) for encoder, width in widths.items()]
+    find = _finder(folders)
+    lookups = [_lookup(find, encoder, width) for encoder, width in widths.items()]
     tokens = (sum(_tokens(tokenizer, line, lookup) for line in lines) for lookup in lookups)
     chunks = (max(len(tokenizer.chunks(line, PAD_L, lookup)) for lookup in lookups) for line in lines)
     return PromptSize(max(tokens), sum(chunks))
@@ -46,11 +48,21 @@ def _tokens(tokenizer: Tokenizer, line: str, lookup: Lookup) -> int:
     return sum(len(group) for group, _ in tokenizer.groups(line, lookup))
 
 
-def _lookup(folders: Sequence[Path], encoder: str, width: int) -> Lookup:
+def _finder(folders: Sequence[Path]) -> Callable[[str], Path | None]:
+    """Finds embeddings' files; lists the folders once and looks for each name once, however often it is asked."""
+
+    @cache
+    def places() -> list[Path]:
+        return list(places_below(folders))
+
+    return cache(lambda name: find_in(places(), name))
+
+
+def _lookup(find: Callable[[str], Path | None], encoder: str, width: int) -> Lookup:
     """Nothing in the place of each vector that an embedding has for this encoder."""
 
     def lookup(name: str) -> list[None] | None:
-        path = find_embedding(folders, name)
+        path = find(name)
         return None if path is None else [None] * vector_count(path, encoder, width)
 
     return lookup

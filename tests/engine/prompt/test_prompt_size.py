@@ -1,5 +1,6 @@
 """The size of a prompt is that of what the encoders are given, counted without torch."""
 
+import os
 import subprocess
 import sys
 
@@ -79,6 +80,20 @@ def test_the_tensors_of_a_parameter_dict_are_counted(tmp_path):
 def test_a_chunk_more_is_begun_with_the_first_token_that_has_no_room():
     assert prompt_size("cat " * ROOM, []) == PromptSize(ROOM, 1)
     assert prompt_size("cat " * (ROOM + 1), []) == PromptSize(ROOM + 1, 2)
+
+
+def test_folders_are_listed_once_whatever_number_of_embeddings_a_prompt_names(tmp_path, monkeypatch):
+    for number in range(3):
+        (tmp_path / f"sub{number}").mkdir()
+    save_file({"clip_l": torch.zeros(3, 768)}, tmp_path / "sub2" / "nice.safetensors")
+    listed, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda place: listed.append(place) or scandir(place))
+    prompt = "embedding:nice " + " ".join(f"embedding:{number}," for number in range(50)) + " cat"
+    assert prompt_size(prompt, [tmp_path]) == PromptSize(54, 1)
+    assert len(listed) == 4
+    listed.clear()
+    prompt_size("a cat", [tmp_path])
+    assert listed == []
 
 
 def test_it_is_counted_without_torch():
