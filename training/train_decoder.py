@@ -39,6 +39,7 @@ from training.train_vae import textures
 log = logging.getLogger("training")
 
 FILE = "decoder.safetensors"
+TRAINED = "decoder.", "post_quant_conv."
 MIX = replace(plans.FOCUSED, places=0.75)
 """More places than the UNet saw: it is their texture that was lost."""
 CROP, INNER, NOISE = 24, slice(24, -24), 0.06
@@ -280,12 +281,15 @@ def train(options: argparse.Namespace, pool) -> None:
     eight_bit.pack(state, options.out / FILE, {"name": "decoder", "training": "training/README.md"})
 
 
-def joined(checkpoint: Path, decoder: Path, out: Path, about: dict) -> None:
-    """Write the checkpoint with a trained decoder in it."""
+def joined(checkpoint: Path, decoder: Path, share: float, out: Path) -> None:
+    """Write the checkpoint with a trained decoder in it; `share` (1: all) of what training changed is taken."""
     tensors = {name: tensor.float() for name, tensor in eight_bit.unpack(checkpoint).items()}
     theirs = {name: tensor.float() for name, tensor in eight_bit.unpack(decoder).items()}
-    named = {weight_names.VAE + name: tensor for name, tensor in weight_names.vae_to_ldm(theirs).items()}
-    eight_bit.pack(tensors | named, out, about)
+    for name, tensor in weight_names.vae_to_ldm(theirs).items():
+        if name.startswith(TRAINED):
+            own = tensors[weight_names.VAE + name]
+            tensors[weight_names.VAE + name] = own + share * (tensor.reshape(own.shape) - own)
+    eight_bit.pack(tensors, out, eight_bit.manifest(checkpoint))
 
 
 def main() -> None:
@@ -294,6 +298,7 @@ def main() -> None:
     parser.add_argument("--resume", type=Path, required=True, help="packed checkpoint whose VAE goes on")
     parser.add_argument("--out", type=Path, required=True, help="where the finished file goes")
     parser.add_argument("--join", type=Path, help="do not train: put this decoder into the checkpoint, as --out")
+    parser.add_argument("--share", type=float, default=1.0, help="how much of the training's change goes into it")
     parser.add_argument("--bundle", type=Path, default=Path("training/made/bundle"))
     parser.add_argument("--seconds", type=float, default=120, help="from the start of the program to its end")
     parser.add_argument("--rate", type=float, default=6e-4, help="highest learning rate")
@@ -306,7 +311,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="three steps on small pictures, for a CPU")
     options = parser.parse_args()
     if options.join:
-        joined(options.resume, options.join, options.out, eight_bit.manifest(options.resume))
+        joined(options.resume, options.join, options.share, options.out)
         return
     logged(options.out / "decoder.log")
     with planners(options.workers) as pool:
