@@ -29,7 +29,7 @@ from training import models, plans
 from training.bank import composed, encoded
 from training.captured import Graphs
 from training.clock import Clock, cosine, end_on_sigterm
-from training.compose import Backdrops, Sheet, read_sprites, take
+from training.compose import Backdrops, Sheet, read_sprites
 from training.focus import focused
 from training.program import logged, planners
 from training.run_all import ask
@@ -118,15 +118,12 @@ class Pairs:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, parts: Iterable[Tensor], vae: AutoencoderKL, factor: float = 1.0) -> "Pairs":
-        """Batches of pictures in 0..1, encoded; if there is a factor, smaller, and the latents enlarged by it."""
+    def of(cls, parts: Iterable[Tensor], vae: AutoencoderKL) -> "Pairs":
+        """Batches of pictures in 0..1, encoded."""
         pictures, latents = [], []
         for part in parts:
             pictures.append((part * 255 + 0.5).to(torch.uint8))
-            if factor > 1:
-                part = F.interpolate(part, scale_factor=1 / factor, mode="bicubic", antialias=True).clamp(0, 1)
-            found = encoded(part, vae) / models.LATENT_SCALE
-            latents.append(F.interpolate(found, scale_factor=factor, mode="bicubic") if factor > 1 else found)
+            latents.append(encoded(part, vae) / models.LATENT_SCALE)
         return cls(torch.cat(pictures), torch.cat(latents))
 
     def crops(self, count: int, noise: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -258,22 +255,17 @@ def train(options: argparse.Namespace, pool) -> None:
     sheet = Sheet(facts, [pictures[n] for n in numbers], device, largest=largest, backdrops=backdrops)
     _, vae, _ = models.resumed(options.resume)
     vae = vae.to(device, memory_format=torch.channels_last)
-    plan = plans.joined(waiting.get())
-    parts = composed(plan, sheet, *size, 40)
+    parts = composed(plans.joined(waiting.get()), sheet, *size, 40)
     encoder = copy.deepcopy(vae).to(torch.bfloat16) if device.type == "cuda" else vae
     pairs = Pairs.of(chain(parts, [clutter(max(1, count // 16), *size, device)]), encoder)
     held, pairs = pairs.pictures[: count // 40 + 1], Pairs(pairs.pictures[count // 40 :], pairs.latents[count // 40 :])
-    banks = [pairs]
-    if options.enlarged:
-        parts = composed(take(plan, slice(count // 40, None)), sheet, size[0] * 3 // 2, size[1] * 3 // 2, 40)
-        banks.append(Pairs.of(parts, encoder, 1.5))
     weights = Weights(options.likeness, options.edges, options.shares, options.opposed)
     trainer = DecoderTrainer(vae, options.rate, weights, options.graphs)
     log.info("%d pictures after %.1f s; before: %s", len(pairs.latents), time.monotonic() - began, measured(vae, held))
     generator = torch.Generator(device).manual_seed(13)
     clock = Clock("decoder", began + options.seconds - time.monotonic(), 3 if options.tiny else None)
     while clock.running():
-        loss = trainer.step(*banks[clock.done % len(banks)].crops(batch, NOISE, generator), clock.share)
+        loss = trainer.step(*pairs.crops(batch, NOISE, generator), clock.share)
         if clock.tick(batch):
             clock.report(float(loss))
     log.info("%d steps, %s; after: %s", trainer.steps, weights, measured(trainer.average, held))
@@ -305,7 +297,6 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=2_400, help="composites to cut crops of")
     for part, value in vars(Weights()).items():
         parser.add_argument(f"--{part}", type=float, default=value, help="weight of this part of the loss")
-    parser.add_argument("--enlarged", action="store_true", help="half of the latents are enlarged ones")
     parser.add_argument("--workers", type=int, help="processes that plan")
     parser.add_argument("--graphs", action="store_true", help="CUDA graphs of the steps; eager, loudly, when they fail")
     parser.add_argument("--tiny", action="store_true", help="three steps on small pictures, for a CPU")
