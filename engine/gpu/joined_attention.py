@@ -72,10 +72,14 @@ class TextProjections:
                 layer.text = None
 
 
-def join_projections(attn: Any) -> None:
-    """Let the weights of projections of one input lie one after the other, so that one product makes them all."""
+def join_projections(attn: Any, *, carried: bool = True) -> None:
+    """Let the weights of projections of one input lie one after the other, so that one product makes them all.
+
+    Where they lie so already, as those of a net that shares a UNet's, they stay. `carried` is as for `joined`.
+    """
     layers = [attn.to_k, attn.to_v] if attn.is_cross_attention else [attn.to_q, attn.to_k, attn.to_v]
-    attn.joined, attn.text = joined(layers, "weight"), None
+    lying = _lying_joined([layer.weight for layer in layers])
+    attn.joined, attn.text = joined(layers, "weight", carried=carried) if lying is None else lying, None
 
 
 def plain_attention(attn: Any) -> bool:
@@ -90,14 +94,29 @@ def plain_attention(attn: Any) -> bool:
     )
 
 
-def joined(layers: list[Any], name: str) -> Tensor:
-    """The weights of layers as one tensor, of which theirs are parts from now on."""
+def joined(layers: list[Any], name: str, *, carried: bool = True) -> Tensor:
+    """The weights of layers as one tensor, of which theirs are parts from now on.
+
+    Those on the host are `carried` to a device later, or computed with there, and then nothing is kept beside them.
+    """
     joined = torch.cat([getattr(layer, name).data for layer in layers])
     parts = joined.split([len(getattr(layer, name)) for layer in layers])
     for layer, part in zip(layers, parts, strict=True):
         read = getattr(layer, name).data
         weight: Any = nn.Parameter(part, requires_grad=False)
-        if read.device.type == "cpu":
+        if carried and read.device.type == "cpu":
             weight.read_from = read  # a mapped file's memory, by which it is had without LoRAs (`offload`)
         setattr(layer, name, weight)
     return joined
+
+
+def _lying_joined(weights: list[Tensor]) -> Tensor | None:
+    """Weights `[…, width]` as one tensor without a copy, if each begins in memory where the one before it ends."""
+    first = weights[0]
+    storage, at = first.untyped_storage().data_ptr(), first.storage_offset()
+    for weight in weights:
+        here = weight.untyped_storage().data_ptr() == storage and weight.storage_offset() == at
+        if not here or weight.dtype != first.dtype or weight.shape[1:] != first.shape[1:] or not weight.is_contiguous():
+            return None
+        at += weight.numel()
+    return first.data.as_strided((sum(map(len, weights)), first.shape[1]), first.stride())

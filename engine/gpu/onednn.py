@@ -88,7 +88,7 @@ def use_onednn(module: Any) -> None:
             part.kept = kept
     for part in module.modules():
         if isinstance(part, Attention) and plain_attention(part):
-            join_projections(part)
+            join_projections(part, carried=False)
             processor: Any = OneDnnCrossAttention() if part.is_cross_attention else OneDnnSelfAttention()
             part.set_processor(processor)
     for part in module.modules():

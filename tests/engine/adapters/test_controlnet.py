@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetModel
+from diffusers.models.attention_processor import Attention
 from safetensors.torch import save_file
 
 from engine.adapters.controlnet import Control, covering, skip_widths, softened
@@ -124,16 +125,40 @@ def test_differences_count_from_the_weights_as_they_are_patched(toy, generator, 
     assert not close(before, after)
 
 
+def projections(net):
+    """The names of the weights of each attention's projections of one input, which a processor has as one."""
+    for name, part in net.named_modules():
+        if isinstance(part, Attention):
+            layers = ("to_k", "to_v") if part.is_cross_attention else ("to_q", "to_k", "to_v")
+            yield {f"{name}.{layer}.weight" for layer in layers}
+
+
+def shared(net, unet):
+    """The names of the net's weights that are the UNet's memory, and of all that are as the UNet's."""
+    own, theirs = net.state_dict(), unet.state_dict()
+    alike = {name for name in own if name in theirs and torch.equal(own[name], theirs[name])}
+    return {name for name in alike if own[name].data_ptr() == theirs[name].data_ptr()}, alike
+
+
 def test_what_a_file_of_differences_leaves_alone_is_the_unets_memory(unet, generator, loaded):
     before = {name: weight.clone() for name, weight in unet.state_dict().items()}
     file = low_rank(unet, generator)
     net = loaded(file).on(unet)
-    own, theirs = net.state_dict(), unet.state_dict()
-    kept = [name for name in own if name in theirs and own[name].data_ptr() == theirs[name].data_ptr()]
     replaced = sum(not name.startswith(("input_hint", "zero_convs", "middle_block_out")) for name in file)
     products = sum(name.endswith(".up") for name in file)
-    assert len(kept) == len(encoder(unet)) - (replaced - products - 1)
-    assert all(torch.equal(theirs[name], weight) for name, weight in before.items())
+    kept, alike = shared(net, unet)
+    assert len(alike) == len(encoder(unet)) - (replaced - products - 1)
+    assert kept == alike - set().union(*(names for names in projections(net) if not names <= alike))
+    assert all(torch.equal(unet.state_dict()[name], weight) for name, weight in before.items())
+
+
+def test_attention_that_a_file_of_differences_leaves_alone_is_the_unets_memory(unet, generator, loaded):
+    file = {name: part for name, part in low_rank(unet, generator).items() if "transformer_blocks" not in name}
+    net = loaded(file).on(unet)
+    kept, alike = shared(net, unet)
+    assert kept == alike and all(names <= alike for names in projections(net))
+    whole = control(loaded(summed(unet, file), "whole.safetensors").on(unet)).residuals(evaluation(unet))
+    assert close(control(net).residuals(evaluation(unet)), whole)
 
 
 def test_the_built_in_models_net_has_a_residual_per_skip(mini, generator, loaded):

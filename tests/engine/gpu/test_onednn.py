@@ -92,6 +92,11 @@ def test_every_weight_keeps_its_name(unet: Any) -> None:
     assert all(torch.equal(weight, unet.state_dict()[name]) for name, weight in fast.state_dict().items())
 
 
+def test_no_weight_has_its_memory_twice(unet: Any) -> None:
+    weights = by_onednn(unet).parameters()
+    assert not any(isinstance(kept, Tensor) for weight in weights for kept in vars(weight).values())
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("name", ["conv_in", "up_blocks.0.upsamplers.0.conv", "mid_block.resnets.0.conv2"])
 def test_weights_changed_between_two_runs_count(unet: Any, name: str) -> None:
