@@ -90,8 +90,14 @@ def place_checkout(app: Flask) -> None:
     """Have the models folder be that of the Fooocus that draws, if one does.
 
     Raises:
-        SettingError: another one is asked for.
+        SettingError: another one is asked for, or none while there is a Python for it, or one of the two is no text.
     """
+    for name, example in (("PATH", "/opt/Fooocus"), ("PYTHON", "/opt/Fooocus/venv/bin/python")):
+        if not isinstance(app.config[name], str):
+            raise environment.SettingError(f"FOOOCUS_{name} is {app.config[name]!r}; give a path, such as {example}")
+    if not app.config["PATH"] and app.config["PYTHON"]:
+        text = f"FOOOCUS_PYTHON is {app.config['PYTHON']!r}, and there is no Fooocus for it to run"
+        raise environment.SettingError(f"{text}; give that one's folder as FOOOCUS_PATH, or leave both empty")
     if not app.config["PATH"]:
         return
     root = Path(app.instance_path) / Path(app.config["PATH"]).expanduser()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 """Seconds before a driver that is gone is started again; doubled while it offers no card."""
 
+ADDRESS = re.compile(r"[^\s/]+:[0-9]{1,5}")
+"""What FLEET may be."""
 PLAIN_LOGS = {"RAY_COLOR_PREFIX": "0", "RAY_DEDUP_LOGS": "0"}
 """What has Ray write the cards' lines into the server's log as they are."""
 
@@ -192,8 +195,9 @@ class Fleet:
         elif isinstance(message, CardLeft):
             self._lose(card, message.reason)
         elif isinstance(message, CardLost):
-            if self._ready.pop(card, None) is not None:
-                self._links[card].lose(message.reason)
+            link = self._links.get(card)  # none before its lane begins to listen
+            if self._ready.pop(card, None) is not None and link is not None:
+                link.lose(message.reason)
         elif card:
             self._note(card, message)
             if link := self._links.get(card):
@@ -229,15 +233,22 @@ def configured(app: Flask, watcher: FleetWatcher) -> Fleet | None:
     """The fleet that FLEET says, if it says any.
 
     Raises:
-        StartError: engines of this machine are asked for beside it, or one of its cards, or Ray is not installed.
+        StartError: it is no address, engines of this machine or a Fooocus are asked for beside it, or one of its cards,
+            or Ray is not installed.
     """
-    if not app.config["FLEET"]:
+    address = app.config["FLEET"]
+    if address == "":
         return None
+    if not isinstance(address, str) or not ADDRESS.fullmatch(address):
+        raise StartError(f"FLEET is {address!r}; give the host and port of Ray's head, such as head:6379, or nothing")
+    if app.config["PATH"]:
+        asked = f"FLEET is {address!r} and FOOOCUS_PATH is {app.config['PATH']!r}"
+        raise StartError(f"{asked}: the cards of a fleet draw with our engine, not with a Fooocus; give one of them")
     if ":" in app.config["DEVICE"]:
-        asked = f"FLEET is {app.config['FLEET']!r} and DEVICE is {app.config['DEVICE']!r}"
+        asked = f"FLEET is {address!r} and DEVICE is {app.config['DEVICE']!r}"
         raise StartError(f"{asked}, one card of a machine: Ray gives each its card; give cuda, xpu, mps or cpu")
     if str(app.config["ENGINES"]) != ONE_ENGINE:
-        asked = f"FLEET is {app.config['FLEET']!r} and ENGINES is {app.config['ENGINES']!r}"
+        asked = f"FLEET is {address!r} and ENGINES is {app.config['ENGINES']!r}"
         raise StartError(f"{asked}: the fleet draws on all of its cards; have this machine join it, and drop ENGINES")
     if find_spec("ray") is None:
         raise StartError("FLEET needs Ray: install fooocus-flask with its extra ray, or leave FLEET empty")

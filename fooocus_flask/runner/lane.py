@@ -137,7 +137,7 @@ class Lane:
     @property
     def retired(self) -> bool:
         """Whether there will be no engine any more."""
-        return self._retired.is_set()
+        return bool(self._retired.is_set())
 
     @property
     def task_id(self) -> str | None:

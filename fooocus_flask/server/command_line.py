@@ -190,6 +190,7 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
         "DISABLE_IMAGE_LOG": args.disable_image_log,
         "ENGINES": args.engines,
         "FLEET": args.fleet,
+        "PYTHON": args.fooocus_python,
         "ENGINE_THREADS": args.always_cpu,
         "DEVICE": args.device if args.always_cpu is None else "cpu",
         "MEMORY_PLAN": args.memory_plan,
@@ -199,7 +200,7 @@ def overrides(args: argparse.Namespace, environ: Mapping[str, str]) -> dict[str,
     for decided in args.formats:
         found |= decided
     if args.fooocus:
-        found |= {"PATH": str(args.fooocus.resolve()), "PYTHON": args.fooocus_python}
+        found["PATH"] = str(args.fooocus.resolve())
     if args.models:
         if not args.models.is_dir():
             raise StartError(f"--models is {str(args.models)!r}, and there is no such folder")

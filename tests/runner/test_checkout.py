@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fooocus_flask.environment import SettingError
 from fooocus_flask.model_files.checkout import CheckoutError
 from fooocus_flask.runner import checkout_engine
 from tests.standin import make_standin, standin_server
@@ -271,6 +272,20 @@ def test_its_own_python_runs_it_unless_another_is_named(make_app, tmp_path, mode
     assert app.extensions["fooocus-checkout"].python == str(own)
     with pytest.raises(CheckoutError, match="FOOOCUS_PYTHON is 'no-such-python'"):
         make_app(PATH=str(root), MODELS_PATH="models", PYTHON="no-such-python")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"PATH": 5}, "FOOOCUS_PATH is 5; give a path, such as /opt/Fooocus"),
+        ({"PYTHON": 3}, "FOOOCUS_PYTHON is 3; give a path"),
+        ({"PYTHON": "python3"}, "FOOOCUS_PYTHON is 'python3', and there is no Fooocus for it to run; give"),
+    ],
+    ids=str,
+)
+def test_a_fooocus_is_asked_for_by_its_folder(make_app, settings, words):
+    with pytest.raises(SettingError, match=words):
+        make_app(**settings)
 
 
 def test_settings_are_its_flags(make_app, tmp_path, models):

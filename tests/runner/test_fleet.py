@@ -6,13 +6,17 @@ import signal
 import threading
 import time
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 
+from engine.fleet.frames import CardJoined, CardLost
+from engine.messages import Ready
 from fooocus_flask.errors import StartError
 from fooocus_flask.runner import fleet as fleets
 from tests.fleet_cluster import FleetCluster, FleetServer, cards, drivers, fleet_environment, out_of_sight
 from tests.patience import patiently
+from tests.standin import make_standin
 
 LONG = {"overwrite_step": 60}
 CONTROL = "/v1/engine/control"
@@ -29,6 +33,29 @@ def test_engines_of_the_machine_and_a_fleet_are_not_both_asked_for(make_app):
 def test_a_fleet_is_not_drawn_with_one_card_of_every_machine(make_app):
     with pytest.raises(StartError, match=r"DEVICE is 'cuda:1', one card of a machine"):
         make_app(FLEET="head:6379", DEVICE="cuda:1")
+
+
+@pytest.mark.parametrize("address", ["head", 6379, "head:six", "ray://head:10001", ":6379"])
+def test_a_fleet_is_where_a_head_listens(make_app, address):
+    with pytest.raises(StartError, match=r"FLEET is .*; give the host and port of Ray's head, such as head:6379"):
+        make_app(FLEET=address)
+
+
+def test_a_fleet_and_a_fooocus_are_not_both_asked_for(make_app, tmp_path, models):
+    there = str(make_standin(tmp_path / "Fooocus", models))
+    with pytest.raises(StartError, match=r"FLEET is 'head:6379' and FOOOCUS_PATH is .*; give one of them"):
+        make_app(FLEET="head:6379", PATH=there, MODELS_PATH="models")
+
+
+def test_a_card_that_is_lost_before_its_lane_listens_harms_no_other(app):
+    watcher = SimpleNamespace(card_joined=lambda card, machine: None, card_left=lambda card: None)
+    fleet, heard = fleets.Fleet(app, watcher), []
+    for message in (CardJoined("far"), Ready("CPU", "2.13"), CardLost("its process ended")):
+        fleet._hear(("far-0", message))
+    fleets.CardLink(fleet, "far-0", heard.append)
+    assert heard == []
+    fleet._hear(("far-0", Ready("CPU", "2.13")))
+    assert heard == [Ready("CPU", "2.13")]
 
 
 def test_without_ray_a_fleet_says_what_to_install(make_app, monkeypatch):

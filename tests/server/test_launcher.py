@@ -56,6 +56,8 @@ def test_every_flag_of_the_reference_is_accepted():
 def test_a_fooocus_and_its_python_are_settings(tmp_path):
     found = decided("--fooocus", str(tmp_path), "--fooocus-python", "python3.10")
     assert (found["PATH"], found["PYTHON"]) == (str(tmp_path), "python3.10")
+    assert decided("--fooocus-python", "python3.10") == {"PYTHON": "python3.10"}  # of the environment's FOOOCUS_PATH
+    assert "PYTHON" not in decided("--fooocus", str(tmp_path))  # the environment's FOOOCUS_PYTHON stands
 
 
 @pytest.mark.parametrize(
