@@ -89,3 +89,11 @@ def test_whoever_may_look_may_see_the_cards(make_app):
     client = make_app(API_KEY="secret").test_client()
     assert client.get(WORKERS).status_code == 403
     assert client.get(WORKERS, headers={"X-API-KEY": "secret"}).status_code == 200
+
+
+def test_whoever_may_not_look_is_told_no_machine(make_app):
+    app = make_app(API_KEY="secret")
+    runner.of(app).lanes = [FleetLane(app, f"studio-{n}", "studio", lambda hear: None, lambda: None) for n in range(2)]
+    answer = app.test_client().get("/ready")
+    assert [lane["lane"] for lane in answer.json["lanes"]] == ["0", "1"]
+    assert "studio" not in answer.text
