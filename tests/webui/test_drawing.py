@@ -182,6 +182,20 @@ def test_the_length_of_the_prompt_is_told_while_one_types(visit):
     page.wait_for_selector("#prompt-length", state="hidden")
 
 
+def test_an_answer_that_comes_after_the_prompt_was_emptied_is_not_shown(visit):
+    late = []
+    page = visit(routes={"**/v1/tools/count-tokens": lambda route: late.append(route)})
+    page.click("#prompt")
+    with page.expect_request("**/v1/tools/count-tokens"):
+        page.keyboard.type("a cat")
+    page.fill("#prompt", "")
+    with page.expect_response("**/v1/tools/count-tokens") as answer:
+        late.pop().continue_()
+    answer.value.finished()
+    page.wait_for_timeout(200)
+    assert page.locator("#prompt-length").is_hidden()
+
+
 def test_where_requests_are_counted_the_length_is_asked_for_rarely(visit, make_server):
     served = make_server(FOOOCUS_REQUESTS_PER_MINUTE="600").ready()
     asked = []

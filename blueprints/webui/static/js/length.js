@@ -8,11 +8,11 @@ const QUIET = 400; // milliseconds after the last letter
 const SPARING = 3000; // the same where the server counts how often one asks
 const length = signal(null); // { tokens, chunks, room }
 let timer = 0;
-let newest = 0;
+let newest = 0; // the number of the prompt as it is now; answers to earlier ones are late
 let after = 0; // the moment from which the server may be asked again
 
 async function count(prompt) {
-  const number = ++newest;
+  const number = newest;
   try {
     const { data } = await call("POST", "/v1/tools/count-tokens", { prompt });
     if (number === newest) length.value = data;
@@ -26,7 +26,8 @@ effect(() => {
   const prompt = value("prompt") ?? "";
   const asks = prompt.trim() && caller.value && may("draw");
   clearTimeout(timer);
-  if (asks) timer = setTimeout(() => Date.now() >= after && count(prompt), caller.value.per_minute ? SPARING : QUIET);
+  newest += 1;
+  if (asks) timer = setTimeout(() => count(prompt), Math.max(caller.value.per_minute ? SPARING : QUIET, after - Date.now()));
   else length.value = null;
 });
 
