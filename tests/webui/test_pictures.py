@@ -204,6 +204,17 @@ def test_a_picture_is_described_in_words_that_become_the_prompt(visit, photograp
     assert page.evaluate("JSON.parse(localStorage['fooocus.settings'])") == SETTINGS | {"prompt": words}
 
 
+def test_a_key_that_may_not_list_styles_gets_those_of_a_description_all_the_same(visit, photograph):
+    refused = {"status": 403, "json": {"detail": "This key has not the scope read"}}
+    page = visit(routes={"**/v1/engines/*": lambda route: route.fulfill(**refused)})
+    inputs_open(page, "describe")
+    choose(page, photograph, "describe")
+    page.click("[role=tabpanel] button:text-is('Describe')")
+    page.click("text=Use as prompt")
+    styles = page.evaluate("JSON.parse(localStorage['fooocus.settings']).style_selections")
+    assert styles == ["Fooocus V2", "Fooocus Enhance", "Fooocus Sharp"]
+
+
 def test_words_to_begin_with_fill_prompts_of_inpainting_and_enhancing(visit):
     page = visit()
     inputs_open(page, "inpaint")

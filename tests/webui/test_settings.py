@@ -236,6 +236,14 @@ def test_styles_show_samples_and_a_group_is_fetched_when_it_comes_into_view(visi
     assert shown == [128, 128]
 
 
+def test_a_style_without_a_sample_shows_its_first_letter(visit):
+    page = visit(routes={"**/v1/engines/styles": lambda route: route.fulfill(json=["__proto__", "👩 Emoji"])})
+    settings_open(page, "styles")
+    for words, letter in (("proto", "_"), ("emoji", "👩")):
+        page.fill("#f-style_selections", words)
+        page.wait_for_selector(f".sample:text-is('{letter}')", timeout=20_000)
+
+
 def test_every_shipped_style_has_a_sample(server):
     index = json.loads((ROOT / "blueprints/webui/static/styles/index.json").read_text("utf-8"))
     sampled = [name for names in index["groups"].values() for name in names]

@@ -32,7 +32,9 @@ async function describe() {
 
 function use() {
   set("prompt", words.value);
-  if (withStyles.value) set("style_selections", STYLES[described.value].filter((name) => lists.value.styles.includes(name)));
+  const known = lists.value.styles; // none where the key may not list them
+  const suiting = STYLES[described.value].filter((name) => !known.length || known.includes(name));
+  if (withStyles.value && suiting.length) set("style_selections", suiting);
 }
 
 export function Describe() {

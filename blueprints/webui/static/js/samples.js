@@ -17,7 +17,7 @@ const percent = (at, of) => `${of > 1 ? (at / (of - 1)) * 100 : 0}%`;
 
 const places = computed(() => {
   const { columns, groups } = index.value ?? { columns: 1, groups: {} };
-  const found = {};
+  const found = Object.create(null); // which has no names of its own, whatever a style is called
   for (const [group, names] of Object.entries(groups)) {
     const rows = Math.ceil(names.length / columns);
     names.forEach((name, at) => {
@@ -34,5 +34,5 @@ const places = computed(() => {
 // A style's sample; of one that somebody made, its first letter.
 export function Sample({ name }) {
   const place = places.value[name];
-  return html`<span class="sample" style=${place ?? {}} aria-hidden="true">${index.value && !place ? name.charAt(0) : ""}</span>`;
+  return html`<span class="sample" style=${place ?? {}} aria-hidden="true">${index.value && !place ? [...name][0] : ""}</span>`;
 }
