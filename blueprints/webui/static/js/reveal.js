@@ -15,6 +15,6 @@ export function reveal(path) {
     const field = document.querySelector(`[data-member="${path}"]`) ?? document.querySelector(`[data-member="${name}"]`);
     if (field?.closest("details")) field.closest("details").open = true;
     field?.scrollIntoView({ block: "nearest" });
-    field?.querySelector("input, select, textarea, button:not(.field-reset)")?.focus();
+    field?.querySelector("input, select, textarea, button:not(.field-head button)")?.focus();
   }));
 }
