@@ -155,6 +155,8 @@ class Fleet:
                 self._attend(self._driver)
             except OSError as error:
                 log.error("The fleet's driver cannot be started: %s", error)
+            except Exception:  # a setting that no process can have, a bug: this loop must outlive them
+                log.exception("The fleet's driver cannot be started")
             finally:
                 driver, self._driver = self._driver, None
                 self._lose_all()

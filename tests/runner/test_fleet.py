@@ -8,6 +8,7 @@ import time
 from importlib.util import find_spec
 from types import SimpleNamespace
 
+import gevent
 import pytest
 
 from engine.fleet.frames import CardJoined, CardLost
@@ -56,6 +57,20 @@ def test_a_card_that_is_lost_before_its_lane_listens_harms_no_other(app):
     assert heard == []
     fleet._hear(("far-0", Ready("CPU", "2.13")))
     assert heard == [Ready("CPU", "2.13")]
+
+
+def test_a_driver_that_cannot_be_started_is_told_and_tried_again(make_app, caplog):
+    watcher = SimpleNamespace(card_joined=lambda card, machine: None, card_left=lambda card: None)
+    fleet = fleets.Fleet(make_app(ENGINE_ENVIRONMENT={"OMP_NUM_THREADS": 4}), watcher)
+    fleet.start()
+    try:
+        with gevent.Timeout(60):
+            while "starting another in" not in caplog.text:
+                assert not fleet._greenlet.dead
+                gevent.sleep(0.01)
+        assert "The fleet's driver cannot be started" in caplog.text
+    finally:
+        fleet.close()
 
 
 def test_without_ray_a_fleet_says_what_to_install(make_app, monkeypatch):
