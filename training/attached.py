@@ -128,13 +128,14 @@ def _loaded(options: argparse.Namespace, pool, held: int, began: float) -> Base:
 def engines_unet(path: Path, device: torch.device) -> UNet2DConditionModel:
     """The UNet as the engine builds it, whose settings its loaders of other files go by; fp32.
 
-    It is built on the CPU: on a GPU the engine rewrites its layers for drawing, and those can't be trained.
+    It is built on the CPU as one that computes elsewhere: where it draws, the engine rewrites its layers, on a GPU and on
+    a processor, and those can't be trained.
     """
     tensors = {
         name: tensor.float() for name, tensor in weight_names.part_of(eight_bit.unpack(path), weight_names.UNET).items()
     }
     processor, config = torch.device("cpu"), unet_config(tensors, models.WIDTH_G)
-    unet = load_unet(tensors, config, processor, Precision.for_device(processor))
+    unet = load_unet(tensors, config, processor, Precision.for_device(processor), carried=True)
     return unet.to(device, memory_format=torch.channels_last)
 
 
