@@ -34,6 +34,7 @@ from engine.sampling.unet import UNet
 log = logging.getLogger(__name__)
 
 SAFETENSORS = ".safetensors"
+PART_PREFIXES = (weight_names.UNET, weight_names.VAE, weight_names.CLIP_L, weight_names.CLIP_G)
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,10 @@ def load_checkpoint(
     check_kind(path, "base_model_name")
     tensors = without_left_overs(tensors or read_tensors(path), path)
     precision, about = precision or Precision.for_device(device), _about(path)
-    parts = {
-        prefix: weight_names.part_of(tensors, prefix)
-        for prefix in (weight_names.UNET, weight_names.VAE, weight_names.CLIP_L, weight_names.CLIP_G)
-    }
+    parts = {prefix: weight_names.part_of(tensors, prefix) for prefix in PART_PREFIXES}
     carried = residency is not None and residency.crowded(_parts_of(parts, precision))
     start = torch.device("cpu") if carried else device
-    has_vae, margin = needs_vae or bool(parts[weight_names.VAE]), about.get("vae_margin", 0)
+    weights, margin = parts[weight_names.VAE], about.get("vae_margin", 0)
     try:
         text_encoders = TextEncoders.load(
             parts[weight_names.CLIP_L], parts[weight_names.CLIP_G], start, precision.text, carried=carried
@@ -135,18 +133,24 @@ def load_checkpoint(
         unet = _load_unet(
             parts[weight_names.UNET], text_encoders, start, precision, kernels, carried=carried, check=check
         )
-        weights = parts[weight_names.VAE]
+        has_vae = weights or needs_vae
         vae = Vae.placed(weights, start, precision, kernels, margin, carried=carried) if has_vae else None
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{path.name} cannot be drawn with: {error.args[0]}") from error
     prediction: Prediction = "v" if weight_names.V_PREDICTION in tensors else "eps"
     checkpoint = Checkpoint(path, unet, vae, text_encoders, prediction, about.get("most_pixels"))
-    if residency is not None and carried:
-        file = MappedFile(path)
-        for modules in checkpoint.modules:
-            residency.adopt(*modules, file=file)
+    _adopt(checkpoint, residency if carried else None)
     log.info("loaded %s on %s in %.1f s", path.name, start, time.perf_counter() - started)
     return checkpoint
+
+
+def _adopt(checkpoint: Checkpoint, residency: Residency | None) -> None:
+    """Have a checkpoint's parts come when they are called, if there is who brings them."""
+    if residency is None:
+        return
+    file = MappedFile(checkpoint.path)
+    for modules in checkpoint.modules:
+        residency.adopt(*modules, file=file)
 
 
 def _load_unet(
