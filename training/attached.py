@@ -128,8 +128,8 @@ def _loaded(options: argparse.Namespace, pool, held: int, began: float) -> Base:
 def engines_unet(path: Path, device: torch.device) -> UNet2DConditionModel:
     """The UNet as the engine builds it, whose settings its loaders of other files go by; fp32.
 
-    It is built on the CPU as one that computes elsewhere: where it draws, the engine rewrites its layers, on a GPU and on
-    a processor, and those can't be trained.
+    It is built on the CPU as one that computes elsewhere: the engine rewrites the layers of one that draws there, as it
+    does on a GPU, and those can't be trained.
     """
     tensors = {
         name: tensor.float() for name, tensor in weight_names.part_of(eight_bit.unpack(path), weight_names.UNET).items()

@@ -110,12 +110,16 @@ def parser() -> argparse.ArgumentParser:
     for flag, decided in FORMAT_FLAGS.items():
         told = ", ".join(f"{name} is {word}" for name, word in decided.items())
         add(flag, action="append_const", const=decided, dest="formats", default=[], help=told)
+    _add_without_effect(parser)
+    return parser
+
+
+def _add_without_effect(parser: argparse.ArgumentParser) -> None:
     ignored = parser.add_argument_group("accepted without effect, so that the reference's command lines work")
     for flag in (*SWITCHES_WITHOUT_EFFECT, *LEGACY_SWITCHES):
         ignored.add_argument(flag, action="store_true")
     for flag, rules in VALUES_WITHOUT_EFFECT.items():
         ignored.add_argument(flag, **rules)
-    return parser
 
 
 def api_port(port: int | None, environ: Mapping[str, str]) -> int:
