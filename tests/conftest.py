@@ -40,7 +40,7 @@ def pytest_addoption(parser):
     parser.addoption("--quick", action="store_true", help="leave out what starts servers or draws pictures")
 
 
-LONGEST = Path(__file__).parent / "wire"
+LONGEST = tuple(Path(__file__).parent / name for name in ("wire", "webui", "runner"))
 """Tests that would keep one worker busy after all others have ended if they came last."""
 
 gc.disable()  # while thousands of modules and tests are loaded, none of which becomes garbage
@@ -56,7 +56,7 @@ def pytest_collection_finish():
 def pytest_collection_modifyitems(config, items):
     """Run what is asked for, the longest first: the quick tests; on PostgreSQL those of what speaks SQL; with a bucket
     those of pictures."""
-    items.sort(key=lambda item: not item.path.is_relative_to(LONGEST))
+    items.sort(key=lambda item: not any(item.path.is_relative_to(folder) for folder in LONGEST))
     if config.getoption("--quick"):
         choose(config, items, is_quick)
     if config.getoption("--bucket"):

@@ -44,6 +44,7 @@ def test_every_member_of_a_request_is_reachable(visit, server):
         found |= shown_members(page)
     page.click("#settings-tab-settings")
     page.click("text=Copy as")
+    page.wait_for_selector("dialog[open]")
     found |= shown_members(page)
     page.keyboard.press("Escape")
     page.click("#toggle-input")
