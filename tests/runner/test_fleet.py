@@ -122,10 +122,7 @@ def fleet(running, machines):
     return running
 
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.sql("runner/runner", "runner/lane"),
-]
+pytestmark = pytest.mark.slow
 
 
 def wait_for(server, number):
