@@ -7,11 +7,7 @@ packages do not fit it; so this file is run by its path, and only the package `e
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import importlib.util
-import logging
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -46,29 +42,17 @@ def main() -> None:
     """Serve until the web process is gone."""
     from engine.checkout.drawing_thread import DrawingThread
     from engine.checkout.program import Program
-    from engine.heartbeat import Heartbeat
-    from engine.log_lines import LineFormatter
-    from engine.process.channel import Channel
-    from engine.process.commands import obey
-    from engine.process.log_context import LogContext
-    from engine.process.pulse import Pulse
+    from engine.process.serving import serve
 
     arguments = parse(sys.argv[1:])
-    faulthandler.enable()
-    log_context = LogContext()
-    logging.basicConfig(level=logging.INFO)
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(LineFormatter("%(asctime)s engine %(levelname)s %(name)s [%(request)s]: %(message)s"))
-        handler.addFilter(log_context)
-    for number in (signal.SIGINT, signal.SIGTERM):  # the web process ends at these and closes the socket
-        signal.signal(number, signal.SIG_IGN)
-    channel, heartbeat = Channel(arguments.fd), Heartbeat()
     arguments.scratch.mkdir(parents=True, exist_ok=True)
-    thread = DrawingThread(lambda: Program(arguments.flags, arguments.scratch), channel.send, heartbeat, log_context)
-    thread.start()
-    Pulse(channel.send, arguments.beat, heartbeat).start()
-    obey(channel.stream, thread)
-    os._exit(0)
+    serve(
+        arguments.fd,
+        arguments.beat,
+        lambda send, heartbeat, log_context: DrawingThread(
+            lambda: Program(arguments.flags, arguments.scratch), send, heartbeat, log_context
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from engine.files.whole_file import whole_file
 
 PILLOW_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 QUALITY = 95
@@ -69,18 +70,9 @@ def store(source: Path | bytes, path: Path) -> None:
     Raises:
         OSError: it could not be written; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        with unfinished.open("wb") as file:
-            if isinstance(source, bytes):
-                file.write(source)
-            else:
-                with source.open("rb") as original:
-                    shutil.copyfileobj(original, file, 1 << 20)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        if isinstance(source, bytes):
+            file.write(source)
+        else:
+            with source.open("rb") as original:
+                shutil.copyfileobj(original, file, 1 << 20)

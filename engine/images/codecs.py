@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zlib
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from engine.choices import OUTPUT_QUALITY
+from engine.files.whole_file import whole_file
 from engine.images.a1111 import ascii_only
 from engine.images.colour import to_srgb
 from engine.images.metadata import MAKER_NOTE, MOST_EXIF_BYTES, SOFTWARE, USER_COMMENT, VERSION
@@ -156,17 +156,8 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         OSError: it could not be written; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        file.write(data)
 
 
 def _encode_pillow(image: Image.Image, output_format: str, exif: Any, quality: int = OUTPUT_QUALITY) -> bytes:

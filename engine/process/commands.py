@@ -26,6 +26,10 @@ class Interruptible(Protocol):
 class TaskThread(Protocol):
     """A thread that takes tasks one after another."""
 
+    def start(self) -> None:
+        """Begin to take them."""
+        ...
+
     def submit(self, task: Draw) -> None:
         """Queue a task."""
         ...

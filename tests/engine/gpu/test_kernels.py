@@ -137,11 +137,15 @@ def test_rows_in_eight_bits_are_those_of_the_processor(width):
         assert far.float().mean() < 0.05
 
 
-def test_a_unet_in_eight_bits_computes_with_the_kernels():
+def unet_and_call():
     size = SIZES["tiny"]
-    unet, in_use = unet_module(size).requires_grad_(False).eval(), Kernels()
     texts, sizes = torch.randn(2, 77, size.clip_l[0] + size.clip_g[0]), torch.randn(2, 6)
     call = UNetCall(torch.randn(2, 4, 8, 8), torch.tensor(500.0), texts, torch.randn(2, size.clip_g[0]), sizes)
+    return unet_module(size).requires_grad_(False).eval(), call
+
+
+def test_a_unet_in_eight_bits_computes_with_the_kernels():
+    unet, call, in_use = *unet_and_call(), Kernels()
     expected = call.on(unet)
     fuse(unet, in_use)
     multiply_in_eight_bits(unet)
@@ -158,10 +162,7 @@ def test_halves_are_rounded_once_at_the_end(dtype):
 
 
 def test_a_fused_unet_computes_with_the_kernels_it_was_handed():
-    size = SIZES["tiny"]
-    unet, in_use = unet_module(size).requires_grad_(False).eval(), Kernels()
-    texts, sizes = torch.randn(2, 77, size.clip_l[0] + size.clip_g[0]), torch.randn(2, 6)
-    call = UNetCall(torch.randn(2, 4, 8, 8), torch.tensor(500.0), texts, torch.randn(2, size.clip_g[0]), sizes)
+    unet, call, in_use = *unet_and_call(), Kernels()
     expected = call.on(unet)
     fuse(unet, in_use)
     in_use.now = kernels
