@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.make_checkpoint import SIZES, random_of, unet_module
+from benchmarks.make_checkpoint import unet_module
 from engine.adapters.lora_merge import Patch, PatchedModel
 from engine.gpu.compiled_kernels import Kernels
 from engine.gpu.eight_bit_arithmetic import follow_weight, multiply_in_eight_bits
@@ -18,31 +18,20 @@ from engine.gpu.fused import fuse
 from engine.gpu.offload import tensors_of
 from engine.sampling.unet_call import UNetCall
 from tests.engine.pipeline.test_memory import lora
+from tests.tiny_unet import SIZE, filled, unet_call
 
-SIZE = SIZES["tiny"]
 BLOCK = "mid_block.attentions.0.transformer_blocks.0"
 
 
 @pytest.fixture
 def call() -> UNetCall:
     """A call of a tiny UNet."""
-    generator = torch.Generator().manual_seed(1)
-
-    def random(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
-
-    width = SIZE.clip_l[0] + SIZE.clip_g[0]
-    return UNetCall(
-        random(2, 4, 8, 8), torch.tensor(500.0), random(2, 77, width), random(2, SIZE.clip_g[0]), random(2, 6)
-    )
+    return unet_call()
 
 
 def unet(*, eight: bool) -> Any:
     """A tiny fused UNet of always the same weights."""
-    module, generator = unet_module(SIZE), torch.Generator().manual_seed(0)
-    weights = {name: random_of(name, tuple(tensor.shape), generator) for name, tensor in module.state_dict().items()}
-    module.load_state_dict(weights)
-    module.requires_grad_(False).eval()
+    module = filled(unet_module(SIZE))
     fuse(module, Kernels())
     if eight:
         multiply_in_eight_bits(module)

@@ -7,23 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from benchmarks.make_checkpoint import SIZES, random_of, unet_module, vae_module
+from benchmarks.make_checkpoint import unet_module, vae_module
 from engine.gpu.compiled_kernels import Kernels
 from engine.gpu.fused import PARTS, fuse
 from engine.gpu.joined_attention import TextProjections
 from engine.sampling.unet_call import UNetCall
-
-SIZE = SIZES["tiny"]
-
-
-def filled(module: Any) -> Any:
-    """The module with random weights."""
-    generator = torch.Generator().manual_seed(0)
-    weights = {name: random_of(name, tuple(tensor.shape), generator) for name, tensor in module.state_dict().items()}
-    module.load_state_dict(weights)
-    return module.requires_grad_(False).eval()
+from tests.tiny_unet import SIZE, filled, unet_call
 
 
 @pytest.fixture
@@ -35,15 +25,7 @@ def unet() -> Any:
 @pytest.fixture
 def call() -> UNetCall:
     """A call of it."""
-    generator = torch.Generator().manual_seed(1)
-
-    def random(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
-
-    width = SIZE.clip_l[0] + SIZE.clip_g[0]
-    return UNetCall(
-        random(2, 4, 8, 8), torch.tensor(500.0), random(2, 77, width), random(2, SIZE.clip_g[0]), random(2, 6)
-    )
+    return unet_call()
 
 
 @torch.inference_mode()
