@@ -2,12 +2,14 @@
 
     python -m benchmarks.checkout PATH                          parity cases both ways; PATH is a checkout
     python -m benchmarks.checkout PATH --times 5                the program alone: default requests, warm
-    python -m benchmarks.checkout PATH --times 3 --gib 12 8     the same with so many GiB of the card left
+    python -m benchmarks.checkout PATH --times 3 --gib all 8    the same with all of the card, then 8 GiB of it
     python -m benchmarks.checkout PATH --tiny                   smaller pictures of two steps: a dry run
+    python -m benchmarks.checkout PATH --pictures OUT --half alone      one half, its pictures and times kept in OUT;
+    python -m benchmarks.checkout PATH --pictures OUT --half service    later, or on another day, the other beside it
 
 Both ways read the same model files, random ones of full size, which lie in `--models` (made where they are not).
 `--python` runs the checkout. A picture drawn both ways must have the same bytes. The service's own time is the client's
-wait less what the program took for the same task. The last line is JSON.
+wait less what the program took for the same task. Each figure is printed as it comes; the last line is JSON.
 """
 
 from __future__ import annotations
@@ -61,6 +63,7 @@ PATHS = {
 TINY = {"overwrite_step": 2, "overwrite_width": 256, "overwrite_height": 256}
 TOLD = r"in (\d+\.\d+) s of Fooocus"
 WORDS = ("a harbour", "a meadow", "a library", "a desert", "a bridge", "a garden", "a kitchen", "a glacier")
+WARM, TIMES = "warm", "times.json"
 MEMBERS = ("cn_img", "uov_input_image", "inpaint_input_image", "inpaint_mask_image_upload")
 
 
@@ -112,14 +115,22 @@ def alone(
     plan = FLAGS["MEMORY_PLAN"][arguments.plan].split() if arguments.plan else []
     command = [arguments.python, str(script), str(file), str(out), *plan, *arguments.flags.split()]
     environment = {**os.environ, "config_path": str(config), "HF_HUB_OFFLINE": "1"}
-    with ballast(gib):
-        done = subprocess.run(
-            command, cwd=arguments.path, env=environment, stdout=subprocess.PIPE, text=True, check=False
-        )
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"name"')]
-    if done.returncode or len(lines) < len(requests):
-        print(done.stdout[-3000:], f"exit {done.returncode}", sep="\n", flush=True)
-    return {line["name"]: line["seconds"] for line in lines}
+    seconds: dict[str, float] = {}
+    words: list[str] = []
+    with (
+        ballast(gib),
+        subprocess.Popen(command, cwd=arguments.path, env=environment, stdout=subprocess.PIPE, text=True) as program,
+    ):
+        assert program.stdout is not None
+        for line in program.stdout:
+            words.append(line)
+            if line.startswith('{"name"'):
+                told = json.loads(line)
+                seconds[told["name"]] = told["seconds"]
+                show(f"alone: {told['name']}", {"s": told["seconds"]})
+    if program.returncode or len(seconds) < len(requests):
+        print("".join(words)[-3000:], f"exit {program.returncode}", sep="\n", flush=True)
+    return seconds
 
 
 @contextlib.contextmanager
@@ -152,27 +163,41 @@ def through(server: Server, name: str, params: dict[str, Any], pictures: Path) -
     return server.get("/outputs/" + url.partition("/outputs/")[2]).body, seconds, float(task.group(1))
 
 
-def both_ways(arguments: argparse.Namespace, config: Path) -> dict[str, Any]:
-    """Each case's seconds both ways, and whether its pictures are the same; the first is drawn once before."""
+def halves(arguments: argparse.Namespace, config: Path) -> dict[str, Any]:
+    """Each case's seconds, both ways or one; the first is drawn once before."""
     named = {case["name"]: case for case in CASES}
     requests = {name: request(named[name]) | arguments.change for name in arguments.cases}
-    first = next(iter(requests))
-    warm = {"warm": requests[first] | {"prompt": "to load all there is"}}
+    requests = {WARM: requests[next(iter(requests))] | {"prompt": "to load all there is"}} | requests
     with tempfile.TemporaryDirectory() as folder:
-        theirs = alone(arguments, config, warm | requests, Path(folder) / "alone")
-        found: dict[str, Any] = {}
-        with service(arguments, config, Path(folder)) as server:
-            for name, params in (warm | requests).items():
-                data, seconds, inside = through(server, name, params, arguments.models / "pictures")
-                own = Path(folder) / "alone" / f"{name}.png"
-                found[name] = {
-                    "alone_s": theirs.get(name),
-                    "client_s": round(seconds, 3),
-                    "added_ms": round(1000 * (seconds - inside), 1),
-                    "same_bytes": own.is_file() and own.read_bytes() == data,
-                }
-                show(name, found[name])
-    del found["warm"]
+        pictures = arguments.pictures or Path(folder) / "alone"
+        if arguments.half != "service":
+            seconds = alone(arguments, config, requests, pictures)
+            (pictures / TIMES).write_text(json.dumps(seconds), "utf-8")
+        if arguments.half == "alone":
+            return {"alone_s": seconds}
+        return beside(arguments, config, requests, pictures, Path(folder))
+
+
+def beside(
+    arguments: argparse.Namespace, config: Path, requests: dict[str, Any], pictures: Path, folder: Path
+) -> dict[str, Any]:
+    """The requests through the service, each beside what the program alone left in `pictures`."""
+    theirs = json.loads((pictures / TIMES).read_text("utf-8"))
+    found: dict[str, Any] = {}
+    with service(arguments, config, folder) as server:
+        for name, params in requests.items():
+            data, seconds, inside = through(server, name, params, arguments.models / "pictures")
+            own = pictures / f"{name}.png"
+            found[name] = {
+                "alone_s": theirs.get(name),
+                "client_s": round(seconds, 3),
+                "added_ms": round(1000 * (seconds - inside), 1),
+                "same_bytes": own.is_file() and own.read_bytes() == data,
+            }
+            show(name, found[name])
+            if not found[name]["same_bytes"]:
+                (pictures / f"{name}-service.png").write_bytes(data)
+    del found[WARM]
     added = [case["added_ms"] for case in found.values()]
     same = sum(case["same_bytes"] for case in found.values())
     total = {"same": same, "of": len(found), "added_ms": statistics.median(added), "worst_ms": max(added)}
@@ -184,7 +209,7 @@ def times(arguments: argparse.Namespace, config: Path, gib: float | None) -> dic
     """Seconds of warm default requests, which all have words of their own, by the program alone."""
     requests: dict[str, Any] = {}
     for number in (1, 4):
-        for count in range(arguments.times + 1 if number == 1 else 2):
+        for count in range(arguments.times + 1 if number == 1 else 2 * arguments.fours):
             words = {"prompt": f"a lighthouse beside {WORDS[count % len(WORDS)]}, number {count}"}
             drawn = request({"name": "", "styles": STYLES, "image_number": number, "disable_preview": False})
             requests[f"{number}-{count}"] = drawn | words | {"image_seed": 1000 * number + count} | arguments.change
@@ -199,6 +224,11 @@ def times(arguments: argparse.Namespace, config: Path, gib: float | None) -> dic
     return found
 
 
+def card(size: str) -> float | None:
+    """GiB of a card; None for all of it."""
+    return None if size == "all" else float(size)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -209,19 +239,23 @@ def main() -> None:
     parser.add_argument("--plan", choices=FLAGS["MEMORY_PLAN"], default="", help="MEMORY_PLAN, both ways")
     parser.add_argument("--flags", default="", help="more flags of the program by itself: --flags=--always-cpu")
     parser.add_argument("--times", type=int, help="so many warm default requests, by the program alone")
-    parser.add_argument("--gib", type=float, nargs="*", default=[], help="with --times: sizes of cards")
+    parser.add_argument("--gib", type=card, nargs="*", default=[None], help="with --times: sizes of cards, or all")
+    parser.add_argument("--no-fours", dest="fours", action="store_false", help="with --times: no four pictures at once")
+    parser.add_argument("--half", choices=("alone", "service"), help="only this way; with --pictures")
+    parser.add_argument("--pictures", type=Path, help="folder for what the program alone draws; kept")
     parser.add_argument("--change", type=json.loads, default={}, help="JSON of request members to set in every case")
     parser.add_argument("--tiny", action="store_true", help="256×256 and two steps")
     arguments = parser.parse_args()
     arguments.path, arguments.models = arguments.path.resolve(), arguments.models.resolve()
     arguments.change = (TINY if arguments.tiny else {}) | arguments.change
+    if arguments.half and not arguments.pictures:
+        parser.error("--half needs --pictures")
     arguments.python = shutil.which(arguments.python) or arguments.python
     config = prepare(arguments.path, arguments.models)
     if arguments.times:
-        sizes: list[float | None] = list(arguments.gib) or [None]
-        print(json.dumps({str(gib): times(arguments, config, gib) for gib in sizes}))
+        print(json.dumps({str(gib): times(arguments, config, gib) for gib in arguments.gib}))
     else:
-        print(json.dumps(both_ways(arguments, config)))
+        print(json.dumps(halves(arguments, config)))
 
 
 if __name__ == "__main__":
