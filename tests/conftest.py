@@ -19,6 +19,7 @@ from fooocus_flask.database import db
 from fooocus_flask.pictures.storage import storage
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Prompt, Task
+from fooocus_flask.tasks.ended_count import ended_count
 from schemas.generate import GenerateSchema
 from tests import gateway as gateways
 from tests import postgresql
@@ -222,10 +223,12 @@ def add(app):
                 task.start_mills = task.finish_mills = queued
                 task.result = [picture(app, f"{task.task_id}-{number}.png") for number in range(pictures)]
                 task.pictures_done = pictures
-            db.session.add(task)
-            db.session.flush()
-            db.session.add(Prompt(record_id=task.id, prompt=prepared.params.prompt.lower()))
-            db.session.commit()
+            with ended_count.of(app).changing() as change:
+                db.session.add(task)
+                db.session.flush()
+                db.session.add(Prompt(record_id=task.id, prompt=prepared.params.prompt.lower()))
+                db.session.commit()
+                change.by = int(task.ended)
             return task.task_id
 
     return add

@@ -37,6 +37,7 @@ from fooocus_flask.tables import (
 )
 from fooocus_flask.tasks import estimates
 from fooocus_flask.tasks.batches import alike
+from fooocus_flask.tasks.ended_count import ended_count
 from fooocus_flask.tasks.new_task import ENDED_ONLY, NewTask, QueueOptions
 
 BEFORE = {
@@ -267,11 +268,13 @@ def end(
         values["progress"] = 100
     which = Task.task_id == task_id
     values |= {"finish_mills": mills(), "downloads": null()}
-    task = _move(which & (Task.task_status == only) if only else which, status, **values)
-    if task is not None:
-        task.result = task.result or []
-        _owe(task, "ended")
-    commit()
+    with ended_count.current().changing() as change:
+        task = _move(which & (Task.task_status == only) if only else which, status, **values)
+        if task is not None:
+            task.result = task.result or []
+            _owe(task, "ended")
+        commit()
+        change.by = int(task is not None)
     if task is not None:
         signals.send(signals.task_ended, application(), task=task, seconds=dict(seconds or {}))
     return task

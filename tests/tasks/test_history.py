@@ -16,13 +16,14 @@ from fooocus_flask.pictures import outputs
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Delivery, Task
 from fooocus_flask.tasks import history, queue
+from fooocus_flask.tasks.ended_count import RECOUNT, counted_ended, ended_count
 from fooocus_flask.tasks.new_task import QueueOptions
 from schemas.generate import GenerateSchema
 from tests import postgresql
 from tests.patience import patience
 from tests.serving import small
 
-pytestmark = pytest.mark.sql("database", "tables", "tasks/history", "tasks/queue")
+pytestmark = pytest.mark.sql("database", "tables", "tasks/ended_count", "tasks/history", "tasks/queue")
 
 TWO = {"image_number": 2}
 
@@ -278,3 +279,57 @@ def test_flask_sees_the_database_as_it_is(tmp_path, monkeypatch, make_app):
     with app.app_context():
         assert db.inspect(db.engine).get_table_names() == []
     assert Path(app.instance_path).is_dir()
+
+
+def total():
+    """How many ended tasks a page of them tells of."""
+    return history.ended(0, 1).total
+
+
+def test_ended_tasks_are_counted_right_whatever_ends_or_is_deleted(context, add):
+    kept = [add("finished") for _ in range(3)]
+    waiting, running = add("pending", params=TWO), add("running", params=TWO)
+    assert total() == 3
+    queue.end(running, "finished")
+    assert queue.end(running, "failed") is None
+    assert queue.end(waiting, "stop", only="pending") is not None
+    assert total() == counted_ended() == 5
+    gone = queue.find(kept[0])
+    assert (history.clear_one(gone)[0], history.clear_one(gone)[0], total()) == (1, 1, 4)
+    assert (history.clear_beyond(2)[0], total(), counted_ended()) == (2, 2, 2)
+
+
+def test_ended_tasks_are_counted_once_and_not_for_each_page(context, add):
+    add("finished")
+    statements = []
+    event.listen(db.engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    assert total() == 1
+    assert any("count" in statement for statement in statements)
+    statements.clear()
+    queue.end(add("running", params=TWO), "finished")
+    assert total() == 2
+    assert not any("count" in statement for statement in statements)
+
+
+def test_rows_that_somebody_else_changed_are_counted_after_a_while(context, add, monkeypatch):
+    task_id = add("finished")
+    assert total() == 1
+    db.session.execute(db.delete(Task).where(Task.task_id == task_id))
+    db.session.commit()
+    now = ended_count.current()._counted
+    monkeypatch.setattr("fooocus_flask.tasks.ended_count.monotonic", lambda: now + RECOUNT + 1)
+    assert total() == 0
+
+
+def test_a_count_that_a_task_s_end_may_have_met_is_not_kept(context, add):
+    add("finished")
+    with ended_count.current().changing() as change:
+        assert total() == 1
+        queue.end(add("running", params=TWO), "finished")
+        change.by = 0
+    assert total() == 2
+    with pytest.raises(RuntimeError), ended_count.current().changing() as change:
+        db.session.execute(db.delete(Task))
+        db.session.commit()
+        raise RuntimeError("the connection broke as the commit's answer was on its way")
+    assert total() == 0
