@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,20 @@ PLACES = {
     ),
 }
 """The model files that the cases need, by their places below a models folder, the largest first."""
+OF_KIND = {
+    "a LoRA": (f"loras/{LORAS[0]}",),
+    "upscale 2x": (f"upscale_models/{required_files.UPSCALER}",),
+    "inpaint v2.6": (f"inpaint/{required_files.INPAINT_PATCHES['v2.6']}", f"inpaint/{required_files.INPAINT_HEAD}"),
+    "PyraCanny": (f"controlnet/{required_files.CANNY}",),
+    "two image prompts": (
+        f"clip_vision/{required_files.CLIP_VISION}",
+        f"controlnet/{required_files.IMAGE_PROMPT}",
+        f"controlnet/{required_files.IMAGE_PROMPT_NEGATIVE}",
+    ),
+    "enhance": (f"inpaint/{required_files.INPAINT_PATCHES['v2.6']}", f"inpaint/{required_files.INPAINT_HEAD}"),
+    "refiner": CHECKPOINTS[1:],
+}
+"""What each kind reads beside the checkpoint."""
 SIZES = ("1152×896", "896×1152", "1024×1024", "1344×768")
 FULL_WIDTH, PICTURES_SHRINK = 320, 8
 """Of SDXL's UNet; for a smaller one pictures are so many times smaller too."""
@@ -84,6 +99,12 @@ def prepare(folder: Path, size: Size, which: str) -> None:
         onnx_files.segmenter(folder / "inpaint" / f"{MASK_MODEL}.onnx", np.array([[1.0, -1.0, 0.0]]))
     missing: Iterable[str] = [place for place in PLACES[which] if not (folder / place).is_file()]
     write_models(folder, size, processes=6, places=missing)
+
+
+def files_of(title: str, folder: Path) -> set[Path]:
+    """The model files that a request of this kind reads, also one of a mixture."""
+    kind = re.sub(r"^\d+, ", "", title)
+    return {folder / place for place in (*CHECKPOINTS[:1], *OF_KIND.get(kind, ()))}
 
 
 def mixture(count: int, sizes: Iterable[str] = SIZES) -> Iterator[tuple[str, dict[str, Any]]]:
