@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,14 @@ DOWNSCALE = 8
 """The hint is this much larger than the latent."""
 
 
+class Maker(Protocol):
+    """What makes nets of a UNet's weights."""
+
+    def write(self, net: ControlNet, unet: UNet) -> None:
+        """Write a net's weights into it once more, as they were made; the UNet is patched as it was then."""
+        ...
+
+
 class ControlNet(nn.Module):
     """The way down and the middle of a UNet with these settings, a reader of hints, and a 1×1 layer per residual.
 
@@ -32,8 +40,8 @@ class ControlNet(nn.Module):
     them.
     """
 
-    shared = False
-    """Whether its weights are those of a file that is kept."""
+    made_by: Maker | None = None
+    """What made it of a UNet's weights; None where its weights are those of a file that is kept."""
 
     def __init__(self, unet_config: Mapping[str, Any], hint_widths: tuple[int, ...], hint_channels: int) -> None:
         super().__init__()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -86,31 +88,45 @@ class ControlFile:
             filled = fill(net, tensors, weight.device, weight.dtype, "its control net")
             if arithmetic != weight.dtype:
                 compute_in(filled, arithmetic)
-            filled.shared = not self.low_rank
+            filled.made_by = self if self.low_rank else None
             return filled
         except CheckpointError as error:
             raise CheckpointError(f"{self.name} does not fit the checkpoint: {error}") from error
 
+    @torch.inference_mode()
+    def write(self, net: ControlNet, unet: UNet) -> None:
+        """Write a net's weights into it once more, as `on` made them; the UNet is patched as it was then."""
+        weights = net.state_dict(keep_vars=True)
+        with closing(self._each(unet, weights)) as changed:
+            for name, made in chain(_control_parts(self.tensors).items(), changed):
+                weights[name].copy_(stored(made, weights[name].dtype))
+
     def _changed(self, unet: UNet, wanted: Iterable[str]) -> dict[str, Tensor]:
         """The UNet's weights that are `wanted`, under diffusers names, each changed as the file says."""
-        weights = dict(unet.named_parameters())
-        theirs = weight_names.unet_names(weights)
         left = {name for name in self.tensors if not name.startswith(CONTROL_PARTS)}
-        changed = {}
-        for names in by_group({name: weights[name] for name in wanted if name in theirs}):
-            with at_hand(weights[names[0]]):
-                for name in names:
-                    stem, _, kind = theirs[name].rpartition(".")
-                    made = self._one(weights[name], stem, kind)
-                    # What may leave the device is no memory to share.
-                    changed[name] = made.clone() if made is weights[name] and moves(made) else made
-                    left -= {f"{stem}.{kind}", *(f"{stem}.{part}" for part in ("up", "down") if kind == "weight")}
+        theirs, changed = weight_names.unet_names(dict(unet.named_parameters())), {}
+        with closing(self._each(unet, wanted)) as each:
+            for name, made in each:
+                # What may leave the device is no memory to share.
+                changed[name] = made.clone() if moves(made) else made
+                stem, _, kind = theirs[name].rpartition(".")
+                left -= {f"{stem}.{kind}", *(f"{stem}.{part}" for part in ("up", "down") if kind == "weight")}
         if left:
             raise CheckpointError(
                 f"{self.name} does not fit the checkpoint: {len(left)} of its tensors change nothing there, "
                 f"first {min(left)}"
             )
         return changed
+
+    def _each(self, unet: UNet, wanted: Iterable[str]) -> Generator[tuple[str, Tensor], None, None]:
+        """Each of the UNet's weights that are `wanted`, changed as the file says; it may be the UNet's own."""
+        weights = dict(unet.named_parameters())
+        theirs = weight_names.unet_names(weights)
+        for names in by_group({name: weights[name] for name in wanted if name in theirs}):
+            with at_hand(weights[names[0]]):
+                for name in names:
+                    stem, _, kind = theirs[name].rpartition(".")
+                    yield name, self._one(weights[name], stem, kind)
 
     def _one(self, weight: Tensor, stem: str, kind: str) -> Tensor:
         if f"{stem}.{kind}" in self.tensors:

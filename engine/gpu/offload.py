@@ -27,13 +27,18 @@ class WeightGroup:
     """Tensors that lie in one piece on the device, or on the host: in one piece, or where they lay before.
 
     The latter is so where they lie on the host already and that has no room for a piece of its own. `file` is the one
-    they come from, if it is mapped.
+    they come from, if it is mapped. Those that `remake` can write again have no place on the host.
     """
 
     def __init__(
-        self, tensors: Iterable[Tensor], device: torch.device, host: HostMemory, file: MappedFile | None = None
+        self,
+        tensors: Iterable[Tensor],
+        device: torch.device,
+        host: HostMemory,
+        file: MappedFile | None = None,
+        remake: Callable[[], None] | None = None,
     ) -> None:
-        self.tensors = list(tensors)
+        self.tensors, self._remake = list(tensors), remake
         spans = _spans(self.tensors)
         self.size = sum(_aligned(end - start) for _, start, end in spans)
         self.present = False
@@ -53,9 +58,11 @@ class WeightGroup:
             self._home = list(_pieces(spans))
             """What lies on the host, each piece with its place on the device."""
             on_host = all(piece.device.type == "cpu" for piece, _ in self._home)
-            self.lies_apart = on_host and not host.has_room(self.size)
+            self.lies_apart = remake is None and on_host and not host.has_room(self.size)
             places = list(self._places(spans))
-            if not self.lies_apart:
+            if remake is not None:
+                self._home.clear()
+            elif not self.lies_apart:
                 self._gather()
             spans.clear()
             for tensor, *_ in places:
@@ -77,6 +84,8 @@ class WeightGroup:
                 for piece, at in self._home:
                     self._there[at : at + len(piece)].copy_(piece, non_blocking=True)
             self.present = True
+            if self._remake is not None:
+                self._made_again(self._remake)
 
     def offload(self) -> None:
         """Give their memory on the device back; what was changed there is copied home first."""
@@ -87,6 +96,13 @@ class WeightGroup:
                 self._changed = False
             self._there.untyped_storage().resize_(0)
             self.present, self.arrived = False, None
+
+    def _made_again(self, remake: Callable[[], None]) -> None:
+        try:
+            remake()
+        except BaseException:
+            self.offload()
+            raise
 
     def _gather(self) -> None:
         """Have the host's side in one piece of its own."""

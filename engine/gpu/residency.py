@@ -30,8 +30,14 @@ GUEST_WORK = GIB // 2
 class Part:
     """Modules that come to the device together when one of them is called; `work` is what they take beside weights."""
 
-    def __init__(self, modules: Sequence[nn.Module], residency: Residency, file: MappedFile | None = None) -> None:
-        self.work = GUEST_WORK
+    def __init__(
+        self,
+        modules: Sequence[nn.Module],
+        residency: Residency,
+        file: MappedFile | None = None,
+        remake: Callable[[], None] | None = None,
+    ) -> None:
+        self.work, self.remake = GUEST_WORK, remake
         self.called = self.settled = 0
         """The number of its latest call among those of all parts, and of the last change after which it had room."""
         self.groups = self._grouped(modules, residency, file)
@@ -73,7 +79,7 @@ class Part:
         residency.make_room(self.held + size + self.work, self)
 
     def _grouped(self, modules: Sequence[nn.Module], of: Residency, file: MappedFile | None) -> list[WeightGroup]:
-        return [WeightGroup(tensors_of(*modules), of.device, of.host, file)]
+        return [WeightGroup(tensors_of(*modules), of.device, of.host, file, self.remake)]
 
     def _called(self, root: nn.Module) -> Iterator[nn.Module]:
         """The modules whose call brings the part: all, since some are called without the whole."""
@@ -166,13 +172,23 @@ class Residency:
         """The adopted parts that are still in use somewhere."""
         return list(dict.fromkeys(self._parts.values()))
 
-    def adopt(self, *modules: Any, work: int | None = None, file: MappedFile | None = None) -> Part:
-        """The part that these modules are, made if there is none; `file` is the one they were loaded from."""
+    def adopt(
+        self,
+        *modules: Any,
+        work: int | None = None,
+        file: MappedFile | None = None,
+        remake: Callable[[], None] | None = None,
+    ) -> Part:
+        """The part that these modules are, made if there is none.
+
+        `file` is the one they were loaded from; `remake` writes their weights again, made of those of other parts,
+        and does not hold the modules.
+        """
         with self._lock:
             part = self._parts.get(modules[0])
             if part is None:
                 kind = UNetPart if hasattr(modules[0], "up_blocks") and hasattr(modules[0], "conv_in") else Part
-                part = kind(modules, self, file)
+                part = kind(modules, self, file, remake)
                 self._parts.update(dict.fromkeys(modules, part))
             if work is not None:
                 part.work = work
@@ -208,7 +224,7 @@ class Residency:
                 return
             self.make_room(part.needed + part.work, part)
             if not part.present:
-                part.onload()
+                self._bring(part)
                 self._changes += 1
             part.settled = self._changes
 
@@ -267,6 +283,14 @@ class Residency:
     def _give_back(self) -> None:
         """Have torch keep no memory that is unused: CUDA's libraries, and other streams, cannot take it."""
         give_back(self.device)
+
+    def _bring(self, part: Part) -> None:
+        """Have a part come; weights that it is made of may come meanwhile, and must not send it away."""
+        self._staying.append(part)
+        try:
+            part.onload()
+        finally:
+            self._staying.remove(part)
 
     def _leave(self, part: Part) -> None:
         if part.held:

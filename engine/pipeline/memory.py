@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
-from engine.adapters.controlnet import Control, ControlNet, encoder_size
+from engine.adapters.controlnet import Control, ControlNet, Maker, encoder_size
 from engine.adapters.controlnet_files import ControlFile
 from engine.adapters.patched_models import Models, PatchedCheckpoint, PatchedRefiner
 from engine.detectors.clip_vision import ClipVision
@@ -108,13 +109,19 @@ class Memory:
         """Whether everything is to stay on the device, since no task in this plan has shown that it cannot."""
         return self.residency.keep and (self._parts is None or self.plan.budget is None)
 
-    def adopt_nets(self, canvas: Canvas) -> None:
-        """Have control nets with memory of their own leave for other work; those of whole files share the cache's."""
+    def adopt_nets(self, canvas: Canvas, models: Models) -> None:
+        """Have control nets with memory of their own leave for other work; those of whole files share the cache's.
+
+        They come back made of the UNet once more, so that they take nothing of the host's memory, except beside a patch
+        that is not always on the UNet.
+        """
         made = [part.net for part in canvas.attachments if isinstance(part, Control)]
-        self._nets = WeakSet(net for net in made if not net.shared)
+        makers = {net: net.made_by for net in made if net.made_by is not None}
+        self._nets = WeakSet(makers)
         if self.plan.budget is not None:
-            for net in self._nets:
-                self.residency.adopt(net, work=self.residency.work.sampling)
+            for net, maker in makers.items():
+                again = None if models.inpaint_patches else _written(maker, net, models.checkpoint.unet)
+                self.residency.adopt(net, work=self.residency.work.sampling, remake=again)
                 self._collects = True
 
     def step_down(self, job: Job, models: Models | None) -> bool:
@@ -246,6 +253,18 @@ class Memory:
         modules += [] if models.refiner is None else [models.refiner.unet]
         nets = [encoder_size(net) for net in self._nets if not self.residency.has(net)]
         return sum(weights_size(module) for module in modules if not self.residency.has(module)) + sum(nets)
+
+
+def _written(maker: Maker, net: ControlNet, unet: UNet) -> Callable[[], None]:
+    """What writes a net's weights again; it does not keep the net."""
+    there = ref(net)
+
+    def write() -> None:
+        net = there()
+        assert net is not None  # it is a net's call that brings its weights
+        maker.write(net, unet)
+
+    return write
 
 
 def _turns_of(part: Any) -> list[tuple[Any, ...]]:

@@ -208,7 +208,7 @@ class Pipeline:
         # A control net of differences shares the UNet's weights unless they are to move: the plan comes first.
         self.memory.make_plan(job, prepared.models, canvas.sampled)
         canvas = controlled(job, self.store, prepared.models, inputs, canvas)
-        self.memory.adopt_nets(canvas)
+        self.memory.adopt_nets(canvas, prepared.models)
         save = not (job.rehearsal or self.enhancer.saves_only_last(job))
         drawn = self.passes.draw(job, prepared, canvas, save=save)
         self._add_grid(job, prepared, canvas, drawn)

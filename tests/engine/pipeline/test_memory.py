@@ -12,13 +12,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from engine.adapters.controlnet import encoder_size
+from engine.adapters.controlnet_files import ControlFile
 from engine.adapters.lora_merge import Patch
 from engine.files.catalogue import Folders
 from engine.gpu.block_stream import blocks_of
 from engine.gpu.capabilities import Card
 from engine.gpu.host_memory import NO_LIMIT, HostMemory
-from engine.gpu.offload import WeightGroup
-from engine.gpu.residency import UNetPart
+from engine.gpu.offload import WeightGroup, tensors_of
+from engine.gpu.residency import Residency, UNetPart
 from engine.memory_plan import GIB, LIBRARIES, MemoryPlan, needed
 from engine.models.fill import weights_size
 from engine.models.upscaler import Upscaler
@@ -252,11 +253,12 @@ def test_control_nets_take_turns_and_are_counted_until_they_are_there(pictured, 
     memory, residency = pipeline.memory, pipeline.renderer.residency
     adopt_nets = memory.adopt_nets
 
-    def adopted(canvas):
-        adopt_nets(canvas)
+    def adopted(canvas, models):
+        adopt_nets(canvas, models)
         nets = {part.net for part in canvas.attachments}
         count.append(len(nets))
         groups.update(group for net in nets for group in residency.adopt(net).groups)
+        assert not any(group._home for group in groups)  # they take nothing of the host's memory
 
     memory.adopt_nets = adopted
     sizes = []
@@ -273,6 +275,36 @@ def test_control_nets_take_turns_and_are_counted_until_they_are_there(pictured, 
     assert sizes == [file + net, net]
     assert count == [1, 1]  # one for both pictures
     assert residency.guests() > 0
+
+
+def test_a_control_net_that_comes_back_is_what_it_was(pictured):
+    pipeline = Pipeline("cpu", Folders.below(pictured[0]), least="alone")
+    unet = pipeline.store._base(pictured[1]["checkpoint"]).checkpoint.unet
+    file = pipeline.store.load(pictured[0] / "controlnet" / CONTROL_NETS["PyraCanny"], ControlFile.load)
+    residency = pipeline.renderer.residency
+    residency.adopt(unet)
+    net = file.on(unet)
+    before = {name: (tensor.clone(), tensor.stride()) for name, tensor in net.state_dict().items()}
+    part = residency.adopt(net, remake=lambda: file.write(net, unet))
+    residency.follow(MemoryPlan("alone", part.needed + residency.adopt(unet).needed))
+    assert not part.held and all(tensor.untyped_storage().nbytes() == 0 for tensor in tensors_of(net))
+    for _ in range(2):
+        residency.come(part)
+        for name, tensor in net.state_dict().items():
+            assert torch.equal(tensor, before[name][0]) and tensor.stride() == before[name][1]
+        residency.clear()
+
+
+def test_a_net_that_cannot_be_made_again_holds_nothing(pictured):
+    residency, module = Residency(torch.device("cpu")), torch.nn.Linear(8, 8)
+
+    def full():
+        raise torch.OutOfMemoryError("CUDA out of memory, as this test has it")
+
+    part = residency.adopt(module, remake=full)
+    with pytest.raises(torch.OutOfMemoryError):
+        residency.come(part)
+    assert not part.held and not residency._staying
 
 
 def test_an_upscaler_has_the_others_leave_before_it_takes_smaller_tiles(pictured, tmp_path):
