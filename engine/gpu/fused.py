@@ -16,6 +16,8 @@ from diffusers.models.activations import GEGLU
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.unets.unet_2d_blocks import CrossAttnUpBlock2D, UpBlock2D
+from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, silu
 
@@ -56,8 +58,12 @@ def fuse(module: Any, kernels: Kernels, parts: Iterable[str] = PARTS) -> None:
         for part in module.modules():
             if type(part) is nn.GroupNorm and part.weight is not None:
                 _become(FusedGroupNorm, part, kernels)
-            elif type(part) is ResnetBlock2D and plain_resnet(part):
+            elif type(part) is ResnetBlock2D and any(plain_resnet(part, kind) for kind in TIME_NORMS):
                 _become(FusedResnet, part, kernels)
+            elif type(part) in UPWARD:
+                _become(UPWARD[type(part)], part, kernels)
+            elif type(part) is Upsample2D and plain_upsample(part):
+                _become(FusedUpsample, part, kernels)
         timed = [part for part in module.modules() if type(part) is FusedResnet and part.time_emb_proj is not None]
         if timed:
             shifts = TimeShifts(timed)
@@ -91,13 +97,16 @@ class FusedResnet(ResnetBlock2D):
     conv2: Any
     conv_shortcut: Any
 
-    def forward(self, input_tensor: Tensor, temb: Any, *_: Any, **__: Any) -> Tensor:
-        """The block's output, channels-last."""
+    def forward(self, input_tensor: Tensor, temb: Any, skip: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
+        """The block's output, channels-last; the channels of a `skip` follow those of its input."""
         kernels = self.kernels.now
         if kernels is None:
-            return super().forward(input_tensor, temb)
-        input_tensor = input_tensor.contiguous(memory_format=torch.channels_last)
-        hidden = kernels.group_norm(input_tensor, self.norm1, silu=True)
+            return super().forward(input_tensor if skip is None else torch.cat([input_tensor, skip], dim=1), temb)
+        if skip is None:
+            input_tensor = input_tensor.contiguous(memory_format=torch.channels_last)
+            hidden = kernels.group_norm(input_tensor, self.norm1, silu=True)
+        else:
+            input_tensor, hidden = kernels.joined_group_norm(input_tensor, skip, self.norm1)
         hidden = conv2d(hidden, self.conv1.weight, padding=1)
         shift = self.conv1.bias.expand(len(hidden), -1)
         if self.time_emb_proj is not None:
@@ -106,8 +115,75 @@ class FusedResnet(ResnetBlock2D):
         hidden = conv2d(hidden, self.conv2.weight, padding=1)
         if self.conv_shortcut is None:
             return kernels.summed(hidden, self.conv2.bias, input_tensor)
-        bias = self.conv2.bias + self.conv_shortcut.bias
-        return kernels.summed(hidden, bias, conv2d(input_tensor, self.conv_shortcut.weight))
+        short = conv2d(input_tensor, self.conv_shortcut.weight)
+        return kernels.summed(hidden, self.conv2.bias, short, self.conv_shortcut.bias)
+
+
+class FusedUpBlock(UpBlock2D):
+    """Resnets going up, which join what they are given with the skips in passes that they need anyway."""
+
+    kernels: Kernels
+
+    def forward(
+        self, hidden_states: Tensor, res_hidden_states_tuple: Any, temb: Any = None, *rest: Any, **given: Any
+    ) -> Tensor:
+        """The block's output for the skips, the last of which come first."""
+        if self.kernels.now is None:
+            return super().forward(hidden_states, res_hidden_states_tuple, temb, *rest, **given)
+        for resnet, skip in zip(self.resnets, reversed(res_hidden_states_tuple), strict=False):
+            hidden_states = _with_skip(resnet, hidden_states, skip, temb)
+        return _upsampled(self, hidden_states, given.get("upsample_size"))
+
+
+class FusedCrossUpBlock(CrossAttnUpBlock2D):
+    """The same with a transformer after each resnet."""
+
+    kernels: Kernels
+
+    def forward(
+        self, hidden_states: Tensor, res_hidden_states_tuple: Any, temb: Any = None, *rest: Any, **given: Any
+    ) -> Tensor:
+        """The block's output for the skips, the last of which come first."""
+        if self.kernels.now is None:
+            return super().forward(hidden_states, res_hidden_states_tuple, temb, *rest, **given)
+        text = given.get("encoder_hidden_states")
+        for resnet, transformer, skip in zip(
+            self.resnets, self.attentions, reversed(res_hidden_states_tuple), strict=False
+        ):
+            hidden_states = _with_skip(resnet, hidden_states, skip, temb)
+            hidden_states = transformer(hidden_states, encoder_hidden_states=text, return_dict=False)[0]
+        return _upsampled(self, hidden_states, given.get("upsample_size"))
+
+
+UPWARD: dict[type[nn.Module], type[nn.Module]] = {UpBlock2D: FusedUpBlock, CrossAttnUpBlock2D: FusedCrossUpBlock}
+"""The blocks that go up, and what becomes of them."""
+
+
+def _with_skip(resnet: Any, hidden: Tensor, skip: Tensor, temb: Any) -> Tensor:
+    """A resnet's output for a picture and a skip; whoever changes what it is given expects them as one."""
+    if type(resnet) is FusedResnet and not resnet._forward_pre_hooks:
+        return resnet(hidden, temb, skip)
+    return resnet(torch.cat([hidden, skip], dim=1), temb)
+
+
+def _upsampled(block: Any, hidden: Tensor, size: Any) -> Tensor:
+    for upsample in block.upsamplers or ():
+        hidden = upsample(hidden, size)
+    return hidden
+
+
+class FusedUpsample(Upsample2D):
+    """A convolution of a picture of twice the side."""
+
+    kernels: Kernels
+    conv: Any
+
+    def forward(self, hidden_states: Tensor, output_size: Any = None, *_: Any, **__: Any) -> Tensor:
+        """The enlarged, convolved picture; `output_size` is the library's way to ask for one row or column less."""
+        kernels, (height, width) = self.kernels.now, hidden_states.shape[-2:]
+        if kernels is None or (output_size is not None and tuple(output_size) != (2 * height, 2 * width)):
+            return super().forward(hidden_states, output_size)
+        return self.conv(kernels.doubled(hidden_states))
 
 
 class TimeShifts:
@@ -179,6 +255,16 @@ class FusedTransformer(Transformer2DModel):
             else:
                 total, normed = kernels.added_layer_norm(fed, total, following.norm1)
         return total
+
+
+TIME_NORMS = ("default", "group")
+"""What resnets call the norm after what the timestep adds: those of a UNet and an encoder, those of a decoder."""
+
+
+def plain_upsample(upsample: Any) -> bool:
+    """Whether an upsampling is a doubling and a convolution."""
+    convolved = upsample.use_conv and upsample.name == "conv" and not upsample.use_conv_transpose
+    return convolved and upsample.interpolate and upsample.norm is None
 
 
 def plain_resnet(resnet: Any, time_norm: str = "default") -> bool:

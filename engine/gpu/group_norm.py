@@ -1,7 +1,8 @@
 """The group norm of channels-last pictures as GPU kernels: the groups' moments over chunks, and what they make.
 
 They are written in Triton; importing this module needs it. Sums are fp32, of distances from a pixel of the chunk, so
-that nothing is lost where a picture's mean is large.
+that nothing is lost where a picture's mean is large. Two pictures whose channels follow each other are read where they
+lie, and joined in the same pass.
 """
 
 from __future__ import annotations
@@ -26,18 +27,28 @@ FEW_ROWS, MANY_ROWS = 32, 128
 LARGE = 8192
 
 
+@triton.jit
+def _loaded(x, beside, n, rows, cols, inside, pixels, channels, own, JOINED: tl.constexpr):
+    """Pixels of a picture, of which `x` has the first `own` channels and, where it is JOINED, `beside` the rest."""
+    picture = n.to(tl.int64) * pixels + rows
+    if not JOINED:
+        return tl.load(x + picture * channels + cols, inside, 0.0)
+    first = tl.load(x + picture * own + cols, inside & (cols < own), 0.0)
+    second = tl.load(beside + picture * (channels - own) + cols - own, inside & (cols >= own), 0.0)
+    return tl.where(cols < own, first, second)
+
+
 @triton.jit(do_not_specialize=["pixels", "chunks", "rows", "shift_row"])
-def _moments_kernel(x, shift, means, squares, pixels, channels, chunks, rows, shift_row, HAS_SHIFT: tl.constexpr,
-                    WIDTH: tl.constexpr, GROUPS: tl.constexpr, PADDED: tl.constexpr, ROWS: tl.constexpr,
-                    COLS: tl.constexpr):  # fmt: skip
+def _moments_kernel(x, beside, shift, means, squares, pixels, channels, own, chunks, rows, shift_row,
+                    HAS_SHIFT: tl.constexpr, JOINED: tl.constexpr, WIDTH: tl.constexpr, GROUPS: tl.constexpr,
+                    PADDED: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):  # fmt: skip
     """Each group's mean, and its squared distances from it, over one chunk of a picture's pixels."""
     chunk, block, n = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     inner, line = tl.arange(0, COLS), tl.arange(0, ROWS)
     cols = block * (GROUPS * WIDTH) + inner
     known = (inner < GROUPS * WIDTH) & (cols < channels)
     first, last = chunk * rows, tl.minimum(chunk * rows + rows, pixels)
-    picture = x + n.to(tl.int64) * pixels * channels
-    start = tl.load(picture + first.to(tl.int64) * channels + cols, known, 0.0)
+    start = _loaded(x, beside, n, first, cols, known, pixels, channels, own, JOINED)
     pivot = start.to(tl.float32)
     added = tl.zeros((COLS,), tl.float32)
     if HAS_SHIFT:
@@ -48,7 +59,7 @@ def _moments_kernel(x, shift, means, squares, pixels, channels, chunks, rows, sh
     while first < last:
         place = first + line
         inside = (place[:, None] < last) & known[None, :]
-        value = tl.load(picture + place[:, None].to(tl.int64) * channels + cols[None, :], inside, 0.0)
+        value = _loaded(x, beside, n, place[:, None], cols[None, :], inside, pixels, channels, own, JOINED)
         wide = value.to(tl.float32)
         if HAS_SHIFT:
             wide = (wide + added[None, :]).to(value.dtype).to(tl.float32)
@@ -104,15 +115,18 @@ def _scales_kernel(means, squares, weight, bias, scales, offsets, pixels, channe
 
 
 @triton.jit(do_not_specialize=["pixels", "shift_row"])
-def _scaled_kernel(x, shift, scales, offsets, out, pixels, channels, shift_row, HAS_SHIFT: tl.constexpr,
-                   SILU: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):  # fmt: skip
-    """Each channel scaled and moved, and perhaps through SiLU."""
+def _scaled_kernel(x, beside, shift, scales, offsets, joined, out, pixels, channels, own, shift_row,
+                   HAS_SHIFT: tl.constexpr, JOINED: tl.constexpr, SILU: tl.constexpr, ROWS: tl.constexpr,
+                   COLS: tl.constexpr):  # fmt: skip
+    """Each channel scaled and moved, and perhaps through SiLU; two pictures are also `joined` as they are."""
     chunk, block, n = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     rows = chunk * ROWS + tl.arange(0, ROWS)
     cols = block * COLS + tl.arange(0, COLS)
     inside = (rows[:, None] < pixels) & (cols[None, :] < channels)
     place = n.to(tl.int64) * pixels * channels + rows[:, None].to(tl.int64) * channels + cols[None, :]
-    value = tl.load(x + place, inside, 0.0)
+    value = _loaded(x, beside, n, rows[:, None], cols[None, :], inside, pixels, channels, own, JOINED)
+    if JOINED:
+        tl.store(joined + place, value, inside)
     wide = value.to(tl.float32)
     known = cols < channels
     if HAS_SHIFT:
@@ -129,9 +143,21 @@ def _scaled_kernel(x, shift, scales, offsets, out, pixels, channels, shift_row, 
 
 def group_norm(x: Tensor, norm: nn.GroupNorm, *, silu: bool = False, shift: Tensor | None = None) -> Tensor:
     """`norm` of a picture `[n, channels, h, w]`, channels-last, to which `shift` `[n, channels]` is added before."""
-    x = x.contiguous(memory_format=torch.channels_last)
-    n, channels, height, width = x.shape
-    pixels, groups = height * width, norm.num_groups
+    return _normed(x.contiguous(memory_format=torch.channels_last), None, norm, shift, silu=silu)[1]
+
+
+def joined_group_norm(x: Tensor, beside: Tensor, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
+    """Two pictures' channels, those of `x` first, as one picture, channels-last; and `norm` of it, through SiLU."""
+    x, beside = (picture.contiguous(memory_format=torch.channels_last) for picture in (x, beside))
+    return _normed(x, beside, norm, None, silu=True)
+
+
+def _normed(
+    x: Tensor, beside: Tensor | None, norm: nn.GroupNorm, shift: Tensor | None, *, silu: bool
+) -> tuple[Tensor, Tensor]:
+    """The picture as it was given, or joined, and what became of it."""
+    n, own, height, width = x.shape
+    channels, pixels, groups = norm.num_channels, height * width, norm.num_groups
     in_group = channels // groups
     together = max(1, min(groups, NORMED // in_group))
     blocks = triton.cdiv(groups, together)
@@ -139,12 +165,15 @@ def group_norm(x: Tensor, norm: nn.GroupNorm, *, silu: bool = False, shift: Tens
     chunks = triton.cdiv(pixels, rows)
     moments = torch.empty(2, n, chunks, groups, device=x.device)
     scales = torch.empty(2, n, channels, device=x.device)
-    out, added = torch.empty_like(x), x if shift is None else shift
+    out = torch.empty_like(x) if beside is None else x.new_empty(n, height, width, channels).permute(0, 3, 1, 2)
+    joined = x if beside is None else torch.empty_like(out)
+    second, added = x if beside is None else beside, x if shift is None else shift
     shift_row = 0 if shift is None else shift.stride(0)
+    forms = {"HAS_SHIFT": shift is not None, "JOINED": beside is not None}
     _moments_kernel[chunks, blocks, n](
-        x, added, moments[0], moments[1], pixels, channels, chunks, rows, shift_row, HAS_SHIFT=shift is not None,
-        WIDTH=in_group, GROUPS=together, PADDED=max(2, triton.next_power_of_2(together)), ROWS=NORM_ROWS,
-        COLS=triton.next_power_of_2(together * in_group), num_warps=NORM_WARPS,
+        x, second, added, moments[0], moments[1], pixels, channels, own, chunks, rows, shift_row, WIDTH=in_group,
+        GROUPS=together, PADDED=max(2, triton.next_power_of_2(together)), ROWS=NORM_ROWS,
+        COLS=triton.next_power_of_2(together * in_group), num_warps=NORM_WARPS, **forms,
     )  # fmt: skip
     _scales_kernel[groups, n](
         moments[0], moments[1], norm.weight, norm.bias, scales[0], scales[1], pixels, channels, chunks, rows, in_group,
@@ -152,7 +181,7 @@ def group_norm(x: Tensor, norm: nn.GroupNorm, *, silu: bool = False, shift: Tens
     )  # fmt: skip
     tile = MANY_ROWS if pixels >= LARGE else FEW_ROWS
     _scaled_kernel[triton.cdiv(pixels, tile), triton.cdiv(channels, COLUMNS), n](
-        x, added, scales[0], scales[1], out, pixels, channels, shift_row, HAS_SHIFT=shift is not None, SILU=silu,
-        ROWS=tile, COLS=COLUMNS,
+        x, second, added, scales[0], scales[1], joined, out, pixels, channels, own, shift_row, SILU=silu, ROWS=tile,
+        COLS=COLUMNS, **forms,
     )  # fmt: skip
-    return out
+    return joined, out

@@ -16,17 +16,19 @@ import triton.language as tl
 from torch import Tensor, nn
 
 from engine.gpu.eight_bit_kernels import added_quantised_norm, quantised, quantised_gate, quantised_norm
-from engine.gpu.group_norm import group_norm
+from engine.gpu.group_norm import group_norm, joined_group_norm
 from engine.gpu.guidance_kernels import CHANNELS, guided_latent, guides
 from engine.gpu.text_attention import HEAD_WIDTH, read_text, reads_text
 
 __all__ = [
     "added_layer_norm",
     "added_quantised_norm",
+    "doubled",
     "gated",
     "group_norm",
     "guided_latent",
     "guides",
+    "joined_group_norm",
     "layer_norm",
     "quantised",
     "quantised_gate",
@@ -86,8 +88,9 @@ def _gated_kernel(x, out, width, COLS: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["pixels"])
-def _summed_kernel(x, bias, other, out, pixels, channels, ROWS: tl.constexpr, COLS: tl.constexpr):
-    """Two pictures and a number per channel, added."""
+def _summed_kernel(x, bias, second, other, out, pixels, channels, HAS_SECOND: tl.constexpr, ROWS: tl.constexpr,
+                   COLS: tl.constexpr):  # fmt: skip
+    """Two pictures and one or two numbers per channel, added."""
     chunk, block, n = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     rows = chunk * ROWS + tl.arange(0, ROWS)
     cols = block * COLS + tl.arange(0, COLS)
@@ -95,9 +98,29 @@ def _summed_kernel(x, bias, other, out, pixels, channels, ROWS: tl.constexpr, CO
     place = n.to(tl.int64) * pixels * channels + rows[:, None].to(tl.int64) * channels + cols[None, :]
     value = tl.load(x + place, inside, 0.0)
     added = tl.load(bias + cols, cols < channels, 0.0).to(tl.float32)
+    if HAS_SECOND:
+        added += tl.load(second + cols, cols < channels, 0.0).to(tl.float32)
     wide = (value.to(tl.float32) + added[None, :]).to(value.dtype).to(tl.float32)
     wide += tl.load(other + place, inside, 0.0).to(tl.float32)
     tl.store(out + place, wide.to(value.dtype), inside)
+
+
+@triton.jit(do_not_specialize=["pixels", "width"])
+def _doubled_kernel(x, out, pixels, width, channels, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """Some pixels, each in the four places that it has in a picture of twice the side."""
+    chunk, block, n = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    rows = chunk * ROWS + tl.arange(0, ROWS)
+    cols = block * COLS + tl.arange(0, COLS)
+    inside = (rows[:, None] < pixels) & (cols[None, :] < channels)
+    picture = n.to(tl.int64) * pixels
+    value = tl.load(x + (picture + rows[:, None]) * channels + cols[None, :], inside, 0.0)
+    place = 4 * picture + 4 * width * (rows // width) + 2 * (rows % width)
+    first = out + place[:, None] * channels + cols[None, :]
+    below = first + 2 * width * channels
+    tl.store(first, value, inside)
+    tl.store(first + channels, value, inside)
+    tl.store(below, value, inside)
+    tl.store(below + channels, value, inside)
 
 
 def try_all(device: torch.device, dtype: torch.dtype) -> None:
@@ -112,9 +135,10 @@ def try_all(device: torch.device, dtype: torch.dtype) -> None:
             x = torch.zeros(1, GROUPS * width, 16, 16, dtype=dtype)
             for silu, added in product((False, True), (None, torch.zeros(1, GROUPS * width, dtype=dtype))):
                 group_norm(x, norm, silu=silu, shift=added)
+            joined_group_norm(x[:, : GROUPS * width // 2], x[:, GROUPS * width // 2 :], norm)
         for side in (16, math.isqrt(LARGE) + 1):
-            x = torch.zeros(1, 128, side, side, dtype=dtype)
-            summed(x, torch.zeros(128, dtype=dtype), x)
+            x, bias = torch.zeros(1, 128, side, side, dtype=dtype), torch.zeros(128, dtype=dtype)
+            summed(x, bias, x), summed(x, bias, x, bias), doubled(x)
         for width in (320, 640, 1280):
             rows = nn.LayerNorm(width, dtype=dtype)
             line = torch.zeros(1, 16, width, dtype=dtype)
@@ -161,14 +185,32 @@ def gated(x: Tensor) -> Tensor:
     return out
 
 
-def summed(x: Tensor, bias: Tensor, other: Tensor) -> Tensor:
-    """Two pictures `[n, channels, h, w]`, channels-last, and a number per channel, added."""
+def summed(x: Tensor, bias: Tensor, other: Tensor, second: Tensor | None = None) -> Tensor:
+    """Two pictures `[n, channels, h, w]`, channels-last, and a number per channel, or two, added."""
     x = x.contiguous(memory_format=torch.channels_last)
     other = other.contiguous(memory_format=torch.channels_last)
     out = torch.empty_like(x)
+    pixels, channels, rows, tiles = _tiled(x)
+    _summed_kernel[tiles](
+        x, bias, bias if second is None else second, other, out, pixels, channels, HAS_SECOND=second is not None,
+        ROWS=rows, COLS=COLUMNS,
+    )  # fmt: skip
+    return out
+
+
+def doubled(x: Tensor) -> Tensor:
+    """A picture `[n, channels, h, w]`, channels-last, of twice the height and width: the nearest pixels."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    n, channels, height, width = x.shape
+    out = x.new_empty(n, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
+    pixels, channels, rows, tiles = _tiled(x)
+    _doubled_kernel[tiles](x, out, pixels, width, channels, ROWS=rows, COLS=COLUMNS)
+    return out
+
+
+def _tiled(x: Tensor) -> tuple[int, int, int, tuple[int, int, int]]:
+    """A picture's pixels and channels, the pixels that one program takes, and how many programs there are."""
     n, channels, height, width = x.shape
     pixels = height * width
     rows = MANY_ROWS if pixels >= LARGE else FEW_ROWS
-    tiles = triton.cdiv(pixels, rows), triton.cdiv(channels, COLUMNS), n
-    _summed_kernel[tiles](x, bias, other, out, pixels, channels, ROWS=rows, COLS=COLUMNS)
-    return out
+    return pixels, channels, rows, (triton.cdiv(pixels, rows), triton.cdiv(channels, COLUMNS), n)

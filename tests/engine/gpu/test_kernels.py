@@ -11,13 +11,13 @@ import os
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import gelu, scaled_dot_product_attention, silu
+from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention, silu
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 if not INTERPRETED:
     pytest.skip("Triton's interpreter is off; the module tells how to run it", allow_module_level=True)
 
-from benchmarks.make_checkpoint import SIZES, unet_module  # noqa: E402
+from benchmarks.make_checkpoint import SIZES, unet_module, vae_module  # noqa: E402
 from engine.gpu import kernels  # noqa: E402
 from engine.gpu.compiled_kernels import Kernels  # noqa: E402
 from engine.gpu.eight_bit_arithmetic import multiply_in_eight_bits  # noqa: E402
@@ -25,6 +25,7 @@ from engine.gpu.eight_bit_rows import Unbiased, in_eight_bits  # noqa: E402
 from engine.gpu.fused import fuse  # noqa: E402
 from engine.gpu.guidance_kernels import CHANNELS  # noqa: E402
 from engine.sampling import guidance  # noqa: E402
+from engine.sampling.freeu import FreeU  # noqa: E402
 from engine.sampling.model_sampling import SCHEDULER_KINDS, model_sampling  # noqa: E402
 from engine.sampling.unet_call import UNetCall  # noqa: E402
 
@@ -67,6 +68,17 @@ def test_a_picture_that_lies_otherwise_is_taken():
     assert near(kernels.group_norm(x, norm), norm(x))
 
 
+@pytest.mark.parametrize(("first", "second", "groups", "side"), [(64, 32, 8, 9), (32, 64, 32, 5), (100, 60, 16, 33)])
+def test_pictures_are_joined_and_normalised_in_the_same_passes(first, second, groups, side):
+    one, other = picture(2, first, side, side + 2), picture(2, second, side, side + 2)
+    norm = filled(nn.GroupNorm(groups, first + second))
+    expected = torch.cat([one, other], dim=1)
+    joined, made = kernels.joined_group_norm(one, other, norm)
+    assert torch.equal(joined, expected)
+    assert torch.equal(made, kernels.group_norm(expected, norm, silu=True))
+    assert all(each.is_contiguous(memory_format=torch.channels_last) for each in (joined, made))
+
+
 @pytest.mark.parametrize("width", [40, 320, 640])
 def test_rows_are_added_and_normalised(width):
     one, other = torch.randn(2, 5, width), 4 * torch.randn(2, 5, width)
@@ -87,6 +99,14 @@ def test_a_gate_is_a_gelu(width):
 def test_pictures_and_a_bias_are_added(channels, side):
     one, other, bias = picture(2, channels, side, side), picture(2, channels, side, side), torch.randn(channels)
     assert near(kernels.summed(one, bias, other), one + bias[:, None, None] + other)
+    assert near(kernels.summed(one, bias, other, 2 * bias), one + 3 * bias[:, None, None] + other)
+
+
+@pytest.mark.parametrize(("channels", "height", "width"), [(64, 9, 7), (100, 5, 33)])
+def test_a_picture_is_doubled_as_by_its_nearest_pixels(channels, height, width):
+    x = picture(2, channels, height, width)
+    assert torch.equal(kernels.doubled(x), interpolate(x, scale_factor=2.0, mode="nearest"))
+    assert kernels.doubled(x).is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("keys", [1, 16, 77, 154, 300])
@@ -153,6 +173,15 @@ def test_a_unet_in_eight_bits_computes_with_the_kernels():
     assert float((call.on(unet) - expected).norm() / expected.norm()) < 0.2
 
 
+def test_a_fused_decoder_computes_with_the_kernels():
+    vae, in_use = vae_module(SIZES["tiny"]).requires_grad_(False).eval(), Kernels()
+    latent = torch.randn(1, 4, 6, 8)
+    expected = vae.decode(latent).sample
+    fuse(vae.decoder, in_use)
+    in_use.now = kernels
+    torch.testing.assert_close(vae.decode(latent).sample, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_halves_are_rounded_once_at_the_end(dtype):
     x, norm = picture().to(dtype), filled(nn.GroupNorm(8, 64)).to(dtype)
@@ -169,3 +198,13 @@ def test_a_fused_unet_computes_with_the_kernels_it_was_handed():
     torch.testing.assert_close(call.on(unet), expected, rtol=1e-4, atol=1e-4)
     in_use.now = None
     torch.testing.assert_close(call.on(unet), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_changes_the_input_of_a_resnet_going_up_is_given_it_joined():
+    unet, call, in_use = *unet_and_call(), Kernels()
+    fuse(unet, in_use)
+    in_use.now = kernels
+    with FreeU(1.3, 1.4, 0.9, 0.2).attached(unet):
+        changed = call.on(unet)
+        in_use.now = None
+        torch.testing.assert_close(changed, call.on(unet), rtol=1e-4, atol=1e-4)
