@@ -174,6 +174,10 @@ class GenerateParams:
             height = self.overwrite_height
         return width, height
 
+    def seed_of(self, index: int) -> int:
+        """The seed of one of the task's pictures; the first has number 0."""
+        return (self.image_seed + (0 if self.disable_seed_increment else index)) % (MAX_SEED + 1)
+
     def to_dict(self) -> dict[str, Any]:
         """The parameters as JSON-ready values, under the names a request uses."""
         return asdict(self)

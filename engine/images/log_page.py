@@ -79,14 +79,37 @@ def add_entry(
     beside it as `log.html.old`.
     """
     name = Path(os.path.relpath(picture, log.parent)).as_posix()
-    entry = _entry(name, rows, positive, negative) + END
-    beginning = _FIRST + _HEAD.format(day=html.escape(log.parent.name)) + END
+    start, added = beginning(log.parent.name), entry(name, quote(name), rows, positive, negative)
     with _locked(log) as page:
         first = (page.read(len(_FIRST)) or b"").decode("utf-8", "replace")
         if _FIRST.startswith(first):
-            _append(page, beginning, entry)
+            _append(page, start, added)
         else:
-            _replace(log, beginning + _earlier(log) + entry)
+            _replace(log, start + _earlier(log) + added)
+
+
+def beginning(day: str) -> str:
+    """What a page begins with; entries follow, the newest last."""
+    return _FIRST + _HEAD.format(day=html.escape(day)) + END
+
+
+def entry(name: str, url: str, rows: Sequence[Row], positive: Sequence[str] = (), negative: Sequence[str] = ()) -> str:
+    """What a page shows of one picture, which is called so and lies at this URL."""
+    values = quote(json.dumps({row.key: row.value for row in rows}))
+    lines = [_row(row.label, _shown(row.value)) for row in rows]
+    if positive or negative:
+        blocks = _folded("Positive", positive) + _folded("Negative", negative)
+        lines.append(_row("Full raw prompt", blocks))
+    shown, link = html.escape(name), html.escape(url)
+    gone = "this.closest('.image-container').hidden = true"
+    return f"""<div id="{html.escape(name.replace(".", "_"))}" class="image-container"><hr>
+<table><tr><td><a href="{link}" target="_blank"><img src="{link}" loading="lazy" alt="" onerror="{gone}"></a>
+<div>{shown}</div></td>
+<td><table class="metadata">
+{"".join(lines)}</table>
+<button type="button" data-metadata="{values}">Copy to Clipboard</button></td></tr></table>
+</div>
+{END}"""
 
 
 @contextmanager
@@ -148,24 +171,6 @@ def _replace(log: Path, page: str) -> None:
     draft = log.with_name(f".{log.name}.{os.getpid()}")
     draft.write_text(page, "utf-8")
     draft.replace(log)
-
-
-def _entry(name: str, rows: Sequence[Row], positive: Sequence[str], negative: Sequence[str]) -> str:
-    values = quote(json.dumps({row.key: row.value for row in rows}))
-    lines = [_row(row.label, _shown(row.value)) for row in rows]
-    if positive or negative:
-        blocks = _folded("Positive", positive) + _folded("Negative", negative)
-        lines.append(_row("Full raw prompt", blocks))
-    shown, link = html.escape(name), html.escape(quote(name))
-    gone = "this.closest('.image-container').hidden = true"
-    return f"""<div id="{html.escape(name.replace(".", "_"))}" class="image-container"><hr>
-<table><tr><td><a href="{link}" target="_blank"><img src="{link}" loading="lazy" alt="" onerror="{gone}"></a>
-<div>{shown}</div></td>
-<td><table class="metadata">
-{"".join(lines)}</table>
-<button type="button" data-metadata="{values}">Copy to Clipboard</button></td></tr></table>
-</div>
-"""
 
 
 def _row(label: str, markup: str) -> str:

@@ -10,7 +10,7 @@ from random import Random
 
 from engine.choices import EXPANSION_STYLE, NO_MODEL, PERFORMANCES, RANDOM_STYLE
 from engine.modes import modes_of
-from engine.params import MAX_SEED, GenerateParams, NamedLora
+from engine.params import GenerateParams, NamedLora
 from engine.prompt.lines import prompt_lines, with_additional
 from engine.prompt.lora_tags import LONGEST_TOLD, MOST_TOLD, tag_notes, take_tags
 from engine.prompt.styles import Styles
@@ -69,7 +69,7 @@ def picture_texts(
 
     pictures = []
     for index in range(params.image_number):
-        seed = (params.image_seed + (0 if params.disable_seed_increment else index)) % (MAX_SEED + 1)
+        seed = params.seed_of(index)
         random = Random(seed)
         missing: dict[str, None] = {}
         word = partial(wildcards.resolved, random=random, index=index, in_order=params.read_wildcards_in_order)

@@ -27,6 +27,7 @@ from fooocus_flask.extension import Extension
 from fooocus_flask.model_files.checkout import checkout
 from fooocus_flask.pictures import outputs, retention
 from fooocus_flask.pictures.folder_storage import StorageFault
+from fooocus_flask.pictures.storage import storage
 from fooocus_flask.runner import engines, fleet
 from fooocus_flask.runner.engines import EngineStart
 from fooocus_flask.runner.fleet_lane import FleetLane
@@ -311,7 +312,7 @@ def draw_message(app: Flask, task: Task) -> messages.Draw:
         [str(outputs.folder() / path) for path in task.files or ()],
         task.checkpoint,
         task.notes,
-        log=not app.config["DISABLE_IMAGE_LOG"],
+        log=not app.config["DISABLE_IMAGE_LOG"] and not storage.of(app).remote,
         inputs=str(app.config["INPUT_PATH"]),
         request_id=task.request_id or request_ids.NONE,
     )

@@ -120,7 +120,7 @@ def test_inputs_are_served_too(app, client):
         "/outputs/%2e%2e/secret.png",
         "/outputs/2024-07-05/..%2f..%2fsecret.png",
         "/outputs/2024-07-05/link.png",
-        "/outputs/2024-07-05/log.html",
+        "/outputs/2024-07-05/note.html",
         "/outputs/2024-07-05/nothing.png",
         "/outputs/2024-07-05/folder.png",
         "/inputs/.",
@@ -132,7 +132,7 @@ def test_what_is_no_picture_inside_the_folder_is_not_found(app, client, cat, pat
     secret = Path(app.instance_path) / "secret.png"
     Image.new("L", (8, 8)).save(secret)
     (cat.parent / "link.png").symlink_to(secret)
-    (cat.parent / "log.html").write_text("private")
+    (cat.parent / "note.html").write_text("private")
     (cat.parent / "folder.png").mkdir()
     reply = client.get(path)
     assert reply.status_code == 404 and reply.json["detail"]

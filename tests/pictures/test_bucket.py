@@ -257,6 +257,10 @@ def test_a_server_draws_into_the_bucket_through_an_outage_and_is_killed_in_an_up
     assert whole["task_status"] == "finished"
     names = [urlsplit(url).path.removeprefix("/outputs/") for url in whole["result"]]
     assert gateway.names() == sorted(f"v1/outputs/{name}" for name in names)
+    day = names[0].partition("/")[0]
+    assert not (server.instance / "outputs" / day / "log.html").exists()
+    page = server.get(f"/outputs/{day}/log.html").body.decode()
+    assert all(f"/outputs/{name}" in page for name in names)
     file = server.instance / "outputs" / names[0]
     assert loaded(server.get(f"/outputs/{names[0]}").headers["Location"])[2] == file.read_bytes()
 

@@ -1,0 +1,94 @@
+"""A day's log page made of the tasks' rows, for whoever asks for it: the same on every machine, and stored nowhere."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+import gevent
+from sqlalchemy import or_, select
+
+from engine.choices import NO_MODEL, PERFORMANCES
+from engine.images import log_page
+from engine.images.metadata import AppliedLora, Generation, ModelFile, Row, rows
+from engine.modes import modes_of
+from engine.params import GenerateParams
+from fooocus_flask.database import db
+from fooocus_flask.pictures import urls
+from fooocus_flask.tables import RUNNING, Task
+
+DAY = dt.timedelta(days=1)
+AT_A_TIME = 25
+"""Tasks that are read and written out before others get their turn."""
+
+
+def page(day: dt.date, base: str) -> Iterator[str]:
+    """The parts of the page of a day by this machine's clock: the pictures of the tasks that were begun on it.
+
+    A task that took more than a day is missing. `base` begins the pictures' URLs.
+    """
+    ids = begun_on(day)
+    yield log_page.beginning(day.isoformat())
+    for first in range(0, len(ids), AT_A_TIME):
+        chosen = select(Task).where(Task.id.in_(ids[first : first + AT_A_TIME])).order_by(Task.start_mills, Task.id)
+        yield "".join(entry for task in db.session.scalars(chosen) for entry in entries(task, base))
+        db.session.remove()  # nothing is held while a client takes its time
+        gevent.sleep(0)
+
+
+def begun_on(day: dt.date) -> list[int]:
+    """The rows of tasks with pictures that were begun on a day, the first before the others."""
+    start = dt.datetime.combine(day, dt.time()).astimezone()
+    first, next_first, last = (int((start + days * DAY).timestamp() * 1000) for days in range(3))
+    # by the index of what ended; what still runs has one of its own
+    recent = or_(Task.finish_mills.between(first, last), Task.task_status == RUNNING)
+    begun = (Task.start_mills >= first) & (Task.start_mills < next_first) & (Task.pictures_done > 0)
+    chosen = select(Task.id).where(recent, begun).order_by(Task.start_mills, Task.id)
+    ids = [*db.session.scalars(chosen)]
+    db.session.remove()
+    return ids
+
+
+def entries(task: Task, base: str) -> Iterator[str]:
+    """A task's pictures, each with how it was drawn."""
+    paths = task.result or []
+    for index, (path, url) in enumerate(zip(paths, urls.pictures(paths, base), strict=True)):
+        yield log_page.entry(PurePosixPath(path).name, url, told(task, index))
+
+
+def told(task: Task, index: int) -> list[Row]:
+    """What the row tells of how a picture was drawn; without a seed that is not the picture's own."""
+    try:
+        params = task.params
+    except (KeyError, TypeError, ValueError):  # of a version with other members
+        return [Row("Prompt", "prompt", task.req_params.get("prompt", ""))]
+    own_seed = params.disable_seed_increment or len(task.result or ()) == params.image_number  # none skipped, none more
+    known = rows(generation(task, params, params.seed_of(index)))
+    return [row for row in known if row.key != "seed" or own_seed]
+
+
+def generation(task: Task, params: GenerateParams, seed: int) -> Generation:
+    """How a picture was drawn, as far as it was known before."""
+    mode = PERFORMANCES[params.performance_selection]
+    usual = mode.upscale_steps if modes_of(params).upscale else mode.steps
+    refiner = params.refiner_model_name
+    return Generation(
+        params=params,
+        seed=seed,
+        steps=params.overwrite_step if params.overwrite_step > 0 else usual,
+        size=params.size,
+        prompt=params.prompt,
+        negative_prompt=params.negative_prompt,
+        positive_texts=(),
+        negative_texts=(),
+        styles=tuple(params.style_selections),
+        base_model=ModelFile((task.drawn_with or {}).get("checkpoint", params.base_model_name)),
+        refiner_model=None if refiner == NO_MODEL else ModelFile(refiner),
+        vae=params.vae_name,
+        loras=tuple(
+            AppliedLora(lora.model_name, weight=lora.weight) if lora.enabled and lora.model_name != NO_MODEL else None
+            for lora in params.loras
+        ),
+        notes=tuple(task.notes),
+    )

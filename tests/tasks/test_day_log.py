@@ -1,0 +1,93 @@
+"""A day's log page that is made of the tasks' rows."""
+
+import datetime as dt
+import json
+import re
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from fooocus_flask.access import keys
+from fooocus_flask.database import db
+from fooocus_flask.tasks import queue
+from tests.conftest import picture
+
+pytestmark = [pytest.mark.sql("tasks/day_log"), pytest.mark.pictures]
+
+NOON = dt.datetime(2024, 7, 5, 12).astimezone()
+LOG = "/outputs/2024-07-05/log.html"
+
+
+def drawn(add, hours=0.0, status="finished", **columns):
+    """A task that was begun so many hours after noon, and took a minute."""
+    begun = NOON + dt.timedelta(hours=hours)
+    ago = (dt.datetime.now().astimezone() - begun).total_seconds() / 3600
+    return add(status, hours_ago=ago, **columns)
+
+
+def shown(page):
+    """The names and URLs of the pictures on a page, in its order, and what each was drawn with."""
+    pictures = re.findall(r'<img src="([^"]+)"', page)
+    told = [json.loads(unquote(text)) for text in re.findall(r'data-metadata="([^"]+)"', page)]
+    return [url.replace("&amp;", "&") for url in pictures], told
+
+
+def test_a_day_s_page_shows_its_pictures_with_how_each_was_drawn(client, add):
+    late = drawn(add, 11.9, pictures=2, params={"prompt": "<b>cats</b> & dogs", "image_number": 2, "image_seed": 7})
+    early = drawn(add, -11.9, pictures=1)
+    drawn(add, 12.1, pictures=1)
+    drawn(add, -12.1, pictures=1)
+    drawn(add, 0.0)
+    answer = client.get(LOG)
+    assert (answer.status_code, answer.mimetype) == (200, "text/html")
+    urls, told = shown(answer.text)
+    assert [urlsplit(url).path.rpartition("/")[2] for url in urls] == [
+        f"{early}-0.png",
+        f"{late}-0.png",
+        f"{late}-1.png",
+    ]
+    assert [client.get(url).mimetype for url in urls] == ["image/png"] * 3
+    assert [values["seed"] for values in told[1:]] == ["7", "8"]
+    assert told[1]["prompt"] == "<b>cats</b> & dogs"
+    assert "<b>cats" not in answer.text and "&lt;b&gt;cats" in answer.text
+    assert "script-src 'unsafe-inline'" in answer.headers["Content-Security-Policy"]
+
+
+def test_a_picture_of_a_task_under_way_and_of_one_of_another_version_are_shown(app, client, add):
+    moment = int(NOON.timestamp() * 1000)
+    running = {"start_mills": moment, "pictures_done": 1, "result": [picture(app, "now.png")]}
+    drawn(add, status="running", **running)
+    old = drawn(add, 1.0, pictures=1)
+    with app.app_context():
+        task = queue.find(old)
+        task.req_params = {"prompt": "long ago"}
+        db.session.commit()
+    urls, told = shown(client.get(LOG).text)
+    assert ["now.png" in url for url in urls] == [True, False]
+    assert told[1] == {"prompt": "long ago"}
+
+
+def test_a_seed_is_told_only_where_it_is_the_picture_s_own(client, add):
+    drawn(add, pictures=1, params={"image_number": 2, "image_seed": 7})  # one of them was skipped
+    drawn(add, 1.0, pictures=2, params={"image_number": 1, "image_seed": 7, "disable_seed_increment": True})
+    _, told = shown(client.get(LOG).text)
+    assert [values.get("seed") for values in told] == [None, "7", "7"]
+
+
+@pytest.mark.parametrize("day", ["2024-7-5", "20240705", "0001-01-01", "9999-12-31", "today", "2024-02-30"])
+def test_what_is_no_day_has_no_page(client, day):
+    assert client.get(f"/outputs/{day}/log.html").status_code == 404
+
+
+def test_no_page_is_made_where_none_is_wanted(make_app):
+    assert make_app(DISABLE_IMAGE_LOG=True).test_client().get(LOG).status_code == 404
+
+
+def test_a_page_needs_a_key_that_may_read_and_its_pictures_need_none(app, client, add):
+    drawn(add, pictures=1)
+    with app.app_context():
+        reading, drawing = keys.add("reading", ["read"]), keys.add("drawing", ["draw"])
+    assert client.get(LOG).status_code == 403
+    assert client.get(LOG, headers={"X-API-KEY": drawing}).status_code == 403
+    [url], _ = shown(client.get(LOG, headers={"X-API-KEY": reading}).text)
+    assert client.get(url).status_code == 200
