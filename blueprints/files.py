@@ -55,7 +55,7 @@ def output(query: dict[str, Any], date: str, file_name: str) -> Response:
     """Get a result, or a small picture of it."""
     folder = current_app.config["OUTPUT_PATH"]
     if query["w"]:
-        return small(checked(folder, date, file_name), int(query["w"]))
+        return small(folder, date, file_name, int(query["w"]))
     return picture(codecs.convert, folder, date, file_name)
 
 
@@ -164,26 +164,44 @@ def checked(folder: str, *parts: str) -> Path:
         NotFound: there is no such picture inside the folder.
         StorageFault: it may be in the bucket, which does not answer.
     """
-    storage.current().fetch(stored_path(folder, *parts))
+    return had(stored_path(folder, *parts), folder, *parts)
+
+
+def had(stored: str, folder: str, *parts: str) -> Path:
+    """The path of the picture that the storage calls so, on this machine.
+
+    Raises:
+        NotFound: there is no such picture inside the folder.
+        StorageFault: it may be in the bucket, which does not answer.
+    """
+    storage.current().fetch(stored)
     path = inputs.found(folder, *parts)
     if path is None:
         raise NotFound("There is no such picture")
     return path
 
 
-def small(path: Path, width: int) -> Response:
-    """The answer of a small picture of a result; not made where the client has it."""
-    below = path.relative_to(outputs.folder().resolve()).as_posix()
-    file, response = path.stat(), Response(mimetype=THUMBNAIL)
-    response.set_etag(f"{file.st_mtime_ns:x}-{file.st_size:x}-{width}")
-    response.last_modified = int(file.st_mtime)  # type: ignore[assignment]
+def small(folder: str, date: str, file_name: str, width: int) -> Response:
+    """The answer of a small picture of a result, which is not made where the client has it.
+
+    One that was made is enough where the picture itself is in a bucket alone, which has no two of one name.
+    """
+    stored, made = stored_path(folder, date, file_name), thumbnails.current()
+    path = inputs.found(folder, date, file_name)
+    thumbnail = None if path or not storage.current().remote else made.kept(f"{date}/{file_name}", width)
+    path = path or (None if thumbnail else had(stored, folder, date, file_name))
+    response = Response(mimetype=THUMBNAIL)
+    changed = int((path or thumbnail).stat().st_mtime)  # type: ignore[union-attr]
+    response.set_etag(f"{changed:x}-{width}")
+    response.last_modified = changed  # type: ignore[assignment]
     response.cache_control.private, response.cache_control.max_age = True, FRESH
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.make_conditional(request)
     if response.status_code == 304:
         return response
-    made = thumbnails.current()
-    thumbnail = made.have(path, below, width)
+    if path:
+        thumbnail = made.have(path, path.relative_to(outputs.folder().resolve()).as_posix(), width)
+    assert thumbnail
     if prefix := current_app.config["X_ACCEL_PREFIX"]:
         response.headers["X-Accel-Redirect"] = quote(
             f"{prefix}/thumbnails/{thumbnail.relative_to(made.folder).as_posix()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,3 +53,12 @@ def put(path: Path, data: bytes) -> None:
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
+
+
+def used(file: Path) -> bool:
+    """Whether the file is there; if so, it was used now."""
+    try:
+        os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))
+    except OSError:
+        return False
+    return True

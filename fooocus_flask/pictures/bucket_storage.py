@@ -15,7 +15,7 @@ from werkzeug.security import safe_join
 
 from engine.images import reading
 from fooocus_flask.errors import StartError
-from fooocus_flask.pictures.blocking import in_thread, put
+from fooocus_flask.pictures.blocking import in_thread, put, used
 from fooocus_flask.pictures.bucket import LONGEST_LINK, Bucket, BucketAddress
 from fooocus_flask.pictures.folder_storage import INPUTS, OUTPUTS, Storage, StorageFault
 
@@ -227,15 +227,6 @@ def read(file: Path) -> tuple[bytes, float]:
 def is_plain(file: Path) -> bool:
     """Whether it is a file, and no link to one, which may lie anywhere."""
     return file.is_file() and not file.is_symlink()
-
-
-def used(file: Path) -> bool:
-    """Whether the file is there; if so, it was used now."""
-    try:
-        os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))
-    except OSError:
-        return False
-    return True
 
 
 def write(file: Path, data: bytes, changed: float) -> None:

@@ -25,6 +25,8 @@ from fooocus_flask.tables import PENDING, RUNNING, Task
 log = logging.getLogger(__name__)
 
 DAY = 24 * 3600.0
+THUMBNAILS_PART = 8
+"""Thumbnails may take one part in so many of what the copies of a bucket's pictures may."""
 EVERY = 3600.0
 """Seconds from one sweep to the next."""
 
@@ -83,6 +85,8 @@ def clean() -> int:
 def trim() -> int:
     """Delete copies of pictures that a bucket has and no task under way needs, as far as they are too many; how many.
 
+    Of thumbnails too, those that are too many go.
+
     Raises:
         StorageFault: the bucket does not take what was only here.
     """
@@ -93,6 +97,7 @@ def trim() -> int:
     needed = {f"{OUTPUTS}/{path}" for files in running for path in files or ()}
     needed |= {f"{INPUTS}/{name}" for name in needed_names()}
     db.session.remove()
+    in_thread(thumbnails.current().trim, current_app.config["STORAGE_CACHE_BYTES"] // THUMBNAILS_PART)
     return kept.trim(needed)
 
 

@@ -1,4 +1,4 @@
-"""Small pictures of results: made when they are first asked for, and kept as long as the result lies there."""
+"""Small pictures of results: made when first asked for, kept as long as the result is, here or in a bucket."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from pathlib import Path
 
 from flask import Flask
 from gevent.event import Event
+from werkzeug.security import safe_join
 
 from engine.images import codecs
 from fooocus_flask.errors import FooocusError, NotFound
 from fooocus_flask.extension import Extension
 from fooocus_flask.pictures import converting
+from fooocus_flask.pictures.blocking import used
 from fooocus_flask.pictures.inputs import in_thread, put
 from fooocus_flask.pictures.outputs import remove
 from schemas.files import THUMBNAIL_WIDTHS
@@ -52,6 +54,11 @@ class Thumbnails:
             raise NotFound("There is no such picture") from error
         return path
 
+    def kept(self, below: str, width: int) -> Path | None:
+        """The one of a picture that is elsewhere, if it was made here; it was used now."""
+        joined = safe_join(str(self.folder / str(width)), f"{below}.webp") if "\0" not in below else None
+        return Path(joined) if joined and in_thread(used, Path(joined)) else None
+
     def _make(self, picture: Path, path: Path, width: int) -> None:
         self._under_way[path] = done = Event()
         try:
@@ -83,6 +90,17 @@ class Thumbnails:
             names = (path.relative_to(folder).with_suffix("") for path in folder.glob("*/*.webp"))
             orphans += [folder / f"{name}.webp" for name in names if not (self._pictures / name).exists()]
         return remove(orphans)
+
+    def trim(self, most_bytes: int) -> int:
+        """Delete those that were not used for longest until the others fit; how many."""
+        stats = [(path.stat(), path) for path in self.folder.glob("*/*/*.webp")]
+        left, unused = sum(file.st_size for file, _ in stats), []
+        for file, path in sorted(stats, key=lambda found: found[0].st_atime):
+            if left <= most_bytes:
+                break
+            left -= file.st_size
+            unused.append(path)
+        return remove(unused)
 
 
 thumbnails = Extension("fooocus-thumbnails", Thumbnails)

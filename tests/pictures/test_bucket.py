@@ -214,12 +214,36 @@ def test_copies_that_are_too_many_go_and_none_that_is_here_alone(gateway, make_a
     assert files[0].stat().st_mtime == 1234567890.5
 
 
-def test_a_thumbnail_outlives_the_copy_of_its_picture(app, client):
+def test_a_thumbnail_needs_its_picture_once(app, client, gateway):
     path, _ = kept(app)
-    assert client.get(f"/outputs/{path}?w=160").status_code == 200
-    (Path(app.config["OUTPUT_PATH"]) / path).unlink()
+    first = client.get(f"/outputs/{path}?w=160")
+    file = Path(app.config["OUTPUT_PATH"]) / path
+    file.unlink()
     retention.sweeper.of(app).sweep()
-    assert thumbnails.of(app).path(path, 160).exists()
+    gateway.stop()  # which nobody asks any more
+    again = client.get(f"/outputs/{path}?w=160")
+    assert (again.status_code, again.data) == (200, first.data)
+    assert client.get(f"/outputs/{path}?w=160", headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
+    assert not file.exists()
+    assert client.get(f"/outputs/{path}?w=320").status_code == 503
+    assert client.get("/outputs/..%2f160/2024-07-05/cat.png?w=160").status_code == 404
+
+
+def test_thumbnails_that_are_too_many_go_the_last_used_of_all_last(gateway, make_app):
+    app = make_app(**SETTINGS)
+    client, folder = app.test_client(), thumbnails.of(app)
+    paths = [kept(app, f"{number}.png")[0] for number in range(3)]
+    for path in paths:
+        assert client.get(f"/outputs/{path}?w=160").status_code == 200
+    for path in paths:
+        os.utime(folder.path(path, 160), (0, folder.path(path, 160).stat().st_mtime))
+        (Path(app.config["OUTPUT_PATH"]) / path).unlink()
+    assert client.get(f"/outputs/{paths[1]}?w=160").status_code == 200
+    size = folder.path(paths[1], 160).stat().st_size
+    app.config["STORAGE_CACHE_BYTES"] = size * retention.THUMBNAILS_PART
+    with app.app_context():
+        retention.trim()
+    assert [folder.path(path, 160).exists() for path in paths] == [False, True, False]
 
 
 def test_a_link_that_leads_out_of_the_folder_is_not_uploaded(app, gateway, tmp_path):
