@@ -159,6 +159,7 @@ def compared(args: argparse.Namespace, server: Server) -> int:
     loaded = f"{len(downloads.times)} downloads of {downloads.size / 1e6:.1f} MB, {rate:.1f} a second"
     print(f"  {loaded}, {told(downloads.times)}")
     print(*downloads.broken[:10], sep="\n", end="\n" if downloads.broken else "")
+    print(*(line for line in server.lines if "ERROR" in line), sep="", end="")
     return (percentile(found) > LATE_LIMIT) + bool(downloads.broken)
 
 

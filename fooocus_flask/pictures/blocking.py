@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import gevent
+from gevent.event import Event
+from gevent.hub import Hub
 from gevent.threadpool import ThreadPool
 
 Outcome = TypeVar("Outcome")
@@ -17,19 +21,57 @@ Outcome = TypeVar("Outcome")
 
 def in_thread(work: Callable[..., Outcome], *arguments: Any) -> Outcome:
     """The outcome of work that would hold up the hub, done in a thread; what it raises is raised here."""
-    return in_pool(gevent.get_hub().threadpool, work, *arguments)
+    hub = gevent.get_hub()
+    if hub not in _turns:
+        _turns[hub] = Turns(hub.threadpool.maxsize)
+    return in_pool(hub.threadpool, _turns[hub], work, *arguments)
 
 
-def in_pool(pool: ThreadPool, work: Callable[..., Outcome], *arguments: Any) -> Outcome:
-    """The same in a thread of this pool.
+def in_pool(pool: ThreadPool, turns: Turns, work: Callable[..., Outcome], *arguments: Any) -> Outcome:
+    """The same in a thread of this pool, which has as many as there are `turns`.
 
-    The pool itself would print the traceback of each, and a stranger's bad picture is no news for a log.
+    The pool itself would print the traceback of each, and a stranger's bad picture is no news for a log; and whoever
+    waits for one of its threads may be overtaken again and again by those who ask later.
     """
     outcome: Outcome
-    outcome, error = pool.apply(_outcome, (work, arguments))
+    with turns:
+        outcome, error = pool.apply(_outcome, (work, arguments))
     if error is not None:
         raise error
     return outcome
+
+
+class Turns:
+    """So many `places`, each given to whoever waits for longest; a context manager that has one."""
+
+    def __init__(self, places: int) -> None:
+        self.places = self.free = places
+        self._waiting: deque[Event] = deque()
+
+    def __enter__(self) -> None:
+        if self.free:  # then nobody waits
+            self.free -= 1
+            return
+        turn = Event()
+        self._waiting.append(turn)
+        try:
+            turn.wait()
+        except BaseException:  # given up while waiting, or just as it came
+            if turn.is_set():
+                self.__exit__()
+            else:
+                self._waiting.remove(turn)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        if self._waiting:
+            self._waiting.popleft().set()
+        else:
+            self.free += 1
+
+
+_turns: WeakKeyDictionary[Hub, Turns] = WeakKeyDictionary()
+"""Those of each hub's threads."""
 
 
 def _outcome(work: Callable[..., Outcome], arguments: tuple[Any, ...]) -> tuple[Outcome | None, Exception | None]:

@@ -21,7 +21,7 @@ from gevent.monkey import get_original
 from gevent.threadpool import ThreadPool
 
 from fooocus_flask.errors import StartError
-from fooocus_flask.pictures.blocking import in_pool
+from fooocus_flask.pictures.blocking import Turns, in_pool
 from fooocus_flask.pictures.folder_storage import StorageFault
 
 Outcome = TypeVar("Outcome")
@@ -109,7 +109,7 @@ class Bucket:
     def __init__(self, address: BucketAddress) -> None:
         self.address = address
         self._session = boto3.session.Session(**address.credentials)
-        self._pool = ThreadPool(THREADS)
+        self._pool, self.turns = ThreadPool(THREADS), Turns(THREADS)
         self._making = get_original("_thread", "allocate_lock")()
         """A thread's own lock: sessions may not be shared while clients are made."""
         self._own = get_original("_thread", "_local")()
@@ -192,7 +192,7 @@ class Bucket:
             StorageFault: the server refuses it, or does not answer.
         """
         try:
-            return in_pool(self._pool, lambda: work(self._client(public)))
+            return in_pool(self._pool, self.turns, lambda: work(self._client(public)))
         except ClientError as error:
             code = error.response["Error"].get("Code", "")
             status = error.response["ResponseMetadata"].get("HTTPStatusCode", 500)

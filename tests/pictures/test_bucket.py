@@ -154,6 +154,21 @@ def test_pictures_are_passed_through_where_so_configured(gateway, make_app):
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_no_connection_of_the_database_is_held_while_the_bucket_is_asked(gateway, make_app):
+    one = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 1}
+    app = make_app(**SETTINGS, STORAGE_SERVE="proxy", SQLALCHEMY_ENGINE_OPTIONS=one)
+    path, data = kept(app)
+    os.kill(gateway.process.pid, signal.SIGSTOP)
+    try:
+        asking = gevent.spawn(app.test_client().get, f"/outputs/{path}")
+        turns = storage.of(app).bucket.turns
+        patiently(lambda seconds: gevent.sleep(seconds) or turns.free < turns.places, "the bucket is not asked")
+        assert app.test_client().get("/tasks").status_code == 200
+    finally:
+        os.kill(gateway.process.pid, signal.SIGCONT)
+    assert asking.get().data == data
+
+
 def test_clients_are_sent_to_the_address_that_they_can_reach(gateway, make_app):
     app = make_app(**SETTINGS, S3_PUBLIC_URL="https://pictures.example.org")
     path, _ = kept(app)
