@@ -19,7 +19,7 @@ from engine.gpu.offload import at_hand, by_group, moves
 from engine.gpu.upcast import arithmetic_of, compute_in, stored
 from engine.models import weight_names
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import fill
+from engine.models.fill import fill, unfilled
 from engine.sampling.unet import UNet, UNetConfig
 
 LOW_RANK_MARK = "lora_controlnet"
@@ -80,7 +80,7 @@ class ControlFile:
         """
         control = _control_parts(self.tensors) if self.low_rank else dict(self.tensors)
         config = dict(unet.config) if self.low_rank else _config(self.tensors, unet.config)
-        with torch.device("meta"):
+        with unfilled():
             net = ControlNet(config, _hint_widths(control), HINT_CHANNELS)
         tensors = control | self._changed(unet, net.state_dict()) if self.low_rank else control
         weight, arithmetic = unet.conv_in.weight, arithmetic_of(unet.conv_in)

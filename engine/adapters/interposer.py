@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from engine.errors import CheckpointError
 from engine.gpu.capabilities import Precision
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import fill, weights_size
+from engine.models.fill import fill, unfilled, weights_size
 
 CHANNELS, WIDTH, BLOCKS = 4, 64, 12
 
@@ -74,7 +74,7 @@ class Interposer:
         Raises:
             CheckpointError: the file holds no such network.
         """
-        with torch.device("meta"):
+        with unfilled():
             network = InterposerNetwork()
         counters = {name: torch.zeros(()) for name in network.state_dict() if name.endswith("num_batches_tracked")}
         tensors = counters | read_tensors(path)  # training alone counts batches, so not every file says how many

@@ -73,7 +73,7 @@ class PatchedModel:
             parts = {"clip_l": encoders.clip_l, "clip_g": encoders.clip_g}
             self._text_bases = lora_formats.text_bases({name: part.layers for name, part in parts.items()})
             for name, part in parts.items() if texts else ():
-                self._weights |= {f"{name}.{inner}": weight for inner, weight in _bare_parameters(part.module)}
+                self._weights |= {f"{name}.{inner}": weight for inner, weight in part.module.named_parameters()}
         self._originals: dict[str, Tensor] = {}
         self._stacks: dict[str, tuple[_Key, ...]] = {}
         self._unfit: dict[str, tuple[_Key, ...]] = {}
@@ -231,11 +231,6 @@ def read_patch(path: Path) -> dict[str, Any]:
     except Exception as error:
         log.info("%s cannot be read", path, exc_info=error)
         raise CheckpointError(f"{path.name}: not a readable patch file; fetch it again") from error
-
-
-def _bare_parameters(module: Any) -> Iterable[tuple[str, Tensor]]:
-    """A text encoder's parameters without the prefix that only some versions of the library have."""
-    return ((name.removeprefix("text_model."), weight) for name, weight in module.named_parameters())
 
 
 def _moved(value: Any, device: torch.device) -> Any:

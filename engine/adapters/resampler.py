@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from engine.detectors.clip_vision import ImageFeatures
 from engine.errors import CheckpointError
-from engine.models.fill import fill
+from engine.models.fill import fill, unfilled
 from engine.models.unet import heads
 
 
@@ -101,7 +101,7 @@ def load_projection(tensors: Mapping[str, Tensor], device: torch.device, dtype: 
     if kind is None:
         raise CheckpointError("its image projection is of an unknown kind; take a Plus or a plain IP-Adapter")
     try:
-        with torch.device("meta"):
+        with unfilled():
             module = kind.shaped(tensors)
     except KeyError as error:
         raise CheckpointError(f"its image projection lacks {error.args[0]}") from error

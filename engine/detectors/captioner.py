@@ -6,13 +6,12 @@ import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from transformers import BlipConfig, BlipForConditionalGeneration
 
 from engine.detectors.bert import HEAD, bert_sizes
 from engine.detectors.clip_vision import DEVIATION, MEAN
@@ -20,8 +19,11 @@ from engine.detectors.word_pieces import END, tokenizer
 from engine.errors import CheckpointError
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import fill, weights_size
+from engine.models.fill import fill, unfilled, weights_size
 from engine.models.renaming import layers_below, renamed
+
+if TYPE_CHECKING:
+    from transformers import BlipConfig
 
 PROMPT = "a picture of "
 START_OF_CAPTION = 30522
@@ -58,10 +60,12 @@ class Captioner:
         Raises:
             CheckpointError: the file is not there or is no captioner.
         """
+        from transformers import BlipForConditionalGeneration
+
         tensors = {name: tensor for name, tensor in read_tensors(path).items() if name not in UNUSED}
         try:
             weights = {renamed(name, NAMES): tensor for name, tensor in tensors.items()}
-            with torch.device("meta"):
+            with unfilled():
                 module = BlipForConditionalGeneration(captioner_config(weights))
             return cls(fill(module, weights, device, torch.float32, "the captioner"))
         except (CheckpointError, KeyError) as error:
@@ -121,6 +125,8 @@ def captioner_config(weights: Mapping[str, Tensor]) -> BlipConfig:
     Raises:
         KeyError: one that tells them is not there.
     """
+    from transformers import BlipConfig
+
     patches = weights["vision_model.embeddings.patch_embedding.weight"]
     positions = weights["vision_model.embeddings.position_embedding"]
     width = patches.shape[0]

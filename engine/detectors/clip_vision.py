@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from engine.errors import CheckpointError
 from engine.gpu.capabilities import Precision
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import fill, weights_size
+from engine.models.fill import fill, unfilled, weights_size
 from engine.models.unet import heads
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -58,10 +57,12 @@ class ClipVision:
         Raises:
             CheckpointError: the file is not there or holds no such tower.
         """
+        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
         tensors = read_tensors(path)
         tensors.pop(POSITIONS, None)
         try:
-            with torch.device("meta"):
+            with unfilled():
                 module = CLIPVisionModelWithProjection(CLIPVisionConfig(**tower_config(tensors)))
             return cls(fill(module, tensors, device, Precision.for_device(device).arithmetic, "the vision tower"))
         except CheckpointError as error:

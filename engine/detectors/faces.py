@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate, leaky_relu, relu
 from engine.errors import CheckpointError
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import fill, weights_size
+from engine.models.fill import fill, unfilled, weights_size
 
 PREFIX = "module."
 MEAN_BGR = (104.0, 117.0, 123.0)
@@ -76,7 +76,7 @@ class FaceDetector:
         """
         tensors = {name.removeprefix(PREFIX): tensor for name, tensor in read_tensors(path).items()}
         try:
-            with torch.device("meta"):
+            with unfilled():
                 network = _Network(tensors)
             # Training alone counts batches, so not every file says how many.
             counters = {name: torch.zeros(()) for name in network.state_dict() if name.endswith("num_batches_tracked")}

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection
-from transformers.initialization import no_init_weights
 
 from engine.detectors.bert import bert_sizes
 from engine.detectors.word_pieces import tokenizer
@@ -21,6 +19,9 @@ from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
 from engine.models.fill import fill, weights_size
 from engine.models.renaming import layers_below, renamed
+
+if TYPE_CHECKING:
+    from transformers import GroundingDinoConfig
 
 SHORTER, LONGER = 800, 1333
 """Sides that pictures are scaled to: the shorter one's, unless the longer one would be too long."""
@@ -95,6 +96,9 @@ class GroundingDino:
         Raises:
             CheckpointError: the file is not there or is no such detector.
         """
+        from transformers import GroundingDinoForObjectDetection
+        from transformers.initialization import no_init_weights
+
         tensors = read_tensors(path)
         try:
             weights = library_weights(tensors)
@@ -183,6 +187,8 @@ def detector_config(weights: Mapping[str, Tensor]) -> GroundingDinoConfig:
     Raises:
         KeyError: one that tells them is not there.
     """
+    from transformers import GroundingDinoConfig
+
     levels, width = weights["model.level_embed"].shape
     return GroundingDinoConfig(
         backbone_config=_swin_config(weights),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 from engine.errors import CheckpointError
 from engine.files import detect
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,8 @@ class OnnxModel:
         """
         if not path.is_file():
             raise CheckpointError(f"{path.name}: there is no such file")
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.use_deterministic_compute = True
@@ -52,15 +57,19 @@ class OnnxModel:
         Raises:
             CheckpointError: the network takes inputs of another shape.
         """
+        from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+
         try:
             return self.session.run(None, {self.input.name: batch})[0]
-        except onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument as error:
+        except InvalidArgument as error:
             log.info("the ONNX file takes another input", exc_info=error)
             raise CheckpointError(f"the ONNX file takes no input of {list(batch.shape)}") from error
 
 
 def providers(device: torch.device) -> list[str]:
     """What onnxruntime computes with, the best first."""
+    import onnxruntime
+
     wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
     there = onnxruntime.get_available_providers()
     return [name for name in wanted if name in there] + ["CPUExecutionProvider"]

@@ -12,13 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from engine.detectors.clip_vision import DEVIATION, MEAN, POSITIONS, tower_config
 from engine.errors import CheckpointError
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import fill, weights_size
+from engine.models.fill import fill, unfilled, weights_size
 
 TOWER = "vision_model."
 STRICTER = 0.01
@@ -53,6 +52,8 @@ class SafetyChecker:
         Raises:
             CheckpointError: the file is not there or is no such filter.
         """
+        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
         tensors = read_tensors(path)
         try:
             concepts, special = (_concepts(tensors, name, device) for name in ("concept", "special_care"))
@@ -60,7 +61,7 @@ class SafetyChecker:
                 name: name.removeprefix(TOWER) for name in tensors if name.startswith((TOWER, "visual_projection."))
             }
             weights = {short: tensors[name] for name, short in names.items() if short != POSITIONS}
-            with torch.device("meta"):
+            with unfilled():
                 tower = CLIPVisionModelWithProjection(CLIPVisionConfig(**tower_config(weights)))
             fill(tower, weights, device, torch.float32, "the safety checker")
         except CheckpointError as error:

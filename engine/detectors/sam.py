@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -12,13 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
-from transformers import SamConfig, SamModel
 
 from engine.errors import CheckpointError
 from engine.images.codecs import Mask, Pixels
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import fill, weights_size
+from engine.models.fill import fill, unfilled, weights_size
 from engine.models.renaming import layers_below, renamed
+
+if TYPE_CHECKING:
+    from transformers import SamConfig
 
 MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """Of colours up to 255."""
@@ -69,11 +71,13 @@ class Sam:
         Raises:
             CheckpointError: the file is not there or is no SAM.
         """
+        from transformers import SamModel
+
         tensors = read_tensors(path)
         try:
             weights = {renamed(name, NAMES): tensor for name, tensor in tensors.items() if name != POSITIONS}
             weights |= dict.fromkeys(SHARED, tensors[POSITIONS])
-            with torch.device("meta"):
+            with unfilled():
                 module = SamModel(sam_config(weights))
             return cls(fill(module, weights, device, torch.float32, "SAM"))
         except (CheckpointError, KeyError) as error:
@@ -128,6 +132,8 @@ def sam_config(weights: Mapping[str, Tensor]) -> SamConfig:
     Raises:
         KeyError: one that tells them is not there.
     """
+    from transformers import SamConfig
+
     patches, positions = weights["vision_encoder.patch_embed.projection.weight"], weights["vision_encoder.pos_embed"]
     width, patch, grid = patches.shape[0], patches.shape[-1], positions.shape[1]
     layers = layers_below(weights, "vision_encoder.layers.")

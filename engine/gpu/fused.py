@@ -29,6 +29,7 @@ from engine.gpu.joined_attention import (
     joined,
     plain_attention,
 )
+from engine.gpu.memory_format import to_channels_last
 
 PARTS = ("picture", "row", "attention")
 """What can be fused: work on pictures, work on rows, projections of an attention's one input."""
@@ -54,7 +55,7 @@ def fuse(module: Any, kernels: Kernels, parts: Iterable[str] = PARTS) -> None:
             if type(part) is Transformer2DModel and plain_transformer(part):
                 _become(FusedTransformer, part, kernels)
     if "picture" in parts:
-        module.to(memory_format=torch.channels_last)
+        to_channels_last(module)
         for part in module.modules():
             if type(part) is nn.GroupNorm and part.weight is not None:
                 _become(FusedGroupNorm, part, kernels)

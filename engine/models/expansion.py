@@ -16,13 +16,12 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from engine.errors import CheckpointError
 from engine.gpu.capabilities import Features, Precision
 from engine.models.checkpoint import read_tensors
 from engine.models.expansion_decoding import Begun, Decoder, WordChoice
-from engine.models.fill import fill, weights_size
+from engine.models.fill import fill, unfilled, weights_size
 from engine.prompt.lines import cleaned
 
 MODEL, CONFIG, VOCABULARY, MERGES, WORDS = (
@@ -172,6 +171,8 @@ def _tokenizer(folder: Path) -> Tokenizer:
 
 def _model(folder: Path, device: torch.device) -> Any:
     """The language model; its output layer is the table of its tokens."""
+    from transformers import GPT2Config, GPT2LMHeadModel  # which takes longer than torch: few engines need it
+
     settings = json.loads((folder / CONFIG).read_text("utf-8"))
     config = GPT2Config(**(settings | {"attn_implementation": "sdpa"}))
     tensors = {
@@ -180,7 +181,7 @@ def _model(folder: Path, device: torch.device) -> Any:
         if not name.startswith("lm_head.") and not name.endswith((".attn.bias", ".attn.masked_bias"))
     }
     tensors["lm_head.weight"] = tensors["transformer.wte.weight"]
-    with torch.device("meta"):
+    with unfilled():
         model = GPT2LMHeadModel(config)
     fill(model, tensors, device, Precision.for_device(device).arithmetic, "the language model")
     model.lm_head.weight = model.transformer.wte.weight

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate, leaky_relu, pad
 from engine.errors import CheckpointError
 from engine.gpu.capabilities import Precision
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import fill, weights_size
+from engine.models.fill import fill, unfilled, weights_size
 from engine.models.vae import DOWNSCALE, Vae
 from engine.sampling.latent_format import SDXL, LatentFormat
 
@@ -106,7 +106,7 @@ class NetworkPreviewer:
     def __init__(self, path: Path, device: torch.device) -> None:
         self.dtype = Precision.for_device(device).arithmetic
         tensors = read_tensors(path)
-        with torch.device("meta"):
+        with unfilled():
             empty = ApproximateDecoder()
         try:
             self.network = fill(empty, tensors, device, self.dtype, "the preview network")

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from engine.errors import CheckpointError
 from engine.files.identity import identity
 from engine.gpu.upcast import compute_in
 from engine.log_lines import plain
-from engine.models.fill import fill
+from engine.models.clip_text import ClipTextModel, ClipTextSizes
+from engine.models.fill import fill, unfilled
 from engine.models.unet import heads
 from engine.models.weight_names import clip_g_from_openclip
 from engine.prompt.embeddings import Embeddings
@@ -27,7 +26,6 @@ from engine.prompt.tokens import (
     END,
     PAD_G,
     PAD_L,
-    START,
     Chunk,
     Lookup,
     Tokenizer,
@@ -56,10 +54,9 @@ def nothing() -> None:
 class Encoder:
     """One CLIP text model, with its weights in fp16 and its arithmetic in fp32; `name` is its key in files."""
 
-    def __init__(self, name: str, module: Any, pad: int) -> None:
+    def __init__(self, name: str, module: ClipTextModel, pad: int) -> None:
         self.name, self.module, self.pad = name, module, pad
-        self.layers: int = module.config.num_hidden_layers
-        self.width: int = module.config.hidden_size
+        self.layers, self.width = module.sizes.layers, module.sizes.width
 
     @property
     def device(self) -> torch.device:
@@ -80,36 +77,24 @@ class Encoder:
         emphasised = any(weight != 1.0 for chunk in chunks for weight in chunk.weights)
         batch = [*chunks, neutral] if emphasised else list(chunks)
         ids = torch.tensor([chunk.ids for chunk in batch], device=self.device)
-        with self._standing_in(batch):
-            output = self.module(input_ids=ids, output_hidden_states=True)
-        hidden = output.last_hidden_state if clip_skip > self.layers else output.hidden_states[-clip_skip]
-        pooled = getattr(output, "text_embeds", None)
+        output = self.module(ids, lambda embedded: _standing_in(embedded, batch))
+        hidden = output.final if clip_skip > self.layers else output.states[-clip_skip]
         if emphasised:
             hidden = torch.stack(
                 [_emphasised(state, hidden[-1], chunk) for state, chunk in zip(hidden[:-1], chunks, strict=True)]
             )
-        return hidden, None if pooled is None else pooled[:1]
+        return hidden, None if output.pooled is None else output.pooled[:1]
 
-    @contextmanager
-    def _standing_in(self, chunks: Sequence[Chunk]) -> Iterator[None]:
-        """Have the chunks' vectors stand where their ids' embeddings would; the library takes ids alone."""
-        placed = [(row, place, vector) for row, chunk in enumerate(chunks) for place, vector in chunk.vectors.items()]
-        if not placed:
-            yield
-            return
-        rows, places = [row for row, _, _ in placed], [place for _, place, _ in placed]
-        stack = torch.stack([vector for _, _, vector in placed]).to(self.device)
 
-        def replaced(_module: Any, _given: Any, embedded: Tensor) -> Tensor:
-            embedded = embedded.clone()
-            embedded[rows, places] = stack.to(embedded.dtype)
-            return embedded
-
-        hook = self.module.get_input_embeddings().register_forward_hook(replaced)
-        try:
-            yield
-        finally:
-            hook.remove()
+def _standing_in(embedded: Tensor, chunks: Sequence[Chunk]) -> Tensor:
+    """The vectors `[chunks, 77, width]` of the chunks' ids, with the chunks' own where they have any."""
+    placed = [(row, place, vector) for row, chunk in enumerate(chunks) for place, vector in chunk.vectors.items()]
+    if not placed:
+        return embedded
+    rows, places = [row for row, _, _ in placed], [place for _, place, _ in placed]
+    embedded = embedded.clone()
+    embedded[rows, places] = torch.stack([vector for _, _, vector in placed]).to(embedded)
+    return embedded
 
 
 def _emphasised(state: Tensor, neutral: Tensor, chunk: Chunk) -> Tensor:
@@ -125,7 +110,7 @@ def _emphasised(state: Tensor, neutral: Tensor, chunk: Chunk) -> Tensor:
 class TextEncoders:
     """Both encoders and a memory of what they have encoded."""
 
-    def __init__(self, clip_l: CLIPTextModel, clip_g: CLIPTextModelWithProjection) -> None:
+    def __init__(self, clip_l: ClipTextModel, clip_g: ClipTextModel) -> None:
         self.clip_l, self.clip_g = Encoder("clip_l", clip_l, PAD_L), Encoder("clip_g", clip_g, PAD_G)
         self.tokenizer = Tokenizer()
         self.rounded = True
@@ -163,14 +148,15 @@ class TextEncoders:
     @property
     def pooled_width(self) -> int:
         """The width of the pooled vector."""
-        return int(self.clip_g.module.config.projection_dim)
+        width = self.clip_g.module.sizes.projection
+        assert width is not None
+        return width
 
     @torch.inference_mode()
     def final_norm_l(self, states: Tensor) -> Tensor:
         """CLIP-L's last layer norm over states `[…, width]`, which SD 1.5 was trained to read; fp32, on the CPU."""
         part = self.clip_l
-        norm = getattr(part.module, "text_model", part.module).final_layer_norm
-        return norm(states.to(part.device)).float().cpu()
+        return part.module.final_layer_norm(states.to(part.device)).float().cpu()
 
     def encode(self, texts: Sequence[str], top_k: int, clip_skip: int, check: Check = nothing) -> Conditioning:
         """The texts' contexts one after the other, and the sum of the first `top_k` pooled vectors.
@@ -256,8 +242,8 @@ def _chunks_in(conditioning: Conditioning) -> int:
     return conditioning.context.shape[1] // CHUNK
 
 
-def clip_config(tensors: Mapping[str, Tensor], activation: str) -> dict[str, Any]:
-    """The settings of `CLIPTextConfig` for weights under transformers names without `text_model.`.
+def clip_sizes(tensors: Mapping[str, Tensor], activation: str) -> ClipTextSizes:
+    """The sizes of a text transformer with these weights.
 
     Raises:
         CheckpointError: no text encoder.
@@ -268,19 +254,16 @@ def clip_config(tensors: Mapping[str, Tensor], activation: str) -> dict[str, Any
     layers = 0
     while f"encoder.layers.{layers}.mlp.fc1.weight" in tensors:
         layers += 1
-    return {
-        "vocab_size": embedding.shape[0],
-        "hidden_size": embedding.shape[1],
-        "num_attention_heads": heads(embedding.shape[1]),
-        "num_hidden_layers": layers,
-        "intermediate_size": tensors["encoder.layers.0.mlp.fc1.weight"].shape[0],
-        "max_position_embeddings": tensors["embeddings.position_embedding.weight"].shape[0],
-        "hidden_act": activation,
-        "layer_norm_eps": 1e-5,
-        "bos_token_id": START,
-        "eos_token_id": END,
-        "pad_token_id": END,
-    }
+    return ClipTextSizes(
+        vocabulary=embedding.shape[0],
+        places=tensors["embeddings.position_embedding.weight"].shape[0],
+        width=embedding.shape[1],
+        heads=heads(embedding.shape[1]),
+        layers=layers,
+        inner=tensors["encoder.layers.0.mlp.fc1.weight"].shape[0],
+        activation=activation,
+        end=END,
+    )
 
 
 def _stored(name: str, tensor: Tensor, storage: torch.dtype) -> Tensor:
@@ -302,25 +285,26 @@ def stored_size(tensors: Mapping[str, Tensor], storage: torch.dtype) -> int:
     return sum(tensor.numel() * _format(name, tensor, storage).itemsize for name, tensor in tensors.items())
 
 
-def _load_clip_l(tensors: Mapping[str, Tensor], device: torch.device, carried: bool) -> CLIPTextModel:
+def _load_clip_l(tensors: Mapping[str, Tensor], device: torch.device, carried: bool) -> ClipTextModel:
     tensors = {name: tensor for name, tensor in tensors.items() if name != "embeddings.position_ids"}
-    config = CLIPTextConfig(**clip_config(tensors, "quick_gelu"))
-    with torch.device("meta"):
-        module = CLIPTextModel(config)
-    if next(iter(module.state_dict())).startswith("text_model."):
-        tensors = {f"text_model.{name}": tensor for name, tensor in tensors.items()}
-    compute_in(module, torch.float32)
-    return fill(module, tensors, device, None, "the CLIP-L text encoder", carried=carried)
+    return _filled(clip_sizes(tensors, "quick_gelu"), tensors, device, "the CLIP-L text encoder", carried)
 
 
-def _load_clip_g(tensors: Mapping[str, Tensor], device: torch.device, carried: bool) -> CLIPTextModelWithProjection:
-    renamed = clip_g_from_openclip(tensors)
-    bare = {name.removeprefix("text_model."): tensor for name, tensor in renamed.items()}
-    settings = clip_config(bare, "gelu")
+def _load_clip_g(tensors: Mapping[str, Tensor], device: torch.device, carried: bool) -> ClipTextModel:
+    renamed = {name.removeprefix("text_model."): tensor for name, tensor in clip_g_from_openclip(tensors).items()}
+    sizes = clip_sizes(renamed, "gelu")
     if "text_projection.weight" not in renamed:
         raise CheckpointError("its CLIP-G text encoder has no text_projection")
-    config = CLIPTextConfig(**settings, projection_dim=renamed["text_projection.weight"].shape[0])
-    with torch.device("meta"):
-        module = CLIPTextModelWithProjection(config)
+    sizes = replace(sizes, projection=renamed["text_projection.weight"].shape[0])
+    return _filled(sizes, renamed, device, "the CLIP-G text encoder", carried)
+
+
+def _filled(
+    sizes: ClipTextSizes, tensors: Mapping[str, Tensor], device: torch.device, what: str, carried: bool
+) -> ClipTextModel:
+    """The model with these weights, which computes in fp32."""
+    with unfilled():
+        module = ClipTextModel(sizes)
     compute_in(module, torch.float32)
-    return fill(module, renamed, device, None, "the CLIP-G text encoder", carried=carried)
+    filled: ClipTextModel = fill(module, tensors, device, None, what, carried=carried)
+    return filled

@@ -18,7 +18,7 @@ from engine.gpu.compiled_kernels import Kernels
 from engine.gpu.eight_bit_arithmetic import multiply_in_eight_bits
 from engine.gpu.fused import fuse
 from engine.gpu.upcast import compute_in
-from engine.models.fill import fill
+from engine.models.fill import fill, unfilled
 from engine.models.weight_names import UNetLayout, unet_from_ldm
 from engine.sampling.unet import UNet
 
@@ -87,7 +87,7 @@ def load_unet(
     Raises:
         CheckpointError: weights are missing, left over or of another shape.
     """
-    with torch.device("meta"):
+    with unfilled():
         unet = UNet2DConditionModel(**config)
     unet = fill(unet, unet_from_ldm(tensors), device, precision.unet, "the UNet", carried=carried, check=check)
     if precision.upcast:

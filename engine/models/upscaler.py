@@ -16,7 +16,7 @@ from engine.errors import CheckpointError
 from engine.gpu.device_memory import give_back
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
-from engine.models.fill import fill, weights_size
+from engine.models.fill import fill, unfilled, weights_size
 from engine.models.tiling import EachTile, tiled
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Upscaler:
         """
         try:
             tensors = named(read_tensors(path))
-            with torch.device("meta"):
+            with unfilled():
                 network = Network(tensors)
             return cls(fill(network, tensors, device, torch.float32, "the upscaler"))
         except CheckpointError as error:

@@ -21,7 +21,7 @@ from engine.gpu.device_memory import give_back
 from engine.gpu.fused import fuse
 from engine.gpu.out_of_memory import is_out_of_memory
 from engine.gpu.side_stream import Fetched
-from engine.models.fill import fill, weights_size
+from engine.models.fill import fill, unfilled, weights_size
 from engine.models.tiling import EachTile, averaged
 from engine.models.unet import norm_groups
 from engine.models.weight_names import vae_from_ldm
@@ -130,7 +130,7 @@ class Vae:
             raise CheckpointError(NO_VAE)
         renamed = vae_from_ldm(tensors)
         config = vae_config(renamed)
-        with torch.device("meta"):
+        with unfilled():
             module = AutoencoderKL(**config)
         module = fill(module, renamed, device, dtype, "the VAE", carried=carried)
         if kernels is not None:

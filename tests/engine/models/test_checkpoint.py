@@ -196,7 +196,8 @@ def test_a_processor_computes_in_fp32_everywhere(toy):
     assert Precision.for_device(CPU) == Precision(torch.float32, torch.float32, torch.float32)
     drawing, reading = (checkpoint.unet, checkpoint.vae.module), checkpoint.text_encoders.clip_g.module
     assert {weight.dtype for module in drawing for weight in module.parameters()} == {torch.float32}
-    assert {value.dtype for value in reading(torch.tensor([[0, 1, 2]])).values()} == {torch.float32}
+    read = reading(torch.tensor([[0, 1, 2]]))
+    assert {value.dtype for value in (*read.states, read.final, read.pooled)} == {torch.float32}
     assert not any(weight.requires_grad for module in (*drawing, reading) for weight in module.parameters())
 
 

@@ -26,18 +26,16 @@ def layers_of(encoders):
     """Runs an encoder by hand: its hidden states before each layer and after the last, and the final norm of that."""
 
     def run(encoder, ids):
-        model = getattr(encoder.module, "text_model", encoder.module)
         states = []
         hooks = [
             layer.register_forward_hook(lambda _m, given, out: states.append((given[0], out)))
-            for layer in model.encoder.layers
+            for layer in encoder.module.encoder.layers
         ]
         with torch.inference_mode():
-            final = model(input_ids=torch.tensor([ids])).last_hidden_state
+            final = encoder.module(torch.tensor([ids])).final
         for hook in hooks:
             hook.remove()
-        last = states[-1][1]
-        return [*(before for before, _ in states), last if torch.is_tensor(last) else last[0]], final
+        return [*(before for before, _ in states), states[-1][1]], final
 
     return run
 
@@ -162,7 +160,7 @@ def test_tables_and_the_projection_are_not_rounded_where_a_file_holds_them_in_fp
     tensors = {name: tensor.float() * 1.0001 for name, tensor in read_tensors(toy).items()}
     left, right = (weight_names.part_of(tensors, prefix) for prefix in (weight_names.CLIP_L, weight_names.CLIP_G))
     encoders = TextEncoders.load(left, right, torch.device("cpu"))
-    table = encoders.clip_l.module.get_input_embeddings().weight
+    table = encoders.clip_l.module.embeddings.token_embedding.weight
     assert torch.equal(table, left["embeddings.token_embedding.weight"])
     weights = dict(encoders.clip_g.module.named_parameters())
     assert weights["text_projection.weight"].dtype == torch.float32

@@ -100,7 +100,7 @@ def encoders(toy, tmp_path):
 
 def of_words(encoders, *ids):
     """An embedding file's content that says what these tokens say."""
-    tables = {part.name: part.module.get_input_embeddings().weight for part in (encoders.clip_l, encoders.clip_g)}
+    tables = {part.name: part.module.embeddings.token_embedding.weight for part in (encoders.clip_l, encoders.clip_g)}
     return {name: table[list(ids)].clone() for name, table in tables.items()}
 
 
@@ -168,6 +168,6 @@ def test_after_an_embedding_the_encoder_is_as_it_was(encoders, tmp_path):
     save_file({"clip_l": rows(0, 1, LEFT), "clip_g": rows(1, 1, RIGHT)}, tmp_path / "x.safetensors")
     ids = torch.tensor([[START, CAT, END, *[PAD_L] * 74]])
     with torch.inference_mode():
-        before = encoders.clip_l.module(input_ids=ids).last_hidden_state
+        before = encoders.clip_l.module(ids).final
         encoders.encode(["embedding:x"], 1, 2)
-        assert torch.equal(encoders.clip_l.module(input_ids=ids).last_hidden_state, before)
+        assert torch.equal(encoders.clip_l.module(ids).final, before)
