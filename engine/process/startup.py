@@ -18,6 +18,7 @@ from engine.files.hashes import HashCache, hash_all
 from engine.heartbeat import Heartbeat
 from engine.images.picture_file import PictureFile, write_picture
 from engine.memory_plan import AUTO, MODES
+from engine.process.lean_imports import lean_imports
 from engine.process.preload import Preload
 from engine.process.tuning import tune_process
 
@@ -46,7 +47,8 @@ def pipeline_maker(
         torch.set_num_threads(arguments.threads)
         device = chosen_device(arguments.device)
         reader = early_reader(arguments, device)
-        from engine.pipeline.pipeline import Pipeline
+        with lean_imports():
+            from engine.pipeline.pipeline import Pipeline
 
         gc.freeze()  # nor need they be looked through whenever a model leaves memory
         gc.enable()

@@ -1,0 +1,55 @@
+"""What a starting engine imports: nothing that drawing does not use, and what it draws with computes the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tests.toy import toy_draw
+
+pytestmark = pytest.mark.slow
+
+HEAVY = ["torch._dynamo", "sympy", "transformers", "scipy", "onnxruntime", "diffusers.hooks.group_offloading"]
+PROGRAM = f"""
+import json, sys
+from engine.heartbeat import Heartbeat
+from engine.messages import Draw
+from engine.process.startup import parse, pipeline_maker
+
+def heavy():
+    return [name for name in {HEAVY} if name in sys.modules]
+
+task, arguments = json.load(sys.stdin)
+pipeline = pipeline_maker(parse(arguments), Heartbeat())()
+found = {{"ready": heavy()}}
+assert pipeline.draw(Draw(**task), lambda message: None).outcome == "finished"
+found["drawn"] = heavy()
+
+import engine.models.unet
+from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers.loaders import PeftAdapterMixin
+from transformers import CLIPVisionModel
+
+assert UNet2DConditionModel is engine.models.unet.UNet2DConditionModel
+assert hasattr(PeftAdapterMixin, "load_lora_adapter")
+found["later"] = heavy()
+print(json.dumps(found))
+"""
+
+
+def test_an_engine_imports_what_it_draws_with_and_anything_else_can_be_imported_later(pipeline, toy, tmp_path):
+    (tmp_path / "here").mkdir()
+    there, here = toy_draw(tmp_path, checkpoint=toy), toy_draw(tmp_path / "here", checkpoint=toy)
+    said = json.dumps([asdict(there), ["0", "--threads", "1", "--builtin", str(toy)]])
+    found = subprocess.run([sys.executable, "-c", PROGRAM], input=said, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    imported = json.loads(found.stdout)
+    assert imported["ready"] == imported["drawn"] == []
+    assert set(imported["later"]) == {*HEAVY} - {"onnxruntime"}
+    assert pipeline.draw(here, lambda message: None).outcome == "finished"
+    assert Path(there.outputs[0]).read_bytes() == Path(here.outputs[0]).read_bytes()
