@@ -10,12 +10,14 @@ import flask_smorest
 from flask import Flask, render_template, request
 from flask.json.provider import DefaultJSONProvider
 from flask_swagger_ui import get_swaggerui_blueprint
+from gevent.lock import BoundedSemaphore
 from jinja2.utils import htmlsafe_json_dumps
 from marshmallow import Schema, fields
 from werkzeug.routing import IntegerConverter
 
 from fooocus_flask.access.callers import BASIC_BLUEPRINTS, HEADER, OPEN_BLUEPRINTS
 from fooocus_flask.access.scopes import scopes_of
+from fooocus_flask.pictures.blocking import in_thread
 from fooocus_flask.submission import json_text
 from fooocus_flask.version import VERSION
 from schemas.fields import FLAG, FLAG_NAME, Described
@@ -70,9 +72,34 @@ class RowNumber(IntegerConverter):
 
 
 class Api(flask_smorest.Api):
-    """flask-smorest's, with our error shape."""
+    """flask-smorest's, with our error shape, and a document that is made when somebody wants it."""
 
     ERROR_SCHEMA = ErrorSchema
+
+    def __init__(self, app: Flask) -> None:
+        self._undescribed: list[flask_smorest.Blueprint] = []
+        self._describing = BoundedSemaphore(1)
+        super().__init__(app)
+
+    def register_blueprint(self, blueprint: flask_smorest.Blueprint) -> None:
+        """Register a blueprint; its operations are described later, which takes as long as making all else."""
+        assert self._app is not None
+        self._app.extensions["flask-smorest"]["blp_name_to_api"][blueprint.name] = self
+        self._app.register_blueprint(blueprint)
+        self._undescribed.append(blueprint)
+
+    def described(self) -> dict[str, Any]:
+        """The document of all blueprints, made in a thread, for it takes a quarter of a second the first time."""
+        with self._describing:
+            return in_thread(self._describe)
+
+    def _describe(self) -> dict[str, Any]:
+        while self._undescribed:
+            blueprint = self._undescribed[0]
+            blueprint.register_views_in_doc(self, self._app, self.spec, name=blueprint.name, parameters=None)
+            self.spec.tag({"name": blueprint.name, "description": blueprint.description})
+            del self._undescribed[0]
+        return dict(self.spec.to_dict())
 
     def _register_error_handlers(self) -> None:
         """None: `fooocus_flask.errors` answers for every failure."""
@@ -161,7 +188,7 @@ def document(app: Flask) -> dict[str, Any]:
     Every operation that needs a key says with which scopes, and how it may be refused.
     """
     api: Api = app.extensions["flask-smorest"]["apis"][""]["ext_obj"]
-    spec: dict[str, Any] = api.spec.to_dict() | {"servers": [{"url": request.script_root or "/"}]}
+    spec = api.described() | {"servers": [{"url": request.script_root or "/"}]}
     for rule in app.url_map.iter_rules():
         operations = spec["paths"].get(PARAMETER.sub(r"{\1}", rule.rule), {})
         group = rule.endpoint.partition(".")[0]
