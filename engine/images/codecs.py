@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from engine.images.colour import to_srgb
 from engine.images.metadata import MAKER_NOTE, MOST_EXIF_BYTES, SOFTWARE, USER_COMMENT, VERSION
 
 try:
-    from isal.isal_zlib import compress
+    from isal import isal_zlib as fast_zlib
 except ImportError:  # there is no build of isal for this machine; zlib does the same, slower
-    from zlib import compress
+    import zlib as fast_zlib  # type: ignore[no-redef]
 
 Pixels = NDArray[np.uint8]
 """A picture, `[height, width, 3]`, RGB."""
@@ -39,8 +39,14 @@ MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "w
 DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises of files that are no whole pictures."""
 
+Each = Callable[[Callable[[bytes], bytes], Iterable[bytes]], Iterable[bytes]]
+"""`map`, or an executor's, which does the same on several threads."""
+
 PNG_MARK = b"\x89PNG\r\n\x1a\n"
 AVERAGE_FILTER = 3
+ZLIB_HEADER = b"\x78\x01"
+STRIP = 1 << 19
+"""Bytes of a PNG that are packed by themselves, so that several threads may."""
 PNG_TEXTS = {"parameters": USER_COMMENT, "fooocus_scheme": MAKER_NOTE}
 
 
@@ -50,24 +56,25 @@ def encode(
     texts: Mapping[str, str] | None = None,
     exif: Any = None,
     quality: int = OUTPUT_QUALITY,
+    each: Each = map,
 ) -> bytes:
     """The picture's file; PNG carries `texts` as text chunks, JPEG and WebP carry `exif` (a Pillow `Exif`).
 
-    `quality` is that of JPEG and WebP.
+    `quality` is that of JPEG and WebP; `each` packs a PNG's strips.
 
     Raises:
         KeyError: no such format.
     """
     if PILLOW_FORMATS[output_format] == "PNG":
-        return encode_png(pixels, texts)
+        return encode_png(pixels, texts, each)
     return _encode_pillow(Image.fromarray(pixels), output_format, exif, quality)
 
 
-def encode_png(pixels: Pixels, texts: Mapping[str, str] | None = None) -> bytes:
+def encode_png(pixels: Pixels, texts: Mapping[str, str] | None = None, each: Each = map) -> bytes:
     """A PNG: rows predicted from the mean of left and upper neighbour, packed by isal (an order faster than zlib)."""
     height, width, channels = pixels.shape
     header = struct.pack("!IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    packed = compress(_average_filtered(pixels.reshape(height, width * channels), channels), 1)
+    packed = _packed(_average_filtered(pixels.reshape(height, width * channels), channels), each)
     chunks = [_chunk(b"IHDR", header), *(_text_chunk(key, text) for key, text in (texts or {}).items())]
     return b"".join([PNG_MARK, *chunks, _chunk(b"IDAT", packed), _chunk(b"IEND", b"")])
 
@@ -183,11 +190,25 @@ def _average_filtered(rows: NDArray[np.uint8], step: int) -> bytes:
     height, length = rows.shape
     filtered = np.empty((height, length + 1), np.uint8)
     filtered[:, 0] = AVERAGE_FILTER
-    mean = np.zeros((height, length), np.uint16)
-    mean[1:] += rows[:-1]
-    mean[:, step:] += rows[:, :-step]
-    np.subtract(rows, (mean >> 1).astype(np.uint8), out=filtered[:, 1:])
+    left, above = np.zeros((2, height, length), np.uint8)
+    left[:, step:], above[1:] = rows[:, :-step], rows[:-1]
+    # A mean in eight bits: what both have, and half of what one of them has.
+    mean = (left & above) + ((left ^ above) >> 1)
+    np.subtract(rows, mean, out=filtered[:, 1:])
     return filtered.tobytes()
+
+
+def _packed(data: bytes, each: Each) -> bytes:
+    """A zlib stream of this data, in strips that know nothing of each other; the bytes do not depend on `each`."""
+    strips = (data[start : start + STRIP] for start in range(0, len(data), STRIP))
+    ended = fast_zlib.compressobj(1, fast_zlib.DEFLATED, -fast_zlib.MAX_WBITS).flush()
+    return b"".join([ZLIB_HEADER, *each(_deflated, strips), ended, struct.pack("!I", fast_zlib.adler32(data))])
+
+
+def _deflated(strip: bytes) -> bytes:
+    """A strip as deflate blocks that end at a whole byte, none of them the last."""
+    pack = fast_zlib.compressobj(1, fast_zlib.DEFLATED, -fast_zlib.MAX_WBITS)
+    return pack.compress(strip) + pack.flush(fast_zlib.Z_SYNC_FLUSH)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +16,9 @@ from engine.messages import PictureDone
 from engine.pipeline.job import Job
 
 Model = TypeVar("Model", bound=ModelFile)
+
+PACKERS = 4
+"""Threads that pack a PNG, so that a picture does not wait for it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Saver:
 
     def __init__(self, hashes: HashCache | None = None, write: Callable[[PictureFile], None] = write_picture) -> None:
         self.hashes, self.write = hashes, write
+        self._packers = ThreadPoolExecutor(PACKERS, thread_name_prefix="packer")
 
     def save(self, job: Job, finished: FinishedPicture) -> None:
         """Have the picture written to the task's next output path; a later call on the outbox raises a failure.
@@ -66,7 +70,8 @@ class Saver:
             options = encode_options(generation, output_format) if generation else {}
             if generation and generation.params.save_metadata_to_images and not options:
                 job.add_notes(TOO_LONG)
-            data = codecs.encode(pixels, output_format, quality=job.params.output_quality, **options)
+            quality = job.params.output_quality
+            data = codecs.encode(pixels, output_format, quality=quality, each=self._packers.map, **options)
             entry = self._log_entry(finished, generation, embedded=bool(options)) if job.task.log else None
             self.write(PictureFile(job.task.task_id, str(path), data, entry))
         height, width, _ = pixels.shape

@@ -1,6 +1,7 @@
 """Pictures written by our codecs and read back by Pillow."""
 
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
@@ -51,6 +52,15 @@ def test_what_a_picture_takes_is_known_from_its_header_however_large_it_is(tmp_p
 def test_a_png_has_the_same_pixels(shape):
     pixels = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
     assert np.array_equal(np.asarray(opened(codecs.encode_png(pixels))), pixels)
+
+
+def test_a_large_png_is_the_same_file_on_several_threads() -> None:
+    pixels = np.random.default_rng(1).integers(0, 60, (700, 601, 3), np.uint8)
+    data = codecs.encode_png(pixels)
+    assert len(pixels.tobytes()) > 2 * codecs.STRIP
+    assert np.array_equal(np.asarray(opened(data)), pixels)
+    with ThreadPoolExecutor(3) as threads:
+        assert codecs.encode_png(pixels, each=threads.map) == data
 
 
 def test_png_texts_come_back_in_order_and_in_any_script(picture):
