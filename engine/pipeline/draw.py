@@ -96,7 +96,7 @@ class Renderer:
             with job.timed("decode"), self.side_stream.since(mark):
                 return canvas.finished(pixels)
 
-        picture = job.outbox.submit(decoded)
+        picture = job.outbox.compute(decoded)
         if not self.residency.plan.overlaps or (self.residency.plan.budget is not None and job.params.black_out_nsfw):
             wait([picture])
         return picture

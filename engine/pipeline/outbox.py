@@ -1,4 +1,4 @@
-"""The messages and files of a task, made and sent in order on a thread of their own."""
+"""The messages and files of a task, made and sent in order on a thread of their own, and its pictures beside it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ MOST_WAITING = 4
 class Outbox:
     """Encodes, saves and emits off the drawing thread; leaving the `with` block waits until all is sent.
 
-    An error on that thread is raised by the next call or on leaving.
+    Pictures are computed on a thread beside it, so that none waits for previews that come before it. An error on either
+    is raised by the next call or on leaving.
     """
 
     def __init__(self, emit: Callable[[Message], None]) -> None:
         self._emit = emit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="outbox-pictures")
         self._waiting: list[Future[Any]] = []
         self._over = False
 
@@ -38,15 +40,17 @@ class Outbox:
 
     def submit(self, work: Callable[[], Result]) -> Future[Result]:
         """Do some work after all that was submitted before; the future holds its result."""
-        self._forget_done()
-        job = self._thread.submit(work)
-        self._waiting.append(job)
-        return job
+        return self._submitted(self._thread, work)
+
+    def compute(self, work: Callable[[], Result]) -> Future[Result]:
+        """Compute a picture after those before it; the future holds its result."""
+        return self._submitted(self._beside, work)
 
     def settle(self) -> None:
         """Wait until all that was submitted before is done, whatever became of it."""
         if not self._over:
-            self._thread.submit(lambda: None).result()
+            for thread in (self._beside, self._thread):
+                thread.submit(lambda: None).result()
 
     def __enter__(self) -> Outbox:
         return self
@@ -55,9 +59,16 @@ class Outbox:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._over = True
+        self._beside.shutdown(wait=True)
         self._thread.shutdown(wait=True)
         if error is None:
             self._forget_done()
+
+    def _submitted(self, thread: ThreadPoolExecutor, work: Callable[[], Result]) -> Future[Result]:
+        self._forget_done()
+        job = thread.submit(work)
+        self._waiting.append(job)
+        return job
 
     def _forget_done(self) -> None:
         """Drop the jobs that are done; raise the error of one that failed."""

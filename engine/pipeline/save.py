@@ -63,7 +63,7 @@ class Saver:
             self.save(job, FinishedPicture(picture, job.params.image_seed, record=record))
 
     def _write(self, job: Job, index: int, path: Path, finished: FinishedPicture) -> PictureDone:
-        pixels = finished.picture.result()  # made on this thread, before
+        pixels = finished.picture.result()
         with job.timed("save"):
             output_format = path.suffix.removeprefix(".").lower()
             generation = self._with_hashes(job, finished.generation)

@@ -57,3 +57,22 @@ def test_settling_waits_for_what_was_submitted_before_and_for_nothing_afterwards
         outbox.settle()
         assert len(done) == 3
     outbox.settle()
+
+
+def test_a_picture_does_not_wait_for_what_is_sent_before_it_and_settling_waits_for_it():
+    reader_is_slow, computed = Event(), []
+    with Outbox(lambda event: reader_is_slow.wait(10)) as outbox:
+        outbox.send(lambda: message(1))
+        assert outbox.compute(lambda: computed.append(1) or 2).result(10) == 2
+        reader_is_slow.set()
+        picture = outbox.compute(lambda: computed.append(2))
+        outbox.settle()
+        assert picture.done() and computed == [1, 2]
+
+
+def test_a_picture_that_fails_is_raised_outside():
+    def failing():
+        raise ArithmeticError("no numbers")
+
+    with pytest.raises(ArithmeticError, match="no numbers"), Outbox(lambda event: None) as outbox:
+        outbox.compute(failing)
