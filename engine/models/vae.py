@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from engine.errors import CheckpointError
@@ -134,9 +134,10 @@ class Vae:
             module = AutoencoderKL(**config)
         module = fill(module, renamed, device, dtype, "the VAE", carried=carried)
         if kernels is not None:
-            # The encoder stays the library's, which rounds where other programs do: a variation of small strength keeps
-            # so much of an encoded picture that the fused one's own roundings showed in it.
+            # The encoder stays the library's, which rounds where other programs do but for its last activation: a
+            # variation of small strength keeps so much of an encoded picture that a fused one's own roundings showed.
             fuse(module.decoder, kernels)
+            module.encoder.conv_act = RoundedSwish()
         return cls(module, margin)
 
     @classmethod
@@ -242,6 +243,14 @@ class Vae:
             return self._drawn(tile, generator)
 
         return averaged(drawn, pixels, ENCODED_TILES, ENCODED_OVERLAP, 1 / DOWNSCALE, each).to(self.device)
+
+
+class RoundedSwish(nn.Module):
+    """SiLU as a sigmoid and a product, each of which is rounded: so do the encoders of other programs end."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """The activation."""
+        return hidden * hidden.sigmoid()
 
 
 def decoded(module: Autoencoder, latent: Tensor, margin: int) -> Tensor:

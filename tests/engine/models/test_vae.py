@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from engine.adapters.inpaint_latents import inpaint_latents, latent_mask
+from engine.gpu.compiled_kernels import Kernels
 from engine.images.inpaint import InpaintRegion
 from engine.images.region import Box
 from engine.models.checkpoint import load_checkpoint
@@ -54,6 +55,20 @@ def test_a_latent_is_drawn_with_the_generators_noise(vae):
     latent = vae.encode(image, generator())
     assert torch.allclose(latent, expected, atol=1e-5)
     assert not torch.allclose(latent, vae.encode(image, generator(6)), atol=1e-5)
+
+
+@torch.inference_mode()
+def test_beside_gpu_kernels_the_encoders_last_activation_is_rounded_in_its_middle(toy):
+    plain = load_checkpoint(toy, torch.device("cpu")).vae.module
+    weights = {name: weight.clone() for name, weight in plain.state_dict().items()}
+    module = Vae.load(weights, torch.device("cpu"), torch.bfloat16, Kernels()).module
+    seen = []
+    module.encoder.conv_out.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    module.encoder.conv_act.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    module.encode(torch.randn(1, 3, 16, 16, generator=generator()).bfloat16())
+    normed, activated = seen
+    assert torch.equal(activated, normed * torch.sigmoid(normed))
+    assert not torch.equal(activated, torch.nn.functional.silu(normed))
 
 
 def test_floats_are_taken_as_they_are(vae):
