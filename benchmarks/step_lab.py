@@ -579,20 +579,17 @@ def run_compiled(lab: Lab) -> None:
             )
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Time the ways to compute a denoising step.")
-    parser.add_argument("--tiny", action="store_true", help="a tiny UNet on any machine: a dry run")
-    parser.add_argument("--seconds", type=float, default=140, help="after so long nothing more is begun")
-    parser.add_argument("--compile", action="store_true", help="only what torch.compile makes of the blocks")
+def begun(parser: argparse.ArgumentParser, seconds: float) -> tuple[Lab, argparse.Namespace]:
+    """A lab as the command line wants it, with what every lab's has beside `parser`'s own; its kernels are compiled."""
+    parser.add_argument("--tiny", action="store_true", help="tiny parts on any machine: a dry run")
+    parser.add_argument("--seconds", type=float, default=seconds, help="after so long nothing more is begun")
     parser.add_argument("--out", type=Path, help="a folder for the tables")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() and not arguments.tiny else "cpu")
     if device.type == "cpu" and not arguments.tiny:
         parser.error("there is no CUDA device; --tiny runs anywhere")
-    deadline = time.perf_counter() + arguments.seconds
-    latent = (8, 8) if arguments.tiny else (144, 112)
-    lab = Lab(device, SIZES["tiny" if arguments.tiny else "sdxl"], latent, arguments.out, deadline)
+    size, latent = SIZES["tiny" if arguments.tiny else "sdxl"], (8, 8) if arguments.tiny else (144, 112)
+    lab = Lab(device, size, latent, arguments.out, time.perf_counter() + arguments.seconds)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "processor"
     lab.say("device", name=name, torch=torch.__version__)
     with lab.trying("compiling our kernels"), torch.inference_mode():
@@ -604,6 +601,14 @@ def main() -> None:
                 kernels.try_all(device, dtype)
         lab.kernels.now = kernels
         lab.say("compiling our kernels", s=time.perf_counter() - started)
+    return lab, arguments
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Time the ways to compute a denoising step.")
+    parser.add_argument("--compile", action="store_true", help="only what torch.compile makes of the blocks")
+    lab, arguments = begun(parser, seconds=140)
     (run_compiled if arguments.compile else run)(lab)
     print("\n" + "\n".join(lab.lines))
 

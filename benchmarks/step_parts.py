@@ -13,18 +13,18 @@ import argparse
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from benchmarks.make_checkpoint import SIZES, vae_module
+from benchmarks.make_checkpoint import vae_module
 from benchmarks.step_lab import (
     ALL,
     Lab,
     Variant,
+    begun,
     filled,
     in_fp32,
     measure,
@@ -346,26 +346,8 @@ PARTS: tuple[Callable[[Lab], None], ...] = (
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Time the parts of a denoising step beside what they replace.")
-    parser.add_argument("--tiny", action="store_true", help="tiny parts on any machine: a dry run")
-    parser.add_argument("--seconds", type=float, default=100, help="after so long nothing more is begun")
     parser.add_argument("--only", nargs="*", help="the names of parts")
-    parser.add_argument("--out", type=Path, help="a folder for the table")
-    arguments = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() and not arguments.tiny else "cpu")
-    if device.type == "cpu" and not arguments.tiny:
-        parser.error("there is no CUDA device; --tiny runs anywhere")
-    size = SIZES["tiny" if arguments.tiny else "sdxl"]
-    latent = (8, 8) if arguments.tiny else (144, 112)
-    lab = Lab(device, size, latent, arguments.out, time.perf_counter() + arguments.seconds)
-    with lab.trying("the kernels"), torch.inference_mode():
-        from engine.gpu import kernels
-
-        started = time.perf_counter()
-        if device.type == "cuda":
-            for dtype in (torch.float16, torch.bfloat16):
-                kernels.try_all(device, dtype)
-        lab.kernels.now = kernels
-        lab.say("the kernels are compiled", s=time.perf_counter() - started)
+    lab, arguments = begun(parser, seconds=100)
     for part in PARTS:
         if not arguments.only or part.__name__ in arguments.only:
             with lab.trying(part.__name__), torch.inference_mode():
