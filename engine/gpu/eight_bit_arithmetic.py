@@ -73,18 +73,17 @@ class EightBitGate(FusedGate):
 class EightBitTransformer(FusedTransformer):
     """Transformer blocks whose rows reach their products in 8 bits; what the blocks add up is not."""
 
-    def _computed(self, kernels: ModuleType, total: Tensor, text: Any) -> Tensor:
-        blocks: list[Any] = list(self.transformer_blocks)
-        normed = kernels.quantised_norm(total, blocks[0].norm1)
-        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
-            total, normed = kernels.added_quantised_norm(block.attn1(normed), total, block.norm2)
-            read = block.attn2(normed, encoder_hidden_states=text)
-            total, normed = kernels.added_quantised_norm(read, total, block.norm3)
-            fed = block.ff(normed)
-            # After the last block only the sum is wanted.
-            norm = block.norm3 if following is None else following.norm1
-            total, normed = kernels.added_quantised_norm(fed, total, norm)
-        return total
+    def _normed(self, kernels: ModuleType, rows: Tensor, norm: Any) -> EightBitRows:
+        normed: EightBitRows = kernels.quantised_norm(rows, norm)
+        return normed
+
+    def _added(self, kernels: ModuleType, made: Unbiased, total: Tensor, norm: Any) -> tuple[Tensor, EightBitRows]:
+        added: tuple[Tensor, EightBitRows] = kernels.added_quantised_norm(made, total, norm)
+        return added
+
+    def _summed(self, kernels: ModuleType, made: Unbiased, total: Tensor, block: Any) -> Tensor:
+        # With its bias, which only the kernels add; any norm does for what nobody reads.
+        return self._added(kernels, made, total, block.norm3)[0]
 
 
 def multiply_in_eight_bits(unet: Any) -> None:

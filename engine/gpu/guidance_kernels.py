@@ -46,71 +46,95 @@ def _spread_kernel(x, output, clean, means, squares, size, pixels, width, of_x, 
     tl.store(squares + part, tl.sum(square, 0) - summed * summed / count)
 
 
+@triton.jit
+def _four(values, at, step, inside):
+    """Four channels, `step` apart, of some pixels."""
+    first = tl.load(values + at, inside, 0.0).to(tl.float32)
+    second = tl.load(values + step + at, inside, 0.0).to(tl.float32)
+    third = tl.load(values + 2 * step + at, inside, 0.0).to(tl.float32)
+    fourth = tl.load(values + 3 * step + at, inside, 0.0).to(tl.float32)
+    return first, second, third, fourth
+
+
+@triton.jit
+def _unit_of(means, squares, size, PARTS: tl.constexpr):
+    """What standardises a latent of `size` numbers, out of the moments of its parts."""
+    parts = tl.arange(0, PARTS)
+    length = (size + PARTS - 1) // PARTS
+    count = tl.maximum(tl.minimum(length, size - parts * length), 0).to(tl.float32)
+    mean = tl.load(means + parts)
+    centre = tl.sum(tl.where(count > 0, mean * count, 0.0), 0) / size
+    away = mean - centre
+    squared = tl.where(count > 0, tl.load(squares + parts) + away * away * count, 0.0)
+    return 1.0 / (tl.sqrt(tl.sum(squared, 0) / (size - 1)) + 1e-5)
+
+
+@triton.jit
+def _mirrored(place, size):
+    """A row or column beyond an edge is that as far within it."""
+    place = tl.abs(place)
+    return tl.where(place >= size, 2 * size - 2 - place, place)
+
+
+@triton.jit
+def _filtered(x, clean, c0, c1, c2, c3, up, left, inside, height, width, unit, fall, RADIUS: tl.constexpr,
+              PIXELS: tl.constexpr):  # fmt: skip
+    """The positive side's difference from x around some pixels, whose predictions are `c0` to `c3`, by weight."""
+    pixels = height * width
+    t0 = tl.zeros((PIXELS,), tl.float32)
+    t1 = tl.zeros((PIXELS,), tl.float32)
+    t2 = tl.zeros((PIXELS,), tl.float32)
+    t3 = tl.zeros((PIXELS,), tl.float32)
+    weights = tl.zeros((PIXELS,), tl.float32)
+    for dy in range(-RADIUS, RADIUS + 1):
+        y = _mirrored(up + dy, height)
+        for dx in range(-RADIUS, RADIUS + 1):
+            near = y * width + _mirrored(left + dx, width)
+            n0, n1, n2, n3 = _four(clean, near, pixels, inside)
+            x0, x1, x2, x3 = _four(x, near, pixels, inside)
+            distance = (tl.abs(n0 - c0) + tl.abs(n1 - c1) + tl.abs(n2 - c2) + tl.abs(n3 - c3)) * unit
+            weight = tl.exp((distance * distance + (dy * dy + dx * dx)) * fall)
+            t0 += weight * (x0 - n0)
+            t1 += weight * (x1 - n1)
+            t2 += weight * (x2 - n2)
+            t3 += weight * (x3 - n3)
+            weights += weight
+    return t0 / weights, t1 / weights, t2 / weights, t3 / weights
+
+
+@triton.jit
+def _guided(x, negative, positive, of_x, of_output, scale):
+    """A channel out of the UNet's negative output and the positive side's difference from x."""
+    difference = x - (x * of_x + negative * of_output)
+    return x - (difference + scale * (positive - difference))
+
+
 @triton.jit(do_not_specialize=["height", "width", "of_x", "of_output", "scale", "amount", "fall"])
 def _guided_kernel(x, output, clean, means, squares, out, height, width, of_x, of_output, scale, amount, fall,
                    row, column, channel, SHARP: tl.constexpr, RADIUS: tl.constexpr, PARTS: tl.constexpr,
                    PIXELS: tl.constexpr):  # fmt: skip
-    """Four channels of some pixels."""
+    """Four channels of some pixels; the negative side is the first row of the UNet's output."""
     pixels = height * width
-    size = 4 * pixels
     at = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     inside = at < pixels
     up, left = at // width, at % width
-    place = up * row + left * column
-    x0 = tl.load(x + at, inside, 0.0)
-    x1 = tl.load(x + pixels + at, inside, 0.0)
-    x2 = tl.load(x + 2 * pixels + at, inside, 0.0)
-    x3 = tl.load(x + 3 * pixels + at, inside, 0.0)
-    c0 = tl.load(clean + at, inside, 0.0)
-    c1 = tl.load(clean + pixels + at, inside, 0.0)
-    c2 = tl.load(clean + 2 * pixels + at, inside, 0.0)
-    c3 = tl.load(clean + 3 * pixels + at, inside, 0.0)
+    x0, x1, x2, x3 = _four(x, at, pixels, inside)
+    c0, c1, c2, c3 = _four(clean, at, pixels, inside)
     p0, p1, p2, p3 = x0 - c0, x1 - c1, x2 - c2, x3 - c3
     if SHARP:
-        parts = tl.arange(0, PARTS)
-        length = (size + PARTS - 1) // PARTS
-        count = tl.maximum(tl.minimum(length, size - parts * length), 0).to(tl.float32)
-        mean = tl.load(means + parts)
-        centre = tl.sum(tl.where(count > 0, mean * count, 0.0), 0) / size
-        away = mean - centre
-        squared = tl.where(count > 0, tl.load(squares + parts) + away * away * count, 0.0)
-        unit = 1.0 / (tl.sqrt(tl.sum(squared, 0) / (size - 1)) + 1e-5)
-        t0 = tl.zeros((PIXELS,), tl.float32)
-        t1 = tl.zeros((PIXELS,), tl.float32)
-        t2 = tl.zeros((PIXELS,), tl.float32)
-        t3 = tl.zeros((PIXELS,), tl.float32)
-        weights = tl.zeros((PIXELS,), tl.float32)
-        for dy in range(-RADIUS, RADIUS + 1):
-            y = tl.abs(up + dy)
-            y = tl.where(y >= height, 2 * height - 2 - y, y)
-            for dx in range(-RADIUS, RADIUS + 1):
-                there = tl.abs(left + dx)
-                there = tl.where(there >= width, 2 * width - 2 - there, there)
-                near = y * width + there
-                n0 = tl.load(clean + near, inside, 0.0)
-                n1 = tl.load(clean + pixels + near, inside, 0.0)
-                n2 = tl.load(clean + 2 * pixels + near, inside, 0.0)
-                n3 = tl.load(clean + 3 * pixels + near, inside, 0.0)
-                distance = (tl.abs(n0 - c0) + tl.abs(n1 - c1) + tl.abs(n2 - c2) + tl.abs(n3 - c3)) * unit
-                weight = tl.exp((distance * distance + (dy * dy + dx * dx)) * fall)
-                t0 += weight * (tl.load(x + near, inside, 0.0) - n0)
-                t1 += weight * (tl.load(x + pixels + near, inside, 0.0) - n1)
-                t2 += weight * (tl.load(x + 2 * pixels + near, inside, 0.0) - n2)
-                t3 += weight * (tl.load(x + 3 * pixels + near, inside, 0.0) - n3)
-                weights += weight
-        p0 = amount * (t0 / weights) + (1 - amount) * p0
-        p1 = amount * (t1 / weights) + (1 - amount) * p1
-        p2 = amount * (t2 / weights) + (1 - amount) * p2
-        p3 = amount * (t3 / weights) + (1 - amount) * p3
-    # The negative side is the first row of the UNet's output.
-    n0 = x0 - (x0 * of_x + tl.load(output + place, inside, 0.0).to(tl.float32) * of_output)
-    n1 = x1 - (x1 * of_x + tl.load(output + channel + place, inside, 0.0).to(tl.float32) * of_output)
-    n2 = x2 - (x2 * of_x + tl.load(output + 2 * channel + place, inside, 0.0).to(tl.float32) * of_output)
-    n3 = x3 - (x3 * of_x + tl.load(output + 3 * channel + place, inside, 0.0).to(tl.float32) * of_output)
-    tl.store(out + at, x0 - (n0 + scale * (p0 - n0)), inside)
-    tl.store(out + pixels + at, x1 - (n1 + scale * (p1 - n1)), inside)
-    tl.store(out + 2 * pixels + at, x2 - (n2 + scale * (p2 - n2)), inside)
-    tl.store(out + 3 * pixels + at, x3 - (n3 + scale * (p3 - n3)), inside)
+        unit = _unit_of(means, squares, 4 * pixels, PARTS)
+        f0, f1, f2, f3 = _filtered(
+            x, clean, c0, c1, c2, c3, up, left, inside, height, width, unit, fall, RADIUS, PIXELS
+        )
+        p0 = amount * f0 + (1 - amount) * p0
+        p1 = amount * f1 + (1 - amount) * p1
+        p2 = amount * f2 + (1 - amount) * p2
+        p3 = amount * f3 + (1 - amount) * p3
+    n0, n1, n2, n3 = _four(output, up * row + left * column, channel, inside)
+    tl.store(out + at, _guided(x0, n0, p0, of_x, of_output, scale), inside)
+    tl.store(out + pixels + at, _guided(x1, n1, p1, of_x, of_output, scale), inside)
+    tl.store(out + 2 * pixels + at, _guided(x2, n2, p2, of_x, of_output, scale), inside)
+    tl.store(out + 3 * pixels + at, _guided(x3, n3, p3, of_x, of_output, scale), inside)
 
 
 def guides(x: Tensor, output: Tensor) -> bool:

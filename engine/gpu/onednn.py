@@ -20,7 +20,8 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, scaled_dot_product_attention, silu
 
-from engine.gpu.fused import plain_resnet, plain_transformer
+from engine.gpu.fused import plain_transformer
+from engine.gpu.fused_pictures import plain_resnet
 from engine.gpu.joined_attention import join_projections, plain_attention
 
 MACHINES = ("x86_64", "AMD64")
