@@ -60,13 +60,14 @@ class WeightGroup:
             on_host = all(piece.device.type == "cpu" for piece, _ in self._home)
             self.lies_apart = remake is None and on_host and not host.has_room(self.size)
             places = list(self._places(spans))
-            if remake is not None:
-                self._home.clear()
-            elif not self.lies_apart:
-                self._gather()
+            whole = None if self.lies_apart or remake is not None else host.take(self.size)
             spans.clear()
             for tensor, *_ in places:
-                _point(tensor)  # nothing keeps its memory on the device any more, where there may be room for one only
+                _point(tensor)  # nothing but `_home` keeps its memory, where there may be room for one only
+            if remake is not None:
+                self._home.clear()
+            if whole is not None:
+                self._gather(whole)
             self._there = torch.empty(self.size, dtype=torch.uint8, device=device)
             for place in places:
                 _point(*place, storage=self._there.untyped_storage())
@@ -104,12 +105,12 @@ class WeightGroup:
             self.offload()
             raise
 
-    def _gather(self) -> None:
-        """Have the host's side in one piece of its own."""
-        whole = self._host.take(self.size)
-        for piece, at in self._home:
+    def _gather(self, whole: Tensor) -> None:
+        """Have the host's side in one piece of its own; what is copied gives its memory back at once."""
+        while self._home:
+            piece, at = self._home.pop()
             whole[at : at + len(piece)].copy_(piece)
-        self._home, self.lies_apart = [(whole, 0)], False
+        self._home = [(whole, 0)]
 
     def _bring_home(self) -> None:
         """Have the host's side be as the device's; a file is not written into."""

@@ -6,6 +6,7 @@ import weakref
 import pytest
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from engine.gpu.host_memory import HostMemory
 from engine.gpu.offload import WeightGroup, at_hand, moves, tensors_of
@@ -42,6 +43,18 @@ def test_weights_that_left_hold_no_memory_and_come_back_as_they_were(module):
     assert module[1].weight.data_ptr() == module[1].joined[4:].data_ptr()
     group.offload()
     assert all(tensor.untyped_storage().nbytes() == 0 for tensor in tensors_of(module))
+
+
+def test_weights_that_leave_are_never_all_there_twice(monkeypatch):
+    module, alive = nn.Sequential(*(nn.Linear(64, 64, bias=False) for _ in range(4))), []
+    there, copy = [StorageWeakRef(layer.weight.untyped_storage()) for layer in module], torch.Tensor.copy_
+    monkeypatch.setattr(
+        torch.Tensor,
+        "copy_",
+        lambda *given: (alive.append(sum(not storage.expired() for storage in there)), copy(*given))[1],
+    )
+    group_of(module)
+    assert alive == [4, 3, 2, 1]
 
 
 @torch.inference_mode()
