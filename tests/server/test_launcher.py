@@ -87,7 +87,8 @@ def test_memory_flags_choose_the_most_comfortable_plan(flag, plan):
         ("--all-in-fp16", {"UNET_STORAGE": "fp16", "TEXT_STORAGE": "fp16"}),
         ("--attention-split", {"ATTENTION": "split"}),
         ("--attention-pytorch --vae-in-bf16", {"ATTENTION": "pytorch", "VAE_FORMAT": "bf16"}),
-        ("--attention-quad --clip-in-fp8-e5m2", {}),
+        ("--attention-quad", {"ATTENTION": "split"}),
+        ("--attention-pytorch --clip-in-fp8-e5m2", {"ATTENTION": "pytorch"}),
     ],
 )
 def test_flags_of_number_formats_and_attention_are_settings(flags, settings):
