@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import checkout
+from benchmarks import card_table, checkout
 from benchmarks.parity import CASES, request
 from benchmarks.parity_pictures import PICTURES
 from benchmarks.simulated_card import STEPS, Card
+from benchmarks.small_cards import growth
 from engine import messages, required_files
 from engine.modes import modes_of
 from engine.params import GenerateParams
@@ -86,3 +87,49 @@ def test_the_cases_drawn_with_a_checkout_need_the_files_that_are_made_for_them()
 def test_a_parity_case_cannot_misspell_a_member():
     with pytest.raises(KeyError, match="typo: sharpnes"):
         request({"name": "typo", "sharpnes": 3.0})
+
+
+def told_of_a_card(seconds, **more):
+    found = {"s": seconds, "plan": {"plan": "alone"}, "same": "bytes", "steps_down": 0, "pictures": 1}
+    return found | {"files_gib": 6.5, "host_peak_gib": 8.0, "gpu_gib": 1.0, "host_gib": 7.0} | more
+
+
+def test_a_small_cards_requests_stand_beside_the_unlimited_ones():
+    figures = {
+        "no limit": {"cold": told_of_a_card(5.0, same="not compared"), "warm": told_of_a_card(1.0)},
+        "8 GiB": {"cold": told_of_a_card(7.5, host_peak_gib=9.4), "warm": {"failed": "RuntimeError: full"}},
+        "6 GiB": {"cold": told_of_a_card(9.0, plan={"plan": "streamed", "streamed_blocks": 9, "blocks": 60})},
+    }
+    rows = list(card_table.lines(figures))
+    assert rows[4] == "| 8 GiB | cold | alone | 7.50 s | 1.50 | same bytes | 0 |  | 9.40 GiB, **more than 9.29** |"
+    assert rows[5] == "| 8 GiB | warm | **RuntimeError: full** |"
+    assert rows[6] == "| 6 GiB | cold | streamed, 9 of 60 blocks | 9.00 s | 1.80 | same bytes | 0 |  | 8.00 GiB |"
+
+
+def test_the_public_programs_times_stand_beside_ours(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(
+        "models\nalone, 8 GiB       cold_s 15.3  s 6.0  worst_s 6.1\nalone, all of the card  cold_s 12  s 5\n"
+    )
+    theirs = card_table.read_theirs(log)
+    assert theirs == {"8.0": {"cold_s": 15.3, "s": 6.0, "worst_s": 6.1}, "None": {"cold_s": 12.0, "s": 5.0}}
+    row = {"cold": told_of_a_card(7.5), "warm": told_of_a_card(1.2), "another prompt": told_of_a_card(1.5)}
+    assert list(card_table.beside({"8 GiB": row}, theirs))[2:] == [
+        "| 8 GiB | 7.50 s | 1.20 s | 1.50 s | 15.30 s | 6.00 s | 0.25 |"
+    ]
+
+
+def test_memory_of_a_mixture_grows_from_one_request_to_the_next_of_its_kind():
+    held = [(3.0, 9.0), (1.0, 7.0), (3.2, 9.0), (1.0, 7.5), (3.2, 9.1), (1.0, 7.5)]
+    figures = {
+        f"{number}, {'warm' if number % 2 else 'cold'}": told_of_a_card(1.0, gpu_gib=gpu, host_gib=host)
+        for number, (gpu, host) in enumerate(held)
+    }
+    figures["6, cold"] = {"failed": "RuntimeError: full"}
+    assert growth(figures) == {
+        "drawn": 6,
+        "failed": 1,
+        "stepped down": 0,
+        "gpu_gib grew by": pytest.approx(0.0),
+        "host_gib grew by": pytest.approx(0.1),
+    }
