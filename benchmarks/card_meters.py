@@ -25,7 +25,7 @@ def host_bytes(status: Path = STATUS) -> int:
     pinned for torch, which are no process's; files that are mapped are not counted, for the machine may drop them."""
     lines = status.read_text().splitlines()
     own = next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon:"))
-    pinned = torch.cuda.host_memory_stats()["allocated_bytes.current"] if torch.cuda.is_initialized() else 0
+    pinned = torch.cuda.host_memory_stats().get("allocated_bytes.current", 0) if torch.cuda.is_initialized() else 0
     return own + int(pinned)
 
 
