@@ -15,8 +15,10 @@ from engine.memory_plan import GIB
 
 INTERVAL = 0.02
 """Seconds from one look at the process's memory to the next."""
+STEPS_DOWN = ("the task ran out of memory", "sampling ran out of memory")
+"""How warnings begin after which a task goes on under a smaller plan."""
 SHORT = ("out of memory", "not enough memory")
-"""What warnings of the engine say that go on with less of the card's memory."""
+"""What warnings say after which other parts leave, or, where that is not enough, work is done in pieces."""
 STATUS = Path("/proc/self/status")
 
 
@@ -35,7 +37,7 @@ class Meters(logging.Handler):
     def __init__(self, device: torch.device) -> None:
         super().__init__(logging.WARNING)
         self.device, self.cuda = device, device.type == "cuda"
-        self.steps_down = self.most = self._before = 0
+        self.steps_down = self.short = self.most = self._before = 0
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._look, daemon=True)
 
@@ -53,16 +55,21 @@ class Meters(logging.Handler):
         logging.getLogger("engine").removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Count a failure for want of memory, after which the engine goes on with less."""
-        self.steps_down += any(words in record.getMessage() for words in SHORT)
+        """Count a failure for want of memory, after which the engine goes on."""
+        said = record.getMessage()
+        down = said.startswith(STEPS_DOWN)
+        self.steps_down += down
+        self.short += not down and any(words in said for words in SHORT)
 
     def figures(self) -> dict[str, Any]:
         """GiB on the card at most and afterwards, and of the machine's memory; how often memory was short.
 
-        `retries` counts how often torch had to give unused memory back before it got what it wanted.
+        `short` counts how often others had to leave for work without a change of plan, `retries` how often torch had to
+        give unused memory back before it got what it wanted.
         """
         host = {
             "steps_down": self.steps_down,
+            "short": self.short,
             "host_gib": round(host_bytes() / GIB, 2),
             "host_peak_gib": round(self.most / GIB, 2),
         }
