@@ -31,12 +31,12 @@ from typing import Any
 
 import torch
 
+from benchmarks.ballast import ballast
 from benchmarks.gpu import STYLES, page_in, show
 from benchmarks.make_checkpoint import SIZES
 from benchmarks.parity import CASES, request
 from benchmarks.parity_models import BASE, LORAS, write_models
 from benchmarks.parity_pictures import write_pictures
-from benchmarks.small_cards import ballast
 from engine.required_files import UPSCALER
 from fooocus_flask.runner.checkout_engine import FLAGS
 from schemas.generate import DEFAULTS

@@ -24,7 +24,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ import torch
 from PIL import Image
 
 from benchmarks import card_cases
+from benchmarks.ballast import ballast
 from benchmarks.card_meters import Meters
 from benchmarks.card_table import NO_LIMIT, Figures, lines
 from benchmarks.gpu import Clock, page_in, request, show
@@ -49,30 +49,6 @@ GIBS = (8.0, 6.0, 4.0, 10.0, 12.0)
 ALL_KINDS_AT = 8.0
 GRACE = 60.0
 """Seconds that a process has to end by itself after its time is over."""
-
-
-@contextmanager
-def ballast(gib: float | None) -> Iterator[None]:
-    """A second process holds all of the GPU's memory but so many GiB; None: there is no such process."""
-    if gib is None:
-        yield
-        return
-    command = [sys.executable, "-m", "benchmarks.small_cards", "--ballast", str(gib)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stdin is not None
-        print(process.stdout.readline().strip(), flush=True)
-        try:
-            yield
-        finally:
-            process.stdin.close()
-
-
-def hold(gib: float) -> None:
-    """Be that second process, until standard input ends."""
-    free, _ = torch.cuda.mem_get_info()
-    held = torch.empty(max(0, free - int(gib * GIB)), dtype=torch.uint8, device="cuda")
-    print(f"ballast of {held.nbytes / GIB:.1f} GiB, {torch.cuda.mem_get_info()[0] / GIB:.2f} GiB are free", flush=True)
-    sys.stdin.read()
 
 
 class Drawer:
@@ -238,11 +214,8 @@ def main() -> None:
     parser.add_argument("--draw", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--of", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--least", choices=MODES, default="resident", help=argparse.SUPPRESS)
-    parser.add_argument("--ballast", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.ballast is not None:
-        hold(arguments.ballast)
-    elif arguments.draw is not None:
+    if arguments.draw is not None:
         draw_row(arguments)
     else:
         measure(arguments)
