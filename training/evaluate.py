@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.choices import UNET_ARITHMETICS
+from engine.gpu.capabilities import Card, DrawingSettings
 from training import judge as judging
 from training import sampling
 from training.plans import PLACE_PROMPTS, PROMPTS
@@ -61,12 +63,21 @@ def showcase(vae, unet, conditioner, prompts: list[str], size: tuple[int, int], 
 
 
 def drawn(
-    checkpoint: Path, prompts: list[str], size: tuple[int, int], folder: Path, device: str, **wish: object
+    checkpoint: Path,
+    prompts: list[str],
+    size: tuple[int, int],
+    folder: Path,
+    device: str,
+    settings: DrawingSettings | None = None,
+    **wish: object,
 ) -> np.ndarray:
     """The engine's pictures of the prompts, uint8 [n,h,w,3]: requests of this width and height, seed n, and `wish`."""
     from engine.pipeline.pipeline import Pipeline
 
-    pipeline, found = Pipeline(device, builtin=checkpoint), []
+    settings = settings or DrawingSettings()
+    if unmet := settings.unmet(settings.precision(Card.of(torch.device(device)))):
+        raise SystemExit(" ".join(unmet))
+    pipeline, found = Pipeline(device, builtin=checkpoint, settings=settings), []
     for n, prompt in enumerate(prompts):
         found.append(answered(pipeline, folder, f"{n:02}", {"prompt": prompt, "image_seed": n, **wish}, size))
     return np.stack(found)
@@ -108,6 +119,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--judge", type=Path, help="the classifier of objects, or of places with --places")
     parser.add_argument("--places", action="store_true", help="judge 80 pictures of things in places")
     parser.add_argument("--performance", default="Speed", help="the performance mode that draws what is judged")
+    parser.add_argument("--unet-arithmetic", choices=UNET_ARITHMETICS, default="", help="of linear layers, as served")
     parser.add_argument("--showcase", type=Path, help="instead of judging, draw the README's sheet into this file")
     parser.add_argument("--inputs", type=Path, help="instead of judging, draw the row of input pictures into this file")
     parser.add_argument("--bundle", type=Path, help="compare the sharpness with training pictures of this bundle")
@@ -139,7 +151,9 @@ def main() -> None:
     width, height = map(int, options.size.split("x"))
     judge, names = judging.load_judge(options.judge, device)
     texts, mode = [prompt["text"] for prompt in prompts], options.performance
-    pictures = drawn(options.checkpoint, texts, (width, height), folder, str(device), performance_selection=mode)
+    settings = DrawingSettings(unet_arithmetic=options.unet_arithmetic)
+    wish = {"performance_selection": mode}
+    pictures = drawn(options.checkpoint, texts, (width, height), folder, str(device), settings, **wish)
     sheet = options.out / "sheet.jpg"
     if options.places:
         rate = places_named(pictures, prompts, judge, names, sheet)

@@ -174,14 +174,16 @@ def empty(kind: int) -> Item:
     )
 
 
+def paintable(fact: dict) -> bool:
+    """Whether a sprite has a body that can be painted in another colour."""
+    unpainted = fact["group"].startswith(("person", "portrait", "face", "heart"))
+    return not unpainted and fact["share"] >= 0.33 and "with" not in fact["names"][0]
+
+
 def body_word(sprites: Sprites, number: int, rng: Random) -> tuple[str, bool]:
     """A colour word for a sprite and whether it must be recoloured for it; ("", False) mostly."""
     fact, chance = sprites.facts[number], rng.random()
-    if (
-        fact["group"].startswith(("person", "portrait", "face", "heart"))
-        or fact["share"] < 0.33
-        or "with" in fact["names"][0]
-    ):
+    if not paintable(fact):
         return "", False
     if chance < 0.24:
         colour = rng.choice(BODY if rng.random() < 0.4 else MAIN)

@@ -177,13 +177,10 @@ class Run:
 
     def train_judge(self):
         """The classifier, its classes and its accuracy on unseen composites."""
-        from training.clock import Clock
         from training.judge import save_judge, train_judge
 
-        clock = Clock("judge", 30, self.size.steps)
-        judge, names, accuracy = train_judge(
-            self.sheet, clock, self.size.judge_pictures, 512 if self.device.type == "cuda" else 16
-        )
+        batch = 512 if self.device.type == "cuda" else 16
+        judge, names, accuracy = train_judge(self.sheet, 30, self.size.steps, self.size.judge_pictures, batch)
         save_judge(self.out / "judge.pt", judge, names)
         log.info("judge: %d classes, %.1f %% right on unseen composites", len(names), 100 * accuracy)
         return judge, names, accuracy
