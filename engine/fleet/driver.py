@@ -117,10 +117,10 @@ class Driver:
             machine = present.machine
             if node_id not in by_id:
                 log.warning("The machine %s is gone", machine.host)
-                self._let_go(node_id, f"the machine {machine.host} is gone", at_once=True)
+                self._let_go(node_id, "its machine is gone", at_once=True)
             elif node_id in leaving and present.cards:
                 log.info("The machine %s leaves", machine.host)
-                self._let_go(node_id, f"the machine {machine.host} left", at_once=False)
+                self._let_go(node_id, "its machine left", at_once=False)
         for node_id in by_id.keys() - self._present.keys() - leaving:
             self._take_in(by_id[node_id])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
@@ -12,6 +13,8 @@ import ray
 
 from engine.fleet.file_store import FleetFile
 
+log = logging.getLogger(__name__)
+
 CHUNK = 8 << 20
 AHEAD = 2
 """Parts that are on their way at once; a card writes them in their order."""
@@ -20,7 +23,7 @@ PATIENCE = 120.0
 TELL_EVERY = 0.5
 
 Tell = Callable[[str], object]
-"""Told in words how far a file is; it raises what is to end the transfer."""
+"""Told in words how far a file is, for any client: they name no machine. It raises what is to end the transfer."""
 
 
 class FileSender:
@@ -40,9 +43,10 @@ class FileSender:
         """
         if not ray.get(actor.missing.remote(files)):
             return False
-        tell(f"Waiting for model files on {self.machine}")
+        tell("Waiting for model files")
         with self._lock:
             for file, there in ray.get(actor.missing.remote(files)):
+                log.info("%s is copied to %s, from byte %d of %d", file.name, self.machine, there, file.size)
                 self._send(actor, file, there, tell)
         return True
 
@@ -61,7 +65,7 @@ class FileSender:
                     ray.get(under_way.pop(0), timeout=PATIENCE)
                 if monotonic() - told >= TELL_EVERY:
                     told = monotonic()
-                    tell(f"Copying {file.name} to {self.machine}: {_gigabytes(there)} of {_gigabytes(file.size)} GB")
+                    tell(f"Copying {file.name} to the card: {_gigabytes(there)} of {_gigabytes(file.size)} GB")
         ray.get(under_way, timeout=PATIENCE)
         ray.get(actor.finish.remote(file))
 

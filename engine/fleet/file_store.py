@@ -95,7 +95,7 @@ class FileStore:
             return
         if part.stat().st_size != file.size or file_hash(part) != file.hash:
             part.unlink()
-            raise TransferError(f"{file.name} did not come whole to {os.uname().nodename}: its hash is another one")
+            raise TransferError(f"{file.name} did not come whole to the card that was to draw: its hash is another one")
         part.replace(copy)
         self.hashes.hash(copy)
 
@@ -180,7 +180,7 @@ class FileView:
                 continue
             found = self.store.find(file)
             if found is None:
-                raise TransferError(f"{file.name} is gone from {os.uname().nodename}; send the request again")
+                raise TransferError(f"{file.name} is gone from the card that was to draw; send the request again")
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
             link.symlink_to(found)

@@ -47,7 +47,10 @@ class CardFiles(Message):
 
 @dataclass(frozen=True)
 class CardLost(Message):
-    """The card's process is gone, with the task it drew; another one is started."""
+    """The card's process is gone, with the task it drew; another one is started.
+
+    The task's client reads the `reason`, which names no machine; nor does that of `CardLeft`.
+    """
 
     reason: str
 

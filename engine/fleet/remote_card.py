@@ -172,7 +172,7 @@ class RemoteCard(Thread):
         finally:
             ready, self._info = self._info is not None, None
             if ready and not self._leaving.is_set():
-                self._send(self._card, CardLost(f"the process of the card {self._card} ended"))
+                self._send(self._card, CardLost("the card's process ended"))
 
     def _forget_work(self) -> None:
         """Drop tasks that were meant for an earlier process: the web process has them drawn elsewhere."""

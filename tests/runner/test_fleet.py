@@ -2,6 +2,7 @@
 
 import base64
 import os
+import platform
 import signal
 import threading
 import time
@@ -151,13 +152,17 @@ def worker_of(server, task_id):
 
 
 def test_the_bytes_are_a_single_cards_and_the_model_comes_from_the_head(fleet, machines, server):
-    alone, far = server.draw({"image_seed": 41}), fleet.draw({"image_seed": 41})
-    assert far.json["task_status"] == "finished" and far.json["drawn_with"]["checkpoint"] == "toy.safetensors"
-    assert picture(fleet, far.json) == picture(server, alone.json)
+    stream, alone = fleet.follow(image_seed=41), server.draw({"image_seed": 41})
+    messages = [event["message"] for event in stream.events()]
+    assert any("odel files" in text or "Copying toy.safetensors" in text for text in messages)
+    assert not any(platform.node() in text for text in messages), "a key that only draws learns a machine's name"
+    far = fleet.ended(name_of(stream))
+    assert far["task_status"] == "finished" and far["drawn_with"]["checkpoint"] == "toy.safetensors"
+    assert picture(fleet, far) == picture(server, alone.json)
     copies = [folder for _, folder in machines if any((folder / "fleet" / "files").iterdir())]
     assert len(copies) == 1
-    page = fleet.instance / "outputs" / far.json["result"][0].split("/")[-2] / "log.html"
-    assert far.json["result"][0].split("/")[-1] in page.read_text()
+    page = fleet.instance / "outputs" / far["result"][0].split("/")[-2] / "log.html"
+    assert far["result"][0].split("/")[-1] in page.read_text()
 
 
 def test_pictures_that_requests_bring_reach_the_card(fleet, server):

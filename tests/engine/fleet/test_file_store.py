@@ -72,7 +72,7 @@ def test_a_copy_goes_on_where_it_broke_off(far, tmp_path):
 def test_a_copy_that_is_not_the_heads_file_is_dropped(far, tmp_path):
     store, file = FileStore(tmp_path / "fleet"), far[0]
     store.write(file, 0, content(file).replace(b"w", b"v"))
-    with pytest.raises(TransferError, match=r"did not come whole"):
+    with pytest.raises(TransferError, match=r"did not come whole to the card"):
         store.finish(file)
     assert store.find(file) is None and store.received(file) == 0
 
