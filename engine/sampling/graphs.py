@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from threading import get_ident
 from typing import Any, Protocol
 
 import torch
@@ -83,7 +84,9 @@ class Graphs:
     """The graphs of the last few kinds of call, at most `most`; one pipeline's, used by its GPU thread alone.
 
     A kind of call is run once eagerly, which also lets libraries choose their kernels, recorded the second time and
-    replayed from then on. `kernels` says what computes at the moment: a graph replays the kernels it was recorded with.
+    replayed from then on. Libraries prepare for each thread by itself, and cannot while a call is recorded: another
+    thread than that of the first call runs it once more before. `kernels` says what computes at the moment: a graph
+    replays the kernels it was recorded with.
     """
 
     def __init__(
@@ -93,10 +96,11 @@ class Graphs:
         kernels: Callable[[], Hashable] = lambda: None,
     ) -> None:
         self.most, self.record, self.kernels = most, record, kernels
-        self._kept: OrderedDict[tuple[Any, ...], Recorded | None] = OrderedDict()
+        self._kept: OrderedDict[tuple[Any, ...], Recorded | int] = OrderedDict()
+        """What is recorded, or the thread that has run such a call."""
 
     def __len__(self) -> int:
-        return sum(recorded is not None for recorded in self._kept.values())
+        return len(self._recorded())
 
     def run(self, unet: UNet, call: UNetCall, place: Hashable, states: tuple[tuple[Any, Hashable], ...] = ()) -> Tensor:
         """The UNet's output for `call`.
@@ -107,10 +111,12 @@ class Graphs:
         held = tuple((_by_value_or_weakly(attachment), state) for attachment, state in states)
         key = (weakref.ref(unet), (place, self.kernels()), call.form, held)
         if key not in self._kept:
-            self._keep(key, None)
+            self._keep(key, get_ident())
             return call.on(unet)
         recorded = self._kept[key]
-        if recorded is None:
+        if isinstance(recorded, int):
+            if recorded != get_ident():
+                call.on(unet)
             recorded = self.record(unet, call, self._pool())
         self._keep(key, recorded)
         return recorded.replay(call)
@@ -124,7 +130,7 @@ class Graphs:
         """Drop all graphs, and with them their memory."""
         self._kept.clear()
 
-    def _keep(self, key: tuple[Any, ...], recorded: Recorded | None) -> None:
+    def _keep(self, key: tuple[Any, ...], recorded: Recorded | int) -> None:
         self._kept[key] = recorded
         self._kept.move_to_end(key)
         while len(self._kept) > self.most:
@@ -132,7 +138,10 @@ class Graphs:
 
     def _pool(self) -> Any:
         """The memory the living graphs share; they run one after the other."""
-        return next((recorded.pool for recorded in self._kept.values() if recorded is not None), None)
+        return next((recorded.pool for recorded in self._recorded()), None)
+
+    def _recorded(self) -> list[Recorded]:
+        return [recorded for recorded in self._kept.values() if not isinstance(recorded, int)]
 
 
 def place_of(unet: UNet) -> Hashable:

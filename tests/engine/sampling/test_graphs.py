@@ -2,6 +2,7 @@
 
 import gc
 from dataclasses import dataclass, replace
+from threading import Thread
 
 import pytest
 import torch
@@ -77,6 +78,14 @@ def test_a_call_is_eager_once_then_recorded_then_replayed(graphs):
     for recorded, value in enumerate([1.0, 2.0, 3.0]):
         assert torch.equal(run(graphs, unet, value=value), torch.full((1, 4, 2, 2), 2 * value))
         assert (unet.calls, Kept.made) == (1, min(recorded, 1))
+
+
+def test_another_thread_runs_a_call_once_before_it_is_recorded(graphs):
+    unet = Doubling()
+    run(graphs, unet)
+    thread = Thread(target=lambda: run(graphs, unet, times=2))
+    thread.start(), thread.join()
+    assert (unet.calls, Kept.made) == (2, 1)
 
 
 def test_another_form_is_another_graph(graphs):
