@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock
@@ -15,6 +16,16 @@ from engine.memory_plan import AHEAD
 
 LARGE = 0.5
 """Blocks of at least this part of the largest one's size can be streamed."""
+
+_SIZES: WeakKeyDictionary[Any, list[int]] = WeakKeyDictionary()
+"""Those of loaded UNets' blocks; a task asks for them before it draws, while a GPU has nothing to do."""
+
+
+def block_sizes(unet: Any) -> list[int]:
+    """Bytes of the weights of each block that can be streamed."""
+    if unet not in _SIZES:
+        _SIZES[unet] = [sum(tensor.nbytes for tensor in streamable(block)) for block in blocks_of(unet)]
+    return _SIZES[unet]
 
 
 def blocks_of(unet: Any) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -86,9 +87,16 @@ class Weighted(Protocol):
         ...
 
 
+_SIZES: WeakKeyDictionary[Weighted, int] = WeakKeyDictionary()
+"""Bytes of loaded modules' weights: to walk through a large one takes ten milliseconds, which a GPU waits for."""
+
+
 def weights_size(*modules: Weighted) -> int:
-    """Bytes of the weights of modules."""
-    return sum(weight.nbytes for module in modules for weight in module.parameters())
+    """Bytes of the weights of modules that are loaded, of which each is counted once."""
+    for module in modules:
+        if module not in _SIZES:
+            _SIZES[module] = sum(weight.nbytes for weight in module.parameters())
+    return sum(_SIZES[module] for module in modules)
 
 
 def _materialise_constants(module: nn.Module, device: torch.device) -> None:

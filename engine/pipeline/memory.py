@@ -16,7 +16,7 @@ from engine.adapters.patched_models import Models, PatchedCheckpoint, PatchedRef
 from engine.detectors.clip_vision import ClipVision
 from engine.detectors.safety_checker import SafetyChecker
 from engine.errors import TooLittleMemory
-from engine.gpu.block_stream import blocks_of, streamable
+from engine.gpu.block_stream import block_sizes
 from engine.gpu.device_memory import give_back
 from engine.memory_plan import GIB, LIBRARIES, TEXT_WORK, MemoryPlan, Parts, Work, needed, plan_memory, smaller
 from engine.model_store import ModelStore
@@ -222,7 +222,7 @@ class Memory:
         """
         unet = models.checkpoint.unet
         refiner = 0 if models.refiner is None else weights_size(models.refiner.unet)
-        blocks = [sum(tensor.nbytes for tensor in streamable(block)) for block in blocks_of(unet)]
+        blocks = block_sizes(unet)
         _, texts, *_ = models.checkpoint.modules
         return Parts(
             weights_size(unet),
