@@ -17,6 +17,7 @@ from engine.gpu.upcast import compute_in
 from engine.log_lines import plain
 from engine.models.clip_text import ClipTextModel, ClipTextSizes
 from engine.models.fill import fill, unfilled
+from engine.models.recorded_texts import RecordedTexts
 from engine.models.unet import heads
 from engine.models.weight_names import clip_g_from_openclip
 from engine.prompt.embeddings import Embeddings
@@ -57,6 +58,7 @@ class Encoder:
     def __init__(self, name: str, module: ClipTextModel, pad: int) -> None:
         self.name, self.module, self.pad = name, module, pad
         self.layers, self.width = module.sizes.layers, module.sizes.width
+        self._recorded = RecordedTexts(module)
 
     @property
     def device(self) -> torch.device:
@@ -77,20 +79,22 @@ class Encoder:
         emphasised = any(weight != 1.0 for chunk in chunks for weight in chunk.weights)
         batch = [*chunks, neutral] if emphasised else list(chunks)
         ids = torch.tensor([chunk.ids for chunk in batch], device=self.device)
-        output = self.module(ids, lambda embedded: _standing_in(embedded, batch))
+        if any(chunk.vectors for chunk in batch):
+            output = self.module(ids, lambda embedded: _standing_in(embedded, batch))
+        else:
+            output = self._recorded(ids)
         hidden = output.final if clip_skip > self.layers else output.states[-clip_skip]
+        hidden, pooled = hidden.clone(), output.pooled  # what is recorded is written again
         if emphasised:
             hidden = torch.stack(
                 [_emphasised(state, hidden[-1], chunk) for state, chunk in zip(hidden[:-1], chunks, strict=True)]
             )
-        return hidden, None if output.pooled is None else output.pooled[:1]
+        return hidden, None if pooled is None else pooled[:1].clone()
 
 
 def _standing_in(embedded: Tensor, chunks: Sequence[Chunk]) -> Tensor:
     """The vectors `[chunks, 77, width]` of the chunks' ids, with the chunks' own where they have any."""
     placed = [(row, place, vector) for row, chunk in enumerate(chunks) for place, vector in chunk.vectors.items()]
-    if not placed:
-        return embedded
     rows, places = [row for row, _, _ in placed], [place for _, place, _ in placed]
     embedded = embedded.clone()
     embedded[rows, places] = torch.stack([vector for _, _, vector in placed]).to(embedded)

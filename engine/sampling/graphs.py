@@ -13,15 +13,15 @@ from threading import get_ident
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.gpu.joined_attention import TextProjections
 from engine.sampling.unet import UNet
 from engine.sampling.unet_call import UNetCall
 
 MOST_GRAPHS = 8
-_WEIGHTS: weakref.WeakKeyDictionary[UNet, list[dict[str, Any]]] = weakref.WeakKeyDictionary()
-"""The weights of UNets' modules, by their own lists."""
+_WEIGHTS: weakref.WeakKeyDictionary[UNet | nn.Module, list[dict[str, Any]]] = weakref.WeakKeyDictionary()
+"""The weights of models' modules, by their own lists."""
 
 
 class Recorded(Protocol):
@@ -144,14 +144,14 @@ class Graphs:
         return [recorded for recorded in self._kept.values() if not isinstance(recorded, int)]
 
 
-def place_of(unet: UNet) -> Hashable:
-    """Where a UNet's weights lie: a graph is good for these addresses only.
+def place_of(model: UNet | nn.Module) -> Hashable:
+    """Where a model's weights lie: a graph is good for these addresses only.
 
-    It is asked for before every picture, while a GPU has nothing to do, so a UNet's modules are looked up once.
+    It is asked for before every picture, while a GPU has nothing to do, so a model's modules are looked up once.
     """
-    if unet not in _WEIGHTS:
-        _WEIGHTS[unet] = [module._parameters for module in unet.modules() if module._parameters]
-    found = (weight for weights in _WEIGHTS[unet] for weight in weights.values() if weight is not None)
+    if model not in _WEIGHTS:
+        _WEIGHTS[model] = [module._parameters for module in model.modules() if module._parameters]
+    found = (weight for weights in _WEIGHTS[model] for weight in weights.values() if weight is not None)
     return hash(tuple(weight.data_ptr() for weight in found))
 
 
