@@ -13,12 +13,22 @@ BLURS = ((512, 2), (256, 2), (128, 4), (64, 4), (33, 8), (15, 8), (5, 16), (3, 1
 
 
 def filled(image: Pixels, mask: Mask) -> Pixels:
-    """The picture with its masked area blurred ever more finely; what is outside is put back after every blur."""
-    kept = mask < PAINTED
-    current = image
+    """The picture with its masked area blurred ever more finely, and what is outside as it was.
+
+    Only what the area's new colours depend on is blurred: sixty blurs of a whole picture take seconds.
+    """
+    area = Image.fromarray(np.where(mask < PAINTED, 0, 255).astype(np.uint8))
+    box, current = area.getbbox(), Image.fromarray(image)
+    if box is None:
+        return image.copy()
+    left, top, right, bottom = box
+    inside = area.crop(box)
     for radius, repeats in BLURS:
-        blur = ImageFilter.BoxBlur(radius)
+        reach = radius + 1  # a whole radius has a weight of rounding beyond it
+        first, above = max(0, left - reach), max(0, top - reach)
+        around = first, above, min(current.width, right + reach), min(current.height, bottom + reach)
+        here = left - first, top - above, right - first, bottom - above
         for _ in range(repeats):
-            current = np.array(Image.fromarray(current).filter(blur))
-            current[kept] = image[kept]
-    return current
+            blurred = current.crop(around).filter(ImageFilter.BoxBlur(radius))
+            current.paste(blurred.crop(here), box, inside)
+    return np.array(current)
