@@ -141,7 +141,7 @@ def service(arguments: argparse.Namespace, config: Path, folder: Path) -> Iterat
     environment |= {"FOOOCUS_MEMORY_PLAN": arguments.plan}
     if not torch.cuda.is_available():
         environment["FOOOCUS_DEVICE"] = "cpu"
-    environment["OMP_NUM_THREADS"] = str(os.cpu_count())
+    environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(os.cpu_count()))
     server = Server(folder / "instance", Path("models"), **environment)
     try:
         yield server.ready()
