@@ -21,6 +21,14 @@ OPTIONS = {
 """A mask's options in our words and in those of the program's `SAMOptions`."""
 
 
+def runs_beside(look: Look) -> bool:
+    """Whether a look may be taken while the program draws: its network is one of ONNX, on the processor.
+
+    The others are given room on the card by the program's memory management, which takes it from what is drawn with.
+    """
+    return look.options["model"] != BY_WORDS if look.purpose == "mask" else look.options.get("kind") != "Photo"
+
+
 def seen(look: Look) -> Seen:
     """The mask or description that `look` asks for.
 

@@ -29,10 +29,15 @@ TICK = 1.0
 
 
 class TaskRun:
-    """A task that waits, is under way, or is over; `stop` and `skip` may be called from any thread."""
+    """A task that waits, is under way, or is over; `stop` and `skip` may be called from any thread.
 
-    def __init__(self, draw: Draw, emit: Callable[[Message], None], heartbeat: Heartbeat) -> None:
-        self.draw, self.emit, self.heartbeat = draw, emit, heartbeat
+    `give_way` is called again and again, a second apart at most, while the program draws.
+    """
+
+    def __init__(
+        self, draw: Draw, emit: Callable[[Message], None], heartbeat: Heartbeat, give_way: Callable[[], None]
+    ) -> None:
+        self.draw, self.emit, self.heartbeat, self.give_way = draw, emit, heartbeat, give_way
         self.params = GenerateParams.from_dict(draw.params)
         self.notes = list(draw.notes)
         self._news: SimpleQueue[tuple[str, Any]] = SimpleQueue()
@@ -93,6 +98,7 @@ class TaskRun:
     def _follow(self, program: Program, clock: StageClock) -> None:
         """Turn what the program says into messages, until it has ended the task."""
         while True:
+            self.give_way()
             try:
                 kind, item = self._news.get(timeout=TICK)
             except Empty:

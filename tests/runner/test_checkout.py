@@ -228,6 +228,22 @@ def test_masks_and_descriptions_are_its_own(fooocus, checkout):
     assert mask.status == 200, mask.body
 
 
+def test_a_mask_does_not_wait_for_the_task_under_way_and_a_caption_does(fooocus, checkout):
+    put(checkout, "clip_vision/model_base_caption_capfilt_large.pth", "inpaint/isnet-general-use.onnx")
+    image = base64.b64encode(png()).decode()
+    stream = fooocus.follow(image_number=3, overwrite_step=200)
+    stream.until("Sampling step")
+    mask = fooocus.ask("POST", "/v1/tools/generate_mask", {"image": image, "mask_model": "isnet-general-use"})
+    assert mask.status == 200, mask.body
+    assert fooocus.ask("POST", CONTROL, {"action": "stop"}).json["message"] == "task stoped"
+    *_, last = stream.events()
+    assert len(last["images"]) < 3
+    task_id = fooocus.submit(overwrite_step=60)
+    described = fooocus.ask("POST", "/v1/tools/describe-image?image_type=Photo", {"image": image})
+    assert described.json == {"describe": "a field of light"}
+    assert fooocus.get(f"/tasks/{task_id}").json["pictures_done"] == 1
+
+
 def test_metadata_are_embedded_by_it_and_told_on_the_page_of_the_day(fooocus):
     record = fooocus.draw({"save_metadata_to_images": True}).json
     path = "/".join(record["result"][0].split("?")[0].split("/")[-2:])
