@@ -149,11 +149,9 @@ def train_judge(
     teach(judge, pixels[first:], truth[first:], Clock("judge", seconds, steps), batch)
     right = (named(judge, pixels[:held].float() / 255) == truth[:held]).float()
     somewhere = torch.from_numpy(plan["kind"][:held] == scenes.PLACE).to(sheet.device)
-    log.info(
-        "of unseen composites right: %.1f %% before plain backgrounds, %.1f %% in places",
-        100 * float(right[~somewhere].mean()),
-        100 * float(right[somewhere].mean()),
-    )
+    for where, chosen in (("before plain backgrounds", ~somewhere), ("in places", somewhere)):
+        if chosen.any():
+            log.info("of unseen composites %s: %.1f %% right", where, 100 * float(right[chosen].mean()))
     return judge, list(groups), right.mean().item()
 
 
