@@ -12,6 +12,8 @@ from training.sheets import contact_sheet
 
 PROMPT = "a red apple on a wooden table"
 SIZE = 1152, 896
+APPLE = (0.58, 0.55), (0.27, 0.37)
+"""Where the first picture's apple is: the middle and the half axes of an ellipse around it, in widths and heights."""
 GIVEN = "/inputs/input0.png"
 
 
@@ -28,8 +30,8 @@ WISHES: dict[str, dict[str, Any]] = {
         "inpaint_input_image": GIVEN,
         "inpaint_mask_image_upload": "/inputs/mask.png",
     },
-    "outpaint: left and right": {
-        "prompt": "a wooden table",
+    "outpaint: left and right, no words": {
+        "prompt": "",
         "inpaint_input_image": GIVEN,
         "outpaint_selections": ["Left", "Right"],
     },
@@ -40,15 +42,22 @@ WISHES: dict[str, dict[str, Any]] = {
 
 def input_row(checkpoint: Path, folder: Path, device: str, sheet: Path) -> None:
     """Draw the row with the engine; pictures and mask lie in the folder."""
-    pipeline, (width, height) = Pipeline(device, builtin=checkpoint), SIZE
-    mask = np.zeros((height, width), np.uint8)
-    mask[height // 6 : height * 9 // 10, width // 4 : width * 3 // 4] = 255
-    Image.fromarray(mask).save(folder / "mask.png")
+    pipeline = Pipeline(device, builtin=checkpoint)
+    Image.fromarray(around_apple()).save(folder / "mask.png")
     drawn = [
         answered(pipeline, folder, f"input{n}", {"image_seed": 3 + n, **wish}, SIZE)
         for n, wish in enumerate(WISHES.values())
     ]
     contact_sheet([fitted(picture) for picture in drawn], list(WISHES), len(drawn), 320, sheet)
+
+
+def around_apple() -> np.ndarray:
+    """The mask of what is inpainted, uint8 of the row's size, as a brush would paint the apple over."""
+    width, height = SIZE
+    y, x = np.ogrid[:height, :width]
+    (x0, y0), (a, b) = APPLE
+    inside = ((x / width - x0) / a) ** 2 + ((y / height - y0) / b) ** 2 <= 1
+    return inside.astype(np.uint8) * 255
 
 
 def fitted(picture: np.ndarray) -> np.ndarray:
