@@ -149,7 +149,8 @@ class FusedUpsample(Upsample2D):
         kernels, (height, width) = self.kernels.now, hidden_states.shape[-2:]
         if kernels is None or (output_size is not None and tuple(output_size) != (2 * height, 2 * width)):
             return super().forward(hidden_states, output_size)
-        return self.conv(kernels.doubled(hidden_states))
+        made = conv2d(kernels.doubled(hidden_states), self.conv.weight, padding=1)
+        return kernels.summed(made, self.conv.bias)
 
 
 class TimeShifts:
@@ -179,8 +180,15 @@ class TimeShifts:
 
 def plain_upsample(upsample: Any) -> bool:
     """Whether an upsampling is a doubling and a convolution."""
-    convolved = upsample.use_conv and upsample.name == "conv" and not upsample.use_conv_transpose
-    return convolved and upsample.interpolate and upsample.norm is None
+    return (
+        upsample.use_conv
+        and upsample.name == "conv"
+        and not upsample.use_conv_transpose
+        and upsample.interpolate
+        and upsample.norm is None
+        and upsample.conv.padding == (1, 1)
+        and upsample.conv.bias is not None
+    )
 
 
 def plain_resnet(resnet: Any, time_norm: str = "default") -> bool:

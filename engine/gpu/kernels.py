@@ -88,9 +88,9 @@ def _gated_kernel(x, out, width, COLS: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["pixels"])
-def _summed_kernel(x, bias, second, other, out, pixels, channels, HAS_SECOND: tl.constexpr, ROWS: tl.constexpr,
-                   COLS: tl.constexpr):  # fmt: skip
-    """Two pictures and one or two numbers per channel, added."""
+def _summed_kernel(x, bias, second, other, out, pixels, channels, HAS_SECOND: tl.constexpr, HAS_OTHER: tl.constexpr,
+                   ROWS: tl.constexpr, COLS: tl.constexpr):  # fmt: skip
+    """One or two pictures and one or two numbers per channel, added."""
     chunk, block, n = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     rows = chunk * ROWS + tl.arange(0, ROWS)
     cols = block * COLS + tl.arange(0, COLS)
@@ -101,7 +101,8 @@ def _summed_kernel(x, bias, second, other, out, pixels, channels, HAS_SECOND: tl
     if HAS_SECOND:
         added += tl.load(second + cols, cols < channels, 0.0).to(tl.float32)
     wide = (value.to(tl.float32) + added[None, :]).to(value.dtype).to(tl.float32)
-    wide += tl.load(other + place, inside, 0.0).to(tl.float32)
+    if HAS_OTHER:
+        wide += tl.load(other + place, inside, 0.0).to(tl.float32)
     tl.store(out + place, wide.to(value.dtype), inside)
 
 
@@ -138,7 +139,7 @@ def try_all(device: torch.device, dtype: torch.dtype) -> None:
             joined_group_norm(x[:, : GROUPS * width // 2], x[:, GROUPS * width // 2 :], norm)
         for side in (16, math.isqrt(LARGE) + 1):
             x, bias = torch.zeros(1, 128, side, side, dtype=dtype), torch.zeros(128, dtype=dtype)
-            summed(x, bias, x), summed(x, bias, x, bias), doubled(x)
+            summed(x, bias), summed(x, bias, x), summed(x, bias, x, bias), doubled(x)
         for width in (320, 640, 1280):
             rows = nn.LayerNorm(width, dtype=dtype)
             line = torch.zeros(1, 16, width, dtype=dtype)
@@ -185,15 +186,15 @@ def gated(x: Tensor) -> Tensor:
     return out
 
 
-def summed(x: Tensor, bias: Tensor, other: Tensor, second: Tensor | None = None) -> Tensor:
-    """Two pictures `[n, channels, h, w]`, channels-last, and a number per channel, or two, added."""
+def summed(x: Tensor, bias: Tensor, other: Tensor | None = None, second: Tensor | None = None) -> Tensor:
+    """A picture `[n, channels, h, w]`, channels-last, or two, and a number per channel, or two, added."""
     x = x.contiguous(memory_format=torch.channels_last)
-    other = other.contiguous(memory_format=torch.channels_last)
+    added = x if other is None else other.contiguous(memory_format=torch.channels_last)
     out = torch.empty_like(x)
     pixels, channels, rows, tiles = _tiled(x)
     _summed_kernel[tiles](
-        x, bias, bias if second is None else second, other, out, pixels, channels, HAS_SECOND=second is not None,
-        ROWS=rows, COLS=COLUMNS,
+        x, bias, bias if second is None else second, added, out, pixels, channels, HAS_SECOND=second is not None,
+        HAS_OTHER=other is not None, ROWS=rows, COLS=COLUMNS,
     )  # fmt: skip
     return out
 

@@ -99,6 +99,7 @@ def test_a_gate_is_a_gelu(width):
 def test_pictures_and_a_bias_are_added(channels, side):
     one, other, bias = picture(2, channels, side, side), picture(2, channels, side, side), torch.randn(channels)
     assert near(kernels.summed(one, bias, other), one + bias[:, None, None] + other)
+    assert near(kernels.summed(one, bias), one + bias[:, None, None])
     assert near(kernels.summed(one, bias, other, 2 * bias), one + 3 * bias[:, None, None] + other)
 
 
