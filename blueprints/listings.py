@@ -22,7 +22,7 @@ blueprint = Blueprint(
 @blueprint.get("/all-models")
 @blueprint.response(200, AllModelsSchema)
 def all_models() -> dict[str, Any]:
-    """List the checkpoint and LoRA files on this server."""
+    """List the checkpoint and LoRA files on this server, and on the machines of its fleet."""
     models = catalogue()
     return {"model_filenames": models.checkpoints(), "lora_filenames": models.loras()}
 

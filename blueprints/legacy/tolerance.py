@@ -51,7 +51,8 @@ def _is_known(kind: str, name: str, models: Catalogue, sources: Sources) -> bool
     """Whether a model file is here, or can be fetched."""
     if name == choices.BUILTIN_CHECKPOINT or models.find(kind, name):
         return True
-    return sources.allowed and sources.find(kind, name) is not None
+    known = sources.find(kind, name)
+    return known is not None and sources.allows(known)
 
 
 def _choices(members: dict[str, Any], notes: list[str]) -> None:

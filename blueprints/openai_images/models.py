@@ -52,7 +52,7 @@ def one_model(model_id: str) -> Response:
 def made_at(models: Catalogue) -> dict[str, int]:
     """Each checkpoint's name, and when its file was last changed; takes its time."""
     paths = {name: models.find("checkpoints", name) for name in models.checkpoints()}
-    return {name: int(path.stat().st_mtime) for name, path in paths.items() if path}
+    return {name: int(path.stat().st_mtime) if path else 0 for name, path in paths.items()}  # 0: on another machine
 
 
 def others() -> dict[str, int]:

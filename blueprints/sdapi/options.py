@@ -75,7 +75,7 @@ def model(chosen: dict[str, Any], models: Catalogue) -> str:
     if name := chosen.get("sd_model_checkpoint"):
         return names.checkpoint(name, models)
     own, sources, there = str(standing("base_model_name")), addresses.sources_for(), models.checkpoints()
-    if sources.allowed and sources.find("checkpoints", own):
+    if (known := sources.find("checkpoints", own)) and sources.allows(known):
         return own
     return next(iter([*matching(own, there), *there]), own)
 

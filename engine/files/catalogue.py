@@ -88,12 +88,19 @@ class Folders:
 class Catalogue:
     """The files in these folders, read from the disk at each call; `builtin` is the built-in model's file, if there is.
 
+    `elsewhere` are names of each kind that `names` tells besides, of files that can be had from other machines.
+
     Names are paths relative to a folder of their kind, with `/` between the parts. Where several folders of a kind
     have a file of the same name, the first one's is meant.
     """
 
-    def __init__(self, folders: Folders, builtin: Path | None = builtin_set.CHECKPOINT) -> None:
-        self.folders, self.builtin = folders, builtin
+    def __init__(
+        self,
+        folders: Folders,
+        builtin: Path | None = builtin_set.CHECKPOINT,
+        elsewhere: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
+        self.folders, self.builtin, self._elsewhere = folders, builtin, elsewhere
 
     @property
     def has_builtin(self) -> bool:
@@ -102,6 +109,9 @@ class Catalogue:
 
     def names(self, kind: str) -> list[str]:
         """The names of a kind, folder after folder; in each, sub-folders come first and case does not count."""
+        return list(dict.fromkeys([*self._names_here(kind), *self._elsewhere.get(kind, ())]))
+
+    def _names_here(self, kind: str) -> list[str]:
         return list(dict.fromkeys(name for folder in self.folders[kind] for name in _names_below(folder, kind)))
 
     def find(self, kind: str, name: str) -> Path | None:
@@ -113,7 +123,7 @@ class Catalogue:
         if found is None and (kind, name) == ("checkpoints", BUILTIN_CHECKPOINT) and self.has_builtin:
             return self.builtin
         if found is None and stays_inside(name.replace("\\", "/")):
-            meant = matching(name, self.names(kind))
+            meant = matching(name, self._names_here(kind))
             places = self._places(kind, meant[0]) if len(meant) == 1 else []
             found = next((path for path in places if path.is_file()), None)
         return found

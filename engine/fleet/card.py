@@ -159,6 +159,27 @@ class CardActor:
         """The paths on the head of those of these files that the machine seems to have."""
         return [file.path for file in files if self._files.seems_here(file)]
 
+    @ray.method(concurrency_group="look")
+    def own_files(self) -> dict[str, dict[str, int]]:
+        """The bytes of each model file in the machine's own folder, by kind and name."""
+        return self._files.own_files()
+
+    @ray.method(concurrency_group="look")
+    def read(self, kind: str, name: str, offset: int, length: int) -> bytes:
+        """A part of one of them.
+
+        Raises:
+            TransferError: it is gone.
+        """
+        with self._files.own_path(kind, name).open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(length)
+
+    @ray.method(concurrency_group="look")
+    def own_hash(self, kind: str, name: str) -> str:
+        """The hash of one of them."""
+        return self._files.hashes.hash(self._files.own_path(kind, name))
+
     @ray.method(concurrency_group="files")
     def write(self, file: FleetFile, offset: int, data: bytes) -> None:
         """Take a part of a file."""

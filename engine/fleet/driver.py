@@ -25,7 +25,7 @@ from engine.files.hashes import HashCache
 from engine.fleet import frames
 from engine.fleet.card import GROUPS, CardActor, CardStart
 from engine.fleet.file_sender import FileSender
-from engine.fleet.frames import Follow, Replace
+from engine.fleet.frames import BringFile, Follow, Replace
 from engine.fleet.needed import HeadFiles
 from engine.fleet.remote_card import RemoteCard
 from engine.messages import Beat, Draw, Look, Message, Skip, Stop, Unload
@@ -107,6 +107,8 @@ class Driver:
             remote.look(message)
         elif isinstance(message, Unload):
             remote.actor.unload.remote()
+        elif isinstance(message, BringFile):
+            remote.bring(message)
         elif isinstance(message, Replace):
             Thread(target=remote.replace, daemon=True).start()
 

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from engine.files.catalogue import MODEL_FOLDERS, SUFFIXES, Folders
+from engine.files.catalogue import MODEL_FOLDERS, SUFFIXES, Catalogue, Folders
 from engine.files.hashes import FileState, HashCache, file_hash
 
 PART = ".part"
+SHARED = tuple(kind for kind in MODEL_FOLDERS if kind not in ("embeddings", "prompt_expansion"))
+"""Kinds of which the head gets what only another machine has: those that a request names, or a feature does."""
 
 
 class TransferError(Exception):
@@ -98,6 +100,27 @@ class FileStore:
             raise TransferError(f"{file.name} did not come whole to the card that was to draw: its hash is another one")
         part.replace(copy)
         self.hashes.hash(copy)
+
+    def own_files(self) -> dict[str, dict[str, int]]:
+        """The bytes of each model file in the machine's own folder, by kind and name."""
+        if self.models is None:
+            return {}
+        own = Catalogue(Folders.below(self.models), builtin=None)
+        return {
+            kind: {name: path.stat().st_size for name in own.names(kind) if (path := own.find(kind, name))}
+            for kind in SHARED
+        }
+
+    def own_path(self, kind: str, name: str) -> Path:
+        """Where one of them lies.
+
+        Raises:
+            TransferError: it is gone.
+        """
+        path = Catalogue(Folders.below(self.models), builtin=None).find(kind, name) if self.models else None
+        if path is None:
+            raise TransferError(f"{name} is gone from the machine that had it")
+        return path
 
     def _is_heads(self, file: FleetFile) -> bool:
         try:

@@ -5,7 +5,7 @@ No Ray: the web process reads this module.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine import messages
@@ -28,6 +28,16 @@ class Replace(Message):
     """End the card's process, for it does not get on; it tells that it is ready when another has started."""
 
 
+@dataclass(frozen=True)
+class BringFile(Message):
+    """Copy a model file that the card's machine has to this path on the head; one that is on its way goes on."""
+
+    model_kind: str
+    name: str
+    size: int
+    target: str
+
+
 # --- driver -> web process
 
 
@@ -40,9 +50,22 @@ class CardJoined(Message):
 
 @dataclass(frozen=True)
 class CardFiles(Message):
-    """Which checkpoints the card's machine has, by their paths on the head, as tasks name them."""
+    """Which checkpoints the card's machine has, by their paths on the head, as tasks name them; and `own`, by kind and
+    name, the bytes of each model file in the machine's own folder."""
 
     checkpoints: list[str]
+    own: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FileBrought(Message):
+    """So many bytes of a model file have come to the head; once it is `over`, all of them, or `error` tells why not."""
+
+    model_kind: str
+    name: str
+    done: int
+    over: bool = False
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,7 +91,11 @@ class CardLeft(Message):
 
 
 OWN: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Follow, Replace, CardJoined, CardFiles, CardLost, CardLeaving, CardLeft)
+    kind.__name__: kind
+    for kind in (
+        *(Follow, Replace, BringFile),
+        *(CardJoined, CardFiles, FileBrought, CardLost, CardLeaving, CardLeft),
+    )
 }
 
 

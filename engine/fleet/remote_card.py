@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, Queue
 from threading import Event as Flag
 from threading import Thread
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 import ray
@@ -26,9 +27,10 @@ from ray.exceptions import (
 
 from engine.errors import is_disk_full
 from engine.fleet.card import READ_AT_ONCE
+from engine.fleet.file_receiver import receive
 from engine.fleet.file_sender import FileSender
 from engine.fleet.file_store import TransferError
-from engine.fleet.frames import CardFiles, CardJoined, CardLeaving, CardLeft, CardLost
+from engine.fleet.frames import BringFile, CardFiles, CardJoined, CardLeaving, CardLeft, CardLost, FileBrought
 from engine.fleet.needed import HeadFiles, input_pictures
 from engine.fleet.outlet import Event
 from engine.fleet.versions import CardInfo, differences
@@ -45,6 +47,8 @@ LOOKS = 16
 """Looks at once; the web process lets no more wait."""
 ASKED_AGAIN = 0.3
 """Seconds before a card is asked again that starts."""
+FILES_EVERY = 30.0
+"""Seconds after which a machine is asked again which model files it has."""
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 """Seconds before an actor is made again that could not begin; doubled each time."""
 
@@ -79,7 +83,10 @@ class RemoteCard(Thread):
         self._stream: Iterable[Any] = ()
         self._stopped: set[str] = set()
         self._followed: set[str] = set()
+        self._coming: set[str] = set()
+        """The paths on the head of files that come there from the card's machine."""
         self._beat: Any = None
+        self._told = monotonic()
         self._looks = ThreadPoolExecutor(LOOKS, f"looks of {name}")
 
     # --- called by the driver
@@ -102,6 +109,12 @@ class RemoteCard(Thread):
         """Look at a picture."""
         self._looks.submit(self._look, look)
 
+    def bring(self, message: BringFile) -> None:
+        """Copy a model file of the card's machine to the head, beside all else."""
+        if message.target not in self._coming:
+            self._coming.add(message.target)
+            self._looks.submit(self._bring, message)
+
     def replace(self) -> None:
         """End the process; Ray starts another."""
         ray.kill(self.actor, no_restart=False)
@@ -120,6 +133,9 @@ class RemoteCard(Thread):
         info = self._info
         if info is None:
             return
+        if monotonic() - self._told >= FILES_EVERY:
+            self._told = monotonic()
+            self._looks.submit(self._tell_again)
         if self._beat is not None:
             done, _ = ray.wait([self._beat], timeout=0)
             if not done:
@@ -204,9 +220,14 @@ class RemoteCard(Thread):
             self.actor = self._make_actor()
 
     def _tell_files(self) -> None:
-        """Tell which checkpoints the card's machine has."""
-        files = self._head.checkpoints()
-        self._send(self._card, CardFiles(ray.get(self.actor.seem_here.remote(files))))
+        """Tell which checkpoints the card's machine has, and which model files of its own."""
+        asked = [self.actor.seem_here.remote(self._head.checkpoints()), self.actor.own_files.remote()]
+        self._send(self._card, CardFiles(*ray.get(asked)))
+
+    def _tell_again(self) -> None:
+        """Tell what files there are now; a card that is gone is told by others."""
+        with suppress(RayError, ConnectionError):
+            self._tell_files()
 
     def _attend(self, info: CardInfo) -> None:
         """Have tasks drawn until the card leaves.
@@ -264,6 +285,27 @@ class RemoteCard(Thread):
             if (now := task.task_id in self._followed) != followed:  # it may have been told too early
                 followed = now
                 self.actor.follow.remote(task.task_id, followed)
+
+    def _bring(self, message: BringFile) -> None:
+        """Copy a model file to the head, and tell how far it is."""
+        place, error, done = (message.model_kind, message.name), "", 0
+
+        def tell(came: int) -> None:
+            nonlocal done
+            done = came
+            self._send(self._card, FileBrought(*place, done))
+
+        try:
+            receive(self.actor, place, message.size, Path(message.target), tell)
+            self._tell_files()
+        except RayActorError:
+            return  # the web process begins again with a card that has it
+        except Exception as failed:
+            log.exception("%s does not come to the head", message.name)
+            error = reason(failed)
+        finally:
+            self._coming.discard(message.target)
+        self._send(self._card, FileBrought(*place, done, True, error))
 
     def _look(self, look: Look) -> None:
         try:

@@ -18,6 +18,7 @@ from engine.prompt.styles import Styles, styles_in
 from fooocus_flask.extension import Extension
 from fooocus_flask.model_files import config_txt
 from fooocus_flask.model_files.checkout import checkout
+from fooocus_flask.model_files.fleet_files import fleet_files
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +69,12 @@ folders = Extension("fooocus-folders", configured)
 
 
 def model_catalogue(app: Flask) -> Catalogue:
-    """The model files of this server, as they lie there now; the built-in model where our own engine draws."""
-    return Catalogue(folders.of(app), None if checkout.of(app) else builtin_set.CHECKPOINT)
+    """The model files of this server, as they lie there now; the built-in model where our own engine draws.
+
+    Names of those that only machines of the fleet have are told too.
+    """
+    builtin = None if checkout.of(app) else builtin_set.CHECKPOINT
+    return Catalogue(folders.of(app), builtin, fleet_files.of(app).names())
 
 
 def styles() -> Styles:

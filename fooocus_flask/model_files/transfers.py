@@ -20,6 +20,7 @@ from engine.files.downloads import DownloadError, download, sentence, shown
 from engine.files.known_files import KnownFile
 from engine.interruption import Interruption, Stopped
 from fooocus_flask.extension import Extension
+from fooocus_flask.model_files.fleet_files import ComingFile, comes_from_fleet, fleet_files
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,38 @@ class Transfer:
             self._first = monotonic(), done
 
 
+class FleetTransfer(Transfer):
+    """One that comes from a machine of the fleet, once `fetch` asks for it; who hears of it calls `hear` and `end`."""
+
+    def __init__(self, file: KnownFile, target: Path, fetch: Callable[[ComingFile], object]) -> None:
+        super().__init__(file, target, ())
+        self._fetch = fetch
+
+    def start(self, pool: ThreadPool, ended: Callable[[], object]) -> None:
+        """Ask for the file; `ended` is called when it is here, or will not come."""
+        log.info("Copying %s/%s from the fleet to %s", self.file.kind, self.file.name, self.target)
+        self._result = AsyncResult()
+        self._result.rawlink(lambda _: ended())
+        self._fetch(self)
+
+    def stop(self) -> None:
+        """Wait for it no longer; it comes all the same."""
+        self.end(Stopped())
+
+    def hear(self, done: int) -> None:
+        """So many bytes are here."""
+        self._tell(done, self.file.size)
+
+    def end(self, outcome: Outcome) -> None:
+        """Have it ended so, unless it has."""
+        if self._result is not None and not self._result.ready():
+            self._result.set(outcome)
+
+    def sentence(self) -> str:
+        """How far it is, for people."""
+        return sentence(self.file.name, self.done, self.size).replace("Downloading", "Copying", 1)
+
+
 class Transfers:
     """The files under way, by their places: what several wait for is fetched once."""
 
@@ -111,12 +144,19 @@ class Transfers:
 
     def begin(self, file: KnownFile, target: Path, ended: Callable[[], object]) -> None:
         """Fetch a file, unless it is on its way, or as many are as may be."""
-        if file.place in self._by_place or len(self) >= AT_ONCE:
+        if file.place in self._by_place or len(self) >= AT_ONCE or (transfer := self._made(file, target)) is None:
             return
         if self._pool is None:
             self._pool = ThreadPool(AT_ONCE)
-        transfer = self._by_place[file.place] = Transfer(file, target, self._app.config["DOWNLOAD_DELAYS"])
+        self._by_place[file.place] = transfer
         transfer.start(self._pool, ended)
+
+    def _made(self, file: KnownFile, target: Path) -> Transfer | None:
+        """A transfer of this file; None while no machine of the fleet has it that is to give it."""
+        if not comes_from_fleet(file):
+            return Transfer(file, target, self._app.config["DOWNLOAD_DELAYS"])
+        fleet = fleet_files.of(self._app)
+        return FleetTransfer(file, target, fleet.fetch) if fleet.fetch and fleet.cards(file) else None
 
     def forget(self, transfer: Transfer) -> None:
         """Remove a transfer that has ended from the table."""

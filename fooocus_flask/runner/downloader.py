@@ -26,6 +26,7 @@ from fooocus_flask.database import commit, db
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.extension import Extension
 from fooocus_flask.model_files.awaited_file import Awaited, from_row, to_row
+from fooocus_flask.model_files.fleet_files import comes_from_fleet
 from fooocus_flask.model_files.folders import model_catalogue
 from fooocus_flask.model_files.host_backoff import Hosts
 from fooocus_flask.model_files.transfers import transfers
@@ -150,6 +151,8 @@ class Downloader:
         for file in self._wanted(awaited()):
             if path := catalogue.find(*file.place):
                 self._arrived(file, path)
+            elif comes_from_fleet(file):  # once a machine that has it is there
+                continue
             elif not self.app.config["ALLOW_DOWNLOADS"]:  # left by a server that was allowed to
                 self._failed(file, NotAllowed(f"{file.name} is not on this server, {NOT_ALLOWED} {shown(file.url)}"))
             elif self.hosts.held(file.url) and self._transfers.find(file.place) is None:

@@ -20,10 +20,13 @@ from gevent.event import Event
 
 from engine import messages
 from engine.fleet import frames
-from engine.fleet.frames import CardJoined, CardLeft, CardLost, Replace
+from engine.fleet.frames import CardJoined, CardLeft, CardLost, FileBrought, Replace
 from fooocus_flask.environment import ONE_ENGINE
 from fooocus_flask.errors import StartError
+from fooocus_flask.model_files.fleet_files import fleet_files
 from fooocus_flask.runner import engines
+from fooocus_flask.runner.coming_files import ComingFiles
+from fooocus_flask.runner.downloader import downloader
 from fooocus_flask.runner.engines import VISIBLE, EngineStart
 from fooocus_flask.runner.process import SILENT, FrameProcess, ours
 
@@ -101,6 +104,7 @@ class Fleet:
         """What each card said that takes tasks now."""
         self._told: dict[str, messages.Message] = {}
         """What each card's machine has, as it was told last."""
+        self._coming = ComingFiles(app, self.send)
         self._gone = Event()
         self._heard, self._delay = 0.0, FIRST_DELAY
         self._greenlet: gevent.Greenlet | None = None
@@ -198,8 +202,11 @@ class Fleet:
             self._lose(card, message.reason)
         elif isinstance(message, CardLost):
             link = self._links.get(card)  # none before its lane begins to listen
+            self._coming.lose(card)
             if self._ready.pop(card, None) is not None and link is not None:
                 link.lose(message.reason)
+        elif isinstance(message, FileBrought):
+            self._coming.hear(message)
         elif card:
             self._note(card, message)
             if link := self._links.get(card):
@@ -211,12 +218,16 @@ class Fleet:
             self._ready[card] = message
         elif isinstance(message, frames.CardFiles):
             self._told[card] = message
+            fleet_files.of(self.app).tell(card, message.own)
+            if not downloader.of(self.app).idle:
+                downloader.of(self.app).wake()  # somebody may wait for a model file that can come now
 
     def _lose(self, card: str, reason: str) -> None:
         """Have a card's lane know that it is gone for good."""
         log.warning("The card %s is gone: %s", card, reason)
         for kept in (self._machines, self._ready, self._told):
             kept.pop(card, None)
+        self._coming.lose(card)
         self._watcher.card_left(card)
         if link := self._links.pop(card, None):
             link.lose(reason)

@@ -45,7 +45,7 @@ def find_checkpoint(draft: Draft, models: Catalogue, sources: Sources) -> str | 
     if name == choices.BUILTIN_CHECKPOINT and models.has_builtin:
         return None
     path, known = models.find("checkpoints", name), sources.find("checkpoints", name)
-    if path is None and known and sources.allowed:
+    if path is None and known and sources.allows(known):
         draft.downloads.append(Awaited.of(known))
         path = models.target("checkpoints", name)
     if path is not None:
@@ -76,7 +76,7 @@ def check_files(draft: Draft, files: FileSet, models: Catalogue, sources: Source
         insisted = need.member in draft.asked or (need.member in draft.from_preset and files.takes_sdxl_files)
         dispensable = need.member in OPTIONAL and need.name != INTERPOSER and not insisted
         known = sources.find(need.kind, need.name)
-        if known and sources.allowed and (files.takes_sdxl_files or not dispensable):
+        if known and sources.allows(known) and (files.takes_sdxl_files or not dispensable):
             draft.downloads.append(Awaited.of(known, need.member if dispensable else None))
         elif dispensable:
             leave_out(draft, need)
@@ -102,10 +102,10 @@ def check_tags(draft: Draft, files: FileSet, models: Catalogue, sources: Sources
         known = sources.lora(tag, but=own)
         if tag in stems or (own and tag == PurePosixPath(own).stem) or (known and known.place in coming):
             continue
-        if known and sources.allowed and files.takes_sdxl_files:
+        if known and sources.allows(known) and files.takes_sdxl_files:
             draft.downloads.append(Awaited.of(known, "prompt"))
         else:
-            ways = f". {_ways(known)}" if known and not sources.allowed else ""
+            ways = f". {_ways(known)}" if known and not sources.allows(known) else ""
             leave_out(draft, Need("loras", known.name if known else tag, "prompt"), f"{NOT_HERE}{ways}")
 
 
@@ -130,7 +130,7 @@ def require_files(
         if models.find(need.kind, need.name) is not None:
             continue
         known = sources.find(need.kind, need.name)
-        if known and sources.allowed:
+        if known and sources.allows(known):
             downloads.append(Awaited.of(known))
         else:
             type, text, ctx = missing(need, models, known)

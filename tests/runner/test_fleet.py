@@ -1,8 +1,10 @@
 """The fleet on Ray: cards of several machines draw, fall ill, leave, and change no byte of a picture."""
 
 import base64
+import io
 import os
 import platform
+import shutil
 import signal
 import threading
 import time
@@ -11,6 +13,7 @@ from types import SimpleNamespace
 
 import gevent
 import pytest
+from PIL import Image
 
 from engine.fleet.frames import CardJoined, CardLost
 from engine.messages import Ready
@@ -209,6 +212,33 @@ def test_a_machine_that_is_told_to_leave_ends_its_picture_first(fleet, cluster, 
     wait_for(fleet, 1)
     assert "".join(fleet.lines).count("attempt=2") == before
     machines.append((cluster.join(1, tmp_path), tmp_path))
+
+
+def pixels(server, record):
+    """The picture of a record, without what its file tells besides."""
+    return Image.open(io.BytesIO(picture(server, record))).tobytes()
+
+
+def test_a_model_that_only_a_machine_has_is_listed_and_drawn_with(fleet, cluster, server, models, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    own, here = tmp_path / "checkpoints" / "own.safetensors", models / "checkpoints" / "own.safetensors"
+    shutil.copy(models / "checkpoints" / "toy.safetensors", own)
+    node = cluster.join(1, tmp_path)
+    try:
+        wait_for(fleet, 3)
+        assert "own.safetensors" in fleet.get("/v1/engines/all-models").json["model_filenames"]
+        refused = fleet.draw({"base_model_name": "nobodys.safetensors"})
+        assert refused.status == 422 and "own.safetensors" in refused.body.decode()
+        assert not here.exists()
+        record = fleet.draw({"base_model_name": "own.safetensors", "image_seed": 41}).json
+        assert (record["task_status"], record["drawn_with"]["checkpoint"]) == ("finished", "own.safetensors")
+        assert here.read_bytes() == own.read_bytes()
+        assert pixels(fleet, record) == pixels(server, server.draw({"image_seed": 41}).json)
+        assert not any((tmp_path / "fleet" / "files").iterdir()), "the machine that had the file did not draw"
+    finally:
+        here.unlink(missing_ok=True)
+        cluster.kill(node)
+    wait_for(fleet, 2)
 
 
 def test_a_card_that_cannot_begin_is_told_and_the_others_draw(fleet, cluster, tmp_path):

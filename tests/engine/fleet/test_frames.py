@@ -5,7 +5,17 @@ import io
 import pytest
 
 from engine.fleet import frames
-from engine.fleet.frames import CardFiles, CardJoined, CardLeaving, CardLeft, CardLost, Follow, Replace
+from engine.fleet.frames import (
+    BringFile,
+    CardFiles,
+    CardJoined,
+    CardLeaving,
+    CardLeft,
+    CardLost,
+    FileBrought,
+    Follow,
+    Replace,
+)
 from engine.messages import Draw, Progressed
 from engine.process import wire
 
@@ -15,7 +25,9 @@ MESSAGES = [
     Follow("t", True),
     Replace(),
     CardJoined("machine"),
-    CardFiles(["/models/a.safetensors"]),
+    BringFile("loras", "a.safetensors", 5, "/models/loras/a.safetensors"),
+    CardFiles(["/models/a.safetensors"], {"loras": {"a.safetensors": 5}}),
+    FileBrought("loras", "a.safetensors", 3, True, "the disk is full"),
     CardLost("gone"),
     CardLeaving(),
     CardLeft("gone"),
