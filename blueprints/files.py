@@ -14,7 +14,6 @@ from werkzeug.wsgi import FileWrapper
 from engine.images import codecs, reading
 from fooocus_flask.access import file_tokens, scopes
 from fooocus_flask.access.keys import READ
-from fooocus_flask.database import db
 from fooocus_flask.errors import NotFound
 from fooocus_flask.pictures import converting, formats, inputs, outputs, removals, urls
 from fooocus_flask.pictures.folder_storage import INPUTS, OUTPUTS
@@ -155,9 +154,7 @@ def stored_path(folder: str, *parts: str) -> str:
     """
     file_tokens.check(request.path.rstrip("/"), request.args.get("token"))
     path = "/".join((INPUTS if folder == current_app.config["INPUT_PATH"] else OUTPUTS, *parts))
-    owed = removals.is_owed(path)
-    db.session.remove()  # no connection is held while the bucket is asked: there are fewer of them than clients
-    if owed:
+    if removals.was_deleted(path):
         raise NotFound("There is no such picture")
     return path
 
