@@ -8,6 +8,8 @@ PINS := $(VENV)/constraints.txt
 TORCH := $(shell sed -n 's/^ *"\(torch>=[^"]*\)",.*/\1/p' setup.py)
 LOWEST := build/lowest
 CLIENTS := build/clients
+# Hundreds of processes of the tests import the same modules, which are compiled once.
+test quick coverage test-lowest: export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: install run test quick clients coverage check screenshots samples bench hooks update test-lowest
 

@@ -54,6 +54,15 @@ def pytest_collection_finish():
     gc.enable()
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Import no test module, and so no torch, that has nothing of what is asked for; None leaves it to others."""
+    wanted = [mark for option, mark in (("--postgresql", "sql"), ("--bucket", "pictures")) if config.getoption(option)]
+    if wanted and collection_path.match("test_*.py"):
+        text = collection_path.read_text("utf-8")
+        return True if not all(f"mark.{mark}" in text for mark in wanted) else None
+    return None
+
+
 def pytest_collection_modifyitems(config, items):
     """Run what is asked for, the longest first: the quick tests; on PostgreSQL those of what speaks SQL; with a bucket
     those of pictures."""

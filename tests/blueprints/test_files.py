@@ -12,6 +12,7 @@ from fooocus_flask.following import responses
 from fooocus_flask.pictures.decoding import room
 from fooocus_flask.tasks.queue import find
 from tests.conftest import picture
+from tests.patience import patience
 
 pytestmark = pytest.mark.pictures
 
@@ -75,7 +76,8 @@ def test_a_conversion_waits_for_its_turn_wherever_it_is_asked_for(app, client, c
             asked = gevent.spawn(answer)
             with pytest.raises(gevent.Timeout):
                 asked.get(timeout=0.3)
-        assert Image.open(io.BytesIO(asked.get(timeout=60))).format == "WEBP"
+        with patience():
+            assert Image.open(io.BytesIO(asked.get())).format == "WEBP"
 
 
 @pytest.mark.parametrize("accept", ["image/png", "image/webp"])

@@ -22,6 +22,7 @@ from fooocus_flask.tasks.queue import find
 from schemas.fields import Upload
 from schemas.generate import GenerateSchema
 from tests.conftest import picture
+from tests.patience import patience
 from tests.pictures.test_public_hosts import Host, host  # noqa: F401
 
 pytestmark = [pytest.mark.sql("pictures/retention"), pytest.mark.pictures]
@@ -172,7 +173,7 @@ def test_a_bad_picture_is_a_422(client):
 
 def test_a_picture_that_is_long_in_coming_holds_up_nobody(app, client, host):  # noqa: F811
     app.config["ALLOW_PRIVATE_ADDRESSES"] = True
-    with gevent.Timeout(60):
+    with patience():
         slow = gevent.spawn(client.post, GENERATE, json={"uov_input_image": host.url + "/silent"})
         while not host.asked:
             gevent.sleep(0.01)
@@ -380,7 +381,7 @@ def test_the_sweeper_sweeps_as_soon_as_it_starts(make_app):
     app = make_app(INPUT_RETENTION_DAYS=2)
     path = aged(app, RED, 9)
     retention.sweeper.of(app).start()
-    with gevent.Timeout(60):
+    with patience():
         while path.exists():
             gevent.sleep(0)
 
@@ -393,7 +394,7 @@ def test_the_sweeper_outlives_a_folder_it_cannot_sweep(make_app, monkeypatch):
     retention.sweeper.of(app).start()
     gevent.sleep(0.05)
     app.config["INPUT_PATH"] = folder
-    with gevent.Timeout(60):
+    with patience():
         while path.exists():
             gevent.sleep(0.01)
 

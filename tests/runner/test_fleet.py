@@ -20,7 +20,7 @@ from engine.messages import Ready
 from fooocus_flask.errors import StartError
 from fooocus_flask.runner import fleet as fleets
 from tests.fleet_cluster import FleetCluster, FleetServer, cards, drivers, fleet_environment, out_of_sight
-from tests.patience import patiently
+from tests.patience import patience, patiently
 from tests.standin import make_standin
 
 LONG = {"overwrite_step": 60}
@@ -68,7 +68,7 @@ def test_a_driver_that_cannot_be_started_is_told_and_tried_again(make_app, caplo
     fleet = fleets.Fleet(make_app(ENGINE_ENVIRONMENT={"OMP_NUM_THREADS": 4}), watcher)
     fleet.start()
     try:
-        with gevent.Timeout(60):
+        with patience():
             while "starting another in" not in caplog.text:
                 assert not fleet._greenlet.dead
                 gevent.sleep(0.01)

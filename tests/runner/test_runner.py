@@ -113,10 +113,10 @@ def test_a_server_that_is_told_to_stop_lets_the_picture_under_way_end(make_serve
 
 
 def test_a_silent_engine_is_replaced(make_server):
-    server = make_server(FOOOCUS_ENGINE_SILENCE="6").ready()
+    server = make_server(FOOOCUS_ENGINE_SILENCE="10").ready()
     stream, engine = drawing(server)
     os.kill(engine, signal.SIGSTOP)
-    server.said("engine process is gone .silent for 6 s.")
+    server.said("engine process is gone .silent for 10 s.")
     assert gone(engine)
     assert len(stream.events()[-1]["images"]) == 1
 

@@ -7,12 +7,13 @@ from contextlib import suppress
 
 import pytest
 
+from tests.patience import CEILING
 from tests.serving import GENERATE, Server, small
 
 
 def status(server, *lines, body=b""):
     """The status of the answer to a request of these lines."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=CEILING) as connection:
         connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
         return int(connection.makefile("rb").readline().split()[1])
 
@@ -43,7 +44,7 @@ def test_an_old_client_that_would_stay_hears_the_end_of_its_answer(server, membe
     body = json.dumps(small(**members)).encode()
     head = [f"POST {GENERATE} HTTP/1.0", "Connection: keep-alive", f"Content-Length: {len(body)}"]
     with (
-        socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
+        socket.create_connection(("127.0.0.1", server.port), timeout=CEILING) as connection,
         connection.makefile("rb") as answer,
     ):
         connection.sendall("\r\n".join([*head, "", ""]).encode() + body)
@@ -72,14 +73,14 @@ HEAD = b"POST /v1/engine/control HTTP/1.1\r\nHost: h\r\nContent-Length: 40\r\n"
     ids=["nothing", "half a line", "half a head", "no body", "half a body"],
 )
 def test_a_connection_on_which_nothing_more_comes_is_closed(impatient, sent):
-    with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=CEILING) as connection:
         connection.sendall(sent)
         while connection.recv(65536):
             pass
 
 
 def test_a_connection_is_closed_after_its_last_request(impatient):
-    with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=CEILING) as connection:
         for _ in range(2):
             connection.sendall(b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n")
             while not (answer := connection.recv(65536)).endswith(b'"pong"\n'):
@@ -89,7 +90,7 @@ def test_a_connection_is_closed_after_its_last_request(impatient):
 
 
 def test_a_head_that_trickles_is_no_sign_of_life(impatient):
-    with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=CEILING) as connection:
         connection.sendall(b"GET /ping HTTP/1.1\r\n")
         with suppress(ConnectionError):
             while not select.select([connection], [], [], 0.1)[0]:
@@ -103,7 +104,7 @@ def test_who_waits_for_an_answer_is_not_idle(impatient):
 
 
 def test_what_is_no_request_is_answered_and_told_in_a_short_line(impatient):
-    with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=CEILING) as connection:
         connection.sendall(b"\x1b[31m" + b"a" * 5000 + b"\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 400")
     line = impatient.said("no HTTP request").string

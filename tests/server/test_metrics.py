@@ -56,8 +56,8 @@ def test_a_working_server_tells_its_stages_its_memory_and_how_late_it_is(server)
 
 @pytest.fixture(scope="module")
 def lively(tmp_path_factory, models, database):
-    """A server whose engine tells of itself twice a second."""
-    server = Server(tmp_path_factory.mktemp("lively"), models, FOOOCUS_ENGINE_SILENCE="3").ready()
+    """A server whose engine tells of itself every two seconds."""
+    server = Server(tmp_path_factory.mktemp("lively"), models, FOOOCUS_ENGINE_SILENCE="12").ready()
     yield server
     server.stop()
 

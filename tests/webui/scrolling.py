@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tests.patience import CEILING
 from tests.serving import Server
 
 FRAMES = """(count) => new Promise((resolve) => {
@@ -30,7 +31,7 @@ def many_tasks(server: Server, count: int) -> Iterator[None]:
     """So many more ended tasks, put into the server's database at once, and taken out of it again."""
     path = server.instance / "db.sqlite3"
     copied = server.draw({"prompt": "one of many"}).json["task_id"]
-    with sqlite3.connect(path, timeout=60) as database:
+    with sqlite3.connect(path, timeout=CEILING) as database:
         columns = [row[1] for row in database.execute("pragma table_info(generate_record)") if row[1] != "id"]
         names = ", ".join(columns)
         (row,) = database.execute(f"select {names} from generate_record where task_id = ?", [copied])
@@ -41,7 +42,7 @@ def many_tasks(server: Server, count: int) -> Iterator[None]:
     try:
         yield
     finally:
-        with sqlite3.connect(path, timeout=60) as database:
+        with sqlite3.connect(path, timeout=CEILING) as database:
             database.execute("delete from generate_record where task_id < ?", [f"{count:032x}"])
 
 

@@ -242,7 +242,7 @@ def test_a_style_without_a_sample_shows_its_first_letter(visit):
     settings_open(page, "styles")
     for words, letter in (("proto", "_"), ("emoji", "👩")):
         page.fill("#f-style_selections", words)
-        page.wait_for_selector(f".sample:text-is('{letter}')", timeout=20_000)
+        page.wait_for_selector(f".sample:text-is('{letter}')")
 
 
 def test_every_shipped_style_has_a_sample(server):
