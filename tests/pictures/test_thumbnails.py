@@ -77,6 +77,7 @@ def test_one_that_is_there_is_not_made_again(app, client, cat):
     assert path.stat().st_ino == before
 
 
+@pytest.mark.folder("a bucket has no two pictures of one name")
 def test_another_picture_of_the_same_name_gets_its_own(app, client, cat):
     red = client.get(f"{CAT}?w=160").data
     Image.new("RGB", (800, 400), "blue").save(cat)
