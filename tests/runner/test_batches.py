@@ -125,7 +125,8 @@ def test_a_server_draws_a_batch_and_an_engine_s_death_costs_each_an_attempt(make
 
     stream = server.follow(overwrite_step=60)
     stream.until("Sampling step")
-    tasks = [server.submit(prompt=f"dog {n}", image_seed=n, overwrite_step=60) for n in range(2)]
+    long = 150  # which are not drawn before a busy machine has let this process end their engine
+    tasks = [server.submit(prompt=f"dog {n}", image_seed=n, overwrite_step=long) for n in range(2)]
     stream.events()
     while server.get(f"/tasks/{tasks[1]}").json["task_status"] == "pending":
         pass
