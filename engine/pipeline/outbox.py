@@ -28,6 +28,8 @@ class Outbox:
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="outbox-pictures")
         self._waiting: list[Future[Any]] = []
         self._over = False
+        self.failure: BaseException | None = None
+        """The last error that a call raised for what was submitted before."""
 
     @property
     def busy(self) -> bool:
@@ -75,4 +77,5 @@ class Outbox:
         done = [job for job in self._waiting if job.done()]
         self._waiting = [job for job in self._waiting if job not in done]
         for job in done:
+            self.failure = job.exception() or self.failure
             job.result()

@@ -163,7 +163,8 @@ class Passes:
         """The latent of a picture; what runs out of memory is sampled again under a smaller plan.
 
         Control nets that were made where everything stays share the UNet's weights, which move under a smaller plan:
-        the failure is then the task's, which is begun again and makes them again.
+        the failure is then the task's, which is begun again and makes them again. So is that of an earlier picture's
+        decoding, which is heard of here.
         """
         while True:
             try:
@@ -171,7 +172,7 @@ class Passes:
                 return self.renderer.sample(job, prepared.models, canvas, texts, seed, title)
             except RuntimeError as error:
                 shared = self.memory.plan.mode == "resident" and any(isinstance(a, Control) for a in canvas.attachments)
-                if shared or not is_out_of_memory(error):
+                if shared or error is job.outbox.failure or not is_out_of_memory(error):
                     raise
                 log.warning("sampling ran out of memory: %s", error)
             # outside the handler, which keeps what filled the memory alive
