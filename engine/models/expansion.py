@@ -44,10 +44,10 @@ CLOSED_UP = (
 """The spaces that transformers 4 takes out of a text it decodes, in this order."""
 SEEDS = 1 << 32
 ROWS = 4
-"""Texts that a GPU goes on with at a time where there are several: a step of four takes it half as long again as one of
-one."""
-MOST_DECODERS, MOST_KNOWN = 4, 1024
-"""Lengths, each with its rows, whose caches and recorded steps are kept, and texts whose words are known."""
+"""Texts that a GPU goes on with at a time, also where there is but one: fewer rows round otherwise, and a picture has
+the same words alone and among others. A step of four takes half as long again as one of one."""
+MOST_DECODERS, MOST_KNOWN = 2, 1024
+"""Lengths whose caches and recorded steps are kept, and texts whose words are known."""
 
 Key = tuple[str, int]
 """A text and the seed of its words."""
@@ -66,9 +66,8 @@ class Expansion:
         bias[[vocabulary[word] for word in words if word in vocabulary]] = 0
         self.choice = WordChoice(bias.to(self.device, weight.dtype), NEVER, vocabulary[","], TOP_K)
         self.rows = ROWS if Features.for_device(self.device).graphs else 1
-        self._decoders: OrderedDict[tuple[int, int], Decoder] = OrderedDict()
-        self._known: OrderedDict[tuple[int, Key], str] = OrderedDict()
-        """The words that were added, by how many rows computed them, which may round otherwise."""
+        self._decoders: OrderedDict[int, Decoder] = OrderedDict()
+        self._known: OrderedDict[Key, str] = OrderedDict()
 
     @staticmethod
     def missing(folder: Path) -> list[str]:
@@ -107,18 +106,16 @@ class Expansion:
 
     @torch.inference_mode()
     def expand_all(self, texts: Sequence[tuple[str, int]], each: Callable[[], None] = lambda: None) -> list[str]:
-        """Texts with words added, each by its seed; which others are beside it changes nothing, nor what came before.
+        """Texts with words added, each by its seed, to which others beside it change nothing.
 
         `each` is called before every few texts and may raise.
         """
         wanted = [(text, seed % SEEDS) for text, seed in texts]
-        asked = list(dict.fromkeys(wanted))
-        rows = self.rows if len(asked) > 1 else 1
-        fresh = [key for key in asked if (rows, key) not in self._known]
+        fresh = [key for key in dict.fromkeys(wanted) if key not in self._known]
         begun = {key: started for key in fresh if (started := self._begun(*key)) is not None}
-        drawn = self._drawn(begun, rows, each)
-        found = {key: self._known.get((rows, key)) or self._finished(key[0], drawn.get(key)) for key in asked}
-        self._known.update({(rows, key): text for key, text in found.items()})
+        drawn = self._drawn(begun, each)
+        found = {key: self._known.get(key) or self._finished(key[0], drawn.get(key)) for key in dict.fromkeys(wanted)}
+        self._known.update(found)
         while len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)
         return [found[key] for key in wanted]
@@ -129,7 +126,7 @@ class Expansion:
         count = min(-len(ids) % CHUNK, self.model.config.n_positions - len(ids))
         return Begun(tuple(ids), count, seed) if count > 0 else None
 
-    def _drawn(self, begun: Mapping[Key, Begun], rows: int, each: Callable[[], None]) -> dict[Key, list[int]]:
+    def _drawn(self, begun: Mapping[Key, Begun], each: Callable[[], None]) -> dict[Key, list[int]]:
         """The tokens of texts with those drawn for them, as many texts at a time as a decoder has rows.
 
         A decoder's work is the same whatever its rows hold, so that texts beside a text change nothing.
@@ -137,9 +134,9 @@ class Expansion:
         drawn: dict[Key, list[int]] = {}
         for length in sorted({len(text.tokens) + text.count for text in begun.values()}):
             keys = [key for key, text in begun.items() if len(text.tokens) + text.count == length]
-            for few in (keys[first : first + rows] for first in range(0, len(keys), rows)):
+            for few in (keys[first : first + self.rows] for first in range(0, len(keys), self.rows)):
                 each()
-                added = self._decoder(length, rows).drawn([begun[key] for key in few])
+                added = self._decoder(length).drawn([begun[key] for key in few])
                 for key, tokens in zip(few, added, strict=True):
                     end = tokens.index(self.end) + 1 if self.end in tokens else len(tokens)
                     drawn[key] = [*begun[key].tokens, *tokens[:end]]
@@ -154,11 +151,10 @@ class Expansion:
             decoded = decoded.replace(spaced, mark)
         return cleaned(decoded)
 
-    def _decoder(self, length: int, rows: int) -> Decoder:
-        """That of so many texts of so many tokens; the last few are kept."""
-        form = length, rows
-        decoder = self._decoders.pop(form, None) or Decoder(self.model, self.choice, rows, length)
-        self._decoders[form] = decoder
+    def _decoder(self, length: int) -> Decoder:
+        """That of texts of so many tokens; the last few are kept."""
+        decoder = self._decoders.pop(length, None) or Decoder(self.model, self.choice, self.rows, length)
+        self._decoders[length] = decoder
         while len(self._decoders) > MOST_DECODERS:
             self._decoders.popitem(last=False)
         return decoder
