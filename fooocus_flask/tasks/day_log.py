@@ -32,15 +32,17 @@ def page(day: dt.date, base: str) -> Iterator[str]:
     yield log_page.beginning(day.isoformat())
     for first in range(0, len(ids), AT_A_TIME):
         chosen = select(Task).where(Task.id.in_(ids[first : first + AT_A_TIME])).order_by(Task.start_mills, Task.id)
-        yield "".join(entry for task in db.session.scalars(chosen) for entry in entries(task, base))
+        part = "".join(entry for task in db.session.scalars(chosen) for entry in entries(task, base))
         db.session.remove()  # nothing is held while a client takes its time
+        yield part
         gevent.sleep(0)
 
 
 def begun_on(day: dt.date) -> list[int]:
     """The rows of tasks with pictures that were begun on a day, the first before the others."""
-    start = dt.datetime.combine(day, dt.time()).astimezone()
-    first, next_first, last = (int((start + days * DAY).timestamp() * 1000) for days in range(3))
+    # the clock of each midnight: days on which it is put forward or back have 23 or 25 hours
+    midnights = (dt.datetime.combine(day + days * DAY, dt.time()) for days in range(3))
+    first, next_first, last = (int(midnight.timestamp() * 1000) for midnight in midnights)
     # by the index of what ended; what still runs has one of its own
     recent = or_(Task.finish_mills.between(first, last), Task.task_status == RUNNING)
     begun = (Task.start_mills >= first) & (Task.start_mills < next_first) & (Task.pictures_done > 0)
@@ -61,10 +63,10 @@ def told(task: Task, index: int) -> list[Row]:
     """What the row tells of how a picture was drawn; without a seed that is not the picture's own."""
     try:
         params = task.params
-    except (KeyError, TypeError, ValueError):  # of a version with other members
+        known = rows(generation(task, params, params.seed_of(index)))
+    except (KeyError, TypeError, ValueError):  # of a version with other members, or other names of their values
         return [Row("Prompt", "prompt", task.req_params.get("prompt", ""))]
     own_seed = params.disable_seed_increment or len(task.result or ()) == params.image_number  # none skipped, none more
-    known = rows(generation(task, params, params.seed_of(index)))
     return [row for row in known if row.key != "seed" or own_seed]
 
 

@@ -3,13 +3,14 @@
 import datetime as dt
 import json
 import re
+import time
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from fooocus_flask.access import keys
 from fooocus_flask.database import db
-from fooocus_flask.tasks import queue
+from fooocus_flask.tasks import day_log, queue
 from tests.conftest import picture
 
 pytestmark = [pytest.mark.sql("tasks/day_log"), pytest.mark.pictures]
@@ -67,11 +68,49 @@ def test_a_picture_of_a_task_under_way_and_of_one_of_another_version_are_shown(a
     assert told[1] == {"prompt": "long ago"}
 
 
+def test_a_picture_of_a_performance_that_there_is_no_more_is_shown_with_its_prompt(app, client, add):
+    task_id = drawn(add, pictures=1)
+    with app.app_context():
+        task = queue.find(task_id)
+        task.req_params = task.req_params | {"prompt": "long ago", "performance_selection": "Eternal"}
+        db.session.commit()
+    assert shown(client.get(LOG).text)[1] == [{"prompt": "long ago"}]
+
+
 def test_a_seed_is_told_only_where_it_is_the_picture_s_own(client, add):
     drawn(add, pictures=1, params={"image_number": 2, "image_seed": 7})  # one of them was skipped
     drawn(add, 1.0, pictures=2, params={"image_number": 1, "image_seed": 7, "disable_seed_increment": True})
     _, told = shown(client.get(LOG).text)
     assert [values.get("seed") for values in told] == [None, "7", "7"]
+
+
+@pytest.fixture
+def in_berlin(monkeypatch):
+    """The machine's clock is put forward and back there."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("day", [dt.date(2024, 3, 31), dt.date(2024, 10, 27)])
+def test_a_day_on_which_the_clock_is_put_forward_or_back_ends_at_midnight(app, add, in_berlin, day):
+    def begun(moment):
+        return add("finished", hours_ago=(time.time() - moment.timestamp()) / 3600, pictures=1)
+
+    midnight = dt.datetime.combine(day + dt.timedelta(days=1), dt.time())
+    last, next_first = (begun(midnight + dt.timedelta(minutes=minutes)) for minutes in (-30, 30))
+    with app.app_context():
+        pages = ["".join(day_log.page(day + dt.timedelta(days=days), "")) for days in range(2)]
+    assert [(last in page, next_first in page) for page in pages] == [(True, False), (False, True)]
+
+
+def test_no_connection_of_the_database_is_held_while_a_client_takes_its_time(app, add):
+    drawn(add, pictures=1)
+    with app.app_context():
+        held = [db.engine.pool.checkedout() for _ in day_log.page(NOON.date(), "")]
+    assert held == [0, 0]
 
 
 @pytest.mark.parametrize("day", ["2024-7-5", "20240705", "0001-01-01", "9999-12-31", "today", "2024-02-30"])
