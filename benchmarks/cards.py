@@ -14,6 +14,8 @@ import argparse
 import itertools
 import json
 import os
+import re
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +30,8 @@ from tests.fleet_cluster import FleetCluster, FleetServer, fleet_environment
 from tests.patience import patiently
 from tests.serving import Server
 
+STAGE = re.compile(r"\b(load|text|sampling|decode|save|total)=([\d.]+)")
+"""What a task's line in the log tells of its stages, in seconds."""
 WARM_SECONDS = 25.0
 """Kernels are compiled within the first pictures, unless another way of the same call has compiled them."""
 
@@ -111,7 +115,7 @@ def drawn(server: Server, bodies: Iterator[dict[str, Any]]) -> list[dict[str, An
         lists = server.get("/tasks").json
         if not (lists["pending"] or lists["current"]):
             return True
-        time.sleep(seconds / 5)
+        time.sleep(2 * seconds)  # the lists are long, and answered by the process that hands out tasks
         return False
 
     patiently(attempt, "the tasks do not end", server.working)
@@ -133,6 +137,12 @@ def ready(server: Server, cards: int) -> None:
     patiently(attempt, f"there are not {cards} cards: {server.get('/ready').json}", server.working)
 
 
+def stages(lines: list[str]) -> dict[str, float]:
+    """The median seconds that the finished tasks of these lines of a log took for each stage."""
+    finished = [dict(STAGE.findall(line)) for line in lines if "status=finished" in line]
+    return {stage: round(statistics.median(float(one[stage]) for one in finished), 3) for stage in finished[0]}
+
+
 def measured(way: str, models: Path, cards: int, number: int, tiny: bool, warm: float) -> float:
     """Pictures a minute, which are printed."""
     threads = 1 if tiny else max(1, min(8, (os.cpu_count() or 1) // cards))
@@ -145,7 +155,9 @@ def measured(way: str, models: Path, cards: int, number: int, tiny: bool, warm: 
             drawn(server, requests(2 * wanted, first, tiny))
             if tiny or time.monotonic() - begun - started > warm:
                 break
+        before = len(server.lines)
         records = drawn(server, requests(number, 1, tiny))
+        durations = stages(list(server.lines)[before:])
         workers = server.get("/v1/engine/workers").json["workers"]
     first, last = min(r["start_mills"] for r in records), max(r["finish_mills"] for r in records)
     each = sum(r["finish_mills"] - r["start_mills"] for r in records) / len(records)
@@ -156,6 +168,7 @@ def measured(way: str, models: Path, cards: int, number: int, tiny: bool, warm: 
         "s in all": round((last - first) / 1000, 1),
     }
     show(f"{way}: {len(workers)} × {workers[0]['card']}", {**figures, "ready after": f"{started:.0f} s"})
+    show(f"{way}: medians", durations)
     return speed
 
 
