@@ -12,6 +12,8 @@ from engine.files.whole_file import whole_file
 PILLOW_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 QUALITY = 95
 """Of JPEG and WebP, as Fooocus saves them."""
+ORIENTATION = 0x0112
+"""EXIF's tag of how a picture is to be turned."""
 
 
 class UnusablePicture(ValueError):
@@ -48,7 +50,9 @@ def decoded(data: bytes) -> Any:
 
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return numpy.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            # Both steps would copy a picture that needs neither.
+            upright = ImageOps.exif_transpose(image) if ORIENTATION in image.getexif() else image
+            return numpy.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         text = "A picture cannot be read by the Pillow that this Fooocus runs with; send it as PNG or JPEG"
         raise UnusablePicture(text) from error

@@ -26,7 +26,7 @@ from PIL import (
 )
 from PIL.ImageFile import ImageFile
 
-from engine.images import codecs
+from engine.images import codecs, whole_png
 from engine.images.codecs import Mask
 from engine.images.colour import to_srgb
 
@@ -84,11 +84,13 @@ class UnreadablePicture(ValueError):
 
 
 def ending(data: bytes) -> str:
-    """The ending that fits this picture's kind, once it is decoded in full.
+    """The ending that fits this picture's kind, once it is sure that all of it can be decoded.
 
     Raises:
         UnreadablePicture: it is none of the kinds, damaged, cut short, or too large.
     """
+    if _opened(data).format == PngImagePlugin.PngImageFile.format and whole_png.is_whole(data):
+        return ENDINGS["PNG"]
     return ENDINGS[str(_loaded(data)[1])]
 
 
