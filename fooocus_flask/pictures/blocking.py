@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -104,3 +104,15 @@ def used(file: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def remove(paths: Iterable[Path]) -> int:
+    """Delete these files; how many were there."""
+    count = 0
+    for path in paths:
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            continue
+        count += 1
+    return count

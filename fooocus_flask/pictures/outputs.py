@@ -85,15 +85,3 @@ def random_number() -> int:
 def below(path: str) -> str:
     """An absolute path of the engine's as the database keeps it."""
     return Path(path).relative_to(folder()).as_posix()
-
-
-def remove(paths: Iterable[Path]) -> int:
-    """Delete these files; how many were there."""
-    count = 0
-    for path in paths:
-        try:
-            path.unlink()
-        except FileNotFoundError:
-            continue
-        count += 1
-    return count

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
 import gevent
-from flask import Flask
+from flask import Flask, current_app
 from gevent.event import Event
 from sqlalchemy import delete, select
 from sqlalchemy.exc import OperationalError
 
 from fooocus_flask.database import commit, db
 from fooocus_flask.extension import Extension
-from fooocus_flask.pictures.folder_storage import StorageFault
+from fooocus_flask.pictures.blocking import in_thread, remove
+from fooocus_flask.pictures.folder_storage import OUTPUTS, StorageFault
 from fooocus_flask.pictures.storage import storage
+from fooocus_flask.pictures.thumbnails import thumbnails
 from fooocus_flask.tables import StorageRemoval
 
 log = logging.getLogger(__name__)
@@ -89,7 +93,7 @@ def was_deleted(path: str) -> bool:
 
 
 def work_off() -> bool:
-    """Delete some of what is owed; whether there was something.
+    """Delete some of what is owed, and what is left of it on this machine; whether there was something.
 
     Raises:
         StorageFault: the bucket does not do it; the rows that are left stay.
@@ -98,6 +102,14 @@ def work_off() -> bool:
     db.session.remove()  # nothing is held while the bucket is asked
     for number, path in rows:
         storage.current().delete(path)
+        delete_here(path.removeprefix(f"{OUTPUTS}/"))
         db.session.execute(delete(StorageRemoval).where(StorageRemoval.id == number))
         commit()
     return bool(rows)
+
+
+def delete_here(name: str) -> None:
+    """Delete the copy and thumbnails of a deleted picture: its server may have ended before, or had it come since."""
+    with suppress(OSError):  # a folder that may not be written
+        in_thread(remove, [Path(current_app.config["OUTPUT_PATH"]) / name])
+    in_thread(thumbnails.current().remove, [name])

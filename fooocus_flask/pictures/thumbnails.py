@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +16,7 @@ from engine.images import codecs
 from fooocus_flask.errors import FooocusError, NotFound
 from fooocus_flask.extension import Extension
 from fooocus_flask.pictures import converting
-from fooocus_flask.pictures.blocking import used
-from fooocus_flask.pictures.inputs import in_thread, put
-from fooocus_flask.pictures.outputs import remove
+from fooocus_flask.pictures.blocking import in_thread, put, remove, used
 from schemas.files import THUMBNAIL_WIDTHS
 
 FOLDER = "thumbnails"
@@ -107,14 +106,14 @@ thumbnails = Extension("fooocus-thumbnails", Thumbnails)
 
 
 def is_of(path: Path, picture: Path) -> bool:
-    """Whether the thumbnail is there, and the picture's own: another one may have got its name.
+    """Whether the thumbnail is there, and the picture's own: another one may have got its name; if so, it was used now.
 
     Raises:
         FileNotFoundError: there is no such picture.
     """
     changed = int(picture.stat().st_mtime)
     try:
-        return int(path.stat().st_mtime) == changed
+        return int(path.stat().st_mtime) == changed and used(path)
     except OSError:  # `keep` tells what is wrong there
         return False
 
@@ -129,7 +128,7 @@ def keep(path: Path, data: bytes, picture: Path) -> None:
     changed = picture.stat().st_mtime_ns
     try:
         put(path, data)
-        os.utime(path, ns=(changed, changed))
+        os.utime(path, ns=(time.time_ns(), changed))
     except OSError as error:
         text = f"The thumbnail cannot be kept: {error.strerror}. Ask for the picture without w, or free some space"
         raise FooocusError(text, status=507) from error

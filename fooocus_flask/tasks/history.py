@@ -16,8 +16,8 @@ from fooocus_flask.access import scopes
 from fooocus_flask.database import commit, db
 from fooocus_flask.extension import application
 from fooocus_flask.pictures import outputs, removals
+from fooocus_flask.pictures.blocking import in_thread, remove
 from fooocus_flask.pictures.folder_storage import OUTPUTS
-from fooocus_flask.pictures.inputs import in_thread
 from fooocus_flask.pictures.storage import storage
 from fooocus_flask.pictures.thumbnails import thumbnails
 from fooocus_flask.tables import ENDED, PENDING, RUNNING, Delivery, Prompt, Task
@@ -146,7 +146,7 @@ def _clear(rows: Sequence[Any]) -> tuple[int, int]:
         commit()
         change.by = -sum(map(len, gone))
     signals.send(signals.tasks_deleted, application(), tasks=[(row.task_id, row.key_name) for row in rows])
-    count = in_thread(outputs.remove, [outputs.folder() / name for name in names])
+    count = in_thread(remove, [outputs.folder() / name for name in names])
     in_thread(thumbnails.current().remove, names)
     removals.worker.current().wake()
     return len(rows), len(names) if storage.current().remote else count

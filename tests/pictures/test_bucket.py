@@ -21,6 +21,7 @@ from PIL import Image
 
 from engine.images import reading
 from fooocus_flask import start
+from fooocus_flask.database import db
 from fooocus_flask.errors import StartError
 from fooocus_flask.pictures import removals, retention
 from fooocus_flask.pictures.storage import storage
@@ -215,6 +216,21 @@ def still_owed(app) -> bool:
         return removals.work_off()
 
 
+def test_what_a_server_leaves_of_a_deleted_picture_that_ends_too_early_goes_with_the_object(app, client, add, gateway):
+    task_id = add(pictures=1)
+    path = f"2024-07-05/{task_id}-0.png"
+    with app.app_context():
+        storage.current().put(f"outputs/{path}")
+    assert client.get(f"/outputs/{path}?w=160").status_code == 200
+    copy, thumbnail = Path(app.config["OUTPUT_PATH"]) / path, thumbnails.of(app).path(path, 160)
+    with app.app_context():
+        removals.owe([f"outputs/{path}"])  # killed once this was committed
+        db.session.commit()
+        assert removals.work_off() and not removals.work_off()
+    assert (gateway.names(), copy.exists(), thumbnail.exists()) == ([], False, False)
+    assert client.get(f"/outputs/{path}?w=160").status_code == 404
+
+
 def test_copies_that_are_too_many_go_and_none_that_is_here_alone(gateway, make_app):
     app = make_app(**SETTINGS, STORAGE_CACHE_BYTES=1)
     paths = [picture(app, f"{number}.png") for number in range(3)]
@@ -259,6 +275,17 @@ def test_thumbnails_that_are_too_many_go_the_last_used_of_all_last(gateway, make
     with app.app_context():
         retention.trim()
     assert [folder.path(path, 160).exists() for path in paths] == [False, True, False]
+
+
+def test_a_thumbnail_was_used_when_it_was_made_or_shown(gateway, make_app):
+    app = make_app(**SETTINGS)
+    made, path = thumbnails.of(app), picture(app, "old.png")
+    file = Path(app.config["OUTPUT_PATH"]) / path
+    os.utime(file, (0, 1234567890))
+    for _ in range(2):
+        thumbnail = made.have(file, path, 160)
+        assert thumbnail.stat().st_atime > 1234567890
+        os.utime(thumbnail, (0, 1234567890))
 
 
 def test_a_link_that_leads_out_of_the_folder_is_not_uploaded(app, gateway, tmp_path):
