@@ -5,7 +5,7 @@ One that only such a machine has comes here before it is drawn with, as a downlo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -37,31 +37,42 @@ class FleetFiles:
 
     def __init__(self, app: Flask) -> None:
         self._by_card: dict[str, Mapping[str, Mapping[str, int]]] = {}
+        self._known: Mapping[Place, KnownFile] | None = {}
+        self._names: Mapping[str, Sequence[str]] = {}
+        """Both are made again when they are asked for after a change: each request asks, and cards tell seldom."""
         self.fetch: Callable[[ComingFile], object] | None = None
 
     def tell(self, card: str, files: Mapping[str, Mapping[str, int]]) -> None:
         """Take what a card's machine has: the bytes of each file by kind and name."""
-        self._by_card[card] = files
+        if self._by_card.get(card) != files:
+            self._by_card[card] = files
+            self._known = None
 
     def forget(self, card: str) -> None:
         """The card is gone."""
-        self._by_card.pop(card, None)
+        if self._by_card.pop(card, None) is not None:
+            self._known = None
 
-    def known(self) -> dict[Place, KnownFile]:
+    def known(self) -> Mapping[Place, KnownFile]:
         """All of them, with the addresses that have them come from the fleet."""
-        return {
-            (kind, name): KnownFile(kind, name, f"{SCHEME}{kind}/{name}", size)
-            for files in self._by_card.values()
-            for kind, names in files.items()
-            for name, size in names.items()
-        }
+        if self._known is None:
+            sizes = {
+                (kind, name): size
+                for files in self._by_card.values()
+                for kind, names in files.items()
+                for name, size in names.items()
+            }
+            self._known = {
+                (kind, name): KnownFile(kind, name, f"{SCHEME}{kind}/{name}", size)
+                for (kind, name), size in sizes.items()
+            }
+            self._names = names_by_kind(self._known)
+        return self._known
 
-    def names(self) -> dict[str, list[str]]:
+    def names(self) -> Mapping[str, Sequence[str]]:
         """Their names by kind, in order."""
-        found: dict[str, set[str]] = {}
-        for kind, name in self.known():
-            found.setdefault(kind, set()).add(name)
-        return {kind: sorted(names, key=str.casefold) for kind, names in found.items()}
+        self.known()
+        return self._names
 
     def cards(self, file: KnownFile) -> list[str]:
         """The cards whose machines have this very file."""
@@ -69,6 +80,14 @@ class FleetFiles:
 
 
 fleet_files = Extension("fooocus-fleet-files", FleetFiles)
+
+
+def names_by_kind(places: Iterable[Place]) -> dict[str, list[str]]:
+    """The names of each kind, whatever their case in order."""
+    found: dict[str, list[str]] = {}
+    for kind, name in sorted(places, key=lambda place: (place[1].casefold(), place[1])):
+        found.setdefault(kind, []).append(name)
+    return found
 
 
 def comes_from_fleet(file: KnownFile) -> bool:

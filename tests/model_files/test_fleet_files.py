@@ -52,6 +52,18 @@ def test_a_card_that_has_another_file_of_that_name_does_not_give_it(fleet):
     assert fleet.cards(KnownFile("checkpoints", "own.safetensors", "fleet:checkpoints/own.safetensors", 8)) == ["far-1"]
 
 
+def test_what_is_known_is_gathered_again_only_after_a_card_told_something_else(fleet):
+    known, names = fleet.known(), fleet.names()
+    fleet.tell("far-0", {kind: dict(files) for kind, files in OWN.items()})
+    fleet.forget("far-2")
+    assert fleet.known() is known and fleet.names() is names
+    fleet.tell("far-1", {"vae": {"b.safetensors": 1, "A.safetensors": 1}})
+    assert fleet.known()["checkpoints", "own.safetensors"].size == 7
+    assert fleet.names()["vae"] == ["A.safetensors", "b.safetensors"]
+    fleet.forget("far-1")
+    assert "vae" not in fleet.names()
+
+
 def test_one_comes_once_a_machine_has_it_and_ends_once(app, fleet):
     asked, ended = [], []
     file = KnownFile("loras", "add.safetensors", "fleet:loras/add.safetensors", 3)
