@@ -89,17 +89,21 @@ class Api(flask_smorest.Api):
         self._undescribed.append(blueprint)
 
     def described(self) -> dict[str, Any]:
-        """The document of all blueprints, made in a thread, for it takes a quarter of a second the first time."""
-        with self._describing:
-            return in_thread(self._describe)
+        """The document of all blueprints, made in a thread, for it takes a quarter of a second the first time.
 
-    def _describe(self) -> dict[str, Any]:
+        Whoever has it adds to its parts, so no thread reads them once it is made.
+        """
+        with self._describing:
+            if self._undescribed:
+                in_thread(self._describe)
+        return dict(self.spec.to_dict())
+
+    def _describe(self) -> None:
         while self._undescribed:
             blueprint = self._undescribed[0]
             blueprint.register_views_in_doc(self, self._app, self.spec, name=blueprint.name, parameters=None)
             self.spec.tag({"name": blueprint.name, "description": blueprint.description})
             del self._undescribed[0]
-        return dict(self.spec.to_dict())
 
     def _register_error_handlers(self) -> None:
         """None: `fooocus_flask.errors` answers for every failure."""
