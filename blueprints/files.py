@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from flask import Response, current_app, redirect, request, send_file, stream_with_context
+from flask import Response, current_app, redirect, request, send_file
 from werkzeug.wsgi import FileWrapper
 
 from engine.images import codecs, reading
-from fooocus_flask.access import file_tokens, scopes
-from fooocus_flask.access.keys import READ
+from fooocus_flask.access import file_tokens
 from fooocus_flask.errors import NotFound
-from fooocus_flask.pictures import converting, formats, inputs, outputs, removals, urls
+from fooocus_flask.pictures import converting, formats, inputs, outputs, removals
 from fooocus_flask.pictures.folder_storage import INPUTS, OUTPUTS
 from fooocus_flask.pictures.storage import storage
 from fooocus_flask.pictures.thumbnails import thumbnails
 from fooocus_flask.submission.parsing import Blueprint
-from fooocus_flask.tasks import day_log
 from schemas.files import ThumbnailQuerySchema
 
 blueprint = Blueprint("files", __name__, description="Picture files.")
@@ -36,9 +33,6 @@ TOKEN = {
     "schema": {"type": "string"},
     "description": "Opens the file where keys are needed; the URLs in answers carry it.",
 }
-LOG = {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}
-LOG_POLICY = "default-src 'none'; img-src *; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-"""What a browser may do with the page, whatever a prompt says: show pictures, and run what stands in its beginning."""
 PICTURES = {
     "200": {
         "description": "The picture, converted if Accept prefers another image type.",
@@ -60,30 +54,6 @@ def output(query: dict[str, Any], date: str, file_name: str) -> Response:
     if query["w"]:
         return small(folder, date, file_name, int(query["w"]))
     return picture(codecs.convert, folder, date, file_name)
-
-
-@blueprint.get("/outputs/<date>/log.html")
-@blueprint.doc(responses={"200": LOG})
-def log_of_day(date: str) -> Response:
-    """Get a page of a day's pictures, each with how it was drawn."""
-    scopes.require(READ)
-    day = parsed(date)
-    if day is None or current_app.config["DISABLE_IMAGE_LOG"]:
-        raise NotFound("There is no such page: its day is to be written as 2024-07-05, and DISABLE_IMAGE_LOG to be off")
-    response = Response(stream_with_context(day_log.page(day, urls.base())), mimetype="text/html")
-    response.headers["Content-Security-Policy"] = LOG_POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-def parsed(date: str) -> dt.date | None:
-    """The day that is written as 2024-07-05; None: another text."""
-    try:
-        day = dt.date.fromisoformat(date)
-    except ValueError:
-        return None
-    return day if day.isoformat() == date and dt.MINYEAR < day.year < dt.MAXYEAR else None
 
 
 @blueprint.get("/files/<date>/<file_name>")
