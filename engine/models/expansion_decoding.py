@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from engine.gpu.capabilities import Features
+from engine.sampling.graphs import RunOnce
 
 ALIGNED = 8
 """Attention masks are multiples of this long."""
@@ -69,8 +70,8 @@ class Decoder:
         self._each = torch.arange(rows, device=self.device)
         self._places = torch.arange(places, device=self.device)
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._tried = False
-        """Whether a step has been computed eagerly, in which libraries choose their kernels."""
+        self._tried: RunOnce | None = None
+        """A step that was computed eagerly, in which libraries choose their kernels."""
 
     def drawn(self, texts: Sequence[Begun]) -> list[list[int]]:
         """The tokens that follow each text, at most `rows` texts; what an end would cut off is drawn as well."""
@@ -111,8 +112,8 @@ class Decoder:
     def _step(self) -> None:
         """One more token for every row, out of the last one: eagerly once, recorded then, replayed from then on."""
         if not self._stays():
-            self._graph, self._tried = None, False
-        if self._graph is None and self._tried:
+            self._graph, self._tried = None, None
+        if self._graph is None and self._tried is not None and self._tried.by_this_thread:
             self._graph = torch.cuda.CUDAGraph()
             # Other threads may use the GPU meanwhile.
             with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
@@ -121,7 +122,7 @@ class Decoder:
             self._graph.replay()
             return
         self._next()
-        self._tried = self._stays()
+        self._tried = RunOnce() if self._stays() else None
 
     def _stays(self) -> bool:
         """Whether steps are recorded: on a GPU that can, of weights that never leave it (others know their group)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from threading import get_ident
 from typing import Protocol
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from engine.gpu.capabilities import Features
 from engine.models.clip_text import ClipText, ClipTextModel
-from engine.sampling.graphs import place_of
+from engine.sampling.graphs import RunOnce, place_of
 
 MOST_ROWS = 2
 """With more rows a call is not recorded: the states of all layers, which are kept, are 13 MB a row."""
@@ -52,8 +51,7 @@ class RecordedTexts:
 
     def __init__(self, module: ClipTextModel, record: Callable[[Call, Tensor], Replayed] = RecordedCall) -> None:
         self.module, self.record = module, record
-        self._kept: dict[int, Replayed | int] = {}
-        """What is recorded, or the thread that has run such a call: libraries prepare for each by itself."""
+        self._kept: dict[int, Replayed | RunOnce] = {}
         self._place: Hashable = None
 
     def __call__(self, ids: Tensor) -> ClipText:
@@ -70,10 +68,10 @@ class RecordedTexts:
             self._place = place
         kept = self._kept.get(rows)
         if kept is None:
-            self._kept[rows] = get_ident()
+            self._kept[rows] = RunOnce()
             return self._eager(ids)
-        if isinstance(kept, int):
-            if kept != get_ident():
+        if isinstance(kept, RunOnce):
+            if not kept.by_this_thread:
                 self._eager(ids)
             kept = self._kept[rows] = self.record(self._eager, ids)
         return kept.replay(ids)

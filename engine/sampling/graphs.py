@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from threading import get_ident
+from threading import current_thread
 from typing import Any, Protocol
 
 import torch
@@ -80,13 +80,29 @@ class CudaGraph:
         return self.output.clone()  # graphs share memory: the next one's work may lie where this output does
 
 
+class RunOnce:
+    """A kind of call that was run, and is not recorded yet.
+
+    Libraries prepare for each thread by itself, and cannot while a call is recorded: another thread than the one that
+    made this runs such a call once more before. One that ended may have had the same number: threads are told apart by
+    themselves.
+    """
+
+    def __init__(self) -> None:
+        self._thread = weakref.ref(current_thread())
+
+    @property
+    def by_this_thread(self) -> bool:
+        """Whether it was this thread that ran it."""
+        return self._thread() is current_thread()
+
+
 class Graphs:
     """The graphs of the last few kinds of call, at most `most`; one pipeline's, used by its GPU thread alone.
 
     A kind of call is run once eagerly, which also lets libraries choose their kernels, recorded the second time and
-    replayed from then on. Libraries prepare for each thread by itself, and cannot while a call is recorded: another
-    thread than that of the first call runs it once more before. `kernels` says what computes at the moment: a graph
-    replays the kernels it was recorded with.
+    replayed from then on (see also `RunOnce`). `kernels` says what computes at the moment: a graph replays the kernels
+    it was recorded with.
     """
 
     def __init__(
@@ -96,8 +112,7 @@ class Graphs:
         kernels: Callable[[], Hashable] = lambda: None,
     ) -> None:
         self.most, self.record, self.kernels = most, record, kernels
-        self._kept: OrderedDict[tuple[Any, ...], Recorded | int] = OrderedDict()
-        """What is recorded, or the thread that has run such a call."""
+        self._kept: OrderedDict[tuple[Any, ...], Recorded | RunOnce] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._recorded())
@@ -111,11 +126,11 @@ class Graphs:
         held = tuple((_by_value_or_weakly(attachment), state) for attachment, state in states)
         key = (weakref.ref(unet), (place, self.kernels()), call.form, held)
         if key not in self._kept:
-            self._keep(key, get_ident())
+            self._keep(key, RunOnce())
             return call.on(unet)
         recorded = self._kept[key]
-        if isinstance(recorded, int):
-            if recorded != get_ident():
+        if isinstance(recorded, RunOnce):
+            if not recorded.by_this_thread:
                 call.on(unet)
             recorded = self.record(unet, call, self._pool())
         self._keep(key, recorded)
@@ -130,7 +145,7 @@ class Graphs:
         """Drop all graphs, and with them their memory."""
         self._kept.clear()
 
-    def _keep(self, key: tuple[Any, ...], recorded: Recorded | int) -> None:
+    def _keep(self, key: tuple[Any, ...], recorded: Recorded | RunOnce) -> None:
         self._kept[key] = recorded
         self._kept.move_to_end(key)
         while len(self._kept) > self.most:
@@ -141,7 +156,7 @@ class Graphs:
         return next((recorded.pool for recorded in self._recorded()), None)
 
     def _recorded(self) -> list[Recorded]:
-        return [recorded for recorded in self._kept.values() if not isinstance(recorded, int)]
+        return [recorded for recorded in self._kept.values() if not isinstance(recorded, RunOnce)]
 
 
 def place_of(model: UNet | nn.Module) -> Hashable:

@@ -88,6 +88,14 @@ def test_another_thread_runs_a_call_once_before_it_is_recorded(graphs):
     assert (unet.calls, Kept.made) == (2, 1)
 
 
+def test_a_thread_is_another_one_than_that_which_ended_before_it(graphs):
+    unet = Doubling()
+    for _ in range(2):  # they mostly have the same number
+        thread = Thread(target=run, args=(graphs, unet))
+        thread.start(), thread.join()
+    assert (unet.calls, Kept.made) == (2, 1)
+
+
 def test_another_form_is_another_graph(graphs):
     unet = Doubling()
     forms = [{"side": 2}, {"side": 4}, {"residuals": Residuals((torch.zeros(1),), torch.zeros(1))}]
