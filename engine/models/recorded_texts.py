@@ -76,6 +76,10 @@ class RecordedTexts:
             kept = self._kept[rows] = self.record(self._eager, ids)
         return kept.replay(ids)
 
+    def forget(self) -> None:
+        """Drop what is recorded, and with it its memory."""
+        self._kept.clear()
+
     def _stays(self, device: torch.device) -> bool:
         """Whether calls are recorded."""
         weight = next(self.module.parameters())

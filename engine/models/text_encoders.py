@@ -58,7 +58,7 @@ class Encoder:
     def __init__(self, name: str, module: ClipTextModel, pad: int) -> None:
         self.name, self.module, self.pad = name, module, pad
         self.layers, self.width = module.sizes.layers, module.sizes.width
-        self._recorded = RecordedTexts(module)
+        self.recorded = RecordedTexts(module)
 
     @property
     def device(self) -> torch.device:
@@ -82,7 +82,7 @@ class Encoder:
         if any(chunk.vectors for chunk in batch):
             output = self.module(ids, lambda embedded: _standing_in(embedded, batch))
         else:
-            output = self._recorded(ids)
+            output = self.recorded(ids)
         hidden = output.final if clip_skip > self.layers else output.states[-clip_skip]
         hidden, pooled = hidden.clone(), output.pooled  # what is recorded is written again
         if emphasised:
@@ -155,6 +155,11 @@ class TextEncoders:
         width = self.clip_g.module.sizes.projection
         assert width is not None
         return width
+
+    def forget_recorded(self) -> None:
+        """Drop recorded calls, which hold memory."""
+        for part in (self.clip_l, self.clip_g):
+            part.recorded.forget()
 
     @torch.inference_mode()
     def final_norm_l(self, states: Tensor) -> Tensor:

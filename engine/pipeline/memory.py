@@ -168,6 +168,8 @@ class Memory:
         for part in self.store.cache.parts.values():
             for modules in _turns_of(part):
                 self.residency.adopt(*modules)
+            if isinstance(part, PatchedCheckpoint):
+                part.checkpoint.text_encoders.forget_recorded()
         self.residency.left()
         self.residency.clear()
         gc.collect()

@@ -26,6 +26,7 @@ from engine.models.fill import weights_size
 from engine.models.upscaler import Upscaler
 from engine.pipeline.pipeline import Pipeline
 from engine.required_files import CONTROL_NETS, UPSCALER
+from engine.sampling.graphs import RunOnce
 from tests.engine.picture_models import picture_models
 from tests.engine.pipeline.test_pipeline import Watcher, drawn, pixels
 from tests.patience import CEILING
@@ -437,6 +438,16 @@ def test_a_vae_that_runs_out_of_memory_has_the_others_leave_before_it_takes_tile
     drawn(pipeline, tmp_path, task_id="plain", disable_preview=True)
     drawn(stepping, tmp_path, task_id="stepping", disable_preview=True)
     assert (tmp_path / "plain-0.png").read_bytes() == (tmp_path / "stepping-0.png").read_bytes()
+
+
+def test_recorded_texts_give_their_memory_back_with_everything_else(toy):
+    pipeline = Pipeline("cpu", builtin=toy)
+    encoders = pipeline.store._base(pipeline.catalogue.builtin).checkpoint.text_encoders
+    recorded = [part.recorded for part in (encoders.clip_l, encoders.clip_g)]
+    for texts in recorded:
+        texts._kept[1] = RunOnce()
+    pipeline.memory.clear()
+    assert not any(texts._kept for texts in recorded)
 
 
 def test_a_picture_that_cannot_be_decoded_for_lack_of_memory_is_no_trouble_of_the_next_ones_sampling(toy, tmp_path):
