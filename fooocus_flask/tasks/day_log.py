@@ -9,12 +9,15 @@ from pathlib import PurePosixPath
 import gevent
 from sqlalchemy import or_, select
 
-from engine.choices import NO_MODEL, PERFORMANCES
+from engine.choices import NO_MODEL
+from engine.files.file_sets import file_set
 from engine.images import log_page
 from engine.images.metadata import AppliedLora, Generation, ModelFile, Row, rows
-from engine.modes import modes_of
 from engine.params import GenerateParams
+from engine.plan import plan_for
 from fooocus_flask.database import db
+from fooocus_flask.extension import application
+from fooocus_flask.model_files.folders import model_catalogue
 from fooocus_flask.pictures import urls
 from fooocus_flask.tables import RUNNING, Task
 
@@ -72,25 +75,24 @@ def told(task: Task, index: int) -> list[Row]:
 
 def generation(task: Task, params: GenerateParams, seed: int) -> Generation:
     """How a picture was drawn, as far as it was known before."""
-    mode = PERFORMANCES[params.performance_selection]
-    usual = mode.upscale_steps if modes_of(params).upscale else mode.steps
-    refiner = params.refiner_model_name
+    plan = plan_for(params, file_set(model_catalogue(application()), task.checkpoint))
+    used = plan.params
+    refiner = used.refiner_model_name
+    requested = [(lora.model_name, lora.weight) for lora in used.loras if lora.enabled and lora.model_name != NO_MODEL]
+    loras = [*requested, *([plan.lora] if plan.lora else [])]
     return Generation(
-        params=params,
+        params=used,
         seed=seed,
-        steps=params.overwrite_step if params.overwrite_step > 0 else usual,
-        size=params.size,
-        prompt=params.prompt,
-        negative_prompt=params.negative_prompt,
+        steps=plan.steps(upscale=plan.modes.upscale).count,
+        size=used.size,
+        prompt=used.prompt,
+        negative_prompt=used.negative_prompt,
         positive_texts=(),
         negative_texts=(),
-        styles=tuple(params.style_selections),
-        base_model=ModelFile((task.drawn_with or {}).get("checkpoint", params.base_model_name)),
+        styles=tuple(used.style_selections),
+        base_model=ModelFile((task.drawn_with or {}).get("checkpoint", used.base_model_name)),
         refiner_model=None if refiner == NO_MODEL else ModelFile(refiner),
-        vae=params.vae_name,
-        loras=tuple(
-            AppliedLora(lora.model_name, weight=lora.weight) if lora.enabled and lora.model_name != NO_MODEL else None
-            for lora in params.loras
-        ),
+        vae=used.vae_name,
+        loras=tuple(AppliedLora(name, weight=weight) for name, weight in loras),
         notes=tuple(task.notes),
     )

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from engine.choices import BUILTIN_CHECKPOINT
 from fooocus_flask.access import keys
 from fooocus_flask.database import db
 from fooocus_flask.tasks import day_log, queue
@@ -75,6 +76,21 @@ def test_a_picture_of_a_performance_that_there_is_no_more_is_shown_with_its_prom
         task.req_params = task.req_params | {"prompt": "long ago", "performance_selection": "Eternal"}
         db.session.commit()
     assert shown(client.get(LOG).text)[1] == [{"prompt": "long ago"}]
+
+
+def test_a_fast_mode_is_told_with_the_sampler_and_the_guidance_that_it_drew_with(client, add):
+    lora = {"enabled": True, "model_name": "None", "weight": 0.5}
+    params = {"base_model_name": BUILTIN_CHECKPOINT, "performance_selection": "Extreme Speed", "guidance_scale": 7.0}
+    drawn(add, pictures=1, params=params | {"loras": [lora]})
+    [values] = shown(client.get(LOG).text)[1]
+    assert {key: values[key] for key in ("sampler", "scheduler", "guidance_scale", "sharpness", "steps")} == {
+        "sampler": "lcm",
+        "scheduler": "lcm",
+        "guidance_scale": 1.0,
+        "sharpness": 0.0,
+        "steps": 2,
+    }
+    assert values["lora_combined_1"].endswith("safetensors : 1.0")
 
 
 def test_a_seed_is_told_only_where_it_is_the_picture_s_own(client, add):
