@@ -45,6 +45,7 @@ MOST_CLIENTS = 16
 """Clients without a task that may wait."""
 WAITING = (Task.task_status == PENDING, Task.downloads.is_not(null()))
 NOT_ALLOWED = "which was started without --allow-downloads; it can be had from"
+NO_FLEET = "which was started without the fleet that had it; start it with --fleet, or put the file there"
 STOPPING = "The server is stopping; what came of the model file is kept"
 
 
@@ -151,8 +152,9 @@ class Downloader:
         for file in self._wanted(awaited()):
             if path := catalogue.find(*file.place):
                 self._arrived(file, path)
-            elif comes_from_fleet(file):  # once a machine that has it is there
-                continue
+            elif comes_from_fleet(file):
+                if not self.app.config["FLEET"]:  # left by a server that had one; else a machine that has it may come
+                    self._failed(file, NotAllowed(f"{file.name} is not on this server, {NO_FLEET}"))
             elif not self.app.config["ALLOW_DOWNLOADS"]:  # left by a server that was allowed to
                 self._failed(file, NotAllowed(f"{file.name} is not on this server, {NOT_ALLOWED} {shown(file.url)}"))
             elif self.hosts.held(file.url) and self._transfers.find(file.place) is None:

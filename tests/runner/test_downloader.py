@@ -19,6 +19,7 @@ from engine import choices
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.following import waiters
 from fooocus_flask.model_files import addresses, host_backoff
+from fooocus_flask.model_files.fleet_files import fleet_files
 from fooocus_flask.model_files.transfers import transfers
 from fooocus_flask.runner.downloader import MOST_CLIENTS, downloader
 from fooocus_flask.submission.prepare import prepare
@@ -542,6 +543,17 @@ def test_a_task_left_by_a_server_that_was_allowed_fails_on_one_that_is_not(make_
     downloader.of(other).wake()
     told = ended(other.test_client(), task_id)
     assert told["task_status"] == "failed" and "without --allow-downloads" in told["error"]
+
+
+def test_a_task_left_by_a_server_with_a_fleet_fails_on_one_without(make_app):
+    app = make_app()
+    fleet_files.of(app).tell("far-0", {"checkpoints": {"far.safetensors": 7}})
+    with app.app_context():
+        task_id = queue.enqueue(loaded(**small(base_model_name="far.safetensors", loras=NO_LORAS)), "http://h").task_id
+        fleet_files.of(app).forget("far-0")
+    failed = ended(app.test_client(), task_id)
+    assert failed["task_status"] == "failed"
+    assert "far.safetensors is not on this server, which was started without the fleet" in failed["error"]
 
 
 def test_a_row_from_before_has_no_downloads(app, add):
