@@ -92,7 +92,10 @@ class Thumbnails:
 
     def trim(self, most_bytes: int) -> int:
         """Delete those that were not used for longest until the others fit; how many."""
-        stats = [(path.stat(), path) for path in self.folder.glob("*/*/*.webp")]
+        stats = []
+        for path in self.folder.glob("*/*/*.webp"):
+            with suppress(FileNotFoundError):  # its picture was deleted just now
+                stats.append((path.stat(), path))
         left, unused = sum(file.st_size for file, _ in stats), []
         for file, path in sorted(stats, key=lambda found: found[0].st_atime):
             if left <= most_bytes:

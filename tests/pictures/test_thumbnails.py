@@ -148,6 +148,13 @@ def test_the_sweeper_deletes_those_whose_picture_somebody_else_deleted(app, clie
     assert files(app) == ["160/2024-07-05/cat.png.webp"]
 
 
+def test_those_that_go_while_the_others_are_looked_through_do_not_end_that(app, client, cat):
+    client.get(f"{CAT}?w=160")
+    folder = thumbnails.of(app)
+    folder.path("2024-07-05/gone.png", 160).symlink_to("nowhere")
+    assert (folder.trim(10**6), folder.trim(0)) == (0, 1)
+
+
 def test_it_opens_with_the_token_of_its_picture(make_app):
     app = make_app(API_KEY="secret")
     client = app.test_client()
