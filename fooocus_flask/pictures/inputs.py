@@ -5,11 +5,12 @@ A request's parameters then hold `/inputs/<hash>.<ending>` paths, relative so th
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -274,9 +275,11 @@ def decoded(text: str) -> bytes:
         text = text[head.end() :]
     if len(text) > MOST_BYTES * 3 // 2:  # base64 has 4 characters for 3 bytes, and breaks of lines
         raise NotAPicture(f"The picture has more than {MOST_BYTES} bytes")
+    plain = text.replace("-", "+").replace("_", "/")
+    with suppress(ValueError):
+        return binascii.a2b_base64(plain, strict_mode=True)  # twice as fast where there are no breaks of lines
     try:
-        plain = text.replace("-", "+").replace("_", "/").encode("ascii")
-        return base64.b64decode(plain + b"=" * 2)  # more = than needed does no harm, less does
+        return binascii.a2b_base64(plain.encode("ascii") + b"=" * 2)  # more = than needed does no harm, less does
     except ValueError as error:
         raise NotAPicture("Input should be a picture: a URL, a data URL or base64") from error
 

@@ -58,6 +58,7 @@ def kept(tmp_path):
         Upload(RED),
         BARE,
         BARE.rstrip("="),
+        f"{BARE.rstrip('=')}====",
         f"  {BARE[:40]}\n{BARE[40:]}\n",
         BARE.replace("+", "-").replace("/", "_"),
         f"data:image/png;base64,{BARE}",

@@ -34,6 +34,14 @@ def test_values_have_a_number():
             json_text.read(text)
 
 
+@pytest.mark.parametrize("kind", [str, str.encode])
+@pytest.mark.parametrize("marks", [0, 1, json_text.FEW - 1, json_text.FEW, json_text.FEW + 1, 3 * json_text.FEW])
+def test_marks_are_counted_one_by_one_few_or_many_and_whatever_lies_between(kind, marks):
+    text = "a" * 5000 + ("é" * 9).join("," * marks) + "[" * 7 + "\ud800{" + "a" * 5000
+    text = text if kind is str else text.replace("\ud800", "")
+    assert json_text.most_nodes(kind(text)) == 1 + marks + 7 + 1
+
+
 def test_the_bounds_are_told_in_the_document_and_the_refusal(client):
     about = client.get("/openapi.json").json["info"]["description"]
     assert "20,000 values" in about and "32 lists and objects" in about
