@@ -36,7 +36,7 @@ def _holds_rows(packed: bytes, height: int, stride: int) -> bool:
     unpacking = fast_zlib.decompressobj()
     try:
         rows = unpacking.decompress(packed, height * stride + 1)
-    except fast_zlib.error:
+    except Exception:  # zlib and isal have errors of their own
         return False
     ended = unpacking.eof and not unpacking.unused_data
     return ended and len(rows) == height * stride and max(rows[::stride], default=0) <= LAST_FILTER
