@@ -84,9 +84,9 @@ def controls(request: dict[str, Any], worker: str) -> Iterator[Any]:
 
 
 def draw(worker: Any, request: dict[str, Any], source: str) -> tuple[float, list[str]]:
-    """Seconds from the queue to the end, and the files."""
-    task = worker.AsyncTask(args=list(controls(request, source)))
+    """Seconds from reading the request's pictures to the end, and the files."""
     begun = time.perf_counter()
+    task = worker.AsyncTask(args=list(controls(request, source)))
     worker.async_tasks.append(task)
     while True:
         time.sleep(TICK)
