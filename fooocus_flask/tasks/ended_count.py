@@ -14,7 +14,7 @@ from fooocus_flask.database import db
 from fooocus_flask.extension import Extension
 from fooocus_flask.tables import PENDING, RUNNING, Task
 
-RECOUNT = 60.0
+RECOUNT = 5.0
 """Seconds after which rows are counted again: nobody else should change them while a server runs, but could."""
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.patience import CEILING
+from tests.patience import CEILING, patiently
 from tests.serving import Server
 
 FRAMES = """(count) => new Promise((resolve) => {
@@ -39,14 +40,22 @@ def many_tasks(server: Server, count: int) -> Iterator[None]:
         for number, one in enumerate(rows):
             one[columns.index("task_id")] = f"{number:032x}"
         database.executemany(f"insert into generate_record ({names}) values ({', '.join('?' * len(columns))})", rows)
+    patiently(lambda seconds: counted(server, seconds) > count, "the rows are not counted", server.working)
     try:
         yield
     finally:
         with sqlite3.connect(path, timeout=CEILING) as database:
             database.execute("delete from generate_record where task_id < ?", [f"{count:032x}"])
+        patiently(lambda seconds: counted(server, seconds) <= count, "their loss is not counted", server.working)
 
 
 def measured_frames(page: Any, count: int) -> list[float]:
     """Milliseconds of each frame while the gallery that is open scrolls, the shortest first."""
     found: list[float] = page.evaluate(FRAMES, count)
     return found
+
+
+def counted(server: Server, seconds: float) -> int:
+    """How many ended tasks the server knows of so many seconds later: rows of others are counted now and then."""
+    time.sleep(seconds)
+    return int(server.get("/tasks?query=history&page_size=1").headers["X-Total-Count"])

@@ -1,4 +1,4 @@
-"""A day's log page that is made of the tasks' rows."""
+"""The page of a day's pictures, made of the tasks' rows."""
 
 import datetime as dt
 import json
