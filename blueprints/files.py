@@ -161,10 +161,10 @@ def small(folder: str, date: str, file_name: str, width: int) -> Response:
     """
     stored, made = stored_path(folder, date, file_name), thumbnails.current()
     path = inputs.found(folder, date, file_name)
-    thumbnail = None if path or not storage.current().remote else made.kept(f"{date}/{file_name}", width)
-    path = path or (None if thumbnail else had(stored, folder, date, file_name))
+    thumbnail = made.kept(f"{date}/{file_name}", width) if path is None and storage.current().remote else None
+    there = path or thumbnail or had(stored, folder, date, file_name)
     response = Response(mimetype=THUMBNAIL)
-    changed = int((path or thumbnail).stat().st_mtime)  # type: ignore[union-attr]
+    changed = int(there.stat().st_mtime)
     response.set_etag(f"{changed:x}-{width}")
     response.last_modified = changed  # type: ignore[assignment]
     response.cache_control.private, response.cache_control.max_age = True, FRESH
@@ -172,9 +172,8 @@ def small(folder: str, date: str, file_name: str, width: int) -> Response:
     response.make_conditional(request)
     if response.status_code == 304:
         return response
-    if path:
-        thumbnail = made.have(path, path.relative_to(outputs.folder().resolve()).as_posix(), width)
-    assert thumbnail
+    if thumbnail is None:
+        thumbnail = made.have(there, there.relative_to(outputs.folder().resolve()).as_posix(), width)
     if prefix := current_app.config["X_ACCEL_PREFIX"]:
         response.headers["X-Accel-Redirect"] = quote(
             f"{prefix}/thumbnails/{thumbnail.relative_to(made.folder).as_posix()}"
