@@ -5,6 +5,8 @@ Pictures stay channels-last throughout, as convolutions want them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -96,9 +98,7 @@ class FusedUpBlock(UpBlock2D):
         """The block's output for the skips, the last of which come first."""
         if self.kernels.now is None:
             return super().forward(hidden_states, res_hidden_states_tuple, temb, *rest, **given)
-        for resnet, skip in zip(self.resnets, reversed(res_hidden_states_tuple), strict=False):
-            hidden_states = _with_skip(resnet, hidden_states, skip, temb)
-        return _upsampled(self, hidden_states, given.get("upsample_size"))
+        return _upwards(self, repeat(None), hidden_states, res_hidden_states_tuple, temb, given)
 
 
 class FusedCrossUpBlock(CrossAttnUpBlock2D):
@@ -112,17 +112,30 @@ class FusedCrossUpBlock(CrossAttnUpBlock2D):
         """The block's output for the skips, the last of which come first."""
         if self.kernels.now is None:
             return super().forward(hidden_states, res_hidden_states_tuple, temb, *rest, **given)
-        text = given.get("encoder_hidden_states")
-        for resnet, transformer, skip in zip(
-            self.resnets, self.attentions, reversed(res_hidden_states_tuple), strict=False
-        ):
-            hidden_states = _with_skip(resnet, hidden_states, skip, temb)
-            hidden_states = transformer(hidden_states, encoder_hidden_states=text, return_dict=False)[0]
-        return _upsampled(self, hidden_states, given.get("upsample_size"))
+        return _upwards(self, self.attentions, hidden_states, res_hidden_states_tuple, temb, given)
 
 
 UPWARD: dict[type[nn.Module], type[nn.Module]] = {UpBlock2D: FusedUpBlock, CrossAttnUpBlock2D: FusedCrossUpBlock}
 """The blocks that go up, and what becomes of them."""
+
+
+def _upwards(
+    block: Any,
+    transformers: Iterable[Any],
+    hidden: Tensor,
+    skips: Sequence[Tensor],
+    temb: Any,
+    given: dict[str, Any],
+) -> Tensor:
+    """A block's output; a resnet whose transformer is None has none after it."""
+    for resnet, transformer, skip in zip(block.resnets, transformers, reversed(skips), strict=False):
+        hidden = _with_skip(resnet, hidden, skip, temb)
+        if transformer is not None:
+            text = given.get("encoder_hidden_states")
+            hidden = transformer(hidden, encoder_hidden_states=text, return_dict=False)[0]
+    for upsample in block.upsamplers or ():
+        hidden = upsample(hidden, given.get("upsample_size"))
+    return hidden
 
 
 def _with_skip(resnet: Any, hidden: Tensor, skip: Tensor, temb: Any) -> Tensor:
@@ -130,12 +143,6 @@ def _with_skip(resnet: Any, hidden: Tensor, skip: Tensor, temb: Any) -> Tensor:
     if type(resnet) is FusedResnet and not resnet._forward_pre_hooks:
         return resnet(hidden, temb, skip)
     return resnet(torch.cat([hidden, skip], dim=1), temb)
-
-
-def _upsampled(block: Any, hidden: Tensor, size: Any) -> Tensor:
-    for upsample in block.upsamplers or ():
-        hidden = upsample(hidden, size)
-    return hidden
 
 
 class FusedUpsample(Upsample2D):

@@ -21,9 +21,9 @@ PROGRAMS = 528
 CHUNKS = 64
 """Chunks whose moments are read at a time."""
 COLUMNS = 64
-"""Channels that one program scales."""
+"""Channels of a picture that one program scales, adds or doubles."""
 FEW_ROWS, MANY_ROWS = 32, 128
-"""Pixels that it takes of a small picture, and of a large one."""
+"""Pixels that it takes of a small picture, and of one that is `LARGE`."""
 LARGE = 8192
 
 
@@ -179,9 +179,17 @@ def _normed(
         moments[0], moments[1], norm.weight, norm.bias, scales[0], scales[1], pixels, channels, chunks, rows, in_group,
         norm.eps, CHUNKS=CHUNKS, COLS=max(128, triton.next_power_of_2(in_group)), num_warps=1,
     )  # fmt: skip
-    tile = MANY_ROWS if pixels >= LARGE else FEW_ROWS
-    _scaled_kernel[triton.cdiv(pixels, tile), triton.cdiv(channels, COLUMNS), n](
+    pixels, channels, tile, tiles = tiled(out)
+    _scaled_kernel[tiles](
         x, second, added, scales[0], scales[1], joined, out, pixels, channels, own, shift_row, SILU=silu, ROWS=tile,
         COLS=COLUMNS, **forms,
     )  # fmt: skip
     return joined, out
+
+
+def tiled(x: Tensor) -> tuple[int, int, int, tuple[int, int, int]]:
+    """A picture's pixels and channels, the pixels that one program takes, and how many programs there are."""
+    n, channels, height, width = x.shape
+    pixels = height * width
+    rows = MANY_ROWS if pixels >= LARGE else FEW_ROWS
+    return pixels, channels, rows, (triton.cdiv(pixels, rows), triton.cdiv(channels, COLUMNS), n)

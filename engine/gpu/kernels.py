@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor, nn
 
 from engine.gpu.eight_bit_kernels import added_quantised_norm, quantised, quantised_gate, quantised_norm
-from engine.gpu.group_norm import group_norm, joined_group_norm
+from engine.gpu.group_norm import COLUMNS, LARGE, group_norm, joined_group_norm, tiled
 from engine.gpu.guidance_kernels import CHANNELS, guided_latent, guides
 from engine.gpu.text_attention import HEAD_WIDTH, read_text, reads_text
 
@@ -42,11 +42,6 @@ __all__ = [
 GROUPS = 32
 GROUP_WIDTHS = {torch.float16: (10, 20, 30, 40, 60, 80), torch.bfloat16: (4, 8, 16)}
 """Channels of a group in SDXL's UNet, and in its VAE: kernels for these are compiled beforehand."""
-COLUMNS = 64
-"""Channels that one program of a sum takes."""
-FEW_ROWS, MANY_ROWS = 32, 128
-"""Pixels that one program takes of a small picture, and of a large one."""
-LARGE = 8192
 GATED = (1024, 512)
 """Elements that one program of the gate makes: the first that divides a row's, or the last."""
 ROW_WARPS = 2
@@ -191,7 +186,7 @@ def summed(x: Tensor, bias: Tensor, other: Tensor | None = None, second: Tensor 
     x = x.contiguous(memory_format=torch.channels_last)
     added = x if other is None else other.contiguous(memory_format=torch.channels_last)
     out = torch.empty_like(x)
-    pixels, channels, rows, tiles = _tiled(x)
+    pixels, channels, rows, tiles = tiled(x)
     _summed_kernel[tiles](
         x, bias, bias if second is None else second, added, out, pixels, channels, HAS_SECOND=second is not None,
         HAS_OTHER=other is not None, ROWS=rows, COLS=COLUMNS,
@@ -204,14 +199,6 @@ def doubled(x: Tensor) -> Tensor:
     x = x.contiguous(memory_format=torch.channels_last)
     n, channels, height, width = x.shape
     out = x.new_empty(n, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
-    pixels, channels, rows, tiles = _tiled(x)
+    pixels, channels, rows, tiles = tiled(x)
     _doubled_kernel[tiles](x, out, pixels, width, channels, ROWS=rows, COLS=COLUMNS)
     return out
-
-
-def _tiled(x: Tensor) -> tuple[int, int, int, tuple[int, int, int]]:
-    """A picture's pixels and channels, the pixels that one program takes, and how many programs there are."""
-    n, channels, height, width = x.shape
-    pixels = height * width
-    rows = MANY_ROWS if pixels >= LARGE else FEW_ROWS
-    return pixels, channels, rows, (triton.cdiv(pixels, rows), triton.cdiv(channels, COLUMNS), n)
