@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from engine.gpu.capabilities import Features
+from engine.gpu.graph_capture import capture
 from engine.sampling.graphs import RunOnce
 
 ALIGNED = 8
@@ -115,8 +116,7 @@ class Decoder:
             self._graph, self._tried = None, None
         if self._graph is None and self._tried is not None and self._tried.by_this_thread:
             self._graph = torch.cuda.CUDAGraph()
-            # Other threads may use the GPU meanwhile.
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            with capture(self._graph):
                 self._next()
         if self._graph is not None:
             self._graph.replay()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.gpu.capabilities import Features
+from engine.gpu.graph_capture import capture
 from engine.models.clip_text import ClipText, ClipTextModel
 from engine.sampling.graphs import RunOnce, place_of
 
@@ -32,8 +33,7 @@ class RecordedCall:
 
     def __init__(self, call: Call, ids: Tensor) -> None:
         self.ids, self.graph = ids.clone(), torch.cuda.CUDAGraph()
-        # Other threads may use the GPU meanwhile.
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+        with capture(self.graph):
             self.output = call(self.ids)
 
     def replay(self, ids: Tensor) -> ClipText:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from engine.gpu.graph_capture import capture
 from engine.gpu.joined_attention import TextProjections
 from engine.sampling.unet import UNet
 from engine.sampling.unet_call import UNetCall
@@ -67,8 +68,7 @@ class CudaGraph:
         self.inputs = Inputs(call)
         self.texts = TextProjections(unet, self.inputs.call.context)
         self.graph = torch.cuda.CUDAGraph()
-        # Other threads may use the GPU meanwhile (previews on their way to the CPU).
-        with self.texts.in_use(), torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
+        with self.texts.in_use(), capture(self.graph, pool):
             self.output = self.inputs.call.on(unet)
         self.pool = self.graph.pool()
 
