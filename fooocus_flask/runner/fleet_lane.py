@@ -10,8 +10,8 @@ from flask import Flask
 from engine import messages
 from engine.fleet.frames import CardFiles, CardLeaving, Follow
 from fooocus_flask.following.audience import sees_previews
+from fooocus_flask.runner.engine_supervisor import StartEngine
 from fooocus_flask.runner.lane import Lane
-from fooocus_flask.runner.link import EngineLink
 from fooocus_flask.runner.worker import LEAVING
 from fooocus_flask.tables import Task
 
@@ -24,7 +24,7 @@ class FleetLane(Lane):
         app: Flask,
         name: str,
         machine: str,
-        start_engine: Callable[[Callable[[messages.Message | None], object]], EngineLink],
+        start_engine: StartEngine,
         changed: Callable[[], object],
     ) -> None:
         super().__init__(app, name, start_engine, changed)
@@ -33,7 +33,7 @@ class FleetLane(Lane):
         self._leaving = False
         self._followed = False
         self._step, self._preview = 0, b""
-        """The last step that was told of the picture under way, and its last preview."""
+        """The last step that the card reported of the picture under way, and its last preview."""
 
     @property
     def free(self) -> bool:
@@ -42,25 +42,21 @@ class FleetLane(Lane):
 
     @property
     def activity(self) -> str:
-        """What it is at; a card whose machine leaves may still draw."""
+        """The state of its worker; a card whose machine leaves may still draw."""
         return LEAVING if self._leaving else super().activity
 
     def has(self, checkpoint: str | None) -> bool:
-        """Whether the card's machine has this checkpoint's file; another one has to be sent there first."""
+        """Whether the card's machine has this checkpoint's file; any other file has to be sent there first."""
         return checkpoint is None or checkpoint in self._files
 
     def give(self, task: Task, draw: messages.Draw) -> None:
         """Have a task drawn; only a free lane may be given one."""
         followed = sees_previews(self.app, task.task_id)
         if followed:
-            self.tell(Follow(task.task_id, followed))  # before the task, so that its first preview is sent
-        super().give(task, draw)
+            self.supervisor.send(Follow(task.task_id, followed))  # before the task, so that its first preview is sent
         self._followed = followed
-
-    def _hold(self, *tasks: Task) -> None:
-        self._followed = False
         self._step, self._preview = 0, b""
-        super()._hold(*tasks)
+        super().give(task, draw)
 
     def _take(self, message: messages.Message) -> None:
         if isinstance(message, CardFiles):
@@ -88,4 +84,4 @@ class FleetLane(Lane):
         followed = sees_previews(self.app, task_id)
         if followed != self._followed:
             self._followed = followed
-            self.tell(Follow(task_id, followed))
+            self.supervisor.send(Follow(task_id, followed))

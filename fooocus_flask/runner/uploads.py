@@ -7,7 +7,7 @@ the same names.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 import gevent
@@ -103,7 +103,7 @@ class Uploads:
 uploads = Extension("fooocus-uploads", Uploads)
 
 
-def not_uploaded(failed: dict[str, str]) -> str:
+def not_uploaded(failed: Mapping[str, str]) -> str:
     """Why a task failed whose pictures these are that stay on this machine alone."""
     names, reason = ", ".join(failed), next(iter(failed.values()))
     return (

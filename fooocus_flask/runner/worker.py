@@ -1,4 +1,4 @@
-"""A worker: one card that draws, as whoever runs the service is told of it."""
+"""A worker: one card that draws, as the API describes it to whoever runs the service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DRAWING, LEAVING = "drawing", "leaving"
 
 @dataclass(frozen=True)
 class Worker:
-    """What a lane draws on, and what it is at.
+    """What a lane draws on, and its state.
 
     `card` is the graphics card's name, or the processor, once that is known; `checkpoint` is what it drew with last and
     still holds, as requests name it; `since_mills` is when it came to this state, or to this task. `host_memory` and

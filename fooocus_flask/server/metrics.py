@@ -128,13 +128,13 @@ def lane_metrics(lanes: Iterable[Lane]) -> list[Metric]:
         "fooocus_lane_info", "Which card an engine draws on, in which machine.", labels=["lane", "machine", "card"]
     )
     for lane in lanes:
-        info.add_metric([lane.name, lane.machine, lane.device], 1)
+        info.add_metric([lane.name, lane.machine, lane.supervisor.device], 1)
         ready.add_metric([lane.name], int(lane.ready.is_set()))
         drawing.add_metric([lane.name], int(lane.task_id is not None))
-        if lane.beat is None:
+        if (beat := lane.supervisor.beat) is None:
             continue
-        still.add_metric([lane.name], lane.beat.still)
-        for name, held in (("host", lane.beat.resident), ("gpu", lane.beat.gpu)):
+        still.add_metric([lane.name], beat.still)
+        for name, held in (("host", beat.resident), ("gpu", beat.gpu)):
             if held is not None:
                 memory.add_metric([lane.name, name], held)
     return [info, ready, drawing, memory, still]

@@ -164,7 +164,7 @@ def test_the_settings_of_the_instance_folder_count(app, command):
 def test_a_command_starts_no_engine_and_is_not_patched(tmp_path, database):
     program = (
         "import wsgi; from fooocus_flask.runner.runner import runner; from gevent import monkey; "
-        "print(runner.of(wsgi.app).lanes[0].engine, runner.of(wsgi.app)._greenlet, monkey.saved)"
+        "print(runner.of(wsgi.app).lanes[0].supervisor.engine, runner.of(wsgi.app)._greenlet, monkey.saved)"
     )
     here = {"FOOOCUS_INSTANCE": str(tmp_path), "FLASK_RUN_FROM_CLI": "true"}
     environ = {**os.environ, **here, **postgresql.environment(tmp_path)}

@@ -189,7 +189,7 @@ def test_masks_are_made_between_the_steps_of_a_picture_and_change_nothing_of_it(
 def test_an_engine_that_dies_is_told_and_the_next_one_answers(app, client):
     assert client.post(MASK, json={"image": PICTURE}).status_code == 200
     (held,) = runner.of(app).lanes
-    pid = held.engine.pid
+    pid = held.supervisor.engine.pid
     os.kill(pid, signal.SIGSTOP)
     answer = gevent.spawn(client.post, MASK, json={"image": PICTURE})
     while not held.inspections.waiting:
@@ -203,7 +203,7 @@ def test_an_engine_that_dies_is_told_and_the_next_one_answers(app, client):
 
 def test_there_is_an_end_to_what_waits(app, client):
     assert client.post(MASK, json={"image": PICTURE}).status_code == 200
-    pid = runner.of(app).lanes[0].engine.pid
+    pid = runner.of(app).lanes[0].supervisor.engine.pid
     os.kill(pid, signal.SIGSTOP)
     answers = [gevent.spawn(app.test_client().post, MASK, json={"image": PICTURE}) for _ in range(20)]
     while sum(answer.ready() for answer in answers) < 4:

@@ -66,22 +66,22 @@ def test_a_checkpoint_has_the_path_below_its_folder_for_a_name(app, client):
 
 
 def test_the_memory_is_what_its_last_sign_of_life_told(app, client):
-    runner.of(app).lanes[0].beat = Beat(resident=1000, gpu=2000)
+    runner.of(app).lanes[0].supervisor.beat = Beat(resident=1000, gpu=2000)
     (told,) = client.get(WORKERS).json["workers"]
     assert (told["host_memory"], told["gpu_memory"]) == (1000, 2000)
 
 
 def test_a_card_of_the_fleet_has_its_machine_and_tells_that_it_leaves(app, client):
     lane = FleetLane(app, "studio-0", "studio", lambda hear: None, lambda: None)
-    runner.of(app).lanes = [lane]
-    lane._take(Ready("NVIDIA H200", "2.11"))
+    runner.of(app).lanes[:] = [lane]
+    lane.supervisor._take(Ready("NVIDIA H200", "2.11"))
 
     def told():
         (worker,) = client.get(WORKERS).json["workers"]
         return [worker[name] for name in ("lane", "machine", "card", "state")]
 
     assert told() == ["studio-0", "studio", "NVIDIA H200", "ready"]
-    lane._take(CardLeaving())
+    lane.supervisor._take(CardLeaving())
     assert told() == ["studio-0", "studio", "NVIDIA H200", "leaving"]
 
 
@@ -93,7 +93,8 @@ def test_whoever_may_look_may_see_the_cards(make_app):
 
 def test_whoever_may_not_look_is_told_no_machine(make_app):
     app = make_app(API_KEY="secret")
-    runner.of(app).lanes = [FleetLane(app, f"studio-{n}", "studio", lambda hear: None, lambda: None) for n in range(2)]
+    cards = [FleetLane(app, f"studio-{n}", "studio", lambda hear: None, lambda: None) for n in range(2)]
+    runner.of(app).lanes[:] = cards
     answer = app.test_client().get("/ready")
     assert [lane["lane"] for lane in answer.json["lanes"]] == ["0", "1"]
     assert "studio" not in answer.text

@@ -14,7 +14,7 @@ from fooocus_flask.runner import runner
 from fooocus_flask.tasks import queue
 from tests.serving import engines
 
-pytestmark = pytest.mark.sql("runner/lane", "runner/runner", "tasks/queue", "tasks/batches")
+pytestmark = pytest.mark.sql("runner/dispatcher", "runner/task_recorder", "tasks/queue", "tasks/batches")
 
 NOTE = "Steps were computed for several tasks at once"
 
@@ -38,8 +38,8 @@ def app(one):
 
 def held(now):
     """The tasks that the lane has, once all is given as far as may be."""
-    now._assign_all()
-    return list(now.lanes[0]._held)
+    now.dispatcher.assign_all()
+    return list(now.lanes[0].tasks.ids)
 
 
 def test_a_lane_takes_as_many_as_the_setting_says(one, add):
@@ -72,8 +72,8 @@ def test_each_ends_by_itself_and_the_lane_is_free_after_the_last(one, add):
     assert held(one) == [first, second]
     lane = one.lanes[0]
     for task, left in ((second, [first]), (first, [])):
-        lane._take(Ended(task, "finished"))
-        assert list(lane._held) == left and queue.find(task).task_status == "finished"
+        lane.take(Ended(task, "finished"))
+        assert list(lane.tasks.ids) == left and queue.find(task).task_status == "finished"
     assert lane.free and lane.idle.is_set()
 
 
@@ -98,7 +98,7 @@ def test_a_lane_that_dies_while_others_are_taken_up_is_given_none_of_them(one, a
     lane.ready.set()
     for task in tasks:
         assert held(one) == [task]
-        lane._take(Ended(task, "finished"))
+        lane.take(Ended(task, "finished"))
     assert {queue.find(task).task_status for task in tasks} == {"finished"}
 
 

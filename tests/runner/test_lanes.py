@@ -15,15 +15,15 @@ from PIL import Image
 from sqlalchemy.exc import OperationalError
 
 from fooocus_flask.database import db
+from fooocus_flask.runner import dispatcher, engine_supervisor, lane, runner
 from fooocus_flask.runner import engines as starts
-from fooocus_flask.runner import lane, runner
 from fooocus_flask.runner.engines import VISIBLE
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import estimates, live, queue
 from tests.patience import patience
 from tests.serving import Server, engines
 
-pytestmark = pytest.mark.sql("runner/lane", "runner/runner", "tasks/queue")
+pytestmark = pytest.mark.sql("runner/database_retry", "runner/dispatcher", "runner/lane", "tasks/queue")
 
 CLAIMERS, ROWS = 8, 2000
 DESCRIBE = "/v1/tools/describe-image"
@@ -98,7 +98,7 @@ def app(request, make_app):
 def end(drawn):
     """The lane's task is done."""
     queue.end(drawn.task_id, "finished")
-    drawn._hold()
+    drawn.tasks.hold()
 
 
 def waiting(add, checkpoint, **columns):
@@ -111,7 +111,7 @@ def waiting(add, checkpoint, **columns):
 
 def given(now):
     """The tasks that lanes have, once all that wait are given as far as may be."""
-    now._assign_all()
+    now.dispatcher.assign_all()
     return [each.task_id for each in now.lanes]
 
 
@@ -149,7 +149,7 @@ def test_a_lane_takes_first_what_it_holds_but_only_so_many_seconds_early(two, ad
 
 def test_nobody_is_passed_over_for_longer_than_so_many_seconds(two, add, monkeypatch):
     clock = [1000.0]
-    monkeypatch.setattr(runner, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(dispatcher, "monotonic", lambda: clock[0])
     busy, done = add("pending", rank=0), add("pending", rank=0)
     assert given(two) == [busy, done]
     end(two.lanes[1])
@@ -249,14 +249,14 @@ def test_a_lane_outlives_that_no_process_can_be_started(app, caplog, monkeypatch
     def none(hear):
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(lane, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(engine_supervisor, "FIRST_DELAY", 0.01)
     alone = lane.Lane(app, "0", none, lambda: None)
-    alone.start()
+    alone.supervisor.start()
     with patience():
         while caplog.text.count("Resource temporarily unavailable); starting another") < 2:
             gevent.sleep(0.01)
-    assert alone.state == "starting" and not alone.greenlet.dead
-    alone.greenlet.kill()
+    assert alone.state == "starting" and not alone.supervisor.greenlet.dead
+    alone.supervisor.greenlet.kill()
 
 
 # --- real engines

@@ -12,14 +12,14 @@ from engine.process.startup import parse
 from fooocus_flask import signals
 from fooocus_flask.database import db
 from fooocus_flask.following import waiters
+from fooocus_flask.runner import engine_supervisor, runner
 from fooocus_flask.runner import engines as starts
-from fooocus_flask.runner import lane as lanes
-from fooocus_flask.runner import runner
+from fooocus_flask.runner.attempts import MOST_ATTEMPTS
 from fooocus_flask.tasks import queue
 from tests.patience import exit_status, gone, patience
 from tests.serving import GUNICORN, LAUNCHER, Server, engines
 
-pytestmark = pytest.mark.sql("runner/runner", "following/waiters")
+pytestmark = pytest.mark.sql("runner/dispatcher", "runner/task_recorder", "runner/runner", "following/waiters")
 
 LONG = {"overwrite_step": 60}
 
@@ -61,11 +61,11 @@ def test_a_killed_engine_costs_an_attempt_and_the_server_goes_on_answering(hasty
 
 def test_a_task_that_kills_every_engine_fails_and_the_next_one_is_drawn(make_app, add):
     app = make_app()
-    deadly, harmless = add("running", attempts=lanes.MOST_ATTEMPTS - 1), add("pending")
+    deadly, harmless = add("running", attempts=MOST_ATTEMPTS - 1), add("pending")
 
     def kill(app, task, **_):
         if task.task_id == deadly:
-            os.kill(runner.runner.of(app).lanes[0].engine.pid, signal.SIGKILL)
+            os.kill(runner.runner.of(app).lanes[0].supervisor.engine.pid, signal.SIGKILL)
 
     with signals.task_started.connected_to(kill), app.app_context():
         runner.runner.of(app).start()
@@ -158,10 +158,10 @@ def test_loading_may_take_longer_than_a_step(make_app, stages, still, stuck):
     (now,) = runner.runner.of(make_app(ENGINE_STEP_PATIENCE=10.0, ENGINE_LOAD_PATIENCE=100.0)).lanes
     now.ready.set()
     if not stuck:
-        now._judge(messages.Beat(stages, still))
+        now.supervisor._judge(messages.Beat(stages, still))
         return
-    with pytest.raises(lanes.EngineStuck, match=stages[0]):
-        now._judge(messages.Beat(stages, still))
+    with pytest.raises(engine_supervisor.EngineStuck, match=stages[0]):
+        now.supervisor._judge(messages.Beat(stages, still))
 
 
 def test_a_stop_outlives_the_server(hasty):
@@ -197,14 +197,14 @@ def test_a_server_that_stops_counts_no_attempt(app, add):
 
 def test_an_engine_that_never_gets_ready_is_given_up_again_and_again(make_app, monkeypatch, caplog):
     app = make_app(ENGINE_START_TIMEOUT=0.05)
-    monkeypatch.setattr(lanes, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(engine_supervisor, "FIRST_DELAY", 0.01)
     now = runner.Runner(app)
     now.start()
     with patience():
         while "not ready after" not in caplog.text:
             gevent.sleep(0.05)
     now.close()
-    assert not now.ready.is_set() and now.lanes[0].engine is None
+    assert not now.ready.is_set() and now.lanes[0].supervisor.engine is None
 
 
 def test_a_stopped_task_is_not_drawn_again(app, add):
@@ -212,7 +212,7 @@ def test_a_stopped_task_is_not_drawn_again(app, add):
     with app.app_context():
         now = runner.runner.of(app)
         assert now.stop(queue.find(task_id))
-        assert now._claim() is None
+        assert now.dispatcher._claim() is None
         task = queue.find(task_id)
     assert (task.task_status, task.result) == ("stop", ["2024-07-05/cat.png"])
 

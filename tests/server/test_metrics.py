@@ -83,7 +83,7 @@ def test_there_is_no_number_for_memory_that_is_not_known(app):
     from fooocus_flask.runner.runner import runner
 
     def told(**members):
-        runner.of(app).lanes[0].beat = from_wire(*Beat(**members).to_wire())
+        runner.of(app).lanes[0].supervisor.beat = from_wire(*Beat(**members).to_wire())
         return app.test_client().get("/metrics").text
 
     text = told(stages=["sampling"], still=2.5, resident=1000)
