@@ -218,13 +218,8 @@ runner = Extension("fooocus-runner", Runner)
 
 
 @signals.task_submitted.connect
-def wake(app: Flask, **_: Any) -> None:
-    """Have the runner look into the queue."""
-    runner.of(app).wake()
-
-
 @signals.queue_resumed.connect
 @signals.files_arrived.connect
-def go_on(app: Flask, **_: Any) -> None:
+def wake(app: Flask, **_: Any) -> None:
     """Have the runner look into the queue."""
     runner.of(app).wake()
