@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -163,6 +165,43 @@ def started(of: int, wanted: Callable[[bytes], bool]) -> list[int]:
                 if wanted(Path(f"/proc/{child}/cmdline").read_bytes()):
                     found.append(child)
     return found
+
+
+LISTENS, ESTABLISHED = "0A", "01"
+PIDFD_GETFD = 438
+"""The call of Linux that gives one of another process's sockets."""
+
+
+def cut(caller: int, called: int) -> int:
+    """Break the connections by which a process calls another one, as a network does; how many there were.
+
+    Raises:
+        PermissionError: the machine lets no process have another one's sockets.
+    """
+    ports = {local for _, local, _, state in connections(called) if state == LISTENS}
+    broken = [file for file, _, far, state in connections(caller) if state == ESTABLISHED and far in ports]
+    process = os.pidfd_open(caller)
+    for file in broken:
+        ours = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, process, file, 0)
+        if ours < 0:
+            raise PermissionError(ctypes.get_errno(), "a socket cannot be had")
+        with socket.socket(fileno=ours) as connection:
+            connection.shutdown(socket.SHUT_RDWR)
+    os.close(process)
+    return len(broken)
+
+
+def connections(pid: int) -> Iterator[tuple[int, int, int, str]]:
+    """A process's TCP sockets: the file's number, the ports here and there, and the state."""
+    files = {}
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            files[str(file.readlink())] = int(file.name)
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]:
+            _, here, there, state, *rest = line.split()
+            if (file := files.get(f"socket:[{rest[5]}]")) is not None:
+                yield file, int(here.rpartition(":")[2], 16), int(there.rpartition(":")[2], 16), state
 
 
 def out_of_sight(folder: Path) -> Path:

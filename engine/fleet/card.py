@@ -124,6 +124,13 @@ class CardActor:
         """Drop all models, after the task under way."""
         self._gpu.submit_unload()
 
+    @ray.method(concurrency_group="control")
+    def drop(self) -> None:
+        """End whatever is drawn, for nobody hears of it any more: the driver lost sight of this process for a while."""
+        for task_id in list(self._outlets):
+            if interruption := self._gpu.interruption(task_id):
+                interruption.stop()
+
     # --- the group "look"
 
     @ray.method(concurrency_group="look")

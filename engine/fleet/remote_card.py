@@ -20,16 +20,15 @@ from ray.exceptions import (
     ActorUnavailableError,
     ActorUnschedulableError,
     GetTimeoutError,
+    ObjectLostError,
     RayActorError,
     RayError,
-    RayTaskError,
 )
 
-from engine.errors import is_disk_full
 from engine.fleet.card import READ_AT_ONCE
+from engine.fleet.failures import cause, first_line, reason
 from engine.fleet.file_receiver import receive
 from engine.fleet.file_sender import FileSender
-from engine.fleet.file_store import TransferError
 from engine.fleet.frames import BringFile, CardFiles, CardJoined, CardLeaving, CardLeft, CardLost, FileBrought
 from engine.fleet.needed import HeadFiles, input_pictures
 from engine.fleet.outlet import Event
@@ -55,9 +54,11 @@ FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 
 @dataclass(frozen=True)
 class Loss:
-    """The process of this number was found to be gone."""
+    """The process of this number was found to be gone, or not to be reached, while this was asked of it."""
 
     process: int
+    asked: str
+    error: RayError
 
 
 class RemoteCard(Thread):
@@ -142,8 +143,8 @@ class RemoteCard(Thread):
                 return
             try:
                 self._send(self._card, ray.get(self._beat))
-            except RayError:
-                self._work.put(Loss(info.process))
+            except RayError as error:
+                self._lose(info, "a sign of life", error)
         self._beat = self.actor.beat.remote()
 
     # --- the card's thread
@@ -175,6 +176,7 @@ class RemoteCard(Thread):
             if not self._joined:
                 self._joined = True
                 self._send(self._card, CardJoined(info.machine))
+            ray.get(self.actor.drop.remote())
             self._beat, self._info, self._delay = None, info, FIRST_DELAY
             self._forget_work()
             self._tell_files()
@@ -184,11 +186,15 @@ class RemoteCard(Thread):
             if self._info is None:
                 self._make_again(error)
             else:
-                log.warning("the card %s: %s", self._card, str(error).splitlines()[0])
+                log.warning(
+                    "The card %s is given up until it answers again, and its task drawn again by whichever is free "
+                    "first (%s). If that goes on, look at the machine %s and at the network to it",
+                    *(self._card, first_line(error), self._sender.machine),
+                )
         finally:
             ready, self._info = self._info is not None, None
             if ready and not self._leaving.is_set():
-                self._send(self._card, CardLost("the card's process ended"))
+                self._send(self._card, CardLost("the card's process ended, or could not be reached"))
 
     def _forget_work(self) -> None:
         """Drop tasks that were meant for an earlier process: the web process has them drawn elsewhere."""
@@ -239,7 +245,15 @@ class RemoteCard(Thread):
             if isinstance(work, Draw):
                 self._draw(work)
             elif work.process == info.process:
-                raise RayActorError(error_msg=f"process {work.process} does not answer")
+                raise RayActorError(error_msg=f"asked for {work.asked}: {first_line(work.error)}")
+
+    def _lose(self, info: CardInfo | None, asked: str, error: RayError) -> None:
+        """Have the process given up that did not answer, unless another one takes tasks by now.
+
+        Whoever waits for something of this card hears of that, and asks again, it or another one.
+        """
+        if info is not None:
+            self._work.put(Loss(info.process, asked, error))
 
     def _draw(self, task: Draw) -> None:
         """Have a task drawn, and hand on its events."""
@@ -281,14 +295,26 @@ class RemoteCard(Thread):
         draw = self.actor.draw.options(_generator_backpressure_num_objects=READ_AT_ONCE)
         self._stream = draw.remote(task, given, files, followed=followed)
         for event in self._stream:
-            yield ray.get(event)
+            yield self._received(event)
             if (now := task.task_id in self._followed) != followed:  # it may have been told too early
                 followed = now
                 self.actor.follow.remote(task.task_id, followed)
 
+    def _received(self, event: Any) -> Event:
+        """What Ray has for this reference.
+
+        Raises:
+            RayActorError: the machine that held it is gone.
+        """
+        try:
+            found: Event = ray.get(event)
+        except ObjectLostError as error:
+            raise RayActorError(error_msg=first_line(error)) from error
+        return found
+
     def _bring(self, message: BringFile) -> None:
         """Copy a model file to the head, and tell how far it is."""
-        place, error, done = (message.model_kind, message.name), "", 0
+        place, error, done, info = (message.model_kind, message.name), "", 0, self._info
 
         def tell(came: int) -> None:
             nonlocal done
@@ -298,8 +324,9 @@ class RemoteCard(Thread):
         try:
             receive(self.actor, place, message.size, Path(message.target), tell)
             self._tell_files()
-        except RayActorError:
-            return  # the web process begins again with a card that has it
+        except RayActorError as failed:  # the web process begins again with a card that has it
+            self._lose(info, f"{message.name}, of which {done} bytes came", failed)
+            return
         except Exception as failed:
             log.exception("%s does not come to the head", message.name)
             error = reason(failed)
@@ -308,39 +335,15 @@ class RemoteCard(Thread):
         self._send(self._card, FileBrought(*place, done, True, error))
 
     def _look(self, look: Look) -> None:
+        info = self._info
         try:
             files = self._head.of_look(look)
             self._sender.bring(self.actor, files)
             seen = ray.get(self.actor.look.remote(look, files))
-        except RayActorError:
-            return  # the web process gives up all looks of a card that is lost
+        except RayActorError as failed:  # the web process gives up all looks of a card that is lost
+            self._lose(info, "a look at a picture", failed)
+            return
         except Exception as error:
             log.exception("looking at a picture failed")
             seen = Seen(look.look_id, error=reason(error), cause=cause(error))
         self._send(self._card, seen)
-
-
-def reason(error: Exception) -> str:
-    """Why a task did not come to a card, or its pictures not back, for the client to read."""
-    error = origin(error)
-    if isinstance(error, TransferError):
-        return str(error)
-    if is_disk_full(error):
-        return "A disk of the fleet is full: free some space, then send the request again"
-    if isinstance(error, OSError) and error.strerror:
-        return f"The fleet could not read or write a file: {error.strerror}"
-    return f"The fleet failed in a way that nobody foresaw ({type(error).__name__}); the server's log says more"
-
-
-def cause(error: Exception) -> str:
-    """Of what kind a failure is, in the words of `Ended`."""
-    error = origin(error)
-    if is_disk_full(error):
-        return "space"
-    return "missing" if isinstance(error, FileNotFoundError) else "engine"
-
-
-def origin(error: Exception) -> Exception:
-    """What failed on a card: Ray's wrapping of it is of its class, but has none of its values."""
-    found = getattr(error, "cause", None) if isinstance(error, RayTaskError) else None
-    return found if isinstance(found, Exception) else error

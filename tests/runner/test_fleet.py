@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import platform
 import shutil
@@ -19,11 +20,12 @@ from engine.fleet.frames import CardJoined, CardLost
 from engine.messages import Ready
 from fooocus_flask.errors import StartError
 from fooocus_flask.runner import fleet as fleets
-from tests.fleet_cluster import FleetCluster, FleetServer, cards, drivers, fleet_environment, out_of_sight
+from tests.fleet_cluster import FleetCluster, FleetServer, cards, cut, drivers, fleet_environment, out_of_sight
 from tests.patience import patience, patiently
 from tests.standin import make_standin
 
 LONG = {"overwrite_step": 60}
+LARGE = 1 << 30
 CONTROL = "/v1/engine/control"
 
 
@@ -214,6 +216,21 @@ def test_a_machine_that_is_told_to_leave_ends_its_picture_first(fleet, cluster, 
     machines.append((cluster.join(1, tmp_path), tmp_path))
 
 
+def test_a_card_that_cannot_be_reached_for_a_moment_draws_on_and_its_task_is_drawn_again(fleet, server):
+    expected = picture(server, server.draw(LONG).json)
+    before, processes = "".join(fleet.lines).count("attempt=2"), set(cards(os.getpid()))
+    streams = [fleet.follow(**LONG) for _ in range(2)]
+    for stream in streams:
+        stream.until("Sampling step")
+    assert cut(drivers(fleet.process.pid)[0], min(processes))
+    fleet.said(r"given up until it answers again.*look at the machine.*\n")
+    for stream in [*streams, fleet.follow(**LONG), fleet.follow(**LONG)]:
+        assert stream.events()[-1]["message"] == "Finished"
+        assert picture(fleet, fleet.ended(name_of(stream))) == expected
+    assert "".join(fleet.lines).count("attempt=2") <= before + 1
+    assert set(cards(os.getpid())) == processes
+
+
 def pixels(server, record):
     """The picture of a record, without what its file tells besides."""
     return Image.open(io.BytesIO(picture(server, record))).tobytes()
@@ -237,6 +254,40 @@ def test_a_model_that_only_a_machine_has_is_listed_and_drawn_with(fleet, cluster
         assert not any((tmp_path / "fleet" / "files").iterdir()), "the machine that had the file did not draw"
     finally:
         here.unlink(missing_ok=True)
+        cluster.kill(node)
+    wait_for(fleet, 2)
+
+
+def large(path, toy):
+    """The toy checkpoint with a tensor that nobody reads, of a size that takes a while to copy."""
+    data = toy.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header, size = json.loads(data[8 : 8 + length]), len(data) - 8 - length
+    header["nothing"] = {"dtype": "U8", "shape": [LARGE], "data_offsets": [size, size + LARGE]}
+    words = json.dumps(header).encode()
+    path.write_bytes(len(words).to_bytes(8, "little") + words + data[8 + length :])
+    os.truncate(path, path.stat().st_size + LARGE)
+
+
+def test_a_file_comes_whole_though_the_card_that_gives_it_cannot_be_reached_for_a_moment(
+    fleet, cluster, models, tmp_path
+):
+    (tmp_path / "checkpoints").mkdir()
+    there, before = models / "checkpoints" / "large.safetensors", set(cards(os.getpid()))
+    large(tmp_path / "checkpoints" / "large.safetensors", models / "checkpoints" / "toy.safetensors")
+    node = cluster.join(1, tmp_path)
+    try:
+        wait_for(fleet, 3)
+        (giver,) = set(cards(os.getpid())) - before
+        stream = fleet.follow(base_model_name="large.safetensors")
+        stream.until("Copying large.safetensors, ")
+        assert cut(drivers(fleet.process.pid)[0], giver)
+        fleet.said(r"given up until it answers again.*\(asked for large\.safetensors.*look at the machine.*\n")
+        assert stream.events()[-1]["message"] == "Finished"
+        assert there.stat().st_size == (tmp_path / "checkpoints" / "large.safetensors").stat().st_size
+        assert giver in cards(os.getpid())
+    finally:
+        there.unlink(missing_ok=True)
         cluster.kill(node)
     wait_for(fleet, 2)
 

@@ -19,8 +19,15 @@ from engine.fleet.file_store import TransferError
 )
 def test_what_fails_on_a_card_is_told_as_if_it_failed_here(error, kind, told):
     exceptions = pytest.importorskip("ray.exceptions")
-    remote_card = pytest.importorskip("engine.fleet.remote_card")
+    failures = pytest.importorskip("engine.fleet.failures")
     wrapped = exceptions.RayTaskError("write", "traceback", error).as_instanceof_cause()
     for found in (error, wrapped):
-        assert told in remote_card.reason(found)
-        assert remote_card.cause(found) == kind
+        assert told in failures.reason(found)
+        assert failures.cause(found) == kind
+
+
+def test_a_machine_that_does_not_answer_is_told_without_a_word_of_ray():
+    exceptions = pytest.importorskip("ray.exceptions")
+    failures = pytest.importorskip("engine.fleet.failures")
+    told = failures.reason(exceptions.GetTimeoutError("Get timed out: some object(s) not ready."))
+    assert told == "A machine of the fleet did not answer in time; send the request again"
