@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +24,10 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # beside others that are not nice either
     "RAY_memory_monitor_refresh_ms": "0",  # a busy machine's memory is no reason to end cards
+    # As in deploy/fleet: four questions without an answer.
+    "RAY_health_check_period_ms": "2000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "4",
 }
 """What the head, the nodes and the driver have in their environment, with a token that they share."""
 ANSWER = "> "
@@ -60,6 +65,10 @@ class FleetCluster:
         """Have a machine lose its power."""
         self._ask("kill", node)
 
+    def freeze(self, node: int) -> None:
+        """Have a machine answer nothing any more, though no connection to it ends, as without power; then `kill` it."""
+        self._ask("freeze", node)
+
     def tell_to_leave(self, node: int) -> None:
         """Do what `ray start --block` does on SIGTERM, and return when the machine has left."""
         self._ask("tell_to_leave", node)
@@ -94,6 +103,7 @@ class Nodes:
         head = {"num_cpus": 0, "num_gpus": gpus, "include_dashboard": False, "object_store_memory": STORE}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self._nodes: dict[int, Any] = {}
+        self._frozen: list[int] = []
         self._count = 0
 
     def join(self, cards: int, models: str) -> int:
@@ -112,6 +122,16 @@ class Nodes:
 
     def kill(self, node: int) -> None:
         self.cluster.remove_node(self._nodes.pop(node), allow_graceful=False)
+        for pid in self._frozen:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._frozen = []
+
+    def freeze(self, node: int) -> None:
+        (raylet,) = self._nodes[node].all_processes["raylet"]
+        self._frozen = [raylet.process.pid, *started(raylet.process.pid, lambda command: True)]
+        for pid in self._frozen:
+            os.kill(pid, signal.SIGSTOP)
 
     def tell_to_leave(self, node: int) -> None:
         self._nodes[node]._drain_node_before_shutdown()

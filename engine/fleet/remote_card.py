@@ -314,7 +314,9 @@ class RemoteCard(Thread):
 
     def _bring(self, message: BringFile) -> None:
         """Copy a model file to the head, and tell how far it is."""
-        place, error, done, info = (message.model_kind, message.name), "", 0, self._info
+        place, error, done = (message.model_kind, message.name), "", 0
+        while (info := self._info) is None and not self._leaving.wait(ASKED_AGAIN):
+            pass  # it was lost meanwhile, or not, if the web process was told of its files too late
 
         def tell(came: int) -> None:
             nonlocal done

@@ -207,7 +207,7 @@ class Fleet:
                 link.lose(message.reason)
         elif isinstance(message, FileBrought):
             self._coming.hear(message)
-        elif card:
+        elif card in self._machines:  # what comes late of a card that left would be kept for ever
             self._note(card, message)
             if link := self._links.get(card):
                 link.hear(message)

@@ -3,6 +3,7 @@
 import lzma
 import re
 import shlex
+import shutil
 import subprocess
 
 import jsonschema
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from setuptools import find_packages
 
+from tests.fleet_cluster import ENVIRONMENT
 from tests.serving import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -149,3 +151,30 @@ def test_what_is_left_to_a_node_at_its_end_is_longer_than_it_drains():
     name = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
     assert drain == node["environment"][name] == int(told[name])
     assert drain < stop == int(node["stop_grace_period"].removesuffix("s")) == pod["terminationGracePeriodSeconds"]
+
+
+def test_every_head_finds_out_as_soon_as_the_tested_one_that_a_machine_is_silent():
+    unit = (FLEET / "fooocus-node.service").read_text()
+    head = yaml.safe_load((FLEET / "compose.yaml").read_text())["services"]["head"]
+    pod = cluster()["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    told = {entry["name"]: entry.get("value") for entry in pod["env"]}
+    tested = {name: value for name, value in ENVIRONMENT.items() if name.startswith("RAY_health_check_")}
+    assert len(tested) == 3
+    for name, value in tested.items():
+        assert re.search(rf"\b{name}={value}\b", unit)
+        assert str(head["environment"][name]) == told[name] == value
+
+
+@pytest.mark.parametrize("wrong", ["", "KillMode=mixe", "[Servic]", "StateDirectory=/absolute"])
+def test_systemd_understands_the_units(tmp_path, wrong):
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not there")
+    for unit in (DEPLOY / "fooocus-flask.service", FLEET / "fooocus-node.service"):
+        (tmp_path / unit.name).write_text(re.sub(r"/opt/fooocus-flask/.venv/bin/\S+", "/bin/true", unit.read_text()))
+    drop_in = tmp_path / "fooocus-flask.service.d" / "fleet.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text((FLEET / "fooocus-flask.conf").read_text() + wrong + "\n")
+    command = [analyze, "verify", "--man=no", *map(str, tmp_path.glob("*.service"))]
+    told = subprocess.run(command, capture_output=True, text=True, check=False).stderr.splitlines()
+    assert bool([line for line in told if "fooocus" in line]) == bool(wrong), told

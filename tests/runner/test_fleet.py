@@ -16,9 +16,10 @@ import gevent
 import pytest
 from PIL import Image
 
-from engine.fleet.frames import CardJoined, CardLost
+from engine.fleet.frames import CardFiles, CardJoined, CardLeft, CardLost
 from engine.messages import Ready
 from fooocus_flask.errors import StartError
+from fooocus_flask.model_files.fleet_files import fleet_files
 from fooocus_flask.runner import fleet as fleets
 from tests.fleet_cluster import FleetCluster, FleetServer, cards, cut, drivers, fleet_environment, out_of_sight
 from tests.patience import patience, patiently
@@ -63,6 +64,17 @@ def test_a_card_that_is_lost_before_its_lane_listens_harms_no_other(app):
     assert heard == []
     fleet._hear(("far-0", Ready("CPU", "2.13")))
     assert heard == [Ready("CPU", "2.13")]
+
+
+def test_files_that_a_card_tells_of_after_it_left_are_not_listed(app):
+    watcher = SimpleNamespace(card_joined=lambda card, machine: None, card_left=lambda card: None)
+    fleet, files = fleets.Fleet(app, watcher), CardFiles([], {"loras": {"own.safetensors": 3}})
+    for message in (CardJoined("far"), files):
+        fleet._hear(("far-0", message))
+    assert fleet_files.of(app).names()["loras"] == ["own.safetensors"]
+    for message in (CardLeft("its machine is gone"), files):
+        fleet._hear(("far-0", message))
+    assert "loras" not in fleet_files.of(app).names()
 
 
 def test_a_driver_that_cannot_be_started_is_told_and_tried_again(make_app, caplog):
@@ -290,6 +302,23 @@ def test_a_file_comes_whole_though_the_card_that_gives_it_cannot_be_reached_for_
         there.unlink(missing_ok=True)
         cluster.kill(node)
     wait_for(fleet, 2)
+
+
+def test_a_machine_that_falls_silent_is_listed_no_longer_than_ray_takes_to_find_out(fleet, cluster, models, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    shutil.copy(models / "checkpoints" / "toy.safetensors", tmp_path / "checkpoints" / "own.safetensors")
+    node = cluster.join(1, tmp_path)
+    try:
+        wait_for(fleet, 3)
+        assert "own.safetensors" in fleet.get("/v1/engines/all-models").json["model_filenames"]
+        cluster.freeze(node)
+        begun = time.monotonic()
+        wait_for(fleet, 2)
+        assert time.monotonic() - begun < 50  # Ray's own settings take 66 s
+        assert len(fleet.get("/v1/engine/workers").json["workers"]) == 2
+        assert "own.safetensors" not in fleet.get("/v1/engines/all-models").json["model_filenames"]
+    finally:
+        cluster.kill(node)
 
 
 def test_a_card_that_cannot_begin_is_told_and_the_others_draw(fleet, cluster, tmp_path):
