@@ -6,6 +6,14 @@
 Each way draws the same default requests of one picture, no two alike, which all wait at once; the clock runs from the
 first one's start to the last one's end. Engines are warm before. `--target 1.9` is how many times one card's throughput
 two cards are to give. The last line is JSON.
+
+Each lane's row tells where its tasks' time went: the medians of the stages; `rest`, which is none of them (messages,
+the web process); `pause`, from a task's end to the next one's start; `slowest`, long where kernels were compiled
+meanwhile. If all lanes are slower than one card alone, do they share the web process, or the machine? Two servers at
+once tell:
+
+    CUDA_VISIBLE_DEVICES=0 python -m benchmarks.cards --models FOLDER --ways one --threads 8 &
+    CUDA_VISIBLE_DEVICES=1 python -m benchmarks.cards --models FOLDER --ways one --threads 8
 """
 
 from __future__ import annotations
@@ -18,22 +26,38 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu import STYLES, show
 from benchmarks.gpu_service import PLACES
 from benchmarks.parity_models import BASE
+from fooocus_flask.runner.engines import KERNELS
 from tests.fleet_cluster import FleetCluster, FleetServer, fleet_environment
 from tests.patience import patiently
 from tests.serving import Server
 
 STAGE = re.compile(r"\b(load|text|sampling|decode|save|total)=([\d.]+)")
 """What a task's line in the log tells of its stages, in seconds."""
+LANE = re.compile(r"The lane (\S+) draws (\w+)")
+TASK = re.compile(r"\btask=(\w+)")
 WARM_SECONDS = 25.0
-"""Kernels are compiled within the first pictures, unless another way of the same call has compiled them."""
+"""Kernels are compiled within the first pictures, unless another way of the same call has compiled them: ways share
+their folder, but for a fleet's cards, which keep theirs."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is measured: the models' folder, how many cards, threads of each engine, and where kernels are kept."""
+
+    models: Path
+    cards: int
+    threads: int
+    kernels: Path
 
 
 def requests(number: int, first: int, tiny: bool) -> Iterator[dict[str, Any]]:
@@ -45,11 +69,14 @@ def requests(number: int, first: int, tiny: bool) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def serving(models: Path, threads: int, make: type[Server] = Server, **settings: str) -> Iterator[Server]:
+def serving(setup: Setup, make: type[Server] = Server, **settings: str) -> Iterator[Server]:
     """A server in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        environment = {"OMP_NUM_THREADS": str(threads), "FOOOCUS_ENGINE_THREADS": str(threads)}
-        server = make(Path(folder) / "instance", models, **environment, **settings)
+        instance = Path(folder) / "instance"
+        instance.mkdir()
+        (instance / KERNELS).symlink_to(setup.kernels)
+        environment = {"OMP_NUM_THREADS": str(setup.threads), "FOOOCUS_ENGINE_THREADS": str(setup.threads)}
+        server = make(instance, setup.models, **environment, **settings)
         try:
             yield server
         except BaseException:
@@ -60,35 +87,35 @@ def serving(models: Path, threads: int, make: type[Server] = Server, **settings:
 
 
 @contextmanager
-def one(models: Path, threads: int, cards: int) -> Iterator[Server]:
+def one(setup: Setup) -> Iterator[Server]:
     """A server that draws on one card."""
-    with serving(models, threads) as server:
+    with serving(setup) as server:
         yield server
 
 
 @contextmanager
-def lanes(models: Path, threads: int, cards: int) -> Iterator[Server]:
+def lanes(setup: Setup) -> Iterator[Server]:
     """A server with an engine for each card."""
-    with serving(models, threads, FOOOCUS_ENGINES=str(cards)) as server:
+    with serving(setup, FOOOCUS_ENGINES=str(setup.cards)) as server:
         yield server
 
 
 @contextmanager
-def fleet(models: Path, threads: int, cards: int) -> Iterator[Server]:
+def fleet(setup: Setup) -> Iterator[Server]:
     """A server whose cards are those of a Ray cluster of this machine alone."""
     with fleet_environment(), tempfile.TemporaryDirectory() as name:
-        gpus = 0 if tiny_machine() else cards
+        gpus = 0 if tiny_machine() else setup.cards
         cluster = FleetCluster(Path(name), gpus)
         if not gpus:
-            cluster.join(cards)
+            cluster.join(setup.cards)
         try:
-            with serving(models, threads, FleetServer, FOOOCUS_FLEET=cluster.address) as server:
+            with serving(setup, FleetServer, FOOOCUS_FLEET=cluster.address) as server:
                 yield server
         finally:
             cluster.close()
 
 
-WAYS: dict[str, Callable[[Path, int, int], Any]] = {"one": one, "engines": lanes, "ray": fleet}
+WAYS: dict[str, Callable[[Setup], Any]] = {"one": one, "engines": lanes, "ray": fleet}
 
 
 def tiny_machine() -> bool:
@@ -137,18 +164,36 @@ def ready(server: Server, cards: int) -> None:
     patiently(attempt, f"there are not {cards} cards: {server.get('/ready').json}", server.working)
 
 
-def stages(lines: list[str]) -> dict[str, float]:
-    """The median seconds that the finished tasks of these lines of a log took for each stage."""
-    finished = [dict(STAGE.findall(line)) for line in lines if "status=finished" in line]
-    return {stage: round(statistics.median(float(one[stage]) for one in finished), 3) for stage in finished[0]}
+def stages(lines: Iterable[str]) -> dict[str, dict[str, float]]:
+    """The seconds that each finished task of these lines of a log took for each stage, and for what is none."""
+    found = {}
+    for line in lines:
+        if (task := TASK.search(line)) and "status=finished" in line:
+            took = {stage: float(seconds) for stage, seconds in STAGE.findall(line)}
+            found[task[1]] = took | {"rest": 2 * took["total"] - sum(took.values())}
+    return found
 
 
-def measured(way: str, models: Path, cards: int, number: int, tiny: bool, warm: float) -> float:
+def by_lane(lines: Sequence[str], records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """What each lane's tasks took: how many they were, the medians of their stages and of the pauses between them, and
+    the slowest one's whole time. Where there is one lane, no line names it."""
+    lanes = {task: lane for line in lines for lane, task in LANE.findall(line)}
+    took, times = stages(lines), {one["task_id"]: (one["start_mills"], one["finish_mills"]) for one in records}
+    found = {}
+    for lane in sorted({lanes.get(task, "0") for task in took}):
+        tasks = sorted((task for task in took if lanes.get(task, "0") == lane), key=times.__getitem__)
+        figures = {stage: statistics.median(took[task][stage] for task in tasks) for stage in took[tasks[0]]}
+        pauses = [(times[after][0] - times[before][1]) / 1000 for before, after in pairwise(tasks)]
+        figures |= {"pause": statistics.median(pauses or [0.0]), "slowest": max(took[task]["total"] for task in tasks)}
+        found[lane] = {"tasks": len(tasks), **{name: round(seconds, 3) for name, seconds in figures.items()}}
+    return found
+
+
+def measured(way: str, setup: Setup, number: int, tiny: bool, warm: float) -> float:
     """Pictures a minute, which are printed."""
-    threads = 1 if tiny else max(1, min(8, (os.cpu_count() or 1) // cards))
-    wanted = 1 if way == "one" else cards
+    wanted = 1 if way == "one" else setup.cards
     begun = time.monotonic()
-    with WAYS[way](models, threads, cards) as server:
+    with WAYS[way](setup) as server:
         ready(server, wanted)
         started = time.monotonic() - begun
         for first in itertools.count(1000, 2 * wanted):
@@ -157,7 +202,7 @@ def measured(way: str, models: Path, cards: int, number: int, tiny: bool, warm: 
                 break
         before = len(server.lines)
         records = drawn(server, requests(number, 1, tiny))
-        durations = stages(list(server.lines)[before:])
+        durations = by_lane(list(server.lines)[before:], records)
         workers = server.get("/v1/engine/workers").json["workers"]
     first, last = min(r["start_mills"] for r in records), max(r["finish_mills"] for r in records)
     each = sum(r["finish_mills"] - r["start_mills"] for r in records) / len(records)
@@ -168,7 +213,8 @@ def measured(way: str, models: Path, cards: int, number: int, tiny: bool, warm: 
         "s in all": round((last - first) / 1000, 1),
     }
     show(f"{way}: {len(workers)} × {workers[0]['card']}", {**figures, "ready after": f"{started:.0f} s"})
-    show(f"{way}: medians", durations)
+    for lane, figures in durations.items():
+        show(f"{way}: lane {lane}", figures)
     return speed
 
 
@@ -178,17 +224,23 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True, help="a folder with checkpoints/" + BASE)
     parser.add_argument("--requests", type=int, default=40)
     parser.add_argument("--cards", type=int, help="how many cards draw; all")
+    parser.add_argument("--threads", type=int, help="of each engine; its part of the cores, at most 8")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--warm", type=float, default=WARM_SECONDS, help="seconds of drawing before those that count")
     parser.add_argument("--target", type=float, default=1.9)
     parser.add_argument("--tiny", action="store_true", help="small pictures of few steps: a dry run")
     arguments = parser.parse_args()
     cards = arguments.cards or counted_cards()
+    threads = arguments.threads or (1 if arguments.tiny else max(1, min(8, (os.cpu_count() or 1) // cards)))
+    with tempfile.TemporaryDirectory() as kernels:
+        compare(arguments, Setup(arguments.models.resolve(), cards, threads, Path(kernels)))
+
+
+def compare(arguments: argparse.Namespace, setup: Setup) -> None:
+    """Measure one way after another."""
     found = {}
     for way in arguments.ways:
-        found[way] = measured(
-            way, arguments.models.resolve(), cards, arguments.requests, arguments.tiny, arguments.warm
-        )
+        found[way] = measured(way, setup, arguments.requests, arguments.tiny, arguments.warm)
         if way != "one" and "one" in found:
             ratio = found[way] / found["one"]
             show(

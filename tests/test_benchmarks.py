@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import card_table, checkout
+from benchmarks import card_table, cards, checkout
 from benchmarks.parity import CASES, request
 from benchmarks.parity_pictures import PICTURES
 from benchmarks.simulated_card import STEPS, Card
@@ -133,3 +133,18 @@ def test_memory_of_a_mixture_grows_from_one_request_to_the_next_of_its_kind():
         "gpu_gib grew by": pytest.approx(0.0),
         "host_gib grew by": pytest.approx(0.1),
     }
+
+
+def test_each_lanes_tasks_tell_where_their_time_went():
+    words = "status=finished pictures=1/1 attempt=1 queue=0.1 load=0.1 text=0.1 sampling=0.5 decode=0.1 save=0.1"
+    lines = [f"INFO x [-]: The lane {lane} draws {task}" for lane, task in (("0", "a"), ("1", "b"), ("0", "c"))]
+    lines += [f"INFO x [-]: task={task} {words} total={total}" for task, total in (("a", 1.0), ("b", 2.5), ("c", 1.2))]
+    mills = {"a": (0, 1000), "b": (0, 2500), "c": (1250, 2450)}
+    records = [{"task_id": task, "start_mills": begun, "finish_mills": over} for task, (begun, over) in mills.items()]
+    found = cards.by_lane(lines, records)
+    assert {lane: (row["tasks"], row["sampling"], row["slowest"]) for lane, row in found.items()} == {
+        "0": (2, 0.5, 1.2),
+        "1": (1, 0.5, 2.5),
+    }
+    assert (found["0"]["rest"], found["0"]["pause"], found["1"]["rest"]) == (0.2, 0.25, 1.6)
+    assert list(cards.by_lane(lines[3:], records)) == ["0"]

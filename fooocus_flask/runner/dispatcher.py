@@ -5,6 +5,7 @@ Nothing else claims tasks, however many lanes are free.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,8 @@ from fooocus_flask.runner.lane import Lane
 from fooocus_flask.runner.uploads import uploads
 from fooocus_flask.tables import FAILED, STOPPED, Task
 from fooocus_flask.tasks import queue
+
+log = logging.getLogger(__name__)
 
 UNREADABLE = "The task's parameters are of another version of this program and cannot be read; send the request again"
 
@@ -71,6 +74,8 @@ class Dispatcher:
                 return False
             lane = min(free, key=partial(aptness, task))
             draws = [replace(draw_message(self.app, each), together=len(tasks)) for each in tasks]
+            if len(self._lanes) > 1:
+                log.info("The lane %s draws %s", lane.name, ", ".join(each.task_id for each in tasks))
             if len(tasks) == 1:
                 lane.give(task, draws[0])
             else:
