@@ -329,6 +329,26 @@ def test_a_card_that_cannot_begin_is_told_and_the_others_draw(fleet, cluster, tm
     cluster.kill(node)
 
 
+def test_a_card_that_hangs_is_replaced_and_its_task_drawn_again(cluster, machines, tmp_path, models, database):
+    settings = {"FOOOCUS_FLEET": cluster.address, "FOOOCUS_ENGINE_SILENCE": "15"}
+    server, before = FleetServer(tmp_path, out_of_sight(models), **settings), set()
+    try:
+        wait_for(server, len(machines))
+        stream = server.follow(**LONG)
+        stream.until("Sampling step")
+        before = set(cards(os.getpid()))
+        for card in before:
+            os.kill(card, signal.SIGSTOP)
+        assert stream.events()[-1]["message"] == "Finished"
+        assert server.said(r"attempt=(\d)")[1] == "2"
+        wait_for(server, len(machines))
+        assert not before & set(cards(os.getpid()))
+    finally:
+        for card in before & set(cards(os.getpid())):
+            os.kill(card, signal.SIGKILL)
+        server.stop()
+
+
 def test_a_driver_that_dies_is_started_again_and_nothing_is_lost(fleet):
     stream = fleet.follow(**LONG)
     stream.until("Sampling step")
