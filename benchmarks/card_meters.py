@@ -15,7 +15,7 @@ from engine.memory_plan import GIB
 
 INTERVAL = 0.02
 """Seconds from one look at the process's memory to the next."""
-STEPS_DOWN = ("the task ran out of memory", "sampling ran out of memory")
+STEPS_DOWN = ("the task ran out of memory", "decoding ran out of memory")
 """How warnings begin after which a task goes on under a smaller plan."""
 SHORT = ("out of memory", "not enough memory")
 """What warnings say after which other parts leave, or, where that is not enough, work is done in pieces."""

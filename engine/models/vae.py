@@ -173,8 +173,13 @@ class Vae:
 
         In tiles, if a GPU's memory is too small for it in one go, even without other models.
         """
-        whole = self._in_one_go(lambda: _pixels(self._shifted(latent) / 2))
+        whole = self._in_one_go(lambda: self.decode_whole(latent))
         return self.decode_tiled(latent) if whole is None else whole
+
+    @torch.inference_mode()
+    def decode_whole(self, latent: Tensor) -> np.ndarray:
+        """The same, in one go whatever there is room for."""
+        return _pixels(self._shifted(latent) / 2)
 
     @torch.inference_mode()
     def decode_tiled(self, latent: Tensor, each: EachTile | None = None) -> np.ndarray:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from engine.adapters.patched_models import Models
 from engine.gpu.capabilities import Features
@@ -17,8 +20,10 @@ from engine.gpu.side_stream import Fetched, SideStream
 from engine.images import codecs
 from engine.memory_plan import Mode
 from engine.messages import Progressed
+from engine.models.vae import Vae
 from engine.params import GenerateParams
 from engine.pipeline.canvas import Canvas
+from engine.pipeline.decoding import Decoding, Undecoded
 from engine.pipeline.job import Job
 from engine.progress import sampling_message
 from engine.sampling.conditioning import Conditioning
@@ -59,6 +64,7 @@ class Renderer:
 
         Raises:
             Stopped, Skipped: a person asked for it.
+            Undecoded: there is no memory for the decoding of an earlier picture.
         """
         with job.timed("sampling"):
             return self._sample(job, models, canvas, texts, seed, title)
@@ -82,7 +88,8 @@ class Renderer:
     def decode(self, job: Job, models: Models, canvas: Canvas, sampled: Sampled) -> Future[codecs.Pixels]:
         """The finished picture of a denoised latent, decoded beside the sampling of the next.
 
-        A later call on the outbox raises its failure, and an `ArithmeticError` for a latent that is not finite.
+        A later call on the outbox raises its failure, and an `ArithmeticError` for a latent that is not finite; one
+        that runs out of memory waits among the job's to be decoded again.
         """
         mark = self.side_stream.mark()
 
@@ -91,20 +98,32 @@ class Renderer:
             with job.timed("decode"), self.side_stream.since(mark), self.residency.staying(vae.module):
                 if not bool(sampled.latent.isfinite().all()):
                     raise ArithmeticError("sampling ended in values that are no numbers; try another sampler or model")
-                decode = vae.decode_tiled if canvas.tiled or self.residency.plan.tiles else vae.decode
-                pixels = decode(sampled.latent)[0]
+                pixels = self._decoder(vae, canvas)(sampled.latent)[0]
             with job.timed("decode"), self.side_stream.since(mark):
                 return canvas.finished(pixels)
 
-        picture = job.outbox.compute(decoded)
-        if not self.residency.plan.overlaps or (self.residency.plan.budget is not None and job.params.black_out_nsfw):
-            wait([picture])
-        return picture
+        decoding = Decoding(decoded)
+        self.attempt(job, decoding)
+        return decoding.picture
+
+    def attempt(self, job: Job, decoding: Decoding) -> None:
+        """Have a picture decoded under the plan in force, beside the sampling where that has room for both."""
+        plan = self.residency.plan
+        attempt = job.outbox.compute(lambda: decoding.attempt(plan, job.undecoded))
+        if not plan.overlaps or (plan.budget is not None and job.params.black_out_nsfw):
+            wait([attempt])
+
+    def _decoder(self, vae: Vae, canvas: Canvas) -> Callable[[Tensor], np.ndarray]:
+        """How the plan has a picture decoded: in tiles, which change it, only where no plan has room for it whole."""
+        plan = self.residency.plan
+        if canvas.tiled or plan.tiles:
+            return vae.decode_tiled
+        return vae.decode_whole if plan.overlaps else vae.decode
 
 
 @dataclass
 class StepCallback:
-    """Runs at every sampling step: raises Stopped or Skipped if asked, emits progress and a preview."""
+    """Runs at every sampling step: raises Stopped or Skipped if asked, or Undecoded; emits progress and a preview."""
 
     job: Job
     models: Models
@@ -116,6 +135,8 @@ class StepCallback:
         job, steps = self.job, self.canvas.steps.count
         self.launch_ahead.limit()
         job.end_picture_if_asked()
+        if job.undecoded:
+            raise Undecoded
         number = min(step.index + 1, steps)
         percent = job.progress.at(job.steps_done + number)
         message = sampling_message(number, steps, self.title)

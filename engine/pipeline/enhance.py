@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -31,13 +31,15 @@ EMPTY = ",. \r\n"
 
 Prompts = tuple[str, str]
 """The positive and the negative prompt."""
+PassAndCanvas = tuple[PreparedPass, Canvas]
+"""All that a picture is drawn with and on."""
 
 
 class Enhancer:
     """Enhances pictures one after another."""
 
     def __init__(self, passes: Passes) -> None:
-        self.passes, self.store = passes, passes.store
+        self.passes, self.store, self.memory = passes, passes.store, passes.memory
 
     def enhance(self, job: Job, pictures: Sequence[Pixels]) -> None:
         """Enhance all pictures of a job and save the picture of each step; what is skipped leaves a note.
@@ -82,21 +84,25 @@ class Enhancer:
 
     def _vary_or_upscale(self, job: Job, picture: Pixels, prompts: Prompts, *, save: bool) -> Pixels:
         """The picture varied or upscaled as the request says."""
-        params, method = job.params, job.params.enhance_uov_method
+        method = job.params.enhance_uov_method
         if method.startswith("Vary"):
-            prepared, generator = self._prepare(job, prompts)
-            strength = vary_strength(method, params.overwrite_vary_strength)
-            canvas = vary_canvas(job, prepared.models, picture, job.plan.steps(), strength, generator)
-            return self._draw(job, prepared, canvas, save=save)
-        larger = enlarge(job, self.store, picture, method)
-        if larger.finished:
-            if save:
-                self.passes.save_unsampled(job, Unsampled([larger.image], UPSCALED))
-            return larger.image
+            return self._draw(job, lambda: self._vary(job, picture, prompts), save=save)
+        larger = self.memory.going_on(job, lambda: enlarge(job, self.store, picture, method))
+        if not larger.finished:
+            return self._draw(job, lambda: self._upscale(job, larger.image, prompts), save=save)
+        if save:
+            self.passes.save_unsampled(job, Unsampled([larger.image], UPSCALED))
+        return larger.image
+
+    def _vary(self, job: Job, picture: Pixels, prompts: Prompts) -> PassAndCanvas:
         prepared, generator = self._prepare(job, prompts)
-        strength = upscale_strength(params.overwrite_upscale_strength)
-        canvas = upscale_canvas(job, prepared.models, larger.image, job.plan.steps(upscale=True), strength, generator)
-        return self._draw(job, prepared, canvas, save=save)
+        strength = vary_strength(job.params.enhance_uov_method, job.params.overwrite_vary_strength)
+        return prepared, vary_canvas(job, prepared.models, picture, job.plan.steps(), strength, generator)
+
+    def _upscale(self, job: Job, larger: Pixels, prompts: Prompts) -> PassAndCanvas:
+        prepared, generator = self._prepare(job, prompts)
+        strength, steps = upscale_strength(job.params.overwrite_upscale_strength), job.plan.steps(upscale=True)
+        return prepared, upscale_canvas(job, prepared.models, larger, steps, strength, generator)
 
     def _inpaint(self, job: Job, picture: Pixels, step: EnhanceStep, *, save: bool) -> Pixels | None:
         """The picture with what a step finds in it inpainted; None where it finds nothing."""
@@ -107,17 +113,22 @@ class Enhancer:
         settings = InpaintSettings.of_step(step)
         if settings.strength == 0:
             return None
-        engine = job.files.inpaint_engine(settings.engine)
-        prepared, generator = self._prepare(job, step_prompts(job.params, step), engine)
+        prompts = step_prompts(job.params, step)
+        return self._draw(job, lambda: self._repaint(job, picture, mask, settings, prompts), save=save)
+
+    def _repaint(
+        self, job: Job, picture: Pixels, mask: Mask, settings: InpaintSettings, prompts: Prompts
+    ) -> PassAndCanvas:
+        prepared, generator = self._prepare(job, prompts, job.files.inpaint_engine(settings.engine))
         models = prepared.models
         region = inpaint_area(picture, mask, settings, models.most_pixels, Enlarger.load(job, self.store))
         head = load_head(job, self.store, models)
-        canvas = inpaint_canvas(job, models, region, settings, job.plan.steps(), head, generator)
-        return self._draw(job, prepared, canvas, save=save)
+        return prepared, inpaint_canvas(job, models, region, settings, job.plan.steps(), head, generator)
 
     def _find_mask(self, job: Job, picture: Pixels, step: EnhanceStep) -> Mask | None:
         """The mask of what a step finds, ready for inpainting; None where that is nothing."""
-        found = find_mask(self.store, picture, mask_options(job.params, step))
+        options = mask_options(job.params, step)
+        found = self.memory.going_on(job, lambda: find_mask(self.store, picture, options))
         height, width = picture.shape[:2]
         grow = int(step.enhance_inpaint_erode_or_dilate)
         mask = inpaint_mask(found.mask, width, height, grow=grow, invert=step.enhance_mask_invert)
@@ -134,7 +145,9 @@ class Enhancer:
         prepared = self.passes.prepare(job, params, engine)
         return prepared, torch.Generator().manual_seed(prepared.last_seed % GENERATOR_SEEDS)
 
-    def _draw(self, job: Job, prepared: PreparedPass, canvas: Canvas, *, save: bool) -> Pixels:
+    def _draw(self, job: Job, prepare: Callable[[], PassAndCanvas], *, save: bool) -> Pixels:
+        """The picture that is drawn after `prepare`, which is done again where there is too little memory for it."""
+        prepared, canvas = self.memory.going_on(job, prepare)
         attachments = (*prepared.models.inpaint_patches, *canvas.attachments, *freeu(job.params))
         pictures = self.passes.draw(job, prepared, replace(canvas, attachments=attachments), save=save)
         if not pictures:

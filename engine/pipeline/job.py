@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from engine.interruption import Interruption, Skipped, Stopped
 from engine.messages import Draw, Message, Progressed
 from engine.modes import Modes
 from engine.params import GenerateParams
+from engine.pipeline.decoding import Decoding
 from engine.pipeline.outbox import Outbox
 from engine.plan import Plan
 from engine.progress import STAGES, Progress
@@ -58,6 +60,10 @@ class Job:
     """The turns it takes with other tasks, if some are drawn at once."""
     rehearsal: bool = False
     """Whether it draws for nobody, and saves nothing."""
+    drawn: dict[int, Future[Pixels] | None] = field(default_factory=dict)
+    """The request's pictures that are drawn, by place; None for a skipped one. A task that begins again has them."""
+    undecoded: list[Decoding] = field(default_factory=list)
+    """The pictures whose decoding ran out of memory."""
 
     @property
     def params(self) -> GenerateParams:
@@ -84,9 +90,16 @@ class Job:
         self.notes += [remark for remark in dict.fromkeys(remarks) if remark not in self.notes]
 
     def report_progress(self, percent: int, message: str, step: int = 0, steps: int = 0) -> None:
-        """Emit a progress message."""
+        """Emit a progress message; what is prepared once more takes back nothing of the pictures that are over."""
         self.heartbeat.mark()
+        percent = max(percent, self.progress.at(self.steps_done)) if self.steps_done else percent
         self.outbox.send(lambda: Progressed(self.task.task_id, percent, message, step=step, steps=steps))
+
+    def drop_undecoded(self) -> None:
+        """Let nobody wait for pictures that will not be decoded any more: the task ends."""
+        self.outbox.settle()
+        for decoding in self.undecoded:
+            decoding.picture.cancel()
 
     def stop_if_asked(self) -> None:
         """Raise Stopped if a person asked for it; called where no picture is under way."""

@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakSet, ref
 
 from engine.adapters.controlnet import Control, ControlNet, Maker, encoder_size
@@ -18,6 +18,7 @@ from engine.detectors.safety_checker import SafetyChecker
 from engine.errors import TooLittleMemory
 from engine.gpu.block_stream import block_sizes
 from engine.gpu.device_memory import give_back
+from engine.gpu.out_of_memory import is_out_of_memory
 from engine.memory_plan import GIB, LIBRARIES, TEXT_WORK, MemoryPlan, Parts, Work, needed, plan_memory, smaller
 from engine.model_store import ModelStore
 from engine.models.expansion import Expansion
@@ -26,6 +27,7 @@ from engine.models.upscaler import Upscaler
 from engine.models.vae import Vae
 from engine.pipeline.canvas import Canvas
 from engine.pipeline.control import control_images
+from engine.pipeline.decoding import Undecoded
 from engine.pipeline.job import Job
 from engine.pipeline.outbox import Outbox
 from engine.required_files import CONTROL_NETS, IMAGE_PROMPTS
@@ -33,6 +35,8 @@ from engine.sampling.guidance import unguided
 from engine.sampling.unet import UNet
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 STEPPED_DOWN = "The GPU ran out of memory; the task went on with less of its models there, and more slowly"
 HELP = "fewer other programs on this GPU would help"
@@ -124,26 +128,44 @@ class Memory:
                 self.residency.adopt(net, work=self.residency.work.sampling, remake=again)
                 self._collects = True
 
-    def step_down(self, job: Job, models: Models | None) -> bool:
-        """Go on under the next smaller plan, with a note; False where there is none.
+    def going_on(self, job: Job, work: Callable[[], Result]) -> Result:
+        """The result of a piece of a task's work, which is begun again as often as it runs out of memory.
+
+        Raises:
+            TooLittleMemory: not even the smallest plan has room for it.
+        """
+        while True:
+            try:
+                return work()
+            except Undecoded:
+                pass
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                log.warning("the task ran out of memory: %s", error)
+            self._step_down(job, job.models)  # outside the handler, which keeps what filled the memory alive
+
+    def _step_down(self, job: Job, models: Models | None) -> None:
+        """Go on under the next smaller plan, with a note.
 
         A task that has no plan yet, since its models did not fit beside the last one's, has one more try without those.
         """
         if self._parts is None or models is None:
-            first, self._cleared = not self._cleared, True
+            if self._cleared:
+                raise self._too_little()
+            self._cleared = True
             self.clear()
-            return first
+            return
         self._settle()
         available = self.residency.available()
         following = smaller(self.plan, 1 << 62 if available is None else available + self._held(models), self._parts)
         if following is None:
-            return False
+            raise self._too_little()
         self._carry_out(following, models, self.residency.work)
         self.clear()
         job.add_notes(STEPPED_DOWN)
-        return True
 
-    def too_little(self) -> TooLittleMemory:
+    def _too_little(self) -> TooLittleMemory:
         """What to say where even the smallest plan ran out of memory."""
         free, parts = self.residency.available(), self._parts
         if free is None or parts is None:
@@ -177,11 +199,12 @@ class Memory:
 
     def _carry_out(self, plan: MemoryPlan, models: Models, work: Work) -> None:
         log.info("memory plan: %s", plan)
+        for vae in _vaes(models):
+            vae.make_room = self.clear if plan.overlaps else self.residency.clear
         if plan.budget is not None:
             residency, decoding = self.residency, work.decoding_a_tile if plan.tiles else work.decoding
             for vae in _vaes(models):
                 residency.adopt(vae.module, work=decoding)
-                vae.make_room = residency.clear
             unet, texts, *_ = models.checkpoint.modules
             beside = decoding if plan.overlaps else 0
             residency.adopt(*unet, work=work.sampling + beside)

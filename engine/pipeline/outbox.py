@@ -28,17 +28,21 @@ class Outbox:
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="outbox-pictures")
         self._waiting: list[Future[Any]] = []
         self._over = False
-        self.failure: BaseException | None = None
-        """The last error that a call raised for what was submitted before."""
 
     @property
     def busy(self) -> bool:
         """Whether so much waits that previews should be left out."""
         return sum(not job.done() for job in self._waiting) > MOST_WAITING
 
-    def send(self, make: Callable[[], Message]) -> None:
-        """Emit the message that `make` returns, after all that was submitted before."""
-        self.submit(lambda: self._emit(make()))
+    def send(self, make: Callable[[], Message | None]) -> None:
+        """Emit the message that `make` returns, if it returns one, after all that was submitted before."""
+
+        def sent() -> None:
+            message = make()
+            if message is not None:
+                self._emit(message)
+
+        self.submit(sent)
 
     def submit(self, work: Callable[[], Result]) -> Future[Result]:
         """Do some work after all that was submitted before; the future holds its result."""
@@ -49,10 +53,9 @@ class Outbox:
         return self._submitted(self._beside, work)
 
     def settle(self) -> None:
-        """Wait until all that was submitted before is done, whatever became of it."""
+        """Wait until all pictures before are computed, whatever became of them."""
         if not self._over:
-            for thread in (self._beside, self._thread):
-                thread.submit(lambda: None).result()
+            self._beside.submit(lambda: None).result()
 
     def __enter__(self) -> Outbox:
         return self
@@ -77,5 +80,4 @@ class Outbox:
         done = [job for job in self._waiting if job.done()]
         self._waiting = [job for job in self._waiting if job not in done]
         for job in done:
-            self.failure = job.exception() or self.failure
             job.result()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from engine.adapters.controlnet import Control
 from engine.adapters.patched_models import Models
 from engine.choices import EXPANSION_STYLE, NO_MODEL
-from engine.gpu.out_of_memory import is_out_of_memory
 from engine.images import codecs
 from engine.images.metadata import Generation
 from engine.interruption import Skipped
@@ -17,6 +17,7 @@ from engine.model_store import ModelStore
 from engine.models.text_encoders import TextEncoders
 from engine.params import GenerateParams
 from engine.pipeline.canvas import Canvas, Finish, size_notes
+from engine.pipeline.decoding import Undecoded
 from engine.pipeline.draw import EncodedTexts, Renderer
 from engine.pipeline.job import Job, Unsampled
 from engine.pipeline.memory import STEPPED_DOWN, Memory
@@ -29,7 +30,7 @@ from engine.sampling.conditioning import Conditioning
 from engine.sampling.guidance import unguided
 from engine.sampling.sampling_run import Sampled
 
-log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -74,29 +75,41 @@ class Passes:
         return PreparedPass(models, pictures, encode_texts(job, encoders, pictures))
 
     def draw(
-        self, job: Job, prepared: PreparedPass, canvas: Canvas, *, save: bool = True
+        self,
+        job: Job,
+        prepared: PreparedPass,
+        canvas: Canvas,
+        drawn: dict[int, Future[codecs.Pixels] | None] | None = None,
+        *,
+        save: bool = True,
     ) -> list[Future[codecs.Pixels]]:
-        """Draw all pictures of a pass and save them if `save`; each skipped one leaves a note."""
+        """Draw all pictures of a pass and save them if `save`; each skipped one leaves a note.
+
+        `drawn` has those of an earlier try, by place, and gets the others.
+        """
+        drawn = {} if drawn is None else drawn
         job.add_notes(*size_notes(canvas))
         self.memory.make_plan(job, prepared.models, canvas.sampled)
         self.memory.drop_guests()
         if job.params.black_out_nsfw:
-            canvas = replace(canvas, finish=self._with_safety_checker(job, canvas.finish))
-        numbers = range(len(prepared.pictures))
-        drawn = [self._draw_one(job, prepared, canvas, number, save=save) for number in numbers]
-        return [picture for picture in drawn if picture is not None]
+            canvas = replace(canvas, finish=self._with_safety_checker(job, canvas))
+        for index in range(len(prepared.pictures)):
+            if index not in drawn:
+                drawn[index] = self._draw_one(job, prepared, canvas, index, save=save)
+        self.memory.going_on(job, lambda: self._decode_all(job))
+        return [picture for picture in drawn.values() if picture is not None]
 
-    def _with_safety_checker(self, job: Job, finish: Finish) -> Finish:
-        """`finish`, after which pictures that are not safe for work are blackened."""
+    def _with_safety_checker(self, job: Job, canvas: Canvas) -> Finish:
+        """How the canvas finishes a picture, after which one that is not safe for work is blackened."""
         with job.timed("load"):
-            checker = self.store.safety_checker()
-        return lambda pixels: checker.censor([finish(pixels)])[0]
+            checker = self._going_on(job, canvas, self.store.safety_checker)
+        return lambda pixels: checker.censor([canvas.finish(pixels)])[0]
 
     def save_unsampled(self, job: Job, result: Unsampled) -> None:
         """Save pictures that nothing was sampled for."""
         pictures = result.pictures
         if job.params.black_out_nsfw:
-            pictures = self.store.safety_checker().censor(pictures)
+            pictures = self.memory.going_on(job, lambda: self.store.safety_checker().censor(result.pictures))
         self.saver.save_unsampled(job, pictures, result.record)
 
     def generation(self, job: Job, prepared: PreparedPass, canvas: Canvas, number: int) -> Generation:
@@ -147,7 +160,7 @@ class Passes:
         try:
             job.end_picture_if_asked()
             title = f"image {number}/{count}"
-            sampled = self._sample(job, prepared, canvas, index, title)
+            sampled = self._going_on(job, canvas, lambda: self._sample(job, prepared, canvas, index, title))
             if job.interruption.take_skip():
                 raise Skipped
         except Skipped:
@@ -160,24 +173,37 @@ class Passes:
         return pixels
 
     def _sample(self, job: Job, prepared: PreparedPass, canvas: Canvas, index: int, title: str) -> Sampled:
-        """The latent of a picture; what runs out of memory is sampled again under a smaller plan.
+        """The latent of a picture, once those before it that ran out of memory are decoded."""
+        self._decode_again(job)
+        seed, texts = prepared.pictures[index].seed, prepared.texts[index]
+        return self.renderer.sample(job, prepared.models, canvas, texts, seed, title)
+
+    def _decode_all(self, job: Job) -> None:
+        """Wait until all pictures are decoded."""
+        job.outbox.settle()
+        self._decode_again(job)
+
+    def _decode_again(self, job: Job) -> None:
+        """Decode what ran out of memory under a larger plan.
+
+        Raises:
+            Undecoded: the plan in force is the one under which that happened.
+        """
+        while job.undecoded:
+            if any(decoding.failed_under == self.memory.plan for decoding in job.undecoded):
+                raise Undecoded
+            self.renderer.attempt(job, job.undecoded.pop(0))
+            job.outbox.settle()
+
+    def _going_on(self, job: Job, canvas: Canvas, work: Callable[[], Result]) -> Result:
+        """The result of `work`, begun again under a smaller plan where it runs out of memory.
 
         Control nets that were made where everything stays share the UNet's weights, which move under a smaller plan:
-        the failure is then the task's, which is begun again and makes them again. So is that of an earlier picture's
-        decoding, which is heard of here.
+        the failure is then the task's, which goes on with nets that are made again.
         """
-        while True:
-            try:
-                seed, texts = prepared.pictures[index].seed, prepared.texts[index]
-                return self.renderer.sample(job, prepared.models, canvas, texts, seed, title)
-            except RuntimeError as error:
-                shared = self.memory.plan.mode == "resident" and any(isinstance(a, Control) for a in canvas.attachments)
-                if shared or error is job.outbox.failure or not is_out_of_memory(error):
-                    raise
-                log.warning("sampling ran out of memory: %s", error)
-            # outside the handler, which keeps what filled the memory alive
-            if not self.memory.step_down(job, prepared.models):
-                raise self.memory.too_little()
+        if self.memory.plan.mode == "resident" and any(isinstance(part, Control) for part in canvas.attachments):
+            return work()
+        return self.memory.going_on(job, work)
 
 
 def encode_texts(job: Job, encoders: TextEncoders, pictures: list[PictureTexts]) -> list[EncodedTexts]:

@@ -16,7 +16,6 @@ from engine.files.file_sets import file_set
 from engine.files.hashes import HashCache
 from engine.gpu.capabilities import Card, DrawingSettings, Features
 from engine.gpu.compiled_kernels import Kernels
-from engine.gpu.out_of_memory import is_out_of_memory
 from engine.heartbeat import Heartbeat
 from engine.images import codecs
 from engine.images.grid import grid
@@ -121,6 +120,8 @@ class Pipeline:
                 outcome = "finished"
             except Stopped:
                 outcome = "stopped"
+            finally:
+                job.drop_undecoded()
         self.memory.end()
         log.info("task %s %s: %s", task.task_id, outcome, {name: round(s, 3) for name, s in job.seconds.items()})
         name = job.files.checkpoint_name(job.params.base_model_name)
@@ -180,27 +181,25 @@ class Pipeline:
             self.store.check = lambda: None
 
     def _draw_in_memory(self, job: Job) -> None:
-        """Draw the task; one that runs out of memory before its first picture is begun again under a smaller plan."""
-        plan = job.plan
+        """Draw the task's pictures, and enhance them; what runs out of memory is done again under a smaller plan."""
+        plan, inputs = job.plan, InputPictures(job.task.inputs)
         self.memory.begin(job)
-        while True:
-            try:
-                return self._draw(job)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                log.warning("the task ran out of memory: %s", error)
-            if job.results or not self.memory.step_down(job, job.models):
-                raise self.memory.too_little()
-            job.plan, job.steps_done = plan, 0
 
-    def _draw(self, job: Job) -> None:
+        def draw() -> list[Future[codecs.Pixels]]:
+            job.plan = plan
+            return self._draw(job, inputs)
+
         job.report_progress(Progress.LOADING, "Loading models ...")
-        inputs = InputPictures(job.task.inputs)
         if job.modes.enhance_given:
             assert job.params.enhance_input_image
             self.enhancer.enhance(job, [inputs.picture(job.params.enhance_input_image)])
             return
+        drawn = self.memory.going_on(job, draw)
+        if job.modes.enhance and not job.rehearsal:
+            self.enhancer.enhance(job, [picture.result() for picture in drawn])
+
+    def _draw(self, job: Job, inputs: InputPictures) -> list[Future[codecs.Pixels]]:
+        """Draw the pictures that the job does not have yet; all of them."""
         init_image = read_init_image(job, self.store, inputs)
         engine = job.params.inpaint_engine if init_image.inpainted else NO_MODEL
         prepared = self.passes.prepare(job, job.params, engine)
@@ -210,10 +209,9 @@ class Pipeline:
         canvas = controlled(job, self.store, prepared.models, inputs, canvas)
         self.memory.adopt_nets(canvas, prepared.models)
         save = not (job.rehearsal or self.enhancer.saves_only_last(job))
-        drawn = self.passes.draw(job, prepared, canvas, save=save)
+        drawn = self.passes.draw(job, prepared, canvas, job.drawn, save=save)
         self._add_grid(job, prepared, canvas, drawn)
-        if job.modes.enhance and not job.rehearsal:
-            self.enhancer.enhance(job, [picture.result() for picture in drawn])
+        return drawn
 
     def _add_grid(self, job: Job, prepared: PreparedPass, canvas: Canvas, drawn: list[Future[codecs.Pixels]]) -> None:
         """Save all pictures in one grid, if that is requested and there are several."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -62,8 +62,12 @@ class Saver:
             picture.set_result(pixels)
             self.save(job, FinishedPicture(picture, job.params.image_seed, record=record))
 
-    def _write(self, job: Job, index: int, path: Path, finished: FinishedPicture) -> PictureDone:
-        pixels = finished.picture.result()
+    def _write(self, job: Job, index: int, path: Path, finished: FinishedPicture) -> PictureDone | None:
+        """Write the picture once it is there; None for one that never will be, since the task ends before."""
+        try:
+            pixels = finished.picture.result()
+        except CancelledError:
+            return None
         with job.timed("save"):
             output_format = path.suffix.removeprefix(".").lower()
             generation = self._with_hashes(job, finished.generation)

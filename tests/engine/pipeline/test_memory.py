@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from engine.adapters.controlnet import encoder_size
 from engine.adapters.controlnet_files import ControlFile
 from engine.adapters.lora_merge import Patch
-from engine.errors import TooLittleMemory
 from engine.files.catalogue import Folders
 from engine.gpu.block_stream import blocks_of
 from engine.gpu.capabilities import Card
@@ -448,14 +447,6 @@ def test_recorded_texts_give_their_memory_back_with_everything_else(toy):
         texts._kept[1] = RunOnce()
     pipeline.memory.clear()
     assert not any(texts._kept for texts in recorded)
-
-
-def test_a_picture_that_cannot_be_decoded_for_lack_of_memory_is_no_trouble_of_the_next_ones_sampling(toy, tmp_path):
-    full = Pipeline("cpu", builtin=toy)
-    decoder = full.store._base(full.catalogue.builtin).checkpoint.vae.module.decoder
-    OutOfMemoryAt(decoder, times=2)  # as a whole, and in tiles
-    with pytest.raises((TooLittleMemory, torch.OutOfMemoryError)):  # at a step, or at the end
-        full.draw(toy_draw(tmp_path, image_number=2), Watcher())
 
 
 def test_what_is_loaded_within_a_task_has_its_plan_made_anew(toy, tmp_path):
