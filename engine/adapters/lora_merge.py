@@ -18,6 +18,7 @@ from engine.files.identity import identity
 from engine.gpu.device_memory import free_bytes
 from engine.gpu.eight_bit_arithmetic import follow_weight
 from engine.gpu.offload import at_hand, by_group, in_file
+from engine.gpu.out_of_memory import is_out_of_memory
 from engine.models.checkpoint import read_tensors
 from engine.models.text_encoders import TextEncoders
 from engine.models.weight_names import unet_names
@@ -208,9 +209,9 @@ def _merged(original: Tensor, stack: _Stack) -> Tensor | None:
     """The weight under these deltas; None if one of them does not fit it."""
     try:
         return lora_formats.patched(original, [(key[1], delta) for key, delta in stack])
-    except torch.OutOfMemoryError:
-        raise
     except (ValueError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise
         log.debug("a change does not fit: %s", error)
         return None
 

@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate, leaky_relu, pad, pixel_unshuffle
 
 from engine.errors import CheckpointError
 from engine.gpu.device_memory import give_back
+from engine.gpu.out_of_memory import is_out_of_memory
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
 from engine.models.fill import fill, unfilled, weights_size
@@ -66,7 +67,7 @@ class Upscaler:
         Tiles are halved while they do not fit into a GPU's memory, even without other models.
 
         Raises:
-            torch.OutOfMemoryError: not even a tile of 128 pixels fits.
+            RuntimeError: not even a tile of 128 pixels fits.
         """
         # The batch's axis comes first: added last, it hides from torch that the picture lies channels-last.
         pixels = torch.from_numpy(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2).float() / 255
@@ -75,7 +76,9 @@ class Upscaler:
             try:
                 large = tiled(self._run, pixels, (tile, tile), OVERLAP, self.scale, each)
                 break
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 tile = tile // 2 if make_room is None else tile
                 if tile < LEAST_TILE:
                     raise

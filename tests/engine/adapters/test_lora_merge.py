@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engine.adapters import lora_formats
 from engine.adapters.lora_merge import Patch, PatchedModel
 from engine.errors import CheckpointError
 from engine.models.checkpoint import load_checkpoint
@@ -283,3 +284,12 @@ def test_rank_stabilised_settings_scale_by_the_root_of_the_rank(tmp_path, checkp
     save_file(tensors, tmp_path / "rs.safetensors", {"lora_adapter_metadata": json.dumps(settings)})
     assert model.apply([Patch(tmp_path / "rs.safetensors", 1.0)]) == []
     assert torch.allclose(weight, before + 1.5 * up @ down, atol=1e-5)
+
+
+def test_a_lora_that_there_is_no_memory_for_is_none_that_does_not_fit(model, checkpoint, tmp_path, monkeypatch):
+    def full(*_):
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+    monkeypatch.setattr(lora_formats, "patched", full)
+    with pytest.raises(RuntimeError, match="ALLOC_FAILED"):
+        model.apply([Patch(lora_file(tmp_path, checkpoint), 1.0)])

@@ -130,6 +130,8 @@ def test_a_part_goes_with_its_modules_however_lately_it_was_called():
     [
         (torch.OutOfMemoryError("CUDA out of memory"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8.0 GB, max allowed: 9.0 GB)"), True),
+        (RuntimeError("HIP error: out of memory"), True),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
     ],
 )

@@ -177,27 +177,30 @@ def test_it_ends_between_tiles(tmp_path):
 class SmallMemory(torch.nn.Module):
     """A network on a device that cannot take pictures larger than `most` on a side."""
 
-    def __init__(self, network, most):
+    def __init__(self, network, most, error):
         super().__init__()
-        self.network, self.most, self.sizes = network, most, []
+        self.network, self.most, self.sizes, self.error = network, most, [], error
         self.scale, self.first = network.scale, network.first
 
     def forward(self, pixels):
         self.sizes.append(tuple(pixels.shape[-2:]))
         if max(pixels.shape[-2:]) > self.most:
-            raise torch.OutOfMemoryError("too large")
+            raise self.error
         return self.network(pixels)
 
 
-def test_tiles_are_halved_until_they_fit_but_not_below_128(tmp_path):
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("too large"), RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")], ids=str
+)
+def test_tiles_are_halved_until_they_fit_but_not_below_128(tmp_path, error):
     network = Upscaler.load(saved(words(enlarging=0), tmp_path / "x1.pth"), CPU).network
     image = picture(260, 100)
-    small = SmallMemory(network, 128)
+    small = SmallMemory(network, 128, error)
     made = Upscaler(small).upscale(image)
     assert small.sizes[:3] == [(260, 100), (256, 100), (128, 100)]
     assert (made == Upscaler(network, tile=128).upscale(image)).all()
-    with pytest.raises(torch.OutOfMemoryError):
-        Upscaler(SmallMemory(network, 60)).upscale(image)
+    with pytest.raises(RuntimeError, match=str(error)):
+        Upscaler(SmallMemory(network, 60, error)).upscale(image)
 
 
 @pytest.mark.parametrize(
