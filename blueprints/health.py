@@ -16,7 +16,9 @@ class LaneSchema(Schema):
     """One engine, which draws one task at a time."""
 
     lane = fields.String(metadata={"description": "Its number, from 0."})
-    state = fields.String(metadata={"description": "ready, starting, or stuck: it hung and is being replaced."})
+    state = fields.String(
+        metadata={"description": "ready; starting; stuck: it hung and is being replaced; or unusable as it is set up."}
+    )
     drawing = fields.Boolean(metadata={"description": "Whether it draws a task now."})
 
 
@@ -26,9 +28,12 @@ class ReadySchema(Schema):
     ready = fields.Boolean(metadata={"description": "Whether an engine has loaded its libraries and takes tasks."})
     state = fields.String(
         metadata={
-            "description": "ready, starting, stopping, stuck: the engine hung and is being replaced; or storage: the "
-            "bucket has not answered since the start."
+            "description": "ready, starting, stopping, stuck: the engine hung and is being replaced; unusable: nothing "
+            "can be drawn as the settings have it; or storage: the bucket has not answered since the start."
         }
+    )
+    problem = fields.String(
+        metadata={"description": "With unusable: the setting that makes it so, and what would work."}
     )
     lanes = fields.List(
         fields.Nested(LaneSchema),
@@ -69,6 +74,8 @@ def ready() -> Response:
         {"lane": str(number), "state": lane.state, "drawing": lane.task_id is not None}
         for number, lane in enumerate(now.lanes)
     ]
-    response = jsonify(ReadySchema().dump({"ready": state == "ready", "state": state, "lanes": lanes}))
+    told = {"ready": state == "ready", "state": state, "lanes": lanes}
+    problem = {"problem": now.problem} if state == "unusable" else {}
+    response = jsonify(ReadySchema().dump(told | problem))
     response.status_code = 200 if state == "ready" else 503
     return response

@@ -9,6 +9,10 @@ class TooLittleMemory(MemoryError):
     """A task that does not fit the memory there is; the text says what would."""
 
 
+class NoSuchDevice(ValueError):
+    """A device to draw on that this machine does not have; the text says which there are."""
+
+
 class CheckpointError(ValueError):
     """A model file that cannot be used; the text says why and what would work."""
 

@@ -108,6 +108,13 @@ class Ready(Message):
 
 
 @dataclass(frozen=True)
+class Unusable(Message):
+    """No engine can draw as this one was started, which ends; `reason` names the setting and what would work."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Beat(Message):
     """A sign of life; sent every few seconds, whatever the engine does.
 
@@ -173,7 +180,8 @@ class Ended(Message):
 
 
 KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Draw, Stop, Skip, Look, Unload, Seen, Ready, Beat, Progressed, PictureDone, Ended)
+    kind.__name__: kind
+    for kind in (Draw, Stop, Skip, Look, Unload, Seen, Ready, Unusable, Beat, Progressed, PictureDone, Ended)
 }
 
 

@@ -16,7 +16,8 @@ class WorkerSchema(Schema):
     )
     state = fields.String(
         metadata={
-            "description": "drawing; ready for a task; starting; stuck: its engine hung and is being replaced; or "
+            "description": "drawing; ready for a task; starting; stuck: its engine hung and is being replaced; "
+            "unusable: it cannot draw as the settings have it; or "
             "leaving: its machine leaves the fleet once its task has ended."
         }
     )

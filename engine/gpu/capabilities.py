@@ -8,6 +8,8 @@ from functools import lru_cache
 
 import torch
 
+from engine.errors import NoSuchDevice
+
 FP32, FP16, BF16 = torch.float32, torch.float16, torch.bfloat16
 FORMATS = {
     "fp32": FP32,
@@ -190,7 +192,7 @@ def chosen_device(name: str | None = None) -> torch.device:
     """The device of this name; without one, the machine's accelerator if torch has one, else the processor.
 
     Raises:
-        ValueError: torch finds no such device here.
+        NoSuchDevice: torch finds none here.
     """
     there = torch.accelerator.current_accelerator(check_available=True)
     if not name:
@@ -198,9 +200,18 @@ def chosen_device(name: str | None = None) -> torch.device:
     device = torch.device(name)
     missing = there is None or there.type != device.type or (device.index or 0) >= torch.accelerator.device_count()
     if device.type != "cpu" and missing:
-        found = "none" if there is None else f"{torch.accelerator.device_count()} of the type {there.type}"
-        raise ValueError(f"DEVICE is {name}, but this torch finds {found}; give cpu, or nothing for what there is")
+        raise NoSuchDevice(no_such_device(name, there.type if there else "", torch.accelerator.device_count()))
     return device
+
+
+def no_such_device(name: str, kind: str, count: int) -> str:
+    """What to say of a device that is not there, where torch finds this many of one kind, or none."""
+    if not count:
+        found = f"torch {torch.__version__} finds no card of any kind here"
+        return f"DEVICE is {name}, and {found}: give cpu or nothing, or install the driver and the torch of your card"
+    cards = [f"{kind}:{number}" for number in range(count)] if count > 1 else [kind]
+    found = f"torch {torch.__version__} finds only {', '.join(cards)} and cpu here"
+    return f"DEVICE is {name}, and {found}: give one of them, or nothing for {kind}"
 
 
 def _nvidia(card: Card) -> bool:

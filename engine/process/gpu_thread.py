@@ -9,9 +9,10 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
+from engine.errors import NoSuchDevice
 from engine.heartbeat import Heartbeat
 from engine.interruption import Interruption
-from engine.messages import Draw, Ended, Look, Message, Ready, Seen
+from engine.messages import Draw, Ended, Look, Message, Ready, Seen, Unusable
 from engine.process.failures import cause, free_memory, reason
 from engine.process.log_context import LogContext
 from engine.process.preload import Preload
@@ -73,8 +74,7 @@ class GpuThread(Thread):
     def run(self) -> None:
         """Start the pipeline, say so, and draw for ever; a process that cannot draw ends."""
         try:
-            pipeline = self.make_pipeline()
-            self.pipeline = pipeline
+            pipeline = self.pipeline = self.make_pipeline()
             self.emit(ready(pipeline))
             self.preload_once(pipeline)
             while True:
@@ -88,6 +88,9 @@ class GpuThread(Thread):
                     with self.log_context.request(task.request_id):
                         self.run_one(pipeline, task)
                 self.unload_if_asked()
+        except NoSuchDevice as error:
+            self.emit(Unusable(str(error)))
+            os._exit(1)
         except BaseException:
             log.exception("the engine ends")
             os._exit(1)

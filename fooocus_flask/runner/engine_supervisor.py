@@ -39,6 +39,12 @@ class EngineStuck(EngineGone):
     state = "stuck"
 
 
+class EngineUnusable(EngineGone):
+    """No engine can draw as the settings have it; the text says which setting, and what would work."""
+
+    state = "unusable"
+
+
 @dataclass(frozen=True)
 class Command:
     """A message to the engine, which waits for its turn."""
@@ -86,6 +92,8 @@ class EngineSupervisor:
         """Its last sign of life."""
         self.device = ""
         """The name of the card or processor that it computes on, once that is known."""
+        self.problem = ""
+        """Why no engine can draw as the settings have it, if that is so."""
         self.greenlet: gevent.Greenlet | None = None
         self._start_engine, self._listener = start_engine, listener
         self._mail: Queue[Mail] = Queue()
@@ -112,7 +120,7 @@ class EngineSupervisor:
 
     @property
     def state(self) -> str:
-        """`ready` where the engine takes tasks; else why it does not: `starting` or `stuck`."""
+        """`ready` where the engine takes tasks; else why it does not: `starting`, `stuck` or `unusable`."""
         return "ready" if self.ready.is_set() else self._awaited
 
     def send(self, message: messages.Message) -> bool:
@@ -128,6 +136,10 @@ class EngineSupervisor:
             try:
                 self.engine = self._start_engine(self._mail.put)
                 self._attend(self.engine)
+            except EngineUnusable as error:
+                reason, self._awaited = str(error), error.state
+                self.problem, self._delay = reason, LONGEST_DELAY
+                log.error("Nothing can be drawn: %s. It is tried again every %.0f s", reason, self._delay)
             except (EngineGone, OSError) as error:
                 with request_ids.after(self._listener.request_id):
                     log.error("The engine process is gone (%s); starting another in %.1f s", error, self._delay)
@@ -153,12 +165,14 @@ class EngineSupervisor:
         """Handle the engine's messages, and the commands to it, for ever.
 
         Raises:
-            EngineGone: the engine ended, or is stuck.
+            EngineGone: the engine ended, is stuck, or cannot draw as the settings have it.
         """
         while True:
             mail = self._next_mail()
             if mail is None:
                 raise EngineGone(engine.reason())
+            if isinstance(mail, messages.Unusable):
+                raise EngineUnusable(mail.reason)
             if isinstance(mail, Command):
                 self._send(engine, mail.message)
             else:
@@ -196,7 +210,7 @@ class EngineSupervisor:
         """Act on a message of the engine's: the supervisor on those about the engine, the listener on all others."""
         if isinstance(message, messages.Ready):
             log.info("The engine is ready: %s, torch %s (lane %s)", message.device, message.torch, self.name)
-            self.device = message.device
+            self.device, self.problem = message.device, ""
             self.ready.set()
             self._listener.engine_ready()
         elif isinstance(message, messages.Beat):

@@ -63,7 +63,7 @@ class Lane:
 
     @property
     def state(self) -> str:
-        """`ready` where tasks are taken; else why they wait: `starting` or `stuck`."""
+        """`ready` where tasks are taken; else why they wait: `starting`, `stuck` or `unusable`."""
         return self.supervisor.state
 
     @property

@@ -26,7 +26,7 @@ from fooocus_flask.pictures.folder_storage import StorageFault
 from fooocus_flask.runner import engines, fleet
 from fooocus_flask.runner.database_retry import DATABASE_DELAY, until_stored
 from fooocus_flask.runner.dispatcher import Dispatcher
-from fooocus_flask.runner.engine_supervisor import FIRST_DELAY, LONGEST_DELAY
+from fooocus_flask.runner.engine_supervisor import FIRST_DELAY, LONGEST_DELAY, EngineUnusable
 from fooocus_flask.runner.engines import EngineStart
 from fooocus_flask.runner.fleet_lane import FleetLane
 from fooocus_flask.runner.inspections import EngineAway
@@ -73,11 +73,17 @@ class Runner:
 
     @property
     def state(self) -> str:
-        """`ready` where some lane takes tasks; else why they wait: `starting`, `stuck` or `stopping`."""
+        """`ready` where some lane takes tasks; else why they wait: `starting`, `stuck`, `unusable` or `stopping`."""
         if self.dispatcher.draining:
             return "stopping"
         states = [lane.state for lane in self.lanes] or ["starting"]
-        return next((state for state in ("ready", "starting") if state in states), "stuck")
+        return next(state for state in ("ready", "starting", "stuck", "unusable") if state in states)
+
+    @property
+    def problem(self) -> str:
+        """Why no engine can draw as the settings have it, if that is so."""
+        unusable = self.state == EngineUnusable.state
+        return next((lane.supervisor.problem for lane in self.lanes), "") if unusable else ""
 
     def drain(self, seconds: float) -> bool:
         """Begin nothing more, and wait this long for the tasks under way; whether they have ended."""

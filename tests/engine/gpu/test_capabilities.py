@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from benchmarks.parity import psnr
+from engine.errors import NoSuchDevice
 from engine.gpu.capabilities import (
     BF16,
     FP16,
@@ -15,6 +16,7 @@ from engine.gpu.capabilities import (
     Precision,
     chosen_device,
     features_of,
+    no_such_device,
     precision_of,
 )
 from engine.gpu.device_memory import free_bytes, give_back, total_memory
@@ -95,8 +97,23 @@ def test_the_device_is_the_accelerator_that_torch_finds_or_the_processor():
     assert chosen_device() == chosen_device("") == (there or torch.device("cpu"))
     assert chosen_device("cpu") == torch.device("cpu")
     other = next(kind for kind in ("xpu", "cuda") if there is None or there.type != kind)
-    with pytest.raises(ValueError, match=f"DEVICE is {other}:1, but this torch finds .*; give cpu, or nothing"):
+    with pytest.raises(NoSuchDevice, match=f"DEVICE is {other}:1, and torch .* finds .* here: give "):
         chosen_device(f"{other}:1")
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (
+            ("", 0),
+            "finds no card of any kind here: give cpu or nothing, or install the driver and the torch of your card",
+        ),
+        (("cuda", 1), "finds only cuda and cpu here: give one of them, or nothing for cuda"),
+        (("cuda", 2), "finds only cuda:0, cuda:1 and cpu here: give one of them, or nothing for cuda"),
+    ],
+)
+def test_who_asks_for_a_device_that_is_not_there_is_told_which_there_are(found, words):
+    assert no_such_device("cuda:3", *found) == f"DEVICE is cuda:3, and torch {torch.__version__} {words}"
 
 
 def test_a_processors_memory_has_no_end_and_nothing_to_give_back():
