@@ -1,5 +1,6 @@
 """What a task sends goes out in order, off the drawing thread; errors come back."""
 
+from concurrent.futures import Future
 from threading import Event, get_ident
 
 import pytest
@@ -49,14 +50,24 @@ def test_an_error_outside_is_not_hidden_by_one_inside():
         raise ValueError("outside")
 
 
-def test_settling_waits_for_what_was_submitted_before_and_for_nothing_afterwards():
-    done = []
-    with Outbox(done.append) as outbox:
+def test_settling_waits_for_pictures_but_not_for_those_who_wait_for_one():
+    done, there = [], Future()
+    with Outbox(lambda message: None) as outbox:
+        outbox.submit(there.result)
         for number in range(3):
-            outbox.send(lambda number=number: message(number))
+            outbox.compute(lambda number=number: done.append(number))
         outbox.settle()
-        assert len(done) == 3
+        assert done == [0, 1, 2]
+        there.set_result(None)
     outbox.settle()
+
+
+def test_what_turns_out_to_be_no_message_is_not_sent():
+    sent = []
+    with Outbox(sent.append) as outbox:
+        outbox.send(lambda: None)
+        outbox.send(lambda: message(1))
+    assert sent == [message(1)]
 
 
 def test_a_picture_does_not_wait_for_what_is_sent_before_it_and_settling_waits_for_it():
