@@ -32,7 +32,7 @@ from tests.engine.detectors import onnx_files
 from tests.engine.pipeline.test_pipeline_models import lora
 from tests.file_server import closed_port, serving
 from tests.patience import CEILING, patience
-from tests.serving import GENERATE, LAUNCHER, small
+from tests.serving import GENERATE, LAUNCHER, Server, small
 from tests.toy import toy_checkpoint
 
 pytestmark = pytest.mark.sql("runner/downloader")
@@ -60,6 +60,12 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """The instance folder of the server that may fetch."""
+    return tmp_path_factory.mktemp("downloads-server")
+
+
+@pytest.fixture(scope="module")
 def shared(tmp_path_factory, models, database):
     """An application that may fetch, for the tests that leave it as they found it: its engine starts once."""
     settings = {"INSTANCE": tmp_path_factory.mktemp("downloads-instance"), "MODELS_PATH": str(models)}
@@ -77,12 +83,12 @@ def host(checkpoint_bytes):
 
 
 @pytest.fixture
-def preset(tmp_path, shared, host, models):
+def preset(tmp_path, shared, place, host, models):
     """Writes the operator's preset `mine`: the new checkpoint, and where it is; other keys as given."""
 
     def write(**keys):
         standing = {"default_model": NEW, "checkpoint_downloads": {NEW: f"{host.base}/{NEW}"}}
-        for instance in (tmp_path / "instance", Path(shared.instance_path)):
+        for instance in (tmp_path / "instance", Path(shared.instance_path), place):
             (instance / "presets").mkdir(parents=True, exist_ok=True)
             (instance / "presets" / "mine.json").write_text(json.dumps(standing | keys))
 
@@ -563,10 +569,20 @@ def test_a_row_from_before_has_no_downloads(app, add):
 # --- a server as a person starts it
 
 
+@pytest.fixture(scope="module")
+def allowed(place, models, database):
+    """A server that may fetch, which each test leaves running."""
+    command = [*LAUNCHER, "--allow-downloads"]
+    server = Server(place, models, command, FOOOCUS_DOWNLOAD_DELAYS="[0, 0]")
+    yield server
+    if server.process.poll() is None:
+        server.stop()
+
+
 @pytest.fixture
-def server(make_server, preset):
-    """A server that may fetch."""
-    return make_server([*LAUNCHER, "--allow-downloads"], FOOOCUS_DOWNLOAD_DELAYS="[0, 0]")
+def server(allowed, preset):
+    """The same, with the operator's preset."""
+    return allowed
 
 
 def test_a_stream_and_a_client_wait_and_the_server_goes_on(server, host):
