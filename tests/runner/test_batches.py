@@ -114,24 +114,25 @@ def test_a_number_that_cannot_be_is_refused(number):
 @pytest.mark.slow
 def test_a_server_draws_a_batch_and_an_engine_s_death_costs_each_an_attempt(make_server):
     server = make_server(FOOOCUS_BATCH_TASKS="3").ready()
-    stream = server.follow(overwrite_step=60)  # the others wait for it, and come together then
-    stream.until("Sampling step")
-    tasks = [server.submit(prompt=f"cat {n}", image_seed=n, overwrite_step=20) for n in range(3)]
-    stream.events()
-    told = [server.ended(task) for task in tasks]
+
+    def together(begin, number, **members):
+        """Tasks that are given to the engine at the same moment."""
+        server.ask("POST", "/v1/engine/queue/pause")
+        begun = [begin(prompt=f"cat {n}", image_seed=n, **members) for n in range(number)]
+        server.ask("POST", "/v1/engine/queue/resume")
+        return begun
+
+    told = [server.ended(task) for task in together(server.submit, 3)]
     assert [each["task_status"] for each in told] == ["finished"] * 3
     assert all(any(NOTE in note for note in each["notes"]) for each in told)
     assert len({each["result"][0] for each in told}) == 3
 
-    stream = server.follow(overwrite_step=60)
-    stream.until("Sampling step")
-    long = 150  # which are not drawn before a busy machine has let this process end their engine
-    tasks = [server.submit(prompt=f"dog {n}", image_seed=n, overwrite_step=long) for n in range(2)]
-    stream.events()
-    while server.get(f"/tasks/{tasks[1]}").json["task_status"] == "pending":
-        pass
+    streams = together(server.follow, 2, overwrite_step=40)
+    for stream in streams:
+        stream.until("Sampling step")
     (engine,) = engines(server.process.pid)
     os.kill(engine, signal.SIGKILL)
-    for task in tasks:
-        told = server.ended(task)
+    for stream in streams:
+        stream.events()
+        told = server.ended(stream.header("X-Task-Id"))
         assert told["task_status"] == "finished" and not any(NOTE in note for note in told["notes"])

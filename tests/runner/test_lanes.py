@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import contextmanager
 
 import gevent
 import numpy as np
@@ -25,7 +26,7 @@ from tests.serving import Server, engines
 
 pytestmark = pytest.mark.sql("runner/database_retry", "runner/dispatcher", "runner/lane", "tasks/queue")
 
-CLAIMERS, ROWS = 8, 2000
+CLAIMERS, ROWS = 8, 500
 DESCRIBE = "/v1/tools/describe-image"
 OTHER = "/models/other.safetensors"
 
@@ -265,7 +266,8 @@ def test_a_lane_outlives_that_no_process_can_be_started(app, caplog, monkeypatch
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory, models, database):
     """A server that draws on two lanes; each test leaves it with nothing to do."""
-    server = Server(tmp_path_factory.mktemp("pair"), models, FOOOCUS_ENGINES="2", FOOOCUS_SHUTDOWN_DEADLINE="300")
+    patient = {"FOOOCUS_SHUTDOWN_DEADLINE": "300", "FOOOCUS_ENGINE_SILENCE": "300"}  # whatever else the machine does
+    server = Server(tmp_path_factory.mktemp("pair"), models, FOOOCUS_ENGINES="2", **patient)
     yield server
     if server.process.poll() is None:
         server.stop()
@@ -281,7 +283,7 @@ def server(pair):
     return pair
 
 
-LONG = {"overwrite_step": 60}
+LONG = {"overwrite_step": 40}
 
 
 def drawing(server, **members):
@@ -290,6 +292,18 @@ def drawing(server, **members):
     for stream in streams:
         stream.until("Sampling step")
     return streams
+
+
+@contextmanager
+def halted(*pids):
+    """Have these engines do nothing meanwhile."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def name_of(stream):
@@ -304,13 +318,15 @@ def picture(server, record):
 
 
 def test_two_tasks_are_drawn_at_once_and_the_lane_changes_no_byte(server):
-    streams = drawing(server)
-    assert [each["drawing"] for each in server.get("/ready").json["lanes"]] == [True, True]
-    text = server.get("/metrics").body.decode()
-    assert 'fooocus_lane_drawing{lane="0"} 1.0' in text and 'fooocus_lane_ready{lane="1"} 1.0' in text
-    current = server.get("/tasks?query=current")
-    assert [task["task_id"] for task in current.json["current"]] == [name_of(stream) for stream in streams]
-    assert current.headers["X-Total-Count"] == "2"
+    with halted(*engines(server.process.pid)):
+        streams = [server.follow() for _ in range(2)]
+        while not all(each["drawing"] for each in server.get("/ready").json["lanes"]):
+            time.sleep(0.05)
+        text = server.get("/metrics").body.decode()
+        assert 'fooocus_lane_drawing{lane="0"} 1.0' in text and 'fooocus_lane_ready{lane="1"} 1.0' in text
+        current = server.get("/tasks?query=current")
+        assert [task["task_id"] for task in current.json["current"]] == [name_of(stream) for stream in streams]
+        assert current.headers["X-Total-Count"] == "2"
     seen = [stream.events()[-1]["message"] for stream in streams]
     first, second = (server.ended(name_of(stream)) for stream in streams)
     assert seen == ["Finished"] * 2 and first["result"] != second["result"]
@@ -345,17 +361,14 @@ def test_a_killed_engine_costs_its_own_task_an_attempt(server):
 def test_an_engine_that_hangs_holds_nobody_else(server):
     """The free one draws all that waits, and looks at pictures."""
     hung, _ = engines(server.process.pid)
-    os.kill(hung, signal.SIGSTOP)
-    ids = {server.submit() for _ in range(4)}
-    try:
+    with halted(hung):
+        ids = {server.submit() for _ in range(4)}
         while (lists := server.get("/tasks").json)["pending"] or len(lists["current"]) > 1:
             time.sleep(0.05)
         (stuck,) = (task["task_id"] for task in lists["current"])
         done = [server.get(f"/tasks/{task_id}").json["task_status"] for task_id in ids - {stuck}]
         assert done == ["finished"] * 3
         assert server.ask("POST", DESCRIBE, {"image": data_url(), "image_type": "Photo"}).status == 200
-    finally:
-        os.kill(hung, signal.SIGCONT)
     assert server.ended(stuck)["task_status"] == "finished"
 
 
