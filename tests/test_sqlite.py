@@ -31,8 +31,7 @@ def pause(app):
         queue.pause()
 
 
-def test_a_request_waits_for_another_process_s_lock_and_others_are_answered_meanwhile(make_server):
-    server = make_server().ready()
+def test_a_request_waits_for_another_process_s_lock_and_others_are_answered_meanwhile(server):
     with ThreadPoolExecutor() as pool, locked(server.instance) as other:
         waiting = pool.submit(server.draw, {"async_process": True})
         for path in ("/ping", "/health", "/tasks"):
@@ -40,10 +39,10 @@ def test_a_request_waits_for_another_process_s_lock_and_others_are_answered_mean
         assert not waiting.done()
         other.execute("ROLLBACK")
         assert waiting.result().status == 200
+    assert server.ended(waiting.result().json["task_id"])["task_status"] == "finished"
 
 
-def test_a_lock_that_stays_is_told_and_nothing_is_kept(make_server):
-    server = make_server().ready()
+def test_a_lock_that_stays_is_told_and_nothing_is_kept(server):
     with locked(server.instance):
         refused = server.draw({"async_process": True})
         assert (refused.status, refused.headers["Retry-After"]) == (503, "5")

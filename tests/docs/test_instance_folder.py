@@ -51,7 +51,6 @@ def test_the_readme_lists_what_the_code_uses_and_nothing_else():
     assert {*from_settings(), *from_code()} == LISTED
 
 
-def test_a_server_that_draws_leaves_only_what_the_readme_lists(make_server):
-    server = make_server()
+def test_a_server_that_draws_leaves_only_what_the_readme_lists(server):
     assert server.draw().status == 200
     assert {path.name for path in Path(server.instance).iterdir()} - BESIDE <= LISTED

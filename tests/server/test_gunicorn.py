@@ -1,7 +1,9 @@
 """The same application under gunicorn."""
 
 import os
+import re
 import subprocess
+from urllib.request import urlopen
 
 import pytest
 
@@ -13,10 +15,11 @@ from tests.serving import GUNICORN, ROOT, Server, engines, event
 
 @pytest.fixture(scope="module")
 def gunicorn(tmp_path_factory, models, database):
-    """gunicorn with a ready engine."""
-    server = Server(tmp_path_factory.mktemp("gunicorn"), models, GUNICORN).ready()
+    """gunicorn with a ready engine, which waits for no picture when it is told to stop."""
+    server = Server(tmp_path_factory.mktemp("gunicorn"), models, GUNICORN, FOOOCUS_SHUTDOWN_DEADLINE="0").ready()
     yield server
-    server.stop()
+    if server.process.poll() is None:
+        server.stop()
 
 
 def test_a_picture_is_drawn(gunicorn):
@@ -26,7 +29,7 @@ def test_a_picture_is_drawn(gunicorn):
 
 
 def test_events_come_one_by_one_and_headers_before_them(gunicorn):
-    stream = gunicorn.follow(overwrite_step=50)
+    stream = gunicorn.follow(overwrite_step=20)
     assert stream.header("X-Accel-Buffering") == "no" and stream.header("X-Task-Id")
     chunks = stream.chunks()
     assert event(chunks[-1])["message"] == "Finished"
@@ -53,17 +56,18 @@ def test_an_open_server_is_warned_of(tmp_path, database, environ, warned):
         told = []
         for line in process.stderr:
             told.append(line)
-            if "engine is ready" in line:
-                process.terminate()
+            if listening := re.search(r"Listening at: http://0\.0\.0\.0:(\d+)", line):
+                with urlopen(f"http://127.0.0.1:{listening[1]}/ping"):  # answered once the application is there
+                    process.terminate()
     assert [line[:12] for line in told if "WARNING:" in line] == ["*  WARNING: "] * warned
 
 
-def test_there_is_one_engine_and_an_open_stream_does_not_hold_the_stop(make_server):
-    gunicorn = make_server(GUNICORN, FOOOCUS_SHUTDOWN_DEADLINE="0").ready()
+def test_there_is_one_engine_and_an_open_stream_does_not_hold_the_stop(gunicorn):
+    before = len(gunicorn.lines)
     (engine,) = engines(gunicorn.process.pid)
     stream = gunicorn.follow(overwrite_step=200, image_number=32)
     stream.event()
     assert gunicorn.stop() == 0
-    assert not any("status=finished" in line for line in gunicorn.lines)  # it would have drawn for minutes
+    assert not any("status=finished" in line for line in gunicorn.lines[before:])  # it would have drawn for minutes
     assert gone(engine)
     stream.close()

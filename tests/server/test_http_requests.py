@@ -3,6 +3,7 @@
 import json
 import select
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -59,7 +60,7 @@ def test_an_old_client_that_would_stay_hears_the_end_of_its_answer(server, membe
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory, models, database):
     """A server that closes connections on which nothing comes for a second; its engine may still be starting."""
-    server = Server(tmp_path_factory.mktemp("impatient"), models, FOOOCUS_KEEPALIVE_SECONDS="1").ready()
+    server = Server(tmp_path_factory.mktemp("impatient"), models, FOOOCUS_KEEPALIVE_SECONDS="1")
     yield server
     server.stop()
 
@@ -99,8 +100,17 @@ def test_a_head_that_trickles_is_no_sign_of_life(impatient):
 
 
 def test_who_waits_for_an_answer_is_not_idle(impatient):
-    assert impatient.draw({"overwrite_step": 60, "aspect_ratios_selection": "512*512"}).status == 200
-    assert impatient.follow(overwrite_step=60, aspect_ratios_selection="512*512").events()[-1]["message"] == "Finished"
+    """Others are closed meanwhile, which have waited for less long."""
+    impatient.ask("POST", "/v1/engine/queue/pause")
+    with ThreadPoolExecutor() as pool:
+        stream, drawn = impatient.follow(), pool.submit(impatient.draw)
+        while impatient.get("/v1/engine/queue").json["pending"] < 2:
+            assert not drawn.done()
+        with socket.create_connection(("127.0.0.1", impatient.port), timeout=CEILING) as idle:
+            assert idle.recv(65536) == b""
+        impatient.ask("POST", "/v1/engine/queue/resume")
+        assert drawn.result().status == 200
+    assert stream.events()[-1]["message"] == "Finished"
 
 
 def test_what_is_no_request_is_answered_and_told_in_a_short_line(impatient):

@@ -35,8 +35,7 @@ def told(process):
 
 
 @pytest.mark.parametrize(("command", "status"), [(LAUNCHER, 2), (GUNICORN, 3)])
-def test_a_second_server_on_a_database_ends_with_a_sentence(make_server, command, status):
-    server = make_server().ready()
+def test_a_second_server_on_a_database_ends_with_a_sentence(server, command, status):
     second = started(server.instance, command)
     text = told(second)
     assert second.returncode == status
@@ -68,8 +67,7 @@ def test_a_standby_takes_over_what_waits_when_the_other_is_killed(make_server):
             standby.terminate()
 
 
-def test_a_standby_that_is_told_to_stop_ends(make_server):
-    server = make_server().ready()
+def test_a_standby_that_is_told_to_stop_ends(server):
     for command in (LAUNCHER, GUNICORN):
         standby = started(server.instance, command, FOOOCUS_STANDBY="1")
         assert any("Standing by" in line for line in iter(standby.stdout.readline, ""))
@@ -86,8 +84,7 @@ def test_a_reloaded_gunicorn_goes_on_with_a_new_worker(make_server):
     assert server.draw().json["task_status"] == "finished"
 
 
-def test_commands_need_no_lock(make_server):
-    server = make_server().ready()
+def test_commands_need_no_lock(server):
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "keys", "list"]
     process = started(server.instance, command)
     assert "NAME" in told(process) and process.returncode == 0
