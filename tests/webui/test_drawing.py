@@ -10,7 +10,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from tests.serving import LAUNCHER, engines
+from tests.serving import LAUNCHER, Server, engines
 from tests.webui.conftest import PHONE, SETTINGS, page_of, second_tab
 
 IN_A_SMALL_ROOM = [
@@ -157,20 +157,6 @@ def test_progress_is_told_in_the_page_s_language_once_and_without_false_precisio
     page.wait_for_selector("#stop", state="detached")
 
 
-def test_a_server_that_was_started_again_is_found_again(visit, make_server):
-    served = make_server().ready()
-    url = page_of(served)
-    page = visit(url)
-    served.stop()
-    page.wait_for_selector(".offline")
-    served.command = [*served.command, "--port", url.rpartition(":")[2]]
-    served.start()
-    page.wait_for_selector(".offline", state="detached")
-    page.fill("#prompt", "after the restart")
-    page.click("#generate")
-    page.wait_for_selector(".result img")
-
-
 def test_the_length_of_the_prompt_is_told_while_one_types(visit):
     page = visit()
     page.click("#prompt")
@@ -196,8 +182,16 @@ def test_an_answer_that_comes_after_the_prompt_was_emptied_is_not_shown(visit):
     assert page.locator("#prompt-length").is_hidden()
 
 
-def test_where_requests_are_counted_the_length_is_asked_for_rarely(visit, make_server):
-    served = make_server(FOOOCUS_REQUESTS_PER_MINUTE="600").ready()
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, models, database):
+    """A server that counts requests, on a machine without room for inputs; each test leaves it well."""
+    command = IN_A_SMALL_ROOM if can_mount() else LAUNCHER
+    server = Server(tmp_path_factory.mktemp("served"), models, command, FOOOCUS_REQUESTS_PER_MINUTE="600")
+    yield server.ready()
+    server.stop()
+
+
+def test_where_requests_are_counted_the_length_is_asked_for_rarely(visit, served):
     asked = []
     page = visit(page_of(served))
     page.on("request", lambda request: asked.append(request.url) if "count-tokens" in request.url else None)
@@ -221,10 +215,9 @@ def can_mount():
     return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True).returncode == 0
 
 
-def test_a_full_disk_is_told_with_what_would_help_and_drawing_goes_on(visit, make_server):
+def test_a_full_disk_is_told_with_what_would_help_and_drawing_goes_on(visit, served):
     if not can_mount():
         pytest.skip("this machine gives no program a mount namespace of its own, which stands for a full disk")
-    served = make_server(IN_A_SMALL_ROOM).ready()
     page = visit(page_of(served), settings=SETTINGS | {"uov_method": "Vary (Subtle)"})
     page.click("#toggle-input")
     file = {"name": "noise.png", "mimeType": "image/png", "buffer": noise(256)}
@@ -239,8 +232,7 @@ def test_a_full_disk_is_told_with_what_would_help_and_drawing_goes_on(visit, mak
     page.wait_for_selector(".result img")
 
 
-def test_too_little_memory_is_told_with_what_would_fit(visit, make_server):
-    served = make_server().ready()
+def test_too_little_memory_is_told_with_what_would_fit(visit, served):
     served.draw()
     (engine,) = engines(served.process.pid)
     pages = int(Path(f"/proc/{engine}/statm").read_text().split()[0])
@@ -250,6 +242,20 @@ def test_too_little_memory_is_told_with_what_would_fit(visit, make_server):
     page.click("#generate")
     page.wait_for_selector(".stage .fault.big >> text=a smaller picture would help")
     resource.prlimit(engine, resource.RLIMIT_AS, limits)
+
+
+def test_a_server_that_was_started_again_is_found_again(visit, served):
+    url = page_of(served)
+    page = visit(url)
+    served.stop()
+    page.wait_for_selector(".offline")
+    served.command = [*served.command, "--port", url.rpartition(":")[2]]
+    served.start()
+    page.wait_for_selector(".offline", state="detached")
+    served.ready()
+    page.fill("#prompt", "after the restart")
+    page.click("#generate")
+    page.wait_for_selector(".result img")
 
 
 def test_files_that_a_task_waits_for_fill_the_same_bar(visit):

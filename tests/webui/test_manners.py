@@ -1,13 +1,10 @@
 """Manners: keys are asked for, no view has a fault that axe finds, and the page paints soon."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests import postgresql
+from fooocus_flask.access import keys
 from tests.serving import ROOT
 from tests.webui.conftest import PHONE, SETTINGS, page_of
 
@@ -74,19 +71,9 @@ def test_axe_finds_no_fault_while_drawing_in_the_queue_in_the_gallery_and_in_dia
     assert violations(page) == []
 
 
-def added(instance, name, scope):
-    """A key of this scope, made as an operator makes one."""
-    command = [sys.executable, "-m", "flask", "--app", "wsgi", "keys", "add", name, "--scope", scope]
-    environment = {**os.environ, "FOOOCUS_INSTANCE": str(instance), **postgresql.environment(instance)}
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True
-    ).stdout.split()[-1]
-
-
-def test_a_key_is_asked_for_and_its_scopes_decide_what_the_page_offers(visit, make_server, tmp_path):
-    looking, drawing = (
-        added(tmp_path / "instance", name, scope) for name, scope in (("looker", "read"), ("painter", "draw"))
-    )
+def test_a_key_is_asked_for_and_its_scopes_decide_what_the_page_offers(visit, make_app, make_server):
+    with make_app().app_context():
+        looking, drawing = keys.add("looker", ["read"]), keys.add("painter", ["draw"])
     served = make_server().ready()
     page = visit(page_of(served), wait="dialog #key")
     assert page.locator("dialog [role=alert]").count() == 0
