@@ -21,7 +21,7 @@ def drawing(server, **members):
 
 
 def test_stop_ends_the_running_task_and_keeps_what_is_done(server):
-    stream = server.follow(**LONG | {"image_number": 2})
+    stream = server.follow(overwrite_step=50, image_number=2)
     while "image 2/2" not in stream.event()["message"]:
         pass
     assert control(server, "stop") == "task stoped"
@@ -33,7 +33,7 @@ def test_stop_ends_the_running_task_and_keeps_what_is_done(server):
 
 
 def test_skip_drops_one_picture_and_goes_on(server):
-    stream = drawing(server, image_number=2)
+    stream = drawing(server, image_number=2, overwrite_step=50)
     assert control(server, "skip") == "task skiped"
     assert len(stream.events()[-1]["images"]) == 1
     told = server.get(f"/tasks/{stream.header('X-Task-Id')}").json

@@ -21,13 +21,19 @@ pytestmark = pytest.mark.sql("following/streams")
 LONG = {"overwrite_step": 50}
 
 
-def test_the_headers_leave_before_the_first_event(server):
+@pytest.fixture(scope="module")
+def followed(server):
+    """The stream of a picture of many steps, and the chunks in which it came."""
     stream = server.follow(**LONG)
+    return stream, stream.chunks()
+
+
+def test_the_headers_leave_before_the_first_event(followed):
+    stream, _ = followed
     assert stream.head.startswith(b"HTTP/1.1 200 ")
     for name, value in [*streams.HEADERS.items(), ("Transfer-Encoding", "chunked")]:
         assert stream.header(name) == value
     assert len(stream.header("X-Task-Id")) == 32
-    stream.events()
 
 
 def test_an_event_is_two_data_lines_and_an_empty_one(server):
@@ -41,24 +47,23 @@ def test_an_event_is_two_data_lines_and_an_empty_one(server):
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/outputs/[-\d]+/[-_\d]+\.png", told["images"][0])
 
 
-def test_each_event_is_a_write_of_its_own(server):
-    stream = server.follow(**LONG)
-    chunks = stream.chunks()
+def test_each_event_is_a_write_of_its_own(followed):
+    stream, chunks = followed
     reads = [data for _, data in stream.reads if b"data: {" in data]
     assert len(chunks) > 3
     assert [data.count(b"data: {") for data in reads] == [1] * len(chunks)
 
 
 def test_progress_goes_up_and_only_the_last_event_has_pictures(server):
-    events = server.follow(image_number=2, overwrite_step=40).events()
+    events = server.follow(image_number=2, overwrite_step=20).events()
     percents = [told["progress"] for told in events]
     assert percents == sorted(percents) and percents[-1] == 100
     assert [bool(told["images"]) for told in events] == [False] * (len(events) - 1) + [True]
     assert len(events[-1]["images"]) == 2
 
 
-def test_a_preview_is_a_small_png(server):
-    previews = [told["preview"] for told in server.follow(**LONG).events() if told["preview"]]
+def test_a_preview_is_a_small_png(followed):
+    previews = [told["preview"] for told in map(event, followed[1]) if told["preview"]]
     kind, _, data = previews[-1].partition(",")
     assert kind == "data:image/png;base64"
     picture = Image.open(io.BytesIO(base64.b64decode(data)))
@@ -70,7 +75,7 @@ def test_previews_can_be_switched_off(server):
 
 
 def test_a_client_that_leaves_changes_nothing(server):
-    stream = server.follow(**LONG)
+    stream = server.follow(overwrite_step=20)
     task_id = stream.header("X-Task-Id")
     stream.event()
     stream.close()
@@ -79,7 +84,7 @@ def test_a_client_that_leaves_changes_nothing(server):
 
 
 def test_two_streams_of_two_tasks_do_not_mix(server):
-    first, second = server.follow(save_name="first", **LONG), server.follow(save_name="second", **LONG)
+    first, second = (server.follow(save_name=name, overwrite_step=20) for name in ("first", "second"))
     assert "first" in first.events()[-1]["images"][0]
     assert "second" in second.events()[-1]["images"][0]
 

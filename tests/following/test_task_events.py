@@ -87,7 +87,7 @@ def test_a_tasks_whole_life_is_told(server):
     ((kind, first_id, told),) = read_until(stream, "reset")
     assert (kind, told) == ("reset", {"reason": "new"}) and first_id
     assert stream.header("Content-Type").startswith("text/event-stream")
-    task_id = server.submit(image_number=2, overwrite_step=30, prompt="p" * 300)
+    task_id = server.submit(image_number=2, overwrite_step=15, prompt="p" * 300)
     found = read_until(stream, "ended")
     stream.close()
     lasting = [(kind, told) for kind, _, told in found if kind != "progress"]
@@ -128,7 +128,7 @@ def test_a_client_goes_on_where_it_left_off(server):
 
 def test_previews_come_where_they_are_asked_for(server):
     stream, plain = Stream(server, f"{EVENTS}?previews=true"), Stream(server, EVENTS)
-    server.submit(overwrite_step=100)
+    server.submit(overwrite_step=50)
     previews, none = ([told.get("preview") for _, _, told in read_until(one, "ended")] for one in (stream, plain))
     for one in (stream, plain):
         one.close()

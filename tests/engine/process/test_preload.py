@@ -18,10 +18,10 @@ from engine.process.preload import Preload
 from tests.toy import toy_checkpoint, toy_draw, toy_params
 
 
-@pytest.fixture
-def other(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another checkpoint than the built-in one."""
-    return toy_checkpoint(tmp_path / "other.safetensors", seed=1)
+    return toy_checkpoint(tmp_path_factory.mktemp("other") / "other.safetensors", seed=1)
 
 
 @pytest.fixture

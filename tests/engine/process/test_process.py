@@ -124,7 +124,7 @@ def test_stop_ends_a_task_within_a_step(engine, tmp_path):
 
 
 def test_skip_drops_the_picture_under_way(engine, tmp_path):
-    engine.send(toy_draw(tmp_path, overwrite_step=100, image_number=2))
+    engine.send(toy_draw(tmp_path, overwrite_step=30, image_number=2))
     engine.until("Sampling step 1/")
     engine.send(Skip("task"))
     ended = engine.last()
@@ -133,11 +133,11 @@ def test_skip_drops_the_picture_under_way(engine, tmp_path):
 
 
 def test_models_are_dropped_after_the_task_under_way_and_loaded_again_for_the_next(engine, tmp_path):
-    engine.send(toy_draw(tmp_path, "first", overwrite_step=20))
+    engine.send(toy_draw(tmp_path, "first", overwrite_step=10))
     engine.until("Sampling step 1/")
     engine.send(Unload())
     assert engine.last().outcome == "finished"
-    engine.send(toy_draw(tmp_path, "second", overwrite_step=20))
+    engine.send(toy_draw(tmp_path, "second", overwrite_step=10))
     assert engine.last().outcome == "finished"
     first, second = ((tmp_path / f"{name}-0.png").read_bytes() for name in ("first", "second"))
     assert first == second
@@ -173,7 +173,7 @@ def test_stop_for_a_task_that_is_over_changes_nothing(engine, tmp_path):
 def test_it_ends_at_once_when_the_web_process_is_gone(toy, tmp_path):
     engine = Engine(toy)
     engine.last(Ready)
-    engine.send(toy_draw(tmp_path, overwrite_step=200, aspect_ratios_selection="1024×1024"))
+    engine.send(toy_draw(tmp_path, overwrite_step=200, aspect_ratios_selection="512×512"))
     next(engine.messages())
     engine.close()
     assert exit_status(engine.process) == 0
