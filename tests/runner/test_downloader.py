@@ -586,6 +586,7 @@ def server(allowed, preset):
 
 
 def test_a_stream_and_a_client_wait_and_the_server_goes_on(server, host):
+    server.ready()  # the host halts no longer than a picture takes, or it is asked again
     host.halt_at = 3_000_000
     stream = server.follow_request(new(stream_output=True))
     answers = []
