@@ -24,7 +24,7 @@ MASK, DESCRIBE = "/v1/tools/generate_mask", "/v1/tools/describe-image"
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
+def tools(tmp_path_factory):
     """A models folder for all tools, with a broken file in it."""
     folder = tool_models(tmp_path_factory.mktemp("models") / "tools")
     (folder / "inpaint" / "silueta.onnx").write_bytes(b"nothing of the kind")
@@ -38,10 +38,10 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory, models, empty_database, home):
+def app(tmp_path_factory, tools, empty_database, home):
     """One application for all tests here, which leave its engine well, or dead for the next one to start."""
     at_home = {"HOME": str(home), "XDG_CACHE_HOME": ""}
-    app = new_app(tmp_path_factory.mktemp("instance"), models, empty_database, ENGINE_ENVIRONMENT=at_home)
+    app = new_app(tmp_path_factory.mktemp("instance"), tools, empty_database, ENGINE_ENVIRONMENT=at_home)
     yield app
     fooocus_flask.close(app)
 
@@ -225,9 +225,9 @@ def test_there_is_an_end_to_what_waits(app, client):
     assert sorted(answer.value.status_code for answer in answers) == [200] * 16 + [429] * 4
 
 
-def test_the_length_of_a_prompt_is_that_of_what_is_drawn(app, client, models):
-    (models / "embeddings").mkdir(exist_ok=True)
-    save_file({"clip_l": np.zeros((6, 768), "float32")}, models / "embeddings" / "nice.safetensors")
+def test_the_length_of_a_prompt_is_that_of_what_is_drawn(app, client, tools):
+    (tools / "embeddings").mkdir(exist_ok=True)
+    save_file({"clip_l": np.zeros((6, 768), "float32")}, tools / "embeddings" / "nice.safetensors")
 
     def length(prompt):
         return client.post("/v1/tools/count-tokens", json={"prompt": prompt}).json
