@@ -10,6 +10,7 @@ from PIL import Image
 
 from engine.files import builtin_set
 from engine.files.catalogue import Folders
+from engine.images import inpaint, variation
 from engine.messages import PictureDone
 from engine.models import eight_bit
 from engine.models.checkpoint import load_checkpoint
@@ -43,7 +44,6 @@ def inputs(tmp_path_factory):
     scene[40:90, 50:110] = (220, 40, 60)
     Image.fromarray(scene).save(folder / "scene.png")
     Image.fromarray(scene[::-1, ::-1].copy()).save(folder / "other.png")
-    Image.fromarray(scene).resize((320, 256)).save(folder / "large.png")
     red = np.full_like(scene, 60)
     red[40:90, 50:110] = (220, 40, 60)
     Image.fromarray(red).save(folder / "red.png")
@@ -56,7 +56,7 @@ def inputs(tmp_path_factory):
 
 
 @pytest.fixture
-def drawn(pipeline, models, inputs, tmp_path):
+def drawn_large(pipeline, models, inputs, tmp_path):
     """Draws with the toy files: the pictures and the end."""
     count = iter(range(100))
 
@@ -73,6 +73,15 @@ def drawn(pipeline, models, inputs, tmp_path):
         return [np.asarray(Image.open(path)) for path in paths], ended, paths
 
     return draw
+
+
+@pytest.fixture
+def drawn(drawn_large, monkeypatch):
+    """The same, but what would be drawn at 1024² at least is drawn at 256²: a sixteenth of the work."""
+    for module in (inpaint, variation):
+        assert module.SIDE == 1024
+        monkeypatch.setattr(module, "SIDE", 256)
+    return drawn_large
 
 
 SCENE, MASK = "/inputs/scene.png", "/inputs/mask.png"
@@ -94,9 +103,18 @@ def test_subtle_variation_stays_nearer_than_strong_and_the_strength_counts(drawn
     (strong,), _, _ = drawn(**VARY | {"uov_method": "Vary (Strong)"})
     (least,), _, _ = drawn(**VARY | {"overwrite_vary_strength": 0.01})
     (again,), _, _ = drawn(**VARY)
-    assert subtle.shape == strong.shape == (960, 1088, 3)
+    assert subtle.shape == strong.shape
     assert np.array_equal(subtle, again)
     assert apart(least, subtle) < apart(least, strong)
+
+
+def test_a_small_picture_is_varied_enlarged_and_inpainted_at_a_million_pixels(drawn_large):
+    (varied,), _, _ = drawn_large(**VARY, overwrite_step=1)
+    (larger,), ended, _ = drawn_large(uov_input_image=SCENE, uov_method="Upscale (2x)", overwrite_step=1)
+    assert varied.shape == (960, 1088, 3)
+    assert larger.shape == (896, 1152, 3) and ended.seconds["sampling"] > 0
+    pictures, _, _ = drawn_large(**INPAINT, debugging_inpaint_preprocessor=True)
+    assert {picture.shape[0] * picture.shape[1] for picture in pictures} == {1024 * 1024}
 
 
 def test_pictures_of_a_variation_differ_by_their_seeds(drawn):
@@ -104,8 +122,8 @@ def test_pictures_of_a_variation_differ_by_their_seeds(drawn):
     assert len(pictures) == 2 and not np.array_equal(*pictures)
 
 
-def test_a_fast_upscale_is_only_enlarged_and_says_so(drawn, inputs):
-    (made,), ended, (path,) = drawn(uov_input_image=SCENE, uov_method="Upscale (Fast 2x)", image_number=3)
+def test_a_fast_upscale_is_only_enlarged_and_says_so(drawn_large):
+    (made,), ended, (path,) = drawn_large(uov_input_image=SCENE, uov_method="Upscale (Fast 2x)", image_number=3)
     assert made.shape == (896, 1152, 3) and ended.seconds["sampling"] == 0
     assert "Upscale (Fast)" in (Path(path).parent / "log.html").read_text()
 
@@ -333,14 +351,14 @@ ENHANCE = {"enhance_checkbox": True, "enhance_uov_method": "Upscale (Fast 2x)"}
 def test_every_drawn_picture_is_enhanced_after_all_are_drawn(drawn):
     plain, _, _ = drawn(image_number=2)
     pictures, _, _ = drawn(image_number=2, **ENHANCE)
-    assert [picture.shape for picture in pictures] == [(96, 128, 3)] * 2 + [(896, 1152, 3)] * 2
+    assert [picture.shape for picture in pictures] == [(96, 128, 3)] * 2 + [(192, 256, 3)] * 2
     assert all(np.array_equal(one, other) for one, other in zip(plain, pictures, strict=False))
     assert apart(pictures[2], pictures[3]) > 1
 
 
 def test_only_the_last_of_each_chain_is_saved_if_asked(drawn):
     pictures, _, _ = drawn(**ENHANCE, save_final_enhanced_image_only=True)
-    assert [picture.shape for picture in pictures] == [(896, 1152, 3)]
+    assert [picture.shape for picture in pictures] == [(192, 256, 3)]
 
 
 def test_a_picture_that_is_given_is_enhanced_instead_of_drawing(drawn):
@@ -351,11 +369,11 @@ def test_a_picture_that_is_given_is_enhanced_instead_of_drawing(drawn):
 
 
 def test_the_multiple_counts_for_enhancing_too(drawn):
-    given = {"enhance_input_image": "/inputs/large.png", "enhance_checkbox": True}
+    given = {"enhance_input_image": SCENE, "enhance_checkbox": True}
     (made,), _, _ = drawn(
-        **given, enhance_uov_method="Upscale (Custom)", upscale_multiple=4.0, overwrite_upscale_strength=0.01
+        **given, enhance_uov_method="Upscale (Custom)", upscale_multiple=3.0, overwrite_upscale_strength=0.01
     )
-    assert made.shape == (1024, 1280, 3)
+    assert made.shape == (384, 480, 3)
 
 
 @pytest.mark.parametrize("changes", [{}, {"uov_input_image": SCENE, "uov_method": "Upscale (Fast 2x)"}, ENHANCE])
