@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from engine.images import inpaint, variation
 from engine.pipeline.pipeline import Pipeline
 from tests.toy import toy_checkpoint
 
@@ -17,6 +18,18 @@ def one_thread():
 def toy(tmp_path_factory):
     """The toy checkpoint's path."""
     return toy_checkpoint(tmp_path_factory.mktemp("toy") / "toy.safetensors")
+
+
+@pytest.fixture
+def redraw_at(monkeypatch):
+    """`redraw_at(256)` has Vary, Upscale and inpainting draw small pictures at 256², where a person has 1024²."""
+
+    def patch(side):
+        for module in (inpaint, variation):
+            assert side < module.SIDE
+            monkeypatch.setattr(module, "SIDE", side)
+
+    return patch
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks.parity import psnr
@@ -53,6 +54,12 @@ def test_products_in_eight_bits_stand_in_the_record_where_they_are_in_force_and_
     assert settings.unmet(settings.precision(ADA)) == []
 
 
+@pytest.fixture(scope="module")
+def plain(pipeline, tmp_path_factory):
+    """The usual picture without settings, and its end."""
+    return drawn(pipeline, tmp_path_factory.mktemp("plain"))
+
+
 @pytest.mark.parametrize(
     ("settings", "least"),
     [
@@ -70,13 +77,12 @@ def test_products_in_eight_bits_stand_in_the_record_where_they_are_in_force_and_
     ],
     ids=str,
 )
-def test_a_setting_acts_as_told_and_the_record_says_so(pipeline, toy, tmp_path, settings, least):
+def test_a_setting_acts_as_told_and_the_record_says_so(pipeline, plain, toy, tmp_path, settings, least):
     told = Pipeline("cpu", builtin=toy, settings=DrawingSettings(**settings))
-    _, plain = drawn(pipeline, tmp_path, task_id="plain")
-    _, ended = drawn(told, tmp_path, task_id="told")
-    assert "settings" not in plain.drawn_with and ended.notes == []
+    (before,), unset = plain
+    (after,), ended = drawn(told, tmp_path)
+    assert "settings" not in unset.drawn_with and ended.notes == []
     assert ended.drawn_with["settings"] == {name.upper(): word for name, word in settings.items()}
-    before, after = (pixels(tmp_path / f"{name}-0.png") for name in ("plain", "told"))
     assert psnr(before, after) > least
     if settings.get("unet_storage", "").startswith("fp8"):
         assert not np.array_equal(before, after)
@@ -142,11 +148,15 @@ def test_everything_stays_where_that_is_asked_for_and_steps_down_only_when_it_mu
     assert ended.drawn_with["memory"]["plan"] != "resident" and ended.notes
 
 
-@pytest.mark.parametrize("storage", ["fp8_e4m3fn", "fp16"])
-def test_control_nets_image_prompts_and_inpainting_go_with_every_storage(tmp_path, storage):
-    from PIL import Image
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return picture_models(tmp_path_factory.mktemp("models"))
 
-    models, folder = picture_models(tmp_path / "models"), tmp_path / "inputs"
+
+@pytest.mark.parametrize("storage", ["fp8_e4m3fn", "fp16"])
+def test_control_nets_image_prompts_and_inpainting_go_with_every_storage(models, redraw_at, tmp_path, storage):
+    redraw_at(256)
+    folder = tmp_path / "inputs"
     folder.mkdir()
     y, x = np.mgrid[:96, :128]
     Image.fromarray(np.stack([x, y, 2 * (x ^ y) % 256], axis=2).astype(np.uint8)).save(folder / "scene.png")

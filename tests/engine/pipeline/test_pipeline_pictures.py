@@ -10,7 +10,6 @@ from PIL import Image
 
 from engine.files import builtin_set
 from engine.files.catalogue import Folders
-from engine.images import inpaint, variation
 from engine.messages import PictureDone
 from engine.models import eight_bit
 from engine.models.checkpoint import load_checkpoint
@@ -76,11 +75,9 @@ def drawn_large(pipeline, models, inputs, tmp_path):
 
 
 @pytest.fixture
-def drawn(drawn_large, monkeypatch):
-    """The same, but what would be drawn at 1024² at least is drawn at 256²: a sixteenth of the work."""
-    for module in (inpaint, variation):
-        assert module.SIDE == 1024
-        monkeypatch.setattr(module, "SIDE", 256)
+def drawn(drawn_large, redraw_at):
+    """The same, with a sixteenth of the work where a picture in a request is drawn over."""
+    redraw_at(256)
     return drawn_large
 
 

@@ -21,12 +21,17 @@ from tests.engine.prompt.test_embeddings import LAYOUTS, LEFT, RIGHT
 WIDTHS = {"clip_l": LEFT, "clip_g": RIGHT}
 
 
+@pytest.fixture(scope="module")
+def loaded(toy):
+    """The toy's encoders."""
+    return load_checkpoint(toy, torch.device("cpu")).text_encoders
+
+
 @pytest.fixture
-def encoders(toy, tmp_path):
+def encoders(loaded, tmp_path):
     """The toy's encoders, with embeddings in the test's folder."""
-    encoders = load_checkpoint(toy, torch.device("cpu")).text_encoders
-    encoders.embeddings = Embeddings([tmp_path])
-    return encoders
+    loaded.embeddings = Embeddings([tmp_path])
+    return loaded
 
 
 def encoded(encoders, prompt):
