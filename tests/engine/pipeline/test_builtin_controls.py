@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 
 SIDE = 512
 NEAR, BRIGHT = 2, 96
+GUIDED = "a red ball and a blue book"
 BOX = slice(40, 150), slice(330, 470)
 """A part of the plain background."""
 RIM = 32
@@ -26,7 +27,7 @@ def drawn(tmp_path_factory):
     folder, pipeline = tmp_path_factory.mktemp("pictures"), Pipeline("cpu")
 
     def draw(name, **changes):
-        wish = {"prompt": "a red apple on a white background", "overwrite_step": 12, "disable_preview": True}
+        wish = {"prompt": "a red apple on a white background", "overwrite_step": 8, "disable_preview": True}
         wish |= {"aspect_ratios_selection": f"{SIDE}×{SIDE}"}
         ended = pipeline.draw(toy_draw(folder, name, inputs=str(folder), **wish | changes), lambda _: None)
         assert ended.outcome == "finished"
@@ -61,11 +62,16 @@ def overlap(made, wanted):
 
 def guide(kind, weight=1.0, stop=1.0):
     given = {"cn_img": "/inputs/sketch.png", "cn_type": kind, "cn_weight": weight, "cn_stop": stop}
-    return {"controlnet_image": [given], "prompt": "a red ball and a blue book", "image_seed": 7}
+    return {"controlnet_image": [given], "prompt": GUIDED, "image_seed": 7}
 
 
-def test_outlines_are_kept_and_by_weight(drawn, sketch):
-    without = overlap(drawn("free", prompt="a red ball and a blue book", image_seed=7), sketch)
+@pytest.fixture(scope="module")
+def without(drawn, sketch):
+    """How well the outlines are met by chance."""
+    return overlap(drawn("free", prompt=GUIDED, image_seed=7), sketch)
+
+
+def test_outlines_are_kept_and_by_weight(drawn, sketch, without):
     usual = overlap(drawn("usual", **guide("PyraCanny", 0.6, 0.6)), sketch)
     full = overlap(drawn("full", **guide("PyraCanny")), sketch)
     assert full > 0.35 and full > usual > without + 0.1
@@ -81,8 +87,7 @@ def test_outlines_are_kept_at_the_default_size(drawn, sketch):
     assert overlap(small, sketch) > 0.25
 
 
-def test_structure_is_kept(drawn, sketch):
-    without = overlap(drawn("free-too", prompt="a red ball and a blue book", image_seed=7), sketch)
+def test_structure_is_kept(drawn, sketch, without):
     assert overlap(drawn("structure", **guide("CPDS")), sketch) > without + 0.1
 
 
@@ -94,7 +99,8 @@ def repainted(drawn, name, **changes):
     return drawn(name, **given, image_seed=99, **changes)
 
 
-def test_what_is_repainted_fits_what_is_around_it_and_the_rest_stays(drawn):
+def test_what_is_repainted_fits_what_is_around_it_and_the_rest_stays(drawn, redraw_at):
+    redraw_at(SIDE)
     own, none = (repainted(drawn, f"engine-{engine}", inpaint_engine=engine) for engine in ("v2.6", "None"))
     outside = np.ones((SIDE, SIDE), bool)
     outside[BOX[0].start - RIM : BOX[0].stop + RIM, BOX[1].start - RIM : BOX[1].stop + RIM] = False
@@ -106,7 +112,8 @@ def test_what_is_repainted_fits_what_is_around_it_and_the_rest_stays(drawn):
     assert apart(own) < 25 and apart(own) < apart(none) / 2
 
 
-def test_the_masked_part_becomes_what_the_prompt_says(drawn):
+def test_the_masked_part_becomes_what_the_prompt_says(drawn, redraw_at):
+    redraw_at(SIDE)
     mask = np.zeros((SIDE, SIDE), np.uint8)
     mask[100:420, 100:420] = 255
     Image.fromarray(mask).save(drawn.folder / "middle.png")
