@@ -44,10 +44,16 @@ def store(tmp_path_factory):
     return ModelStore(torch.device("cpu"), Catalogue(Folders.below(tmp_path_factory.mktemp("models"))))
 
 
-def prompted(drawn, name, **changes):
+def prompted(drawn, name, weight=0.8):
     """A picture of no words, guided by one of those shown."""
-    guide = {"cn_img": f"/inputs/{name}-0.png", "cn_type": "ImagePrompt", "cn_weight": 0.8, "cn_stop": 0.9} | changes
-    return drawn(f"as-{name}", prompt=STYLE, controlnet_image=[guide])
+    guide = {"cn_img": f"/inputs/{name}-0.png", "cn_type": "ImagePrompt", "cn_weight": weight, "cn_stop": 0.9}
+    return drawn(f"as-{name}-{weight}", prompt=STYLE, controlnet_image=[guide])
+
+
+@pytest.fixture(scope="module")
+def guided(drawn):
+    """A picture for each of those shown."""
+    return {name: prompted(drawn, name) for name in SHOWN}
 
 
 def named(store, picture):
@@ -80,17 +86,16 @@ def test_what_is_described_is_in_the_words(drawn, store):
         assert re.search(rf"\b{colour} (studio |gradient )?background", told), told
 
 
-def test_an_image_prompt_pulls_object_and_colours_towards_its_picture(drawn, store):
+def test_an_image_prompt_pulls_object_and_colours_towards_its_picture(drawn, guided, store):
     shown, plain = drawn.shown, drawn("plain", prompt=STYLE)
-    made = {name: prompted(drawn, name) for name in shown}
-    assert [named(store, picture) for picture in made.values()] == list(made)
-    assert named(store, plain) not in made
+    assert [named(store, picture) for picture in guided.values()] == list(guided)
+    assert named(store, plain) not in guided
     for name, other in (("apple", "cat"), ("cat", "apple")):
-        assert likeness(made[name], shown[name]) > likeness(made[other], shown[name]) + 0.5
+        assert likeness(guided[name], shown[name]) > likeness(guided[other], shown[name]) + 0.5
 
 
-def test_without_weight_it_pulls_less(drawn):
-    strong, weak = prompted(drawn, "apple"), prompted(drawn, "apple", cn_weight=0.1)
+def test_without_weight_it_pulls_less(drawn, guided):
+    strong, weak = guided["apple"], prompted(drawn, "apple", weight=0.1)
     reference = frame(drawn.shown["apple"])
     assert np.abs(frame(strong) - reference).mean() < np.abs(frame(weak) - reference).mean()
 

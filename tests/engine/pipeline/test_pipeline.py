@@ -114,6 +114,13 @@ def test_without_seed_increment_all_images_are_alike(pipeline, tmp_path):
     assert np.array_equal(first, second)
 
 
+@pytest.fixture(scope="module")
+def plain(pipeline, tmp_path_factory):
+    """The usual picture."""
+    [picture], _ = drawn(pipeline, tmp_path_factory.mktemp("plain"))
+    return picture
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -134,9 +141,8 @@ def test_without_seed_increment_all_images_are_alike(pipeline, tmp_path):
     ],
     ids=str,
 )
-def test_a_parameter_changes_the_picture(pipeline, tmp_path, change):
-    [plain], _ = drawn(pipeline, tmp_path, task_id="plain")
-    [changed], _ = drawn(pipeline, tmp_path, task_id="changed", **change)
+def test_a_parameter_changes_the_picture(pipeline, plain, tmp_path, change):
+    [changed], _ = drawn(pipeline, tmp_path, **change)
     assert not np.array_equal(plain, changed)
 
 
