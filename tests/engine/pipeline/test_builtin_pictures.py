@@ -16,13 +16,13 @@ from tests.toy import toy_draw
 
 pytestmark = pytest.mark.slow
 
-SIDE = 512
+SIDE, SMALL = 512, 320
 INSIDE, RIM = slice(170, 350), 32
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """Draws with the built-in model into the folder of input pictures; an apple and a mask lie there."""
+    """Draws with the built-in model into the folder of input pictures; apples and a mask lie there."""
     folder, pipeline = tmp_path_factory.mktemp("pictures"), Pipeline("cpu")
 
     def draw(name, notes=None, **changes):
@@ -37,6 +37,8 @@ def drawn(tmp_path_factory):
     mask[INSIDE, INSIDE] = 255
     Image.fromarray(mask).save(folder / "mask.png")
     draw.apple = draw("apple")
+    draw.small = scaled(draw.apple, SMALL)
+    Image.fromarray(draw.small.astype(np.uint8)).save(folder / "small.png")
     return draw
 
 
@@ -50,8 +52,8 @@ def psnr(one, other):
     return 10 * np.log10(255**2 / ((one - other) ** 2).mean())
 
 
-def scaled(picture):
-    return np.asarray(Image.fromarray(picture.astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.LANCZOS), float)
+def scaled(picture, side):
+    return np.asarray(Image.fromarray(picture.astype(np.uint8)).resize((side, side), Image.Resampling.LANCZOS), float)
 
 
 def test_a_picture_sampled_smaller_than_it_is_has_no_frame(drawn):
@@ -69,22 +71,26 @@ def test_a_picture_sampled_smaller_than_it_is_has_no_frame(drawn):
     assert steps(columns[:, :40]) <= 1.5 * steps(columns[:, 40:80]) + 0.3
 
 
-def test_upscaling_keeps_what_is_in_the_picture(drawn):
-    made = drawn("larger", uov_input_image="/inputs/apple-0.png", uov_method="Upscale (1.5x)", image_seed=99)
-    assert made.shape == (1024, 1024, 3)  # less would be smaller than what is drawn at
-    assert psnr(scaled(made), drawn.apple) >= 28
+def test_upscaling_keeps_what_is_in_the_picture(drawn, redraw_at):
+    redraw_at(SMALL)
+    given = {"uov_input_image": "/inputs/small.png", "uov_method": "Upscale (1.5x)"}
+    made = drawn("larger", **given, image_seed=99, overwrite_step=4)
+    assert made.shape == (480, 480, 3)
+    assert psnr(scaled(made, SMALL), drawn.small) >= 28
 
 
-def test_enlarging_alone_keeps_the_picture(drawn):
-    made = drawn("fast", uov_input_image="/inputs/apple-0.png", uov_method="Upscale (Fast 2x)")
-    assert made.shape == (1024, 1024, 3)
-    bicubic = Image.fromarray(drawn.apple.astype(np.uint8)).resize((1024, 1024), Image.Resampling.BICUBIC)
-    assert psnr(scaled(made), drawn.apple) >= 36 and not np.array_equal(made, np.asarray(bicubic))
+def test_enlarging_alone_keeps_the_picture(drawn, redraw_at):
+    redraw_at(SMALL)
+    made = drawn("fast", uov_input_image="/inputs/small.png", uov_method="Upscale (Fast 2x)")
+    assert made.shape == (640, 640, 3)
+    bicubic = Image.fromarray(drawn.small.astype(np.uint8)).resize((640, 640), Image.Resampling.BICUBIC)
+    assert psnr(scaled(made, SMALL), drawn.small) >= 36 and not np.array_equal(made, np.asarray(bicubic))
 
 
-def test_a_subtle_variation_is_nearer_than_a_strong_one(drawn):
+def test_a_subtle_variation_is_nearer_than_a_strong_one(drawn, redraw_at):
+    redraw_at(SIDE)
     given = {"uov_input_image": "/inputs/apple-0.png", "image_seed": 99}
-    subtle, strong = (scaled(drawn(kind, **given, uov_method=f"Vary ({kind})")) for kind in ("Subtle", "Strong"))
+    subtle, strong = (drawn(kind, **given, uov_method=f"Vary ({kind})") for kind in ("Subtle", "Strong"))
     assert psnr(subtle, drawn.apple) > psnr(strong, drawn.apple) + 3
 
 
@@ -101,7 +107,8 @@ def test_a_fast_mode_draws_what_is_asked_for_in_few_steps(drawn, store, mode):
     assert corner[2] > corner[0] + 40  # the ground is blue
 
 
-def test_the_masked_part_becomes_what_the_prompt_says_and_the_rest_stays(drawn):
+def test_the_masked_part_becomes_what_the_prompt_says_and_the_rest_stays(drawn, redraw_at):
+    redraw_at(SIDE)
     given = {"inpaint_input_image": "/inputs/apple-0.png", "inpaint_mask_image_upload": "/inputs/mask.png"}
     made = drawn("sunflower", prompt="a yellow sunflower", **given, image_seed=99)
     outside = np.ones((SIDE, SIDE), bool)
