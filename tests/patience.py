@@ -104,15 +104,15 @@ def taken(box: queue.Queue[Any], what: str) -> Any:
     return patiently(attempt, what)[0]
 
 
-def exit_status(process: subprocess.Popen[Any]) -> int:
-    """The status of a process that ends now."""
+def exit_status(process: subprocess.Popen[Any], alone: bool = True) -> int:
+    """The status of a process that ends now, or, not alone, once others that this one started have done their work."""
 
     def attempt(seconds: float) -> list[int]:
         with suppress(subprocess.TimeoutExpired):
             return [process.wait(seconds)]
         return []
 
-    return patiently(attempt, f"process {process.pid} does not end", process.pid)[0]
+    return patiently(attempt, f"process {process.pid} does not end", process.pid if alone else None)[0]
 
 
 def gone(pid: int) -> bool:

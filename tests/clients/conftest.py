@@ -49,7 +49,8 @@ def run_client(clients_python: Path, tmp_path: Path) -> Callable[..., Any]:
         with printed.open("wb") as out, told.open("wb") as err:
             command = [clients_python, PROGRAMS / f"{program}.py"]
             variables = home | ENVIRONMENT | address | environment
-            status = exit_status(subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=out, stderr=err))
+            process = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=out, stderr=err)
+            status = exit_status(process, alone=False)  # it waits while the server draws
         assert status == 0, told.read_text() + printed.read_text()
         return json.loads(printed.read_text())
 
