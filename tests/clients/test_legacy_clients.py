@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from uuid import UUID
 
 import pytest
@@ -14,8 +15,10 @@ MINI = "fooocus_mini.safetensors"
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory, models, database):
-    """A server that asks for a key."""
-    server = Server(tmp_path_factory.mktemp("locked"), models, FOOOCUS_API_KEY=KEY).ready()
+    """A server that asks for a key, and draws in one step what names none, such as a form by the Python client."""
+    instance = tmp_path_factory.mktemp("locked")
+    (instance / "config.txt").write_text(json.dumps({"default_overwrite_step": 1}))
+    server = Server(instance, models, FOOOCUS_API_KEY=KEY).ready()
     yield server
     server.stop()
 

@@ -13,7 +13,7 @@ from tests.blueprints.images_api import png, send_form
 from tests.serving import Server
 
 SEQUENCES = sorted((Path(__file__).parent / "openai_sequences").glob("*.json"))
-QUICK = {"default_overwrite_step": 2, "default_styles": ["Fooocus Sharp"]}
+QUICK = {"default_overwrite_step": 1, "default_styles": ["Fooocus Sharp"]}
 """The operator's defaults, for none of these programs names steps."""
 
 

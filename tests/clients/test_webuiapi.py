@@ -1,13 +1,17 @@
 """The `webuiapi` package against AUTOMATIC1111's routes of a real server."""
 
+import json
+
 import pytest
 
 KEY = "secret"
 
 
 @pytest.fixture
-def server_with_key(make_server):
-    """A server that asks for a key."""
+def server_with_key(make_server, tmp_path):
+    """A server that asks for a key, and draws in one step what names none: enlarging names none."""
+    (tmp_path / "instance").mkdir()
+    (tmp_path / "instance" / "config.txt").write_text(json.dumps({"default_overwrite_step": 1}))
     return make_server(FOOOCUS_API_KEY=KEY).ready()
 
 

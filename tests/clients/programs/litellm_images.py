@@ -9,7 +9,7 @@ import litellm
 from PIL import Image
 
 PLACE = {"api_base": os.environ["BASE_URL"] + "/v1", "api_key": os.environ["KEY"]}
-EXTRA = {"seed": 7, "steps": 2}
+EXTRA = {"seed": 7, "steps": 1}
 
 file = io.BytesIO()
 Image.effect_noise((128, 128), 90).convert("RGB").save(file, "PNG")

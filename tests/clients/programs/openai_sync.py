@@ -14,7 +14,7 @@ client = openai.OpenAI(
     base_url=os.environ["BASE_URL"] + "/v1", api_key=os.environ["KEY"], _strict_response_validation=True
 )
 SMALL = {"seed": 7, "steps": 2, "style_selections": []}
-BUILTIN = {"seed": 7, "steps": 2}
+BUILTIN = {"seed": 7, "steps": 1}
 QUICK = {"model": "toy", "prompt": "a cat", "size": "64x64", "extra_body": SMALL}
 
 
