@@ -214,7 +214,7 @@ def test_a_card_that_dies_is_replaced_and_its_task_drawn_again(fleet, server):
     assert len([line for line in fleet.lines if "attempt=2" in line]) == 1
 
 
-def test_a_machine_that_is_told_to_leave_ends_its_picture_first(fleet, cluster, machines):
+def test_a_machine_that_is_told_to_leave_ends_its_picture_first(fleet, cluster, machines, tmp_path):
     """It does not come back; the tests after this one need one machine."""
     streams = [fleet.follow(**LONG) for _ in range(2)]
     for stream in streams:

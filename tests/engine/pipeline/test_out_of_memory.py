@@ -158,20 +158,29 @@ def enhanced(models, tmp_path_factory):
     return plain.files
 
 
-@pytest.mark.parametrize(("place", "call"), [("unet", 8), ("decoder", 3), ("texts", 3)])
+@pytest.mark.parametrize(("place", "call"), [("unet", 8), ("decoder", 3)])
 def test_an_enhancement_that_runs_out_of_memory_goes_on_after_what_is_saved(
     with_models, enhanced, tmp_path, place, call
 ):
     pipeline, base, wish = with_models
-    places = {
-        "unet": base.unet.mid_block,
-        "decoder": base.vae.module.decoder,
-        "texts": base.text_encoders.clip_g.module,
-    }
-    RunsOutOfMemory(places[place], call)
+    RunsOutOfMemory({"unet": base.unet.mid_block, "decoder": base.vae.module.decoder}[place], call)
     drawn = Drawn(pipeline, tmp_path, **wish, **ENHANCED)
     assert drawn.files == enhanced and drawn.numbers == [0, 1, 2, 3]
     assert drawn.plan == "turns" and drawn.ended.notes == [STEPPED_DOWN]
+
+
+def test_a_step_of_the_enhancement_whose_texts_run_out_of_memory_is_begun_again(
+    with_models, models, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Segmenter, "mask", lambda _, picture, category: np.full(picture.shape[:2], 255, np.uint8))
+    pipeline, base, wish = with_models
+    step = DEFAULTS["enhance_ctrls"][0] | STEP | {"enhance_prompt": "a blue dog"}
+    steps = {"enhance_checkbox": True, "enhance_ctrls": [step]}
+    plain = Drawn(Pipeline("cpu", Folders.below(models)), tmp_path, task_id="plain", **wish, **steps)
+    texts = RunsOutOfMemory(base.text_encoders.clip_g.module, 3)
+    drawn = Drawn(pipeline, tmp_path, **wish, **steps)
+    assert drawn.files == plain.files and drawn.numbers == [0, 1]
+    assert drawn.plan == "turns" and drawn.ended.notes == [STEPPED_DOWN] and texts.count > 3
 
 
 def test_an_encoder_that_runs_out_of_memory_has_the_others_leave_before_it_takes_tiles(with_models, enhanced, tmp_path):
