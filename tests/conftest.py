@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import gc
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,13 +134,25 @@ def nobodys_database(request, monkeypatch):
 @pytest.fixture(scope="session")
 def models(tmp_path_factory) -> Path:
     """A models folder with a toy checkpoint, and one that nothing draws with."""
-    from tests.toy import toy_checkpoint
-
     folder = tmp_path_factory.mktemp("models")
     (folder / "checkpoints").mkdir()
-    toy_checkpoint(folder / "checkpoints" / "toy.safetensors")
+    shutil.copyfile(shared_toy(tmp_path_factory), folder / "checkpoints" / "toy.safetensors")
     (folder / "checkpoints" / "broken.safetensors").write_bytes(EMPTY_MODEL)
     return folder
+
+
+def shared_toy(tmp_path_factory) -> Path:
+    """The toy checkpoint, which one worker of a run makes: for it, libraries are imported for seconds."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    toy = folder / "toy.safetensors"
+    with (folder / "toy.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not toy.exists():
+            from tests.toy import toy_checkpoint
+
+            toy_checkpoint(toy)
+    return toy
 
 
 class Client(FlaskClient):
