@@ -34,14 +34,25 @@ def made(app):
 
 
 @pytest.fixture
-def command(app):
-    """Runs `flask --app wsgi keys …` on the application's database: its exit status, stdout and stderr."""
+def command(app, make_app):
+    """Runs `flask keys …` by an application of its own on the database: its exit status, stdout and stderr."""
 
-    def run(*words, **environ):
+    def run(*words):
+        done = make_app().test_cli_runner().invoke(args=["keys", *words])
+        return done.exit_code, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.fixture
+def process(app):
+    """The same by a process, `flask --app wsgi keys …`."""
+
+    def run(*words):
         here = {"FOOOCUS_INSTANCE": app.instance_path, "PYTHONWARNINGS": "error"}
         here |= postgresql.environment(Path(app.instance_path))
         line = [sys.executable, "-m", "flask", "--app", "wsgi", "keys", *words]
-        done = subprocess.run(line, cwd=ROOT, env={**os.environ, **here, **environ}, capture_output=True, text=True)
+        done = subprocess.run(line, cwd=ROOT, env=os.environ | here, capture_output=True, text=True)
         return done.returncode, done.stdout, done.stderr
 
     return run
@@ -97,10 +108,10 @@ def test_no_secret_is_logged_or_told_to_a_webhook(app, make_server, receiver, ma
     assert "fk_" not in "".join([*server.lines, receiver.raw[0].decode(), str(sent)])
 
 
-def test_commands_reach_an_application_that_serves(app, client, command):
+def test_commands_reach_an_application_that_serves(app, client, command, process):
     first = command("add", "studio")[1].strip()
     assert client.get("/tasks", headers={"X-API-KEY": first}).status_code == 200
-    status, second, _ = command("rotate", "studio")
+    status, second, _ = process("rotate", "studio")
     assert (status, second.strip() != first) == (0, True)
     answers = [client.get("/tasks", headers={"X-API-KEY": secret.strip()}).status_code for secret in (first, second)]
     assert answers == [403, 200]
