@@ -170,9 +170,8 @@ def test_stop_for_a_task_that_is_over_changes_nothing(engine, tmp_path):
     assert engine.last().outcome == "finished"
 
 
-def test_it_ends_at_once_when_the_web_process_is_gone(toy, tmp_path):
-    engine = Engine(toy)
-    engine.last(Ready)
+def test_it_ends_at_once_when_the_web_process_is_gone(engine, tmp_path):
+    """The last test of this engine."""
     engine.send(toy_draw(tmp_path, overwrite_step=200, aspect_ratios_selection="512×512"))
     next(engine.messages())
     engine.close()
