@@ -11,6 +11,7 @@ from urllib.request import urlopen
 
 import pytest
 
+import fooocus_flask
 from fooocus_flask.access import keys
 from fooocus_flask.server import command_line, launcher
 from fooocus_flask.server.launcher import StartError
@@ -179,12 +180,6 @@ def test_a_port_of_the_pages_that_is_taken_ends_the_start_only_where_it_was_chos
             launcher.page_listener(app, command_line.parser().parse_args([]))
 
 
-def test_nowebui_serves_the_api_alone(tmp_path, database):
-    with started(tmp_path, "--nowebui") as server:
-        greeting, _ = told_at_start(server)
-    assert "API" in greeting and "Web page" not in greeting
-
-
 @pytest.mark.parametrize(
     ("port", "environ", "named"),
     [
@@ -268,22 +263,6 @@ def test_a_legacy_port_that_is_none_is_told(make_app):
         command_line.legacy_ports(make_app(LEGACY_PORT=70000))
     with pytest.raises(StartError, match="BLUEPRINTS_OFF leaves out legacy"):
         command_line.legacy_ports(make_app(LEGACY_PORT=8888, BLUEPRINTS_OFF="sdapi, legacy"))
-
-
-def test_clients_of_the_predecessor_find_the_server_at_a_second_port(tmp_path, database):
-    with launcher.listener("127.0.0.1", 0) as free:
-        port = free.getsockname()[1]
-    with started(tmp_path, "--legacy-port", str(port)) as server:
-        try:
-            first = re.search(r"http://\S+", server.stdout.readline()).group()
-            for url in (first, f"http://127.0.0.1:{port}"):
-                with urlopen(f"{url}/v1/generation/job-queue") as reply:
-                    assert b'"running_size":0' in reply.read()
-            server.send_signal(signal.SIGTERM)
-            assert exit_status(server) == 0
-        finally:
-            server.kill()
-        assert f"Fooocus-API    http://127.0.0.1:{port}\n" in server.stdout.read()
 
 
 def test_hashing_takes_the_threads_asked_for_or_one_a_core():
@@ -375,6 +354,32 @@ def test_the_warning_stands_out_and_says_what_to_do():
     assert "WARNING: 0.0.0.0" in told and "--apikey" in told and "flask --app wsgi keys add" in told
 
 
+@pytest.fixture
+def begin(make_app, tmp_path, monkeypatch):
+    """Does what the same command does in this process, up to where it would serve: then it is told to stop."""
+    instance, made, create = tmp_path / "instance", [make_app()], fooocus_flask.create_app
+
+    def created(**settings):
+        made.append(create(**settings))
+        return made[-1]
+
+    def ended(app, socks, greeting, page):
+        for sock in (*socks, page):
+            sock.close()
+        print(greeting)
+
+    def begin(*argv, **environ):
+        for name, word in {"API_PORT": "0", **postgresql.environment(instance), **environ}.items():
+            monkeypatch.setenv(name, word)
+        launcher.main(["--instance", str(instance), *argv])
+
+    monkeypatch.setattr(fooocus_flask, "create_app", created)
+    monkeypatch.setattr(launcher, "serve", ended)
+    yield begin
+    for app in made:
+        fooocus_flask.close(app)
+
+
 def told_at_start(server):
     """What the terminal shows until the server answers and is stopped, on stdout and on stderr."""
     first = server.stdout.readline()
@@ -393,17 +398,23 @@ def told_at_start(server):
         (["--listen", "127.0.0.1"], {}, False),
     ],
 )
-def test_the_server_warns_at_its_start_if_it_is_open(tmp_path, database, argv, environ, warned):
-    with started(tmp_path, *argv, **environ) as server:
+def test_a_start_warns_if_the_server_will_be_open(begin, capsys, argv, environ, warned):
+    begin(*argv, **environ)
+    told = capsys.readouterr()
+    assert "curl" in told.out
+    assert [line[:12] for line in told.err.splitlines() if "WARNING:" in line] == ["*  WARNING: "] * warned
+
+
+def test_a_server_that_is_open_warns_and_nowebui_has_it_serve_the_api_alone(tmp_path, database):
+    with started(tmp_path, "--listen", "--nowebui") as server:
         greeting, told = told_at_start(server)
-    assert "curl" in greeting
-    assert [line[:12] for line in told.splitlines() if "WARNING:" in line] == ["*  WARNING: "] * warned
+    assert "curl" in greeting and "API" in greeting and "Web page" not in greeting
+    assert [line[:12] for line in told.splitlines() if "WARNING:" in line] == ["*  WARNING: "]
 
 
-def test_a_server_with_keys_of_the_table_greets_with_a_key_and_does_not_warn(tmp_path, database):
-    command = [sys.executable, "-m", "flask", "--app", "wsgi", "keys", "add", "studio"]
-    environ = {**os.environ, "FOOOCUS_INSTANCE": str(tmp_path), **postgresql.environment(tmp_path)}
-    subprocess.run(command, cwd=WSGI.parent, env=environ, check=True, capture_output=True)
+def test_a_server_with_keys_of_the_table_greets_with_a_key_and_does_not_warn(tmp_path, make_app):
+    with make_app(INSTANCE=tmp_path).app_context():
+        keys.add("studio", ["read"])
     with started(tmp_path, "--listen") as server:
         greeting, told = told_at_start(server)
     assert "X-API-KEY" in greeting and "WARNING:" not in told
@@ -419,16 +430,23 @@ def test_the_greeting_has_both_addresses_and_a_command():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_serves_until_it_is_told_to_stop(tmp_path, database, number):
-    with started(tmp_path) as server:
+def test_the_command_serves_until_it_is_told_to_stop_at_a_second_port_too(tmp_path, database, number):
+    """Which is where clients of the predecessor look for it."""
+    with launcher.listener("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    with started(tmp_path, "--legacy-port", str(port)) as server:
         try:
-            url = re.search(r"http://\S+", server.stdout.readline()).group()
-            with urlopen(f"{url}/ping") as reply:
-                assert reply.read().strip() == b'"pong"'
+            first = re.search(r"http://\S+", server.stdout.readline()).group()
+            for url in (first, f"http://127.0.0.1:{port}"):
+                with urlopen(f"{url}/ping") as reply:
+                    assert reply.read().strip() == b'"pong"'
+                with urlopen(f"{url}/v1/generation/job-queue") as reply:
+                    assert b'"running_size":0' in reply.read()
             server.send_signal(number)
             assert exit_status(server) == 0
         finally:
             server.kill()
+        assert f"Fooocus-API    http://127.0.0.1:{port}\n" in server.stdout.read()
         assert "Traceback" not in server.stderr.read()
 
 
@@ -440,8 +458,16 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path, database, number)
         (["--models", "/nowhere"], {}, "--models is '/nowhere'"),
     ],
 )
-def test_a_start_that_cannot_be_ends_with_a_sentence(tmp_path, database, argv, environ, named):
-    with started(tmp_path, *argv, **environ) as server:
+def test_a_start_that_cannot_be_ends_with_a_sentence(begin, capsys, argv, environ, named):
+    with pytest.raises(SystemExit) as end:
+        begin(*argv, **environ)
+    told = capsys.readouterr().err
+    assert end.value.code == 2
+    assert told.startswith("wsgi.py: ") and named in told and told.count("\n") == 1
+
+
+def test_a_process_that_cannot_start_ends_with_a_sentence(tmp_path, database):
+    with started(tmp_path, "--preset", "nowhere") as server:
         told = server.communicate(timeout=CEILING)[1]
     assert server.returncode == 2
-    assert told.startswith("wsgi.py: ") and named in told and told.count("\n") == 1
+    assert told.startswith("wsgi.py: ") and "There is no preset 'nowhere'" in told and told.count("\n") == 1

@@ -56,8 +56,10 @@ def test_a_working_server_tells_its_stages_its_memory_and_how_late_it_is(server)
 
 @pytest.fixture(scope="module")
 def lively(tmp_path_factory, models, database):
-    """A server whose engine tells of itself every two seconds."""
-    server = Server(tmp_path_factory.mktemp("lively"), models, FOOOCUS_ENGINE_SILENCE="12").ready()
+    """A server whose engine tells of itself every two seconds, which waits for no picture when it is told to stop."""
+    settings = {"FOOOCUS_ENGINE_SILENCE": "12", "FOOOCUS_SHUTDOWN_DEADLINE": "0"}
+    webhooks = {"FOOOCUS_ALLOW_PRIVATE_ADDRESSES": "true", "FOOOCUS_WEBHOOK_DELAYS": "[1]"}
+    server = Server(tmp_path_factory.mktemp("lively"), models, **settings, **webhooks).ready()
     yield server
     server.stop()
 
@@ -154,9 +156,9 @@ def test_a_tasks_line_names_its_request(server):
     server.said(r"\[from-the-test\]: submitted task \w{32}")
 
 
-def test_a_requests_name_runs_through_the_engine_and_the_webhooks(make_server, receiver):
+def test_a_requests_name_runs_through_the_engine_and_the_webhooks(lively, receiver):
     receiver.answers = [503, 200]
-    server = make_server(FOOOCUS_ALLOW_PRIVATE_ADDRESSES="true", FOOOCUS_WEBHOOK_DELAYS="[1]").ready()
+    server = lively
     task_id = server.draw({"async_process": True, "webhook_url": receiver.url}, X_Request_Id="a-1").json["task_id"]
     server.said(rf"engine\.pipeline\.pipeline \[a-1\]: task {task_id} finished")
     server.said(rf"fooocus_flask\.task \[a-1\]: task={task_id} status=finished")
@@ -166,9 +168,11 @@ def test_a_requests_name_runs_through_the_engine_and_the_webhooks(make_server, r
     server.said(r"engine\.pipeline\.pipeline \[(?!a-1)\w{32}\]: task \w{32} finished")
 
 
-def test_a_request_keeps_its_name_over_a_restart(make_server):
-    server = make_server(FOOOCUS_SHUTDOWN_DEADLINE="0")
+def test_a_request_keeps_its_name_over_a_restart(lively):
+    server = lively
+    server.ask("POST", "/v1/engine/queue/pause")
     task_id = server.draw({"async_process": True}, X_Request_Id="b-2").json["task_id"]
     server.stop()
     server.start()
+    server.ask("POST", "/v1/engine/queue/resume")
     server.said(rf"engine\.pipeline\.pipeline \[b-2\]: task {task_id} finished")
