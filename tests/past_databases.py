@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +14,6 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import PendingRollbackError
 
 from fooocus_flask.database import MIGRATIONS
 
@@ -27,8 +29,9 @@ SPECIAL: dict[str, Any] = {
 """Values that the application reads more into than their column says."""
 
 
+@cache
 def scripts() -> ScriptDirectory:
-    """The migrations."""
+    """The migrations, loaded once."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     return ScriptDirectory.from_config(config)
@@ -38,10 +41,6 @@ REVISIONS = [script.revision for script in reversed(list(scripts().walk_revision
 """From the first to the newest."""
 OF_0_1_0 = REVISIONS[: REVISIONS.index("0005") + 1]
 """Those whose upgrades could be interrupted in the middle."""
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 @contextmanager
@@ -54,28 +53,34 @@ def opened(address: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def upgrade(address: str, target: str, statements: int | None = None) -> int:
-    """Bring the tables to a revision as 0.1.0 did, killed after so many statements; how many it executed.
+def upgrade(address: str, target: str, before: Callable[[], object] = lambda: None) -> None:
+    """Bring the tables to a revision as 0.1.0 did, and call `before` before each statement.
 
     Its statements were in no transaction until the first one that wrote rows: the driver began none before.
     """
-    done = 0
-
-    def count(*_: Any) -> None:
-        nonlocal done
-        if done == statements:
-            raise Killed
-        done += 1
-
     script = scripts()
     steps = lambda revision, _: script._upgrade_revs(target, revision)  # noqa: E731
-    with opened(address) as engine, engine.connect() as connection, suppress(Killed, PendingRollbackError):
-        event.listen(engine, "before_cursor_execute", count)
+    with opened(address) as engine, engine.connect() as connection:
+        event.listen(engine, "before_cursor_execute", lambda *_: before())
         with EnvironmentContext(Config(), script, fn=steps) as environment:
             environment.configure(connection=connection, render_as_batch=True)
             with environment.begin_transaction():
                 environment.run_migrations()
-    return done
+
+
+def killed(path: Path, target: str, folder: Path) -> list[Path]:
+    """Upgrade an SQLite file as 0.1.0 did; instance folders as it left them that was killed before each statement."""
+    left: list[Path] = []
+
+    def copy() -> None:
+        left.append(folder / f"killed-{len(left)}")
+        left[-1].mkdir()
+        for file in path.parent.glob(f"{path.name}*"):
+            if not file.name.endswith("-shm"):  # which SQLite makes anew
+                shutil.copy(file, left[-1])
+
+    upgrade(f"sqlite:///{path}", target, copy)
+    return left
 
 
 def fill(address: str, rows: int = ROWS) -> None:

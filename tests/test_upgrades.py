@@ -1,10 +1,9 @@
 """Upgrades of the database: every row is kept, and one that was cut off leaves nothing that does not start."""
 
-import shutil
-
 import pytest
+from flask import Flask
 
-from fooocus_flask import server_lock, upgrades
+from fooocus_flask import configure, database, server_lock, upgrades
 from fooocus_flask.tables import Delivery, receiver_host
 from tests import past_databases, postgresql
 from tests.past_databases import OF_0_1_0, REVISIONS
@@ -73,21 +72,23 @@ def test_an_upgrade_that_0_1_0_left_half_done_is_finished(tmp_path, address, mak
     if revision:
         past_databases.upgrade(address, revision)
         past_databases.fill(address)
-    start = shutil.copy(whole, tmp_path / "start.sqlite3") if revision else None
-    count = past_databases.upgrade(address, target)
+    folders = past_databases.killed(whole, target, tmp_path)
     make_app()
     wanted, rows = past_databases.schema(address), past_databases.contents(address)
-    for statements in range(count):
-        instance = tmp_path / f"killed-{statements}"
-        instance.mkdir()
-        killed = f"sqlite:///{instance / 'db.sqlite3'}"
-        if start:
-            shutil.copy(start, instance / "db.sqlite3")
-        past_databases.upgrade(killed, target, statements)
-        make_app(INSTANCE=instance)
+    for instance in folders:
+        upgraded(instance)
+        killed = f"sqlite:///{instance / whole.name}"
         assert past_databases.schema(killed) == wanted
         if target != "0002":  # whose whole upgrade, in 0.1.0, lost the webhooks
             assert past_databases.contents(killed) == rows
+
+
+def upgraded(instance):
+    """Do with this instance folder's database what a start does with it."""
+    app = Flask("fooocus_flask", instance_path=str(instance))
+    configure(app, {})
+    database.init_app(app)
+    database.close(app)
 
 
 @pytest.mark.sqlite("looks for its statements")
