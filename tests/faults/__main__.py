@@ -16,14 +16,13 @@ from pathlib import Path
 from time import monotonic
 
 from tests import gateway
-from tests.faults import fleet, starts
+from tests.faults import starts
 from tests.faults.bucket import BUCKET_VICTIM, BucketRound, BucketServer
 from tests.faults.rounds import ONE_OF_SEVERAL, SETTINGS, STATES, VICTIMS, Round, play
 from tests.faults.starts import BEGINNINGS
 from tests.gateway import Gateway
 from tests.receiving import Receiver, receiving
 from tests.serving import Server
-from tests.toy import toy_checkpoint
 
 
 def main() -> None:
@@ -43,6 +42,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of what is killed in the fleet")
     args = parser.parse_args()
     if args.fleet:
+        from tests.faults import fleet  # which makes checkpoints as well
+
         raise SystemExit(fleet.play(args.tasks, args.pause, args.seed))
     if args.start:
         raise SystemExit(kill_starts(args.every, args.rows))
@@ -71,8 +72,6 @@ def kill_servers(rounds: int, engines: int, program: str | None) -> int:
     broken = 0
     with tempfile.TemporaryDirectory() as name, receiving() as receiver:
         models = Path(name) / "models"
-        (models / "checkpoints").mkdir(parents=True)
-        toy_checkpoint(models / "checkpoints" / "toy.safetensors")
         for victim in victims:
             for state in STATES:
                 begun = monotonic()
@@ -111,6 +110,12 @@ def played(subject: Subject, receiver: Receiver, victim: str, state: str, rounds
 @contextmanager
 def serving(subject: Subject) -> Iterator[Server]:
     """A server in a folder of its own, with a bucket of its own if it shall have one."""
+    toy = subject.models / "checkpoints" / "toy.safetensors"
+    if not toy.exists():
+        from tests.toy import toy_checkpoint  # for which libraries are imported for seconds
+
+        toy.parent.mkdir(parents=True)
+        toy_checkpoint(toy)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as ends:
         place, environment = Path(folder), {"FOOOCUS_ENGINES": str(subject.engines), **SETTINGS}
         if subject.program is None:
