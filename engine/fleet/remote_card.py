@@ -189,7 +189,9 @@ class RemoteCard(Thread):
                 log.warning(
                     "The card %s is given up until it answers again, and its task drawn again by whichever is free "
                     "first (%s). If that goes on, look at the machine %s and at the network to it",
-                    *(self._card, first_line(error), self._sender.machine),
+                    self._card,
+                    first_line(error),
+                    self._sender.machine,
                 )
         finally:
             ready, self._info = self._info is not None, None

@@ -283,7 +283,7 @@ def large(path, toy):
 
 
 def test_a_file_comes_whole_though_the_card_that_gives_it_cannot_be_reached_for_a_moment(
-    fleet, cluster, models, tmp_path
+    fleet, cluster, machines, models, tmp_path
 ):
     (tmp_path / "checkpoints").mkdir()
     there, before = models / "checkpoints" / "large.safetensors", set(cards(os.getpid()))
