@@ -14,10 +14,16 @@ PINNED = re.search(r"^torch==(.+)$", (ROOT / "constraints.txt").read_text(), re.
 
 @pytest.fixture(scope="module")
 def venv(tmp_path_factory):
-    """An environment without packages."""
+    """An environment without packages, made as the first install makes it."""
     folder = tmp_path_factory.mktemp("install") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    pin(folder, sys.executable)
     return folder
+
+
+def pin(venv, python="true"):
+    """Have the pins of an environment made, after the environment itself; by default it is there already."""
+    command = ["make", f"VENV={venv}", f"PYTHON={python}", f"{venv}/constraints.txt"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
 
 
 def torch_pin(venv, version, *marks):
@@ -34,8 +40,7 @@ def torch_pin(venv, version, *marks):
         about = site / f"torch-{version}.dist-info"
         about.mkdir()
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
-    command = ["make", f"VENV={venv}", f"PYTHON={sys.executable}", f"{venv}/constraints.txt"]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    pin(venv)
     pins = (venv / "constraints.txt").read_text()
     assert "torchsde==" in pins
     found = re.search(r"^torch==(.+)$", pins, re.MULTILINE)
