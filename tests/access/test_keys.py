@@ -11,6 +11,7 @@ import pytest
 from fooocus_flask.access import callers, keys
 from fooocus_flask.access.scopes import scopes_of
 from fooocus_flask.database import db
+from fooocus_flask.server_lock import holder
 from fooocus_flask.tables import Key, Task
 from fooocus_flask.tasks import queue
 from tests import postgresql
@@ -109,6 +110,8 @@ def test_no_secret_is_logged_or_told_to_a_webhook(app, make_server, receiver, ma
 
 
 def test_commands_reach_an_application_that_serves(app, client, command, process):
+    """They need no lock, which the server has."""
+    holder.of(app).take()
     first = command("add", "studio")[1].strip()
     assert client.get("/tasks", headers={"X-API-KEY": first}).status_code == 200
     status, second, _ = process("rotate", "studio")
@@ -159,11 +162,12 @@ def test_an_unusual_scope_is_no_error_in_any_order(app, made):
     assert rows(app)["studio"].scopes == ["read", "admin"]
 
 
-def test_a_command_brings_the_tables_up_to_date_in_an_empty_folder(tmp_path, database):
+def test_a_command_brings_the_tables_up_to_date_in_an_empty_folder_and_makes_no_secret(tmp_path, database):
     environ = {**os.environ, "FOOOCUS_INSTANCE": str(tmp_path / "new"), **postgresql.environment(tmp_path / "new")}
     line = [sys.executable, "-W", "error", "-m", "flask", "--app", "wsgi", "keys", "add", "studio"]
     done = subprocess.run(line, cwd=ROOT, env=environ, capture_output=True, text=True)
     assert (done.returncode, done.stdout[:3]) == (0, "fk_"), done.stderr
+    assert (tmp_path / "new").is_dir() and not [*(tmp_path / "new").glob("*_secret")]
 
 
 def test_the_settings_of_the_instance_folder_count(app, command):

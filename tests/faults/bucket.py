@@ -10,7 +10,7 @@ from time import sleep
 
 from PIL import Image
 
-from tests.faults.rounds import BrokenPromise, Round, reach
+from tests.faults.rounds import BrokenPromise, Round
 from tests.gateway import BUCKET, Gateway
 from tests.serving import Server
 
@@ -38,7 +38,7 @@ class BucketRound(Round):
         if state == "webhook due":
             self.owe()
         else:
-            reach(self.server, state, self.accepted)
+            self.reach(state)
         self.server.gateway.stop()
         self.accepted.append(self.server.submit())
         sleep(random.uniform(0, AWAY))

@@ -41,7 +41,7 @@ class Round:
         if state == "webhook due":
             self.owe()
         else:
-            reach(self.server, state, self.accepted)
+            self.reach(state)
         self.accepted.append(self.server.submit())
         found = engines(self.server.process.pid)
         if victim in ("engine", ONE_OF_SEVERAL):
@@ -53,14 +53,32 @@ class Round:
             raise BrokenPromise("an engine outlived its server")
         self.server.start()
 
+    def reach(self, state: str) -> None:
+        """Return while a task is in this state."""
+        self.server.ready()
+        if state == "pending":
+            self.wait()
+            return
+        stream = self.server.follow(overwrite_step=40)
+        self.accepted.append(stream.header("X-Task-Id"))
+        while WORDS[state] not in (told := stream.event())["message"]:
+            if told["message"] == "Finished":  # it was too quick to be seen in that state
+                break
+        stream.close()
+
     def owe(self) -> None:
-        """Return when a task has ended whose receiver could not be bothered yet."""
+        """Return when a task has ended whose receiver could not be bothered yet, and others wait."""
         self.receiver.answers = [503]
         task_id = self.server.ready().submit(webhook_url=self.receiver.url)
         self.accepted.append(task_id)
         self.owed.add(task_id)
         while self.receiver.take()[2]["task_id"] != task_id:
             pass  # told twice of what ended in an earlier round
+        self.wait()
+
+    def wait(self) -> None:
+        """Have tasks wait."""
+        self.accepted += [self.server.submit() for _ in range(3)]
 
     def check(self) -> None:
         """Every task that was acknowledged has ended, and every picture of a finished one is there.
@@ -110,20 +128,6 @@ class Round:
                 raise BrokenPromise(f"nobody was told of {self.owed}") from None
             if body["task_status"] == "finished":
                 self.owed.discard(body["task_id"])
-
-
-def reach(server: Server, state: str, accepted: list[str]) -> None:
-    """Return while a task is in this state; its id joins the accepted ones."""
-    server.ready()
-    if state == "pending":
-        accepted += [server.submit() for _ in range(3)]
-        return
-    stream = server.follow(overwrite_step=40)
-    accepted.append(stream.header("X-Task-Id"))
-    while WORDS[state] not in (told := stream.event())["message"]:
-        if told["message"] == "Finished":  # it was too quick to be seen in that state
-            break
-    stream.close()
 
 
 def leftovers(outputs: Path) -> list[Path]:

@@ -41,9 +41,10 @@ def server(one_server):
     return one_server
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", [state for state in STATES if state != "pending"])
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_a_killed_process_loses_nothing(server, receiver, victim, state):
+    """Tasks are pending in each of the states, and most of them where a webhook is due."""
     play(server, receiver, victim, state)
 
 

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 
 import pytest
 from flask_migrate import downgrade
@@ -82,12 +81,6 @@ def test_a_reloaded_gunicorn_goes_on_with_a_new_worker(make_server):
     server.process.send_signal(signal.SIGHUP)
     assert gone(worker)
     assert server.draw().json["task_status"] == "finished"
-
-
-def test_commands_need_no_lock(server):
-    command = [sys.executable, "-m", "flask", "--app", "wsgi", "keys", "list"]
-    process = started(server.instance, command)
-    assert "NAME" in told(process) and process.returncode == 0
 
 
 def test_the_lock_is_free_again_once_the_server_is_closed(make_app):
