@@ -4,8 +4,6 @@ import pytest
 
 from fooocus_flask.access import callers
 
-pytestmark = pytest.mark.sql("tasks/history")
-
 PAGE = "http://page.example"
 CROSS = {"Sec-Fetch-Site": "cross-site"}
 LAST_YEAR = {"start_at": "2020-01-01"}

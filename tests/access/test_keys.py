@@ -18,7 +18,7 @@ from tests import postgresql
 from tests.conftest import picture
 from tests.serving import GENERATE, ROOT, small
 
-pytestmark = pytest.mark.sql("access/keys", "access/callers")
+speaks_sql = pytest.mark.sql("access/keys", "access/callers")
 
 LATER = {"async_process": True}
 
@@ -73,6 +73,7 @@ def submitted(client, headers, **members):
 # --- commands
 
 
+@speaks_sql
 def test_a_key_is_made_shown_once_and_kept_as_a_hash(app, client, command):
     status, secret, told = command("add", "studio", "--scope", "read", "--per-minute", "60", "--queued", "5")
     assert (status, secret.count("\n"), "first key" in told) == (0, 1, True)
@@ -109,6 +110,7 @@ def test_no_secret_is_logged_or_told_to_a_webhook(app, make_server, receiver, ma
     assert "fk_" not in "".join([*server.lines, receiver.raw[0].decode(), str(sent)])
 
 
+@speaks_sql
 def test_commands_reach_an_application_that_serves(app, client, command, process):
     """They need no lock, which the server has."""
     holder.of(app).take()
@@ -123,6 +125,7 @@ def test_commands_reach_an_application_that_serves(app, client, command, process
     assert "revoked" in command("list")[1]
 
 
+@speaks_sql
 def test_the_last_key_s_end_opens_no_door_until_it_is_removed(app, client, command, made):
     made("studio", "read")
     command("revoke", "studio")
@@ -148,6 +151,7 @@ def test_the_last_key_s_end_opens_no_door_until_it_is_removed(app, client, comma
         (["remove", "studio"], "The key 'studio' is in force; revoke it first"),
     ],
 )
+@speaks_sql
 def test_what_cannot_be_done_is_told_in_a_sentence(app, made, words, told):
     made("studio", "read")
     made("gone", "read")
@@ -162,6 +166,7 @@ def test_an_unusual_scope_is_no_error_in_any_order(app, made):
     assert rows(app)["studio"].scopes == ["read", "admin"]
 
 
+@speaks_sql
 def test_a_command_brings_the_tables_up_to_date_in_an_empty_folder_and_makes_no_secret(tmp_path, database):
     environ = {**os.environ, "FOOOCUS_INSTANCE": str(tmp_path / "new"), **postgresql.environment(tmp_path / "new")}
     line = [sys.executable, "-W", "error", "-m", "flask", "--app", "wsgi", "keys", "add", "studio"]
@@ -238,6 +243,7 @@ def test_each_scope_opens_its_routes_and_no_others(app, client, made, add, scope
 
 
 @pytest.mark.parametrize("path", ["/v1/engine/control?action=stop", "/v1/generation/stop"])
+@speaks_sql
 def test_a_stop_that_names_no_task_is_for_the_callers_own(app, client, made, add, path):
     """Where several are drawn at once, and another key's was begun first."""
     headers = made("studio", "draw")
@@ -289,6 +295,7 @@ def test_the_document_tells_the_scopes(client):
     assert told == {"draw": {"draw"}, "look": {"read", "draw"}, "pause": {"admin"}, "replay": {"draw"}}
 
 
+@speaks_sql
 def test_a_task_tells_which_key_submitted_it_and_no_secret(app, client, made):
     headers = made("studio", "read", "draw")
     reply = submitted(client, headers)
@@ -305,6 +312,7 @@ def test_the_configured_key_has_a_name_too_and_an_open_server_none(make_app, set
     assert (reply.status_code, reply.json["key_name"]) == (200, name)
 
 
+@speaks_sql
 def test_a_key_s_last_use_is_noted_once_a_minute(app, client, made):
     headers = made("studio", "read")
     assert rows(app)["studio"].used_mills is None
@@ -328,6 +336,7 @@ def test_no_connection_is_held_after_the_key_was_looked_up(app, made):
         assert db.engine.pool.checkedout() == 0
 
 
+@speaks_sql
 def test_the_same_idempotency_key_of_two_clients_is_two(client, made):
     same = {"Idempotency-Key": "1"}
     first, second = made("first", "draw") | same, made("second", "draw") | same

@@ -9,7 +9,7 @@ from fooocus_flask.access import keys
 from tests import postgresql
 from tests.serving import GENERATE, small
 
-pytestmark = pytest.mark.sql("access/callers")
+speaks_sql = pytest.mark.sql("access/callers")
 
 LATER = {"async_process": True}
 
@@ -60,6 +60,7 @@ def test_what_needs_no_key_is_not_counted(client, made):
     assert statuses(client, 2, headers=headers) == [200, 429]
 
 
+@speaks_sql
 def test_a_key_with_another_secret_keeps_its_count(app, client, made):
     headers = made("limited", per_minute=2)
     statuses(client, 2, headers=headers)
@@ -113,6 +114,7 @@ def test_two_applications_count_apart(make_app):
     assert statuses(first, 1) + statuses(second, 1) == [200, 200]
 
 
+@speaks_sql
 def test_a_key_has_its_waiting_tasks(client, made, add):
     limited, other = made("limited", queued=2), made("other", queued=2)
     add("running", key_name="limited")
@@ -126,6 +128,7 @@ def test_a_key_has_its_waiting_tasks(client, made, add):
     assert submitted(client, limited).status_code == 200
 
 
+@speaks_sql
 def test_requests_at_the_same_time_do_not_exceed_a_key_s_tasks(make_server):
     server = make_server(FOOOCUS_API_KEY="k")
     server.ask("POST", "/v1/engine/queue/pause", X_API_KEY="k")

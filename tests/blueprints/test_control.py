@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = pytest.mark.sql("tasks/queue")
+speaks_sql = pytest.mark.sql("tasks/queue")
 
 CONTROL = "/v1/engine/control"
 LONG = {"overwrite_step": 120}
@@ -20,6 +20,7 @@ def drawing(server, **members):
     return stream
 
 
+@speaks_sql
 def test_stop_ends_the_running_task_and_keeps_what_is_done(server):
     stream = server.follow(overwrite_step=50, image_number=2)
     while "image 2/2" not in stream.event()["message"]:
@@ -104,6 +105,7 @@ def test_an_ended_task_cannot_be_stopped(client, add):
     assert client.get(f"/tasks/{task_id}").json["task_status"] == "finished"
 
 
+@speaks_sql
 def test_a_waiting_task_can_be_stopped_but_not_skipped(client, add):
     task_id = add("pending")
     assert client.post(CONTROL, json={"action": "skip", "task_id": task_id}).json == {"message": "No task running"}
@@ -111,6 +113,7 @@ def test_a_waiting_task_can_be_stopped_but_not_skipped(client, add):
     assert client.get(f"/tasks/{task_id}").json["task_status"] == "stop"
 
 
+@speaks_sql
 def test_a_task_is_cancelled_by_its_id_as_often_as_one_likes(client, add):
     waiting, other, done = add("pending"), add("pending"), add("finished", pictures=1)
     for _ in range(2):
@@ -131,6 +134,7 @@ def test_a_running_task_is_cancelled_by_its_id(server):
     assert server.ended(following)["task_status"] == "finished"
 
 
+@speaks_sql
 def test_the_queue_is_paused_and_resumed(server):
     empty = {"paused": True, "pending": 0, "running": None, "downloads": []}
     assert server.ask("POST", "/v1/engine/queue/pause").json == empty

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.serving import GENERATE, small
 
-pytestmark = pytest.mark.sql("blueprints/generate", "submission/submit")
+speaks_sql = pytest.mark.sql("blueprints/generate", "submission/submit")
 
 BROKEN = {"base_model_name": "broken.safetensors"}
 
@@ -125,11 +125,13 @@ def test_a_record_can_be_sent_back_as_a_request(server):
 
 
 @pytest.mark.parametrize("member", ["prompt", "negative_prompt", "save_name", "preset", "base_model_name"])
+@speaks_sql
 def test_a_null_character_is_refused_whatever_the_database(client, member):
     reply = client.post(GENERATE, json=small(async_process=True, **{member: "a\0b"}))
     assert reply.status_code == 422 and reply.json["detail"][0]["loc"] == ["body", member]
 
 
+@speaks_sql
 def test_a_failure_is_an_error_with_its_reason(server):
     reply = server.draw(BROKEN)
     assert (reply.status, reply.json["task_status"], reply.json["result"]) == (500, "failed", [])
@@ -150,6 +152,7 @@ def test_a_failed_stream_ends_with_the_reason(server):
     assert "broken.safetensors" in last["error"]
 
 
+@speaks_sql
 def test_each_request_is_a_task_of_its_own_and_recorded(client):
     told = [client.post(GENERATE, json=small(async_process=True)).json["task_id"] for _ in range(2)]
     lists = client.get("/tasks").json
@@ -157,6 +160,7 @@ def test_each_request_is_a_task_of_its_own_and_recorded(client):
     assert len(set(told)) == 2 and sorted(recorded) == sorted(told)
 
 
+@speaks_sql
 def test_a_full_queue_refuses_and_says_when_to_come_back(make_app):
     app = make_app(QUEUE_LIMIT=1)
     with app.app_context():

@@ -13,7 +13,7 @@ from fooocus_flask.following import webhooks
 from fooocus_flask.tasks import queue
 from tests.patience import patience
 
-pytestmark = pytest.mark.sql("tasks/history", "tasks/queue")
+speaks_sql = pytest.mark.sql("tasks/history", "tasks/queue")
 
 QUERY, QUEUE, HISTORY = (f"/v1/generation/{name}" for name in ("query-job", "job-queue", "job-history"))
 TEXT = "/v1/generation/text-to-image"
@@ -145,6 +145,7 @@ def test_a_task_of_our_own_route_is_a_job_as_its_pictures_say(app, client, add, 
     assert job(client, task_id)["job_type"] == kind
 
 
+@speaks_sql
 def test_the_queue_counts_what_waits_and_runs_and_names_the_newest(client, add):
     assert client.get(QUEUE).json == {"running_size": 0, "finished_size": 0, "last_job_id": None}
     for status in ("running", "pending", "pending", "finished"):
@@ -168,6 +169,7 @@ def test_the_history_holds_what_clients_of_either_kind_read(client, add):
     assert second["params"]["advanced_params"]["overwrite_step"] == 2
 
 
+@speaks_sql
 def test_the_history_is_paged_and_one_job_can_be_asked_for(client, add):
     ids = [dashed(add(hours_ago=hours)) for hours in (3, 2, 1)]
     pages = [client.get(f"{HISTORY}?page={page}&page_size=2").json["history"] for page in (0, 1)]
@@ -179,6 +181,7 @@ def test_the_history_is_paged_and_one_job_can_be_asked_for(client, add):
     assert client.get(f"{HISTORY}?job_id=unknown").json == {"queue": [], "history": []}
 
 
+@speaks_sql
 def test_the_history_tells_a_request_in_the_predecessors_members(client):
     sent = {
         "prompt": "a cat",
@@ -203,6 +206,7 @@ def test_the_history_tells_a_request_in_the_predecessors_members(client):
     assert history[0]["task_info"]["result_url"].startswith("http://localhost/files/")
 
 
+@speaks_sql
 def test_a_job_is_deleted_with_its_files(app, client, add):
     task_id = add(pictures=1)
     file = Path(app.config["OUTPUT_PATH"]) / "2024-07-05" / f"{task_id}-0.png"
@@ -222,6 +226,7 @@ def test_a_job_that_has_not_ended_is_not_deleted_and_a_deletion_names_a_job(clie
     assert job(client, task_id)["job_stage"] == "WAITING"
 
 
+@speaks_sql
 def test_stop_ends_the_running_job_only_and_says_success_in_any_case(client, add, app):
     assert client.post("/v1/generation/stop").json == {"msg": "success"}
     waiting, running = add("pending"), add("running")
@@ -231,6 +236,7 @@ def test_stop_ends_the_running_job_only_and_says_success_in_any_case(client, add
         assert queue.find(waiting).task_status == "pending"
 
 
+@speaks_sql
 def test_a_key_sees_its_own_jobs_and_deletes_none(app, client):
     with app.app_context():
         queue.pause()

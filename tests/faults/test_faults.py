@@ -21,7 +21,7 @@ from tests.gateway import Gateway, binary
 from tests.patience import CEILING, patience
 from tests.serving import Server, engines
 
-pytestmark = pytest.mark.sql("runner/runner", "following/webhooks")
+speaks_sql = pytest.mark.sql("runner/runner", "following/webhooks")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,9 @@ def server(one_server):
 
 
 @pytest.mark.parametrize("state", [state for state in STATES if state != "pending"])
-@pytest.mark.parametrize("victim", VICTIMS)
+@pytest.mark.parametrize(
+    "victim", [pytest.param(victim, marks=speaks_sql if victim == "server" else ()) for victim in VICTIMS]
+)
 def test_a_killed_process_loses_nothing(server, receiver, victim, state):
     """Tasks are pending in each of the states, and most of them where a webhook is due."""
     play(server, receiver, victim, state)
@@ -80,6 +82,7 @@ def test_with_pictures_in_a_bucket_a_kill_loses_nothing(bucket_server, receiver,
     play(bucket_server, receiver, victim, state, bucket.BucketRound)
 
 
+@speaks_sql
 def test_a_webhook_that_is_due_outlives_the_server(server, receiver):
     """The receiver is down when the task ends; the next server finds it up."""
     receiver.answers = [503]
@@ -121,7 +124,6 @@ def test_outputs_that_cannot_be_written_fail_the_task(server):
     assert server.draw().json["task_status"] == "finished"
 
 
-@pytest.mark.sqlite("one writer locks the whole database there only")
 def test_a_locked_database_costs_time_and_no_task(server):
     server.ready()
     stream = server.follow(overwrite_step=60)
@@ -137,6 +139,7 @@ def test_a_locked_database_costs_time_and_no_task(server):
     assert server.draw().json["task_status"] == "finished"
 
 
+@speaks_sql
 @pytest.mark.parametrize("jump", [-7 * 24 * 3600, 7 * 24 * 3600])
 def test_a_clock_that_jumps_leaves_nobody_waiting(app, add, monkeypatch, jump):
     with app.app_context():
@@ -153,6 +156,7 @@ def test_a_clock_that_jumps_leaves_nobody_waiting(app, add, monkeypatch, jump):
         assert db.session.query(Delivery).count() == 0
 
 
+@speaks_sql
 def test_a_clock_set_back_delays_no_webhook(make_app, add, receiver, monkeypatch):
     app, now = make_app(ALLOW_PRIVATE_ADDRESSES=True), time.time_ns
     tried = now() // 10**6
@@ -173,7 +177,6 @@ def test_a_clock_set_back_delays_no_webhook(make_app, add, receiver, monkeypatch
     assert receiver.take()[2]["task_id"] == task.task_id
 
 
-@pytest.mark.sqlite("the file that cannot grow is the server's own; PostgreSQL writes its files itself")
 def test_a_disk_full_for_the_database_refuses_and_forgets_nothing(server):
     """Nothing that was acknowledged is lost, nothing is acknowledged that is not kept, and it goes on by itself."""
     before = int(server.ready().get("/tasks").headers["X-Total-Count"])
@@ -192,7 +195,6 @@ def test_a_disk_full_for_the_database_refuses_and_forgets_nothing(server):
     assert int(reply.headers["X-Total-Count"]) == before + 2
 
 
-@pytest.mark.sqlite("its file is copied; PostgreSQL's upgrades are transactions")
 def test_the_program_kills_starts_and_upgrades(database):
     """At few moments; by itself it does so at every 10 ms."""
     command = [sys.executable, "-m", "tests.faults", "--start", "--every", "0.3", "--rows", "10"]

@@ -16,7 +16,7 @@ from fooocus_flask.tasks import queue
 from tests.patience import patience
 from tests.serving import event
 
-pytestmark = pytest.mark.sql("following/streams")
+speaks_sql = pytest.mark.sql("following/streams")
 
 LONG = {"overwrite_step": 50}
 
@@ -83,6 +83,7 @@ def test_a_client_that_leaves_changes_nothing(server):
     assert (told["task_status"], told["pictures_done"]) == ("finished", 1)
 
 
+@speaks_sql
 def test_two_streams_of_two_tasks_do_not_mix(server):
     first, second = (server.follow(save_name=name, overwrite_step=20) for name in ("first", "second"))
     assert "first" in first.events()[-1]["images"][0]
@@ -138,6 +139,7 @@ def test_a_follower_that_closes_is_forgotten(app, follower):
     assert not streams.followers.of(app)
 
 
+@speaks_sql
 def test_a_stream_of_an_ended_task_tells_the_end(app, add):
     follower = streams.Follower(app, add("finished", pictures=1), "http://h")
     (last,) = follower

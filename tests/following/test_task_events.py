@@ -14,7 +14,7 @@ from fooocus_flask.tasks import queue
 from tests.patience import patience
 from tests.serving import Stream
 
-pytestmark = pytest.mark.sql("following/task_events", "tasks/history")
+speaks_sql = pytest.mark.sql("following/task_events", "tasks/history")
 
 EVENTS = "/tasks/events"
 EVENT = re.compile(r"event: (\w+)\n(?:id: ([0-9a-f]{8}-\d+)\n)?data: (\{.*\})")
@@ -82,6 +82,7 @@ def happen(app, add):
     return send
 
 
+@speaks_sql
 def test_a_tasks_whole_life_is_told(server):
     stream = Stream(server, EVENTS)
     ((kind, first_id, told),) = read_until(stream, "reset")
@@ -196,6 +197,7 @@ def test_tasks_that_are_drawn_at_once_have_previews_each(app, listen, happen, mo
     assert previewed == [True, True, False, False]
 
 
+@speaks_sql
 def test_a_task_from_before_the_start_is_followed_too(app, listen, add):
     reader = listen()
     reader.events()
@@ -205,6 +207,7 @@ def test_a_task_from_before_the_start_is_followed_too(app, listen, add):
     assert [told["task_id"] for _, _, told in reader.events()] == [waiting]
 
 
+@speaks_sql
 def test_deletions_are_told(client, listen, add):
     reader = listen()
     reader.events()
@@ -285,6 +288,7 @@ def opened(client, headers):
     return pieces
 
 
+@speaks_sql
 def test_a_key_hears_of_the_tasks_that_it_may_look_at(client, key, happen):
     reading = opened(client, key("reading", "read"))
     drawing = opened(client, key("drawing", "draw"))

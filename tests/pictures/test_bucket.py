@@ -32,7 +32,7 @@ from tests.gateway import BUCKET, KEY, SECRET, Gateway, binary
 from tests.patience import patiently
 from tests.serving import GENERATE, ROOT, small
 
-pytestmark = pytest.mark.sql("pictures/removals")
+speaks_sql = pytest.mark.sql("pictures/removals")
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +155,7 @@ def test_pictures_are_passed_through_where_so_configured(gateway, make_app):
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@speaks_sql
 def test_no_connection_of_the_database_is_held_while_the_bucket_is_asked(gateway, make_app):
     one = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 1}
     app = make_app(**SETTINGS, STORAGE_SERVE="proxy", SQLALCHEMY_ENGINE_OPTIONS=one)
@@ -196,6 +197,7 @@ def test_an_input_lies_in_the_bucket_before_its_task_does(app, client, gateway):
     assert file.read_bytes() == png()
 
 
+@speaks_sql
 def test_deleting_a_task_deletes_its_objects(app, client, add, gateway):
     task_id = add(pictures=2)
     with app.app_context():
@@ -216,6 +218,7 @@ def still_owed(app) -> bool:
         return removals.work_off()
 
 
+@speaks_sql
 def test_what_a_server_leaves_of_a_deleted_picture_that_ends_too_early_goes_with_the_object(app, client, add, gateway):
     task_id = add(pictures=1)
     path = f"2024-07-05/{task_id}-0.png"
@@ -231,6 +234,7 @@ def test_what_a_server_leaves_of_a_deleted_picture_that_ends_too_early_goes_with
     assert client.get(f"/outputs/{path}?w=160").status_code == 404
 
 
+@speaks_sql
 def test_copies_that_are_too_many_go_and_none_that_is_here_alone(gateway, make_app):
     app = make_app(**SETTINGS, STORAGE_CACHE_BYTES=1)
     paths = [picture(app, f"{number}.png") for number in range(3)]

@@ -25,7 +25,8 @@ from tests.conftest import picture
 from tests.patience import patience
 from tests.pictures.test_public_hosts import Host, host  # noqa: F401
 
-pytestmark = [pytest.mark.sql("pictures/retention"), pytest.mark.pictures]
+speaks_sql = pytest.mark.sql("pictures/retention")
+pytestmark = pytest.mark.pictures
 
 GENERATE, READ = "/v1/engine/generate/", "/v1/tools/read-metadata"
 
@@ -356,6 +357,7 @@ def aged(app, data, days):
     return path
 
 
+@speaks_sql
 def test_inputs_are_kept_for_so_many_days_and_while_a_task_waits(app, add):
     old, new, pending, running, done = (aged(app, png((n, 0, 0)), 1 if n == 1 else 9) for n in range(5))
     old, new = (old, new) if old.stat().st_mtime < new.stat().st_mtime else (new, old)
@@ -378,6 +380,7 @@ def test_a_picture_that_is_brought_again_counts_from_then(app):
         assert retention.clean() == 0 and path.exists()
 
 
+@speaks_sql
 def test_the_sweeper_sweeps_as_soon_as_it_starts(make_app):
     app = make_app(INPUT_RETENTION_DAYS=2)
     path = aged(app, RED, 9)
@@ -387,6 +390,7 @@ def test_the_sweeper_sweeps_as_soon_as_it_starts(make_app):
             gevent.sleep(0)
 
 
+@speaks_sql
 def test_the_sweeper_outlives_a_folder_it_cannot_sweep(make_app, monkeypatch):
     monkeypatch.setattr(retention, "EVERY", 0.01)
     app = make_app(INPUT_RETENTION_DAYS=2)

@@ -14,7 +14,7 @@ from fooocus_flask.runner import runner
 from fooocus_flask.tasks import queue
 from tests.serving import engines
 
-pytestmark = pytest.mark.sql("runner/dispatcher", "runner/task_recorder", "tasks/queue", "tasks/batches")
+speaks_sql = pytest.mark.sql("runner/dispatcher", "runner/task_recorder", "tasks/queue", "tasks/batches")
 
 NOTE = "Steps were computed for several tasks at once"
 
@@ -42,6 +42,7 @@ def held(now):
     return list(now.lanes[0].tasks.ids)
 
 
+@speaks_sql
 def test_a_lane_takes_as_many_as_the_setting_says(one, add):
     tasks = [add("pending", rank=rank, params={"prompt": f"cat {rank}", "image_seed": rank}) for rank in range(4)]
     assert held(one) == tasks[:3] and not one.lanes[0].free
@@ -62,11 +63,13 @@ def test_a_lane_takes_as_many_as_the_setting_says(one, add):
     ],
     ids=lambda other: next(iter(other)),
 )
+@speaks_sql
 def test_one_that_is_not_alike_waits_with_all_behind_it(one, add, other):
     first, _, _ = add("pending", rank=1), add("pending", rank=2, params=other), add("pending", rank=3)
     assert held(one) == [first]
 
 
+@speaks_sql
 def test_each_ends_by_itself_and_the_lane_is_free_after_the_last(one, add):
     first, second = add("pending", rank=1), add("pending", rank=2)
     assert held(one) == [first, second]
@@ -77,12 +80,14 @@ def test_each_ends_by_itself_and_the_lane_is_free_after_the_last(one, add):
     assert lane.free and lane.idle.is_set()
 
 
+@speaks_sql
 def test_a_task_that_was_tried_before_is_drawn_alone(one, add):
     left, first = add("running", rank=1, attempts=1, files=[], result=[]), add("pending", rank=2)
     assert held(one) == [left]
     assert queue.find(first).task_status == "pending"
 
 
+@speaks_sql
 def test_a_lane_that_dies_while_others_are_taken_up_is_given_none_of_them(one, add, monkeypatch):
     tasks = [add("pending", rank=rank) for rank in range(3)]
     lane, claim_alike = one.lanes[0], queue.claim_alike

@@ -35,7 +35,7 @@ from tests.patience import CEILING, patience
 from tests.serving import GENERATE, LAUNCHER, Server, small
 from tests.toy import toy_checkpoint
 
-pytestmark = pytest.mark.sql("runner/downloader")
+speaks_sql = pytest.mark.sql("runner/downloader")
 
 NO_DELAYS = (0.0, 0.0)
 ALLOWED = {"ALLOW_DOWNLOADS": True, "DOWNLOAD_DELAYS": NO_DELAYS}
@@ -170,6 +170,7 @@ def parts(models):
     return [path.name for path in models.rglob("*.part")]
 
 
+@speaks_sql
 def test_a_request_waits_for_its_checkpoint_and_is_drawn_with_it(client, host, models, checkpoint_bytes):
     told = client.post(GENERATE, json=new())
     assert told.status_code == 200, told.json
@@ -214,6 +215,7 @@ def test_a_connection_that_breaks_is_taken_up(client, host):
     assert host.asked[0] is None and all(asked.startswith("bytes=") for asked in host.asked[1:])
 
 
+@speaks_sql
 def test_what_cannot_be_had_fails_every_task_that_waits_for_it(client, host):
     host.halt_at = host.break_at = 1000
     host.breaks = 1
@@ -257,6 +259,7 @@ def test_an_answer_of_any_kind_ends_that(client, host, preset, monkeypatch):
     assert client.post(GENERATE, json=new()).json["task_status"] == "finished"
 
 
+@speaks_sql
 def test_who_can_spare_the_file_goes_on_at_once_and_is_told(client, monkeypatch):
     monkeypatch.setitem(client.application.config, "HF_MIRROR", f"http://127.0.0.1:{closed_port()}")
     for _ in range(2):
@@ -274,6 +277,7 @@ def test_a_disk_without_room_is_told(client, models, monkeypatch):
     assert "5.0 MB are free" in answer.json["detail"] and not parts(models)
 
 
+@speaks_sql
 def test_a_task_that_waits_is_stopped_and_its_download_with_it(client, host, models):
     host.halt_at = 2_000_000
     keep, stop = submitted(client), submitted(client)
@@ -525,6 +529,7 @@ def test_clients_that_wait_for_a_description_are_limited_and_sent_away_at_a_stop
     assert {greenlet.exception.status for greenlet in waiting} == {503}
 
 
+@speaks_sql
 def test_places_and_guesses_leave_out_those_who_wait(client, host):
     app = client.application
     host.halt_at = 1000
@@ -540,6 +545,7 @@ def test_places_and_guesses_leave_out_those_who_wait(client, host):
         queue.resume()
 
 
+@speaks_sql
 def test_a_task_left_by_a_server_that_was_allowed_fails_on_one_that_is_not(make_app, preset, host):
     app = make_app(**ALLOWED)
     with app.app_context():
@@ -562,6 +568,7 @@ def test_a_task_left_by_a_server_with_a_fleet_fails_on_one_without(make_app):
     assert "far.safetensors is not on this server, which was started without the fleet" in failed["error"]
 
 
+@speaks_sql
 def test_a_row_from_before_has_no_downloads(app, add):
     assert record(app.test_client(), add("finished"))["downloads"] is None
 

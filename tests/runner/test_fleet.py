@@ -164,7 +164,7 @@ def wait_for(server, number):
     """Return when so many cards take tasks, and no others are there."""
 
     def attempt(seconds):
-        time.sleep(seconds / 5)
+        time.sleep(seconds)
         return [lane["state"] for lane in server.get("/ready").json["lanes"]] == ["ready"] * number
 
     patiently(attempt, f"there are not {number} cards")
@@ -285,7 +285,10 @@ def test_a_file_comes_whole_though_the_card_that_gives_it_cannot_be_reached_for_
     try:
         stream = fleet.follow(base_model_name="large.safetensors")
         stream.until("Copying large.safetensors, ")
+        os.kill(card, signal.SIGSTOP)  # what it is asked for from now on is under way when the connection breaks
+        time.sleep(1)
         assert cut(driver, card)
+        os.kill(card, signal.SIGCONT)
         fleet.said(r"given up until it answers again.*\(asked for large\.safetensors.*look at the machine.*\n")
         assert stream.events()[-1]["message"] == "Finished"
         assert there.stat().st_size == (checkpoints / "large.safetensors").stat().st_size

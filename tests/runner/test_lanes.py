@@ -24,7 +24,7 @@ from fooocus_flask.tasks import estimates, live, queue
 from tests.patience import patience
 from tests.serving import Server, engines
 
-pytestmark = pytest.mark.sql("runner/database_retry", "runner/dispatcher", "runner/lane", "tasks/queue")
+speaks_sql = pytest.mark.sql("runner/database_retry", "runner/dispatcher", "runner/lane", "tasks/queue")
 
 CLAIMERS, ROWS = 8, 500
 DESCRIBE = "/v1/tools/describe-image"
@@ -34,6 +34,7 @@ OTHER = "/models/other.safetensors"
 # --- claiming
 
 
+@speaks_sql
 def test_eight_claimers_never_get_the_same_task(app):
     """In threads of the system, without the runner's own order."""
     with app.app_context():
@@ -135,6 +136,7 @@ def test_a_lane_that_dropped_its_models_after_a_task_holds_none(two, add):
     assert given(two) == [again, None]  # the one that was unused for longer
 
 
+@speaks_sql
 def test_a_lane_takes_first_what_it_holds_but_only_so_many_seconds_early(two, add):
     busy, done = add("pending", rank=0), add("pending", rank=0)
     assert given(two) == [busy, done]
@@ -148,6 +150,7 @@ def test_a_lane_takes_first_what_it_holds_but_only_so_many_seconds_early(two, ad
     assert given(two) == [busy, late]
 
 
+@speaks_sql
 def test_nobody_is_passed_over_for_longer_than_so_many_seconds(two, add, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(dispatcher, "monotonic", lambda: clock[0])
@@ -162,6 +165,7 @@ def test_nobody_is_passed_over_for_longer_than_so_many_seconds(two, add, monkeyp
         end(two.lanes[1])
 
 
+@speaks_sql
 def test_a_row_that_cannot_be_read_fails_and_holds_nobody_else(two, add):
     broken = add("pending", rank=1)
     params = queue.find(broken).req_params
@@ -182,6 +186,7 @@ def test_the_built_in_model_is_a_checkpoint_too(two, add):
     assert given(two)[0] == apt
 
 
+@speaks_sql
 def test_what_waits_is_spread_over_all_lanes(two, add):
     done = queue.find(add("finished", work=1.0))
     done.finish_mills = done.start_mills + 4000
@@ -389,6 +394,7 @@ def test_a_server_that_is_told_to_stop_lets_both_pictures_end(server):
     assert f"task={left} " not in "".join(server.lines)
 
 
+@speaks_sql
 def test_a_lane_that_never_gets_ready_does_not_hold_the_others(make_app, add):
     """Its card does not exist, and its engine ends as it starts."""
     app = make_app(ENGINES="2")

@@ -19,7 +19,7 @@ from fooocus_flask.tasks import queue
 from tests.patience import exit_status, gone, patience
 from tests.serving import GUNICORN, LAUNCHER, Server, engines
 
-pytestmark = pytest.mark.sql("runner/dispatcher", "runner/task_recorder", "runner/runner", "following/waiters")
+speaks_sql = pytest.mark.sql("runner/dispatcher", "runner/task_recorder", "runner/runner", "following/waiters")
 
 LONG = {"overwrite_step": 40}
 """Long enough to be hurt while it is drawn, and no longer: its steps cost as much as a server's start."""
@@ -77,6 +77,7 @@ def test_a_killed_engine_costs_an_attempt_and_the_server_goes_on_answering(hasty
     assert len({engine, idle, *engines(server.process.pid)}) == 3
 
 
+@speaks_sql
 def test_a_task_that_kills_every_engine_fails_and_the_next_one_is_drawn(make_app, add):
     app = make_app()
     deadly, harmless = add("running", attempts=MOST_ATTEMPTS - 1), add("pending")
@@ -92,6 +93,7 @@ def test_a_task_that_kills_every_engine_fails_and_the_next_one_is_drawn(make_app
     assert after[0].error.startswith("The engine process was lost 3 times while it drew this task, the last time: exit")
 
 
+@speaks_sql
 def test_tasks_survive_the_server(hasty):
     server = hasty.ready()
     stream, engine = drawing(server)
@@ -217,6 +219,7 @@ def test_a_stop_outlives_the_server(hasty):
     assert server.ended(task_id)["task_status"] == "stop"
 
 
+@speaks_sql
 def test_a_server_that_stops_counts_no_attempt(app, add):
     task_id, attempts = add("pending"), []
 
@@ -246,6 +249,7 @@ def test_an_engine_that_never_gets_ready_is_given_up_again_and_again(make_app, m
     assert not now.ready.is_set() and now.lanes[0].supervisor.engine is None
 
 
+@speaks_sql
 def test_a_stopped_task_is_not_drawn_again(app, add):
     task_id = add("running", files=["2024-07-05/cat.png"], result=["2024-07-05/cat.png"])
     with app.app_context():

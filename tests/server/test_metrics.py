@@ -10,7 +10,7 @@ from fooocus_flask.tasks import queue
 from tests.patience import patience
 from tests.serving import Server
 
-pytestmark = pytest.mark.sql("server/metrics")
+speaks_sql = pytest.mark.sql("server/metrics")
 
 
 def value(text, name):
@@ -19,6 +19,7 @@ def value(text, name):
     return None if found is None else float(found[1])
 
 
+@speaks_sql
 def test_tasks_are_counted_by_their_state(client, add):
     add("finished"), add("finished"), add("pending")
     text = client.get("/metrics").text
@@ -113,6 +114,7 @@ def test_the_gpus_memory_is_told_where_there_is_one(lively):
     assert held > 7e6
 
 
+@speaks_sql
 def test_a_webhook_is_counted_by_what_came_of_it(app, client, add, receiver):
     app.config |= {"ALLOW_PRIVATE_ADDRESSES": True, "WEBHOOK_DELAYS": (0.01, 0.01)}
     receiver.answers = [503, 500, 200]

@@ -14,9 +14,13 @@ MANY_MEMBERS = "/generation/image-(enhance|inpaint|prompt)"
 """Routes of the predecessor whose many members would each be asked for once more."""
 
 
+OF_ROWS = "^/(tasks|v1/engine/(control|queue)|v1/generation/(job|query|stop|text)|sdapi/v1/options)"
+"""Routes whose values go into statements of every kind: what is asked of PostgreSQL too."""
+
+
 @pytest.mark.timeout(3600)
 def test_answers_are_as_the_document_says(database):
     command = [sys.executable, "-m", "tests.wire", "--examples", "5", "--seed", "1"]
-    command += ["--without", MANY_MEMBERS]
+    command += ["--without", MANY_MEMBERS] if database == "SQLite" else ["--only", OF_ROWS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
