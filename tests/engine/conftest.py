@@ -23,13 +23,22 @@ def toy(tmp_path_factory):
 @pytest.fixture
 def redraw_at(monkeypatch):
     """`redraw_at(256)` has Vary, Upscale and inpainting draw small pictures at 256², where a person has 1024²."""
+    return lambda side: redraw(monkeypatch, side)
 
-    def patch(side):
-        for module in (inpaint, variation):
-            assert side < module.SIDE
-            monkeypatch.setattr(module, "SIDE", side)
 
-    return patch
+@pytest.fixture(scope="module")
+def redrawn_small():
+    """The same at 256² for all of a module, also in what its tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        redraw(patch, 256)
+        yield
+
+
+def redraw(patch, side):
+    """Have small pictures redrawn at this side."""
+    for module in (inpaint, variation):
+        assert side < module.SIDE
+        patch.setattr(module, "SIDE", side)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from tests.engine.pipeline.test_pipeline import Watcher, pixels
 from tests.toy import toy_draw
 
 FULL = "CUDA out of memory, as this test has it"
+pytestmark = pytest.mark.usefixtures("redrawn_small")
 
 
 class RunsOutOfMemory:
@@ -71,19 +72,26 @@ def built_in(pipeline):
     return pipeline.store._base(pipeline.catalogue.builtin).checkpoint
 
 
+THREE = {"image_number": 3, "disable_preview": True}
+
+
+@pytest.fixture(scope="module")
+def three(pipeline, tmp_path_factory):
+    """Three pictures that there is memory for."""
+    return Drawn(pipeline, tmp_path_factory.mktemp("three"), **THREE)
+
+
 @pytest.mark.parametrize(
     ("calls", "plan"), [((1,), "turns"), ((2,), "turns"), ((3,), "turns"), ((1, 2), "alone"), ((1, 3), "alone")]
 )
-def test_any_picture_that_finds_no_memory_to_be_decoded_in_is_decoded_again(pipeline, toy, tmp_path, calls, plan):
-    three = {"image_number": 3, "disable_preview": True}
-    plain = Drawn(pipeline, tmp_path, task_id="plain", **three)
+def test_any_picture_that_finds_no_memory_to_be_decoded_in_is_decoded_again(three, toy, tmp_path, calls, plan):
     stepping = Pipeline("cpu", builtin=toy)
     RunsOutOfMemory(built_in(stepping).vae.module.decoder, *calls)
-    stepped = Drawn(stepping, tmp_path, task_id="stepped", **three)
-    assert stepped.files == plain.files and stepped.numbers == [0, 1, 2]
+    stepped = Drawn(stepping, tmp_path, task_id="stepped", **THREE)
+    assert stepped.files == three.files and stepped.numbers == [0, 1, 2]
     assert stepped.ended.notes == [STEPPED_DOWN] and stepped.plan == plan
-    assert stepped.watcher.messages[-1] == plain.watcher.messages[-1]
-    after = Drawn(stepping, tmp_path, task_id="after", **three)
+    assert stepped.watcher.messages[-1] == three.watcher.messages[-1]
+    after = Drawn(stepping, tmp_path, task_id="after")
     assert after.plan == "resident" and after.ended.notes == []
 
 
@@ -149,7 +157,7 @@ STEP = {"enhance_enabled": True, "enhance_mask_model": "u2netp", "enhance_inpain
 
 
 @pytest.fixture(scope="module")
-def enhanced(models, tmp_path_factory):
+def enhanced(models, redrawn_small, tmp_path_factory):
     """The files of a task whose two pictures are varied, where there is memory for all."""
     checkpoint, inputs = models / "checkpoints" / "base.safetensors", str(models.parent / "inputs")
     wish = {"checkpoint": checkpoint, "inputs": inputs, "disable_preview": True, "overwrite_step": 2}
