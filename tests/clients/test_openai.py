@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from tests.engine.picture_models import picture_models
 from tests.serving import Server
-from tests.toy import toy_checkpoint
+from tests.toy import narrow_checkpoint, toy_checkpoint
 
 KEY = "secret"
 
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory, database, clients_python):
-    """A server with a key, a toy checkpoint, and one that lacks nearly all of its weights."""
+    """A server with a key, a toy checkpoint, one for edits, and one that lacks nearly all of its weights."""
     folder = tmp_path_factory.mktemp("keyed")
-    checkpoints = folder / "models" / "checkpoints"
-    checkpoints.mkdir(parents=True)
+    checkpoints = picture_models(folder / "models", narrow_checkpoint) / "checkpoints"
     toy_checkpoint(checkpoints / "toy.safetensors")
     names = {
         "model.diffusion_model.label_emb.0.0.weight": (1, 1),

@@ -10,20 +10,27 @@ import pytest
 from PIL import Image
 
 from tests.blueprints.images_api import png, send_form
+from tests.engine.picture_models import picture_models
 from tests.serving import Server
+from tests.toy import narrow_checkpoint
 
 SEQUENCES = sorted((Path(__file__).parent / "openai_sequences").glob("*.json"))
-QUICK = {"default_overwrite_step": 1, "default_styles": ["Fooocus Sharp"]}
-"""The operator's defaults, for none of these programs names steps."""
+DEFAULTS = {
+    "default_model": "base.safetensors",
+    "default_aspect_ratio": "512*512",
+    "default_overwrite_step": 1,
+    "default_styles": ["Fooocus Sharp"],
+}
+"""The operator's, for none of these programs names a model of this server or steps, and few a size."""
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory, database):
-    """A server as it is first started, without a checkpoint."""
-    folder = tmp_path_factory.mktemp("fresh")
+def server(tmp_path_factory, database):
+    """A server without keys that draws large pictures quickly."""
+    folder = tmp_path_factory.mktemp("sequences")
     (folder / "instance").mkdir()
-    (folder / "instance" / "config.txt").write_text(json.dumps(QUICK))
-    server = Server(folder / "instance", folder / "models").ready()
+    (folder / "instance" / "config.txt").write_text(json.dumps(DEFAULTS))
+    server = Server(folder / "instance", picture_models(folder / "models", narrow_checkpoint)).ready()
     yield server
     server.stop()
 
@@ -46,15 +53,15 @@ def picture(server, entry, reads):
 
 
 @pytest.mark.parametrize("sequence", SEQUENCES, ids=[path.stem for path in SEQUENCES])
-def test_a_program_gets_its_pictures(fresh, sequence):
+def test_a_program_gets_its_pictures(server, sequence):
     for step in json.loads(sequence.read_text()):
         if "json" in step:
-            reply = fresh.ask("POST", step["path"], step["json"], Authorization="Bearer sk-none")
+            reply = server.ask("POST", step["path"], step["json"], Authorization="Bearer sk-none")
         else:
             parts = [(part, file(part)) for part in step["files"]]
-            reply = send_form(fresh, step["path"], *parts, **step["form"])
+            reply = send_form(server, step["path"], *parts, **step["form"])
         assert reply.status == 200, (step, reply.body[:500])
-        pictures = [picture(fresh, entry, step["reads"]) for entry in reply.json["data"]]
+        pictures = [picture(server, entry, step["reads"]) for entry in reply.json["data"]]
         assert len(pictures) == int(step.get("json", step.get("form")).get("n", 1))
         if "size" in step:
             assert pictures[0].size == tuple(step["size"])

@@ -19,13 +19,13 @@ from tests.toy import toy_checkpoint
 PATCHED = "diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_v.weight"
 
 
-def picture_models(folder):
-    """The folder, filled; to its safety checker no picture is safe."""
+def picture_models(folder, checkpoint=toy_checkpoint):
+    """The folder, filled, with models that `checkpoint` writes; to its safety checker no picture is safe."""
     for kind in ("checkpoints", "upscale_models", "inpaint", "controlnet", "clip_vision", "safety_checker"):
         assert kind in SUFFIXES
         (folder / kind).mkdir(parents=True)
-    toy = toy_checkpoint(folder / "checkpoints" / "base.safetensors")
-    toy_checkpoint(folder / "checkpoints" / "second.safetensors", seed=5)
+    toy = checkpoint(folder / "checkpoints" / "base.safetensors")
+    checkpoint(folder / "checkpoints" / "second.safetensors", seed=5)
     unet = load_checkpoint(toy, torch.device("cpu")).unet
     torch.save(numbers(words()), folder / "upscale_models" / required_files.UPSCALER)
     inpaint_files(folder / "inpaint", unet)

@@ -14,7 +14,7 @@ client = openai.OpenAI(
     base_url=os.environ["BASE_URL"] + "/v1", api_key=os.environ["KEY"], _strict_response_validation=True
 )
 SMALL = {"seed": 7, "steps": 2, "style_selections": []}
-BUILTIN = {"seed": 7, "steps": 1}
+ONE_STEP = {"seed": 7, "steps": 1}
 QUICK = {"model": "toy", "prompt": "a cat", "size": "64x64", "extra_body": SMALL}
 
 
@@ -50,12 +50,13 @@ def streamed():
 
 def edited():
     """Edits of one picture, of several, and of a part."""
-    asked = {"model": "fooocus_mini", "prompt": "a red apple", "extra_body": BUILTIN}
+    asked = {"model": "base", "prompt": "a red apple", "extra_body": ONE_STEP}
+    builtin = asked | {"model": "fooocus_mini"}
     one, other, mask = png("one.png"), png("other.png"), png("mask.png", clear=(32, 32, 96, 96))
     answers = {
         "one": client.images.edit(image=one, **asked),
-        "many": client.images.edit(image=[one, other], **asked),
-        "mask": client.images.edit(image=one, mask=mask, **asked),
+        "many": client.images.edit(image=[one, other], **builtin),
+        "mask": client.images.edit(image=one, mask=mask, **builtin),
     }
     events = [*client.images.edit(image=one, mask=mask, stream=True, **asked)]
     told = {name: answer.data[0].b64_json is not None for name, answer in answers.items()}
@@ -64,7 +65,7 @@ def edited():
 
 def varied():
     """A picture like another one."""
-    answer = client.images.create_variation(image=png("one.png"), extra_body=BUILTIN, model="fooocus_mini")
+    answer = client.images.create_variation(image=png("one.png"), extra_body=ONE_STEP, model="base")
     return len(answer.data)
 
 
