@@ -12,6 +12,7 @@ from tests.broken_pictures import base64_of, noise, saved
 from tests.engine.picture_models import picture_models
 from tests.serving import GENERATE, Server, engines, small
 from tests.tool_models import tool_models
+from tests.toy import narrow_checkpoint
 
 GOOD = base64_of(saved(noise()))
 MEMBERS = {
@@ -34,7 +35,7 @@ BROKEN, DAMAGED, ODD = (dict(kind()) for kind in (broken_pictures.broken, broken
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, database):
     """A server with models for all of it, whose queue is paused: what is accepted waits."""
-    folder = tool_models(picture_models(tmp_path_factory.mktemp("models")))
+    folder = tool_models(picture_models(tmp_path_factory.mktemp("models"), narrow_checkpoint))
     server = Server(tmp_path_factory.mktemp("instance"), folder).ready()
     server.ask("POST", "/v1/engine/queue/pause")
     yield server

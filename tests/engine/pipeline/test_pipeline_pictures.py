@@ -19,14 +19,16 @@ from tests.engine.adapters.control_nets import control_parts, encoder, low_rank_
 from tests.engine.adapters.image_adapters import adapter, adapter_files
 from tests.engine.detectors.vision_towers import vision_file
 from tests.engine.picture_models import picture_models
-from tests.toy import toy_draw
+from tests.toy import narrow_checkpoint, toy_draw
 
 SIZE = (160, 128)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    return picture_models(tmp_path_factory.mktemp("models"))
+    folder = picture_models(tmp_path_factory.mktemp("models"))
+    narrow_checkpoint(folder / "checkpoints" / "narrow.safetensors")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +108,12 @@ def test_subtle_variation_stays_nearer_than_strong_and_the_strength_counts(drawn
 
 
 def test_a_small_picture_is_varied_enlarged_and_inpainted_at_a_million_pixels(drawn_large):
-    (varied,), _, _ = drawn_large(**VARY, overwrite_step=1)
-    (larger,), ended, _ = drawn_large(uov_input_image=SCENE, uov_method="Upscale (2x)", overwrite_step=1)
+    quick = {"checkpoint": "narrow.safetensors", "overwrite_step": 1}
+    (varied,), _, _ = drawn_large(**VARY, **quick)
+    (larger,), ended, _ = drawn_large(uov_input_image=SCENE, uov_method="Upscale (2x)", **quick)
     assert varied.shape == (960, 1088, 3)
     assert larger.shape == (896, 1152, 3) and ended.seconds["sampling"] > 0
-    pictures, _, _ = drawn_large(**INPAINT, debugging_inpaint_preprocessor=True)
+    pictures, _, _ = drawn_large(**INPAINT, **quick, debugging_inpaint_preprocessor=True)
     assert {picture.shape[0] * picture.shape[1] for picture in pictures} == {1024 * 1024}
 
 
