@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,8 @@ from torch import Tensor
 from engine.errors import CheckpointError
 from engine.gpu.capabilities import Precision
 from engine.models.checkpoint import read_tensors
+from engine.models.clip_layers import LayerSizes
+from engine.models.clip_vision_model import ClipVisionModel, ClipVisionSizes
 from engine.models.fill import fill, unfilled, weights_size
 from engine.models.unet import heads
 
@@ -44,11 +45,11 @@ class ImageFeatures:
 class ClipVision:
     """A vision tower on its device."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: ClipVisionModel) -> None:
         self.module = module
         weight = module.visual_projection.weight
         self.device, self.dtype = weight.device, weight.dtype
-        self.side: int = module.config.image_size
+        self.side = module.sizes.side
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> ClipVision:
@@ -57,13 +58,11 @@ class ClipVision:
         Raises:
             CheckpointError: the file is not there or holds no such tower.
         """
-        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
         tensors = read_tensors(path)
         tensors.pop(POSITIONS, None)
         try:
             with unfilled():
-                module = CLIPVisionModelWithProjection(CLIPVisionConfig(**tower_config(tensors)))
+                module = ClipVisionModel(tower_sizes(tensors))
             return cls(fill(module, tensors, device, Precision.for_device(device).arithmetic, "the vision tower"))
         except CheckpointError as error:
             raise CheckpointError(f"{path.name} cannot be used as a CLIP vision model: {error}") from error
@@ -77,8 +76,8 @@ class ClipVision:
     def features(self, picture: np.ndarray) -> ImageFeatures:
         """What the tower sees in a uint8 picture `[h, w, 3]`, which is stretched to its square, not cropped."""
         pixels = pixel_values(picture, self.side).to(self.device, self.dtype)
-        output = self.module(pixel_values=pixels, output_hidden_states=True)
-        return ImageFeatures(output.hidden_states[-2], output.image_embeds)
+        seen = self.module(pixels)
+        return ImageFeatures(seen.states[-2], seen.projected)
 
 
 def pixel_values(picture: np.ndarray, side: int) -> Tensor:
@@ -88,8 +87,8 @@ def pixel_values(picture: np.ndarray, side: int) -> Tensor:
     return ((scaled - torch.tensor(MEAN)) / torch.tensor(DEVIATION)).permute(2, 0, 1)[None]
 
 
-def tower_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The settings of `CLIPVisionConfig` for these weights.
+def tower_sizes(tensors: Mapping[str, Tensor]) -> ClipVisionSizes:
+    """The sizes of the tower with these weights.
 
     Raises:
         CheckpointError: no vision tower with a projection.
@@ -111,13 +110,12 @@ def tower_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     layers = 0
     while f"vision_model.encoder.layers.{layers}.mlp.fc1.weight" in tensors:
         layers += 1
-    return {
-        "hidden_size": width,
-        "intermediate_size": inner.shape[0],
-        "projection_dim": projection.shape[0],
-        "num_hidden_layers": layers,
-        "num_attention_heads": min(heads(width), MOST_HEADS),
-        "image_size": math.isqrt(positions.shape[0] - 1) * patch,
-        "patch_size": patch,
-        "hidden_act": "quick_gelu" if width in OPENAI_WIDTHS else "gelu",
-    }
+    of_layers = LayerSizes(
+        width=width,
+        heads=min(heads(width), MOST_HEADS),
+        layers=layers,
+        inner=inner.shape[0],
+        activation="quick_gelu" if width in OPENAI_WIDTHS else "gelu",
+        causal=False,
+    )
+    return ClipVisionSizes(math.isqrt(positions.shape[0] - 1) * patch, patch, of_layers, projection.shape[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +12,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from engine.detectors.clip_vision import DEVIATION, MEAN, POSITIONS, tower_config
+from engine.detectors.clip_vision import DEVIATION, MEAN, POSITIONS, tower_sizes
 from engine.errors import CheckpointError
 from engine.images.codecs import Pixels
 from engine.models.checkpoint import read_tensors
+from engine.models.clip_vision_model import ClipVisionModel
 from engine.models.fill import fill, unfilled, weights_size
 
 TOWER = "vision_model."
@@ -40,10 +40,10 @@ class Concepts:
 class SafetyChecker:
     """The filter on its device, in fp32."""
 
-    def __init__(self, tower: Any, concepts: Concepts, special: Concepts) -> None:
+    def __init__(self, tower: ClipVisionModel, concepts: Concepts, special: Concepts) -> None:
         self.tower, self.concepts, self.special = tower, concepts, special
         self.device = tower.visual_projection.weight.device
-        self.side: int = tower.config.image_size
+        self.side = tower.sizes.side
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> SafetyChecker:
@@ -52,8 +52,6 @@ class SafetyChecker:
         Raises:
             CheckpointError: the file is not there or is no such filter.
         """
-        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
         tensors = read_tensors(path)
         try:
             concepts, special = (_concepts(tensors, name, device) for name in ("concept", "special_care"))
@@ -62,7 +60,7 @@ class SafetyChecker:
             }
             weights = {short: tensors[name] for name, short in names.items() if short != POSITIONS}
             with unfilled():
-                tower = CLIPVisionModelWithProjection(CLIPVisionConfig(**tower_config(weights)))
+                tower = ClipVisionModel(tower_sizes(weights))
             fill(tower, weights, device, torch.float32, "the safety checker")
         except CheckpointError as error:
             raise CheckpointError(f"{path.name} cannot be used as a safety checker: {error}") from error
@@ -81,7 +79,7 @@ class SafetyChecker:
     def is_safe(self, image: Pixels) -> bool:
         """Whether the picture shows none of the concepts."""
         pixels = pixel_values(image, self.side).to(self.device)
-        seen = self.tower(pixel_values=pixels).image_embeds[0]
+        seen = self.tower(pixels).projected[0]
         stricter = 0.0
         for cosine, threshold in zip(self.special.cosines(seen), self.special.thresholds.tolist(), strict=True):
             if is_shown(cosine, threshold, stricter):

@@ -1,7 +1,7 @@
 """CLIP's text transformer (Radford et al. 2021, arXiv:2103.00020): token ids to hidden states and a pooled vector.
 
 It is transformers' `CLIPTextModel`, and with a projection its `CLIPTextModelWithProjection`: the same names of weights,
-the same bytes. Importing the library's takes an engine twice as long as importing torch, at every start.
+the same bytes.
 """
 
 from __future__ import annotations
@@ -11,17 +11,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
 
-NORM_EPS = 1e-5
-
-
-def quick_gelu(x: Tensor) -> Tensor:
-    """The GELU that OpenAI trained CLIP with."""
-    return x * torch.sigmoid(1.702 * x)
-
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, "gelu": gelu}
+from engine.models.clip_layers import NORM_EPS, Layers, LayerSizes
 
 
 @dataclass(frozen=True)
@@ -41,6 +32,11 @@ class ClipTextSizes:
     activation: str
     end: int
     projection: int | None = None
+
+    @property
+    def of_layers(self) -> LayerSizes:
+        """The sizes of the layers alone."""
+        return LayerSizes(self.width, self.heads, self.layers, self.inner, self.activation, causal=True)
 
 
 @dataclass(frozen=True)
@@ -64,66 +60,13 @@ class TokenEmbeddings(nn.Module):
         self.position_embedding = nn.Embedding(sizes.places, sizes.width)
 
 
-class Attention(nn.Module):
-    """Each token reads those before it, and itself."""
-
-    def __init__(self, sizes: ClipTextSizes) -> None:
-        super().__init__()
-        self.heads = sizes.heads
-        self.k_proj, self.v_proj, self.q_proj, self.out_proj = (nn.Linear(sizes.width, sizes.width) for _ in range(4))
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """What the tokens `[texts, tokens, width]` read."""
-        query, key, value = (
-            projection(hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        read = scaled_dot_product_attention(query, key, value, is_causal=hidden.shape[1] > 1)
-        return self.out_proj(read.transpose(1, 2).flatten(2))
-
-
-class FeedForward(nn.Module):
-    """The second half of a layer."""
-
-    def __init__(self, sizes: ClipTextSizes) -> None:
-        super().__init__()
-        self.activation = ACTIVATIONS[sizes.activation]
-        self.fc1, self.fc2 = nn.Linear(sizes.width, sizes.inner), nn.Linear(sizes.inner, sizes.width)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Its output, of the shape of `hidden`."""
-        return self.fc2(self.activation(self.fc1(hidden)))
-
-
-class Layer(nn.Module):
-    """One layer, which norms what it reads."""
-
-    def __init__(self, sizes: ClipTextSizes) -> None:
-        super().__init__()
-        self.self_attn, self.mlp = Attention(sizes), FeedForward(sizes)
-        self.layer_norm1, self.layer_norm2 = (nn.LayerNorm(sizes.width, eps=NORM_EPS) for _ in range(2))
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Its output, of the shape of `hidden`."""
-        hidden = hidden + self.self_attn(self.layer_norm1(hidden))
-        return hidden + self.mlp(self.layer_norm2(hidden))
-
-
-class Layers(nn.Module):
-    """All layers, under the library's name for them."""
-
-    def __init__(self, sizes: ClipTextSizes) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(Layer(sizes) for _ in range(sizes.layers))
-
-
 class ClipTextModel(nn.Module):
     """A text transformer of these sizes."""
 
     def __init__(self, sizes: ClipTextSizes) -> None:
         super().__init__()
         self.sizes = sizes
-        self.embeddings, self.encoder = TokenEmbeddings(sizes), Layers(sizes)
+        self.embeddings, self.encoder = TokenEmbeddings(sizes), Layers(sizes.of_layers)
         self.final_layer_norm = nn.LayerNorm(sizes.width, eps=NORM_EPS)
         if sizes.projection is not None:
             self.text_projection = nn.Linear(sizes.width, sizes.projection, bias=False)
@@ -133,9 +76,7 @@ class ClipTextModel(nn.Module):
         given as `[texts, tokens, width]`."""
         places = torch.arange(ids.shape[1], device=ids.device)[None]
         hidden = replaced(self.embeddings.token_embedding(ids)) + self.embeddings.position_embedding(places)
-        states = [hidden]
-        for layer in self.encoder.layers:
-            states.append(layer(states[-1]))
+        states = self.encoder(hidden)
         final = self.final_layer_norm(states[-1])
         if self.sizes.projection is None:
             return ClipText(states, final, None)

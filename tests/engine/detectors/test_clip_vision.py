@@ -5,9 +5,12 @@ import pytest
 import torch
 from PIL import Image
 from torch.nn.functional import conv2d, gelu, layer_norm
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from engine.detectors.clip_vision import DEVIATION, MEAN, ClipVision, pixel_values, tower_config
+from engine.detectors.clip_vision import DEVIATION, MEAN, ClipVision, pixel_values, tower_sizes
 from engine.errors import CheckpointError
+from engine.models.clip_layers import LayerSizes
+from engine.models.clip_vision_model import ClipVisionModel, ClipVisionSizes
 from tests.engine.detectors.vision_towers import PATCHES, PROJECTED, WIDTH, vision_file, vision_tensors
 
 CPU = torch.device("cpu")
@@ -79,17 +82,35 @@ def test_sizes_of_known_towers_are_read_from_their_tensors(width, inner, patch, 
         "vision_model.encoder.layers.1.mlp.fc1.weight": (inner, width),
         "visual_projection.weight": (1024, width),
     }
-    config = tower_config({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
-    assert config == {
-        "hidden_size": width,
-        "intermediate_size": inner,
-        "projection_dim": 1024,
-        "num_hidden_layers": 2,
-        "num_attention_heads": heads,
-        "image_size": side,
-        "patch_size": patch,
-        "hidden_act": act,
-    }
+    of_layers = LayerSizes(width, heads, 2, inner, act, causal=False)
+    sizes = tower_sizes({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+    assert sizes == ClipVisionSizes(side, patch, of_layers, 1024)
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+@pytest.mark.parametrize("heads", [1, 4])
+@torch.inference_mode()
+def test_it_gives_the_bytes_of_the_librarys(activation, heads):
+    config = CLIPVisionConfig(
+        hidden_size=64,
+        intermediate_size=96,
+        projection_dim=48,
+        num_hidden_layers=3,
+        num_attention_heads=heads,
+        image_size=28,
+        patch_size=7,
+        hidden_act=activation,
+    )
+    torch.manual_seed(heads)
+    theirs = CLIPVisionModelWithProjection(config).eval()
+    ours = ClipVisionModel(ClipVisionSizes(28, 7, LayerSizes(64, heads, 3, 96, activation, causal=False), 48)).eval()
+    ours.load_state_dict(theirs.state_dict())
+    pixels = torch.randn(2, 3, 28, 28, generator=torch.Generator().manual_seed(1))
+    expected, found = theirs(pixel_values=pixels, output_hidden_states=True), ours(pixels)
+    assert len(found.states) == 4
+    for ours_state, theirs_state in zip(found.states, expected.hidden_states, strict=True):
+        assert torch.equal(ours_state, theirs_state)
+    assert torch.equal(found.projected, expected.image_embeds)
 
 
 def test_its_size_is_that_of_its_weights(tmp_path):

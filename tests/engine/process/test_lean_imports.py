@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.detectors.vision_towers import vision_file
 from tests.toy import toy_draw
 
 pytestmark = pytest.mark.slow
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.slow
 HEAVY = ["torch._dynamo", "sympy", "transformers", "scipy", "onnxruntime", "diffusers.hooks.group_offloading"]
 PROGRAM = f"""
 import json, sys
+from pathlib import Path
 from engine.heartbeat import Heartbeat
 from engine.messages import Draw
 from engine.process.startup import parse, pipeline_maker
@@ -24,11 +26,14 @@ from engine.process.startup import parse, pipeline_maker
 def heavy():
     return [name for name in {HEAVY} if name in sys.modules]
 
-task, arguments = json.load(sys.stdin)
+task, arguments, tower = json.load(sys.stdin)
 pipeline = pipeline_maker(parse(arguments), Heartbeat())()
 found = {{"ready": heavy()}}
 assert pipeline.draw(Draw(**task), lambda message: None).outcome == "finished"
 found["drawn"] = heavy()
+from engine.detectors.clip_vision import ClipVision
+pipeline.store.load(Path(tower), ClipVision.load)
+found["saw"] = heavy()
 
 import engine.models.unet
 from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
@@ -44,12 +49,13 @@ print(json.dumps(found))
 
 def test_an_engine_imports_what_it_draws_with_and_anything_else_can_be_imported_later(pipeline, toy, tmp_path):
     (tmp_path / "here").mkdir()
+    tower = vision_file(tmp_path / "vision.safetensors")
     there, here = toy_draw(tmp_path, checkpoint=toy), toy_draw(tmp_path / "here", checkpoint=toy)
-    said = json.dumps([asdict(there), ["0", "--threads", "1", "--builtin", str(toy)]])
+    said = json.dumps([asdict(there), ["0", "--threads", "1", "--builtin", str(toy)], str(tower)])
     found = subprocess.run([sys.executable, "-c", PROGRAM], input=said, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     imported = json.loads(found.stdout)
-    assert imported["ready"] == imported["drawn"] == []
+    assert imported["ready"] == imported["drawn"] == imported["saw"] == []
     assert set(imported["later"]) == {*HEAVY} - {"onnxruntime"}
     assert pipeline.draw(here, lambda message: None).outcome == "finished"
     assert Path(there.outputs[0]).read_bytes() == Path(here.outputs[0]).read_bytes()
