@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from functools import cached_property
 from pathlib import Path
 
 from tests.patience import exit_status, patiently
@@ -80,14 +81,19 @@ class Gateway:
         except subprocess.TimeoutExpired:
             return
 
-    def client(self, secret: str = SECRET, **config):
+    def client(self, **config):
         """A client of boto3 with its own defaults but for these."""
-        import boto3
         from botocore.config import Config
 
-        keys = {"aws_access_key_id": KEY, "aws_secret_access_key": secret, "region_name": "us-east-1"}
         options = {"s3": {"addressing_style": "path"}, "signature_version": "s3v4", **config}
-        return boto3.session.Session(**keys).client("s3", endpoint_url=self.url, config=Config(**options))
+        return self._session.client("s3", endpoint_url=self.url, config=Config(**options))
+
+    @cached_property
+    def _session(self):
+        """What has read boto3's description of S3, which takes longer than a test's requests."""
+        import boto3
+
+        return boto3.session.Session(aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1")
 
     def names(self) -> list[str]:
         """The names of all objects."""
