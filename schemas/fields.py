@@ -379,6 +379,12 @@ def defaults(schema: Schema) -> dict[str, Any]:
     }
 
 
+def filler_of(schema: Schema) -> Callable[[], dict[str, Any]]:
+    """What fills a list of such objects up: one that names no member."""
+    filler = defaults(schema)
+    return lambda: {name: fresh(value) for name, value in filler.items()}
+
+
 def fresh(value: Any) -> Any:
     """A copy whose lists and objects are its own."""
     if isinstance(value, (list, tuple)):

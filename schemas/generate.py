@@ -30,6 +30,7 @@ from schemas.fields import (
     Text,
     Whole,
     defaults,
+    filler_of,
 )
 from schemas.prompts import PromptText, StyleNames
 from schemas.spelling import SpellChecked
@@ -309,7 +310,7 @@ class ImageMembers(Schema):
         f"Pictures that guide the drawing, at most {MOST_CONTROL_IMAGES}.",
         Object(ImagePromptSchema),
         longest=MOST_CONTROL_IMAGES,
-        filler=lambda: defaults(ImagePromptSchema()),
+        filler=filler_of(ImagePromptSchema()),
         default=[{"cn_img": None, "cn_stop": 0.6, "cn_weight": 0.6, "cn_type": "ImagePrompt"}],
     )
     mixing_image_prompt_and_vary_upscale = Flag("Use controlnet_image beside uov_input_image.", default=False)
@@ -412,7 +413,7 @@ class EnhanceMembers(Schema):
         f"The steps, at most {MOST_ENHANCE_STEPS}.",
         Object(EnhanceStepSchema),
         longest=MOST_ENHANCE_STEPS,
-        filler=lambda: defaults(EnhanceStepSchema()),
+        filler=filler_of(EnhanceStepSchema()),
         default=[],
     )
 

@@ -30,6 +30,7 @@ NEED_PICTURE = {"inpaint_mask_image_upload": "input_mask", "outpaint_selections"
 """Our members that mean nothing without a picture to redraw, and what they are called here."""
 STEP_MEMBERS = tuple(EnhanceStepSchema().fields)
 PROMPT_MEMBERS = ("cn_img", "cn_stop", "cn_weight", "cn_type")
+SUBMISSION = SubmissionSchema(style_names=style_names)
 NO_ADVANCED = "advanced_params is left out, and its defaults count: it is no JSON object"
 
 
@@ -50,7 +51,7 @@ class Translated:
     def loaded(self) -> dict[str, Any]:
         """The members, complete, as `SubmissionSchema` loads them."""
         replace_unknown(self.members, self.notes)
-        loaded: dict[str, Any] = SubmissionSchema(style_names=style_names).load(self.members)
+        loaded: dict[str, Any] = SUBMISSION.load(self.members)
         return loaded
 
     def told(self, error: InvalidRequest) -> InvalidRequest:

@@ -51,6 +51,10 @@ class Blueprint(flask_smorest.Blueprint):
 
     ARGUMENTS_PARSER = ArgumentsParser()
 
+    def arguments(self, schema: Schema | type[Schema], **kwargs: Any) -> Any:
+        """Have a view given what the schema loads; one schema for all requests, which copies its fields when made."""
+        return super().arguments(schema if isinstance(schema, Schema) else schema(), **kwargs)
+
 
 def json_body(request: Request, schema: Schema | None = None) -> dict[str, Any]:
     """The request's JSON object; the schema tells which of its members may be pictures, and so be large.
