@@ -54,6 +54,7 @@ class Server:
             "FOOOCUS_INSTANCE": str(self.instance),
             "FOOOCUS_MODELS_PATH": str(self.models),
             "OMP_NUM_THREADS": "1",
+            "FOOOCUS_ENGINE_THREADS": "1",  # toys are too small for two: they would wait for one another
             "API_PORT": "0",
         }
         self.process = subprocess.Popen(

@@ -126,9 +126,7 @@ def machines(cluster, tmp_path_factory):
 @pytest.fixture(scope="module")
 def running(cluster, machines, tmp_path_factory, models, database):
     """A server whose cards are those of the cluster; they do not see its models folder."""
-    threads = len(os.sched_getaffinity(0))  # as many as an engine alone has: bytes depend on their number
-    settings = {"FOOOCUS_FLEET": cluster.address, "FOOOCUS_ENGINE_THREADS": str(threads)}
-    settings["FOOOCUS_ENGINE_SILENCE"] = "15"  # of a card that hangs
+    settings = {"FOOOCUS_FLEET": cluster.address, "FOOOCUS_ENGINE_SILENCE": "15"}  # of a card that hangs
     server = FleetServer(tmp_path_factory.mktemp("fleet"), out_of_sight(models), **settings)
     yield server
     server.stop()
