@@ -36,7 +36,7 @@ RUNTIME = [
     "opencv-python-headless>=4.12,<5",
     "onnxruntime>=1.23,<2",
     "requests>=2.32,<3",
-    "charset-normalizer>=3.4,<4",
+    "charset-normalizer>=3.5,<4",
 ]
 
 # For a PostgreSQL database in place of SQLite.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from benchmarks.make_checkpoint import SIZES, Size, write
 from engine.messages import Draw
+from engine.models.checkpoint import read_tensors
+from engine.models.eight_bit import TABLE_G, TABLE_L, pack
 from engine.modes import most_pictures
 from engine.params import GenerateParams
 from schemas.generate import DEFAULTS
@@ -23,6 +26,15 @@ def toy_checkpoint(path: Path, seed: int = 0) -> Path:
 def narrow_checkpoint(path: Path, seed: int = 0) -> Path:
     """Write one that draws large pictures in less time."""
     write(path, NARROWEST, seed)
+    return path
+
+
+def pack_toy(path: Path, **about: Any) -> Path:
+    """Pack a toy checkpoint in its place, as the built-in model is: in 8 bits, with what the file says of itself."""
+    weights = read_tensors(path)
+    weights[TABLE_L] = weights[TABLE_G][:, : weights[TABLE_L].shape[1]].clone()
+    path.unlink()  # it may be a link to a file of others
+    pack(weights, path, about)
     return path
 
 

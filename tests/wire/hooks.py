@@ -17,7 +17,7 @@ from schemas.fields import NO_IMAGE_WORDS, Bounded, Items, Object
 from schemas.other_apis import openai_images
 from schemas.other_apis.sdapi import ExtraImageSchema, ImageToImageSchema, TextToImageSchema
 from schemas.submission import IDEMPOTENCY_HEADER, SubmissionSchema
-from tests.serving import GENERATE
+from tests.wire.files import INPUT, OUTPUT
 
 TINY = {
     "base_model_name": "toy.safetensors",
@@ -32,6 +32,8 @@ TINY = {
     "image_number": 1,
 }
 """Members that decide how long drawing takes, and names of what this server has: in force where a request is good."""
+
+SUBMISSION = SubmissionSchema()
 
 TINY_OF_SDAPI = {
     "steps": 1,
@@ -64,14 +66,11 @@ LEGACY_TINY = {
 }
 DRAWN_OF = 8
 
-OUTPUT, INPUT = "outputs/2024-07-05/cat.png", f"inputs/{'0' * 64}.png"
-"""Pictures that the server has, below its instance folder."""
-
 PICTURES = (
     *("uov_input_image", "inpaint_input_image", "inpaint_mask_image_upload", "enhance_input_image", "image"),
     *("mask", "input_image", "input_mask"),
 )
-CONTROL = "/v1/engine/control"
+CONTROL, GENERATE = "/v1/engine/control", "/v1/engine/generate"
 OPENAI = {
     "/v1/images/generations": openai_images.GenerationsSchema(),
     "/v1/images/edits": openai_images.EditsSchema(),
@@ -108,8 +107,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         draw_few(case)
     if isinstance(case.body, dict) and case.media_type == "application/json":
         give_pictures(case.body)
-        if case.path.startswith(GENERATE.rstrip("/")):
-            draw_little(case.body, SubmissionSchema(), TINY)
+        if case.path.startswith(GENERATE):
+            draw_little(case.body, SUBMISSION, TINY)
         if case.path in OPENAI:
             draw_little_by(OPENAI[case.path], case.body)
         if case.path in SDAPI:

@@ -1,11 +1,8 @@
 """A short run of the program: the same requests each time; `python -m tests.wire` makes up more."""
 
-import subprocess
-import sys
-
 import pytest
 
-from tests.serving import ROOT
+from tests.wire.running import arguments, look
 
 pytestmark = pytest.mark.sql("tasks/history", "tasks/queue")
 
@@ -19,8 +16,7 @@ OF_ROWS = "^/(tasks|v1/engine/(control|queue)|v1/generation/(job|query|stop|text
 
 
 @pytest.mark.timeout(3600)
-def test_answers_are_as_the_document_says(database):
-    command = [sys.executable, "-m", "tests.wire", "--examples", "5", "--seed", "1"]
-    command += ["--without", MANY_MEMBERS] if database == "SQLite" else ["--only", OF_ROWS]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_answers_are_as_the_document_says(database, tmp_path):
+    words = ["--examples", "5", "--seed", "1"]
+    words += ["--without", MANY_MEMBERS] if database == "SQLite" else ["--only", OF_ROWS]
+    assert not look(tmp_path, arguments(words))

@@ -12,12 +12,10 @@ from engine.choices import PERFORMANCES, SAMPLERS, SCHEDULERS
 from engine.errors import CheckpointError
 from engine.interruption import Interruption
 from engine.messages import PictureDone, Progressed
-from engine.models.checkpoint import read_tensors
-from engine.models.eight_bit import TABLE_G, TABLE_L, pack
 from engine.pipeline.pipeline import Pipeline
 from engine.process.failures import cause
 from engine.progress import STAGES
-from tests.toy import toy_checkpoint, toy_draw
+from tests.toy import pack_toy, toy_checkpoint, toy_draw
 
 
 class Watcher:
@@ -334,11 +332,8 @@ def test_a_picture_that_cannot_be_saved_fails_the_task(pipeline, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_that_names_its_largest_size_is_sampled_there_and_the_picture_enlarged(toy, tmp_path):
-    limited = tmp_path / "limited.safetensors"
-    weights = read_tensors(toy)
-    weights[TABLE_L] = weights[TABLE_G][:, : weights[TABLE_L].shape[1]].clone()
-    pack(weights, limited, {"most_pixels": 64 * 64})
+def test_a_model_that_names_its_largest_size_is_sampled_there_and_the_picture_enlarged(tmp_path):
+    limited = pack_toy(toy_checkpoint(tmp_path / "limited.safetensors"), most_pixels=64 * 64)
     pipeline, watcher = Pipeline("cpu", builtin=limited), Watcher()
     ended = pipeline.draw(toy_draw(tmp_path, aspect_ratios_selection="128×128"), watcher)
     assert pixels(watcher.pictures[0].path).shape == (128, 128, 3)
