@@ -65,7 +65,7 @@ def health() -> dict[str, str]:
 
 @blueprint.get("/ready")
 @blueprint.response(200, ReadySchema)
-@blueprint.alt_response(503, description="The engine starts or is replaced, and tasks wait; or the server stops.")
+@blueprint.alt_response(503, description="The state tells why tasks wait.")
 def ready() -> Response:
     """Tell whether tasks are taken now, and how each engine is."""
     now = runner.current()

@@ -6,6 +6,7 @@ It draws one task at a time, whose events are a stream.
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import shutil
@@ -25,11 +26,13 @@ from engine.fleet.outlet import Event, Outlet
 from engine.fleet.versions import CardInfo
 from engine.heartbeat import Heartbeat
 from engine.images.picture_file import PictureFile
-from engine.messages import Beat, Draw, Look, Message, Ready, Seen
+from engine.messages import Beat, Draw, Look, Message, Ready, Seen, Unusable
 from engine.process.gpu_thread import GpuThread
 from engine.process.log_context import set_up_logging
 from engine.process.pulse import Pulse
 from engine.process.startup import parse, pipeline_maker
+
+log = logging.getLogger(__name__)
 
 MODELS = "FOOOCUS_MODELS_PATH"
 """The variable that says, on each machine, where its own model files lie."""
@@ -213,6 +216,8 @@ class CardActor:
             self._beat = message
         elif isinstance(message, Ready):
             self._ready.set_result(message)
+        elif isinstance(message, Unusable):
+            log.error("This card cannot be used: %s", message.reason)  # the process ends; the driver tries again
         elif isinstance(message, Seen):
             self._seen.pop(message.look_id).set_result(message)
         else:

@@ -54,9 +54,9 @@ FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 
 @dataclass(frozen=True)
 class Loss:
-    """The process of this number was found to be gone, or not to be reached, while this was asked of it."""
+    """The process that told `info` was found to be gone, or not to be reached, while this was asked of it."""
 
-    process: int
+    info: CardInfo
     asked: str
     error: RayError
 
@@ -176,7 +176,6 @@ class RemoteCard(Thread):
             if not self._joined:
                 self._joined = True
                 self._send(self._card, CardJoined(info.machine))
-            ray.get(self.actor.drop.remote())
             self._beat, self._info, self._delay = None, info, FIRST_DELAY
             self._forget_work()
             self._tell_files()
@@ -211,6 +210,7 @@ class RemoteCard(Thread):
         while not self._leaving.is_set():
             try:
                 info: CardInfo = ray.get(asked, timeout=ASKED_AGAIN)
+                ray.get(self.actor.drop.remote())
                 return info
             except GetTimeoutError:
                 pass
@@ -246,16 +246,16 @@ class RemoteCard(Thread):
         while (work := self._work.get()) is not None:
             if isinstance(work, Draw):
                 self._draw(work)
-            elif work.process == info.process:
+            elif work.info is info:
                 raise RayActorError(error_msg=f"asked for {work.asked}: {first_line(work.error)}")
 
     def _lose(self, info: CardInfo | None, asked: str, error: RayError) -> None:
-        """Have the process given up that did not answer, unless another one takes tasks by now.
+        """Have the process given up that did not answer, unless it or another one has answered again since.
 
         Whoever waits for something of this card hears of that, and asks again, it or another one.
         """
         if info is not None:
-            self._work.put(Loss(info.process, asked, error))
+            self._work.put(Loss(info, asked, error))
 
     def _draw(self, task: Draw) -> None:
         """Have a task drawn, and hand on its events."""
@@ -328,7 +328,7 @@ class RemoteCard(Thread):
         try:
             receive(self.actor, place, message.size, Path(message.target), tell)
             self._tell_files()
-        except RayActorError as failed:  # the web process begins again with a card that has it
+        except (RayActorError, ObjectLostError) as failed:  # the web process begins again with a card that has it
             self._lose(info, f"{message.name}, of which {done} bytes came", failed)
             return
         except Exception as failed:
@@ -344,7 +344,7 @@ class RemoteCard(Thread):
             files = self._head.of_look(look)
             self._sender.bring(self.actor, files)
             seen = ray.get(self.actor.look.remote(look, files))
-        except RayActorError as failed:  # the web process gives up all looks of a card that is lost
+        except (RayActorError, ObjectLostError) as failed:  # the web process gives up all looks of a card that is lost
             self._lose(info, "a look at a picture", failed)
             return
         except Exception as error:

@@ -207,10 +207,10 @@ def chosen_device(name: str | None = None) -> torch.device:
 def no_such_device(name: str, kind: str, count: int) -> str:
     """What to say of a device that is not there, where torch finds this many of one kind, or none."""
     if not count:
-        found = f"torch {torch.__version__} finds no card of any kind here"
+        found = "torch finds no card of any kind here"
         return f"DEVICE is {name}, and {found}: give cpu or nothing, or install the driver and the torch of your card"
     cards = [f"{kind}:{number}" for number in range(count)] if count > 1 else [kind]
-    found = f"torch {torch.__version__} finds only {', '.join(cards)} and cpu here"
+    found = f"torch finds only {', '.join(cards)} and cpu here"
     return f"DEVICE is {name}, and {found}: give one of them, or nothing for {kind}"
 
 

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Undecoded(Exception):
-    """A picture waits to be decoded again under a smaller plan; raised by the sampling of the next one."""
+    """A picture waits to be decoded again under a smaller plan; raised where the next one is sampled, or at the end."""
 
 
 class Decoding:

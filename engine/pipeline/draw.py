@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -92,6 +92,7 @@ class Renderer:
         that runs out of memory waits among the job's to be decoded again.
         """
         mark = self.side_stream.mark()
+        canvas = replace(canvas, latent=None, blend=None, attachments=())  # a picture that waits keeps no control net
 
         def decoded() -> codecs.Pixels:
             vae = models.vae_of(sampled.whose)
@@ -109,7 +110,11 @@ class Renderer:
     def attempt(self, job: Job, decoding: Decoding) -> None:
         """Have a picture decoded under the plan in force, beside the sampling where that has room for both."""
         plan = self.residency.plan
-        attempt = job.outbox.compute(lambda: decoding.attempt(plan, job.undecoded))
+        try:
+            attempt = job.outbox.compute(lambda: decoding.attempt(plan, job.undecoded))
+        except BaseException:  # an earlier failure: whoever saves this picture waits for it no longer
+            decoding.picture.cancel()
+            raise
         if not plan.overlaps or (plan.budget is not None and job.params.black_out_nsfw):
             wait([attempt])
 

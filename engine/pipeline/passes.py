@@ -96,14 +96,14 @@ class Passes:
         for index in range(len(prepared.pictures)):
             if index not in drawn:
                 drawn[index] = self._draw_one(job, prepared, canvas, index, save=save)
-        self.memory.going_on(job, lambda: self._decode_all(job))
+        self._going_on(job, canvas, lambda: self._decode_all(job))
         return [picture for picture in drawn.values() if picture is not None]
 
     def _with_safety_checker(self, job: Job, canvas: Canvas) -> Finish:
         """How the canvas finishes a picture, after which one that is not safe for work is blackened."""
         with job.timed("load"):
-            checker = self._going_on(job, canvas, self.store.safety_checker)
-        return lambda pixels: checker.censor([canvas.finish(pixels)])[0]
+            checker, finish = self._going_on(job, canvas, self.store.safety_checker), canvas.finish
+        return lambda pixels: checker.censor([finish(pixels)])[0]
 
     def save_unsampled(self, job: Job, result: Unsampled) -> None:
         """Save pictures that nothing was sampled for."""
@@ -184,7 +184,7 @@ class Passes:
         self._decode_again(job)
 
     def _decode_again(self, job: Job) -> None:
-        """Decode what ran out of memory under a larger plan.
+        """Decode once more what ran out of memory, now that the plan is smaller.
 
         Raises:
             Undecoded: the plan in force is the one under which that happened.

@@ -89,8 +89,10 @@ class GpuThread(Thread):
                         self.run_one(pipeline, task)
                 self.unload_if_asked()
         except NoSuchDevice as error:
-            self.emit(Unusable(str(error)))
-            os._exit(1)
+            try:
+                self.emit(Unusable(str(error)))
+            finally:
+                os._exit(1)
         except BaseException:
             log.exception("the engine ends")
             os._exit(1)

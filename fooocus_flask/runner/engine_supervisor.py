@@ -137,9 +137,12 @@ class EngineSupervisor:
                 self.engine = self._start_engine(self._mail.put)
                 self._attend(self.engine)
             except EngineUnusable as error:
-                reason, self._awaited = str(error), error.state
-                self.problem, self._delay = reason, LONGEST_DELAY
-                log.error("Nothing can be drawn: %s. It is tried again every %.0f s", reason, self._delay)
+                reason, self._awaited, self._delay = str(error), error.state, LONGEST_DELAY
+                if reason != self.problem:
+                    log.error(
+                        "The lane %s cannot draw: %s. It is tried again every %.0f s", self.name, reason, self._delay
+                    )
+                self.problem = reason
             except (EngineGone, OSError) as error:
                 with request_ids.after(self._listener.request_id):
                     log.error("The engine process is gone (%s); starting another in %.1f s", error, self._delay)

@@ -28,6 +28,12 @@ class EngineAway(FooocusError):
         super().__init__(f"{reason}; try again in a few seconds", headers=RETRY_AFTER)
 
 
+class NoUsableEngine(FooocusError):
+    """No engine can look at pictures as the settings have it; the text says which setting, and what would work."""
+
+    status = 503
+
+
 class TooManyInspections(FooocusError):
     """More clients wait for a mask or a description than are let wait."""
 

@@ -29,7 +29,7 @@ from fooocus_flask.runner.dispatcher import Dispatcher
 from fooocus_flask.runner.engine_supervisor import FIRST_DELAY, LONGEST_DELAY, EngineUnusable
 from fooocus_flask.runner.engines import EngineStart
 from fooocus_flask.runner.fleet_lane import FleetLane
-from fooocus_flask.runner.inspections import EngineAway
+from fooocus_flask.runner.inspections import EngineAway, NoUsableEngine
 from fooocus_flask.runner.lane import Lane
 from fooocus_flask.runner.uploads import uploads
 from fooocus_flask.tables import PENDING, STOPPED, Task
@@ -151,6 +151,8 @@ class Runner:
             FooocusError: the engine saw nothing; the error's status says why.
         """
         self.start()
+        if self.problem:
+            raise NoUsableEngine(self.problem)
         self.ready.wait(self.app.config["ENGINE_START_TIMEOUT"])
         ready = [lane for lane in self.lanes if lane.ready.is_set()]
         if not ready:

@@ -52,7 +52,7 @@ class Blueprint(flask_smorest.Blueprint):
     ARGUMENTS_PARSER = ArgumentsParser()
 
     def arguments(self, schema: Schema | type[Schema], **kwargs: Any) -> Any:
-        """Have a view given what the schema loads; one schema for all requests, which copies its fields when made."""
+        """Have a view given what the schema loads, which is made once, here: making one copies all its fields."""
         return super().arguments(schema if isinstance(schema, Schema) else schema(), **kwargs)
 
 

@@ -218,7 +218,7 @@ def test_pictures_that_requests_bring_reach_the_card(fleet, server):
 
 
 def test_previews_go_to_those_who_follow_and_a_stop_reaches_the_card(fleet):
-    stream = fleet.follow(**LONG)
+    stream = fleet.follow(overwrite_step=200)
     events = [stream.event() for _ in range(4)]
     assert any(event["preview"] for event in [*events, stream.until("Sampling step")])
     worker = worker_of(fleet, name_of(stream))

@@ -97,7 +97,7 @@ def test_the_device_is_the_accelerator_that_torch_finds_or_the_processor():
     assert chosen_device() == chosen_device("") == (there or torch.device("cpu"))
     assert chosen_device("cpu") == torch.device("cpu")
     other = next(kind for kind in ("xpu", "cuda") if there is None or there.type != kind)
-    with pytest.raises(NoSuchDevice, match=f"DEVICE is {other}:1, and torch .* finds .* here: give "):
+    with pytest.raises(NoSuchDevice, match=f"DEVICE is {other}:1, and torch finds .* here: give "):
         chosen_device(f"{other}:1")
 
 
@@ -113,7 +113,7 @@ def test_the_device_is_the_accelerator_that_torch_finds_or_the_processor():
     ],
 )
 def test_who_asks_for_a_device_that_is_not_there_is_told_which_there_are(found, words):
-    assert no_such_device("cuda:3", *found) == f"DEVICE is cuda:3, and torch {torch.__version__} {words}"
+    assert no_such_device("cuda:3", *found) == f"DEVICE is cuda:3, and torch {words}"
 
 
 def test_a_processors_memory_has_no_end_and_nothing_to_give_back():

@@ -47,9 +47,7 @@ export async function call(method, path, body, options = {}) {
   const kind = body === undefined ? {} : { "Content-Type": "application/json" };
   const answer = await asked(method, path, { ...sent, ...options, headers: { ...kind, ...options.headers } });
   if (!answer.ok) {
-    const detail = await detailOf(answer);
-    if (answer.status === 403 && !caller.value) keyAsked.value = String(detail);
-    throw new ApiError(answer.status, detail, answer.headers);
+    throw new ApiError(answer.status, await detailOf(answer), answer.headers);
   }
   return { data: await answer.json(), headers: answer.headers };
 }

@@ -6,9 +6,15 @@ import { Dialog } from "./ui.js";
 
 export const keyDialog = signal(false);
 
+// Whose key it is; only its refusal asks for another: one that may only draw is refused what the page asks for besides.
 export async function whoAmI() {
-  caller.value = null;
-  caller.value = await get("/whoami");
+  try {
+    caller.value = await get("/whoami");
+  } catch (error) {
+    caller.value = null;
+    if (error.status === 403) keyAsked.value = error.message;
+    throw error;
+  }
 }
 
 // A key may be asked for at any time: `again` is what to do once there is one that works.
