@@ -126,6 +126,8 @@ def test_a_browser_that_forbids_to_keep_anything_shows_the_page(visit, server):
 
 def test_of_what_others_drew_an_open_page_keeps_only_what_it_shows(visit, server):
     page = visit()
+    with page.expect_response("**/tasks/events*"):  # it hears from now on
+        page.reload()
     for number in range(2):
         server.draw({"prompt": f"of another {number}"})
     page.evaluate("""async () => {
