@@ -224,11 +224,14 @@ def test_a_name_is_resolved_once_for_a_request(client, host, resolver):  # noqa:
 
 @pytest.mark.parametrize("prompt", ["__../secret__", "__/etc/passwd__", "<lora:../secret:1>", "embedding:../secret"])
 def test_a_prompt_opens_no_file_beside_its_folder(server, prompt):
-    for folder in (server.models, server.instance):
-        (folder / "secret.txt").write_text("hidden words")
-    (server.models / "secret.safetensors").write_bytes(b"no tensors")
+    secrets = [folder / "secret.txt" for folder in (server.models, server.instance)]
+    for secret in secrets:
+        secret.write_text("hidden words")
+    secrets.append(server.models / "secret.safetensors")
+    secrets[-1].write_bytes(b"no tensors")
     told = server.draw({"prompt": prompt}).json
-    (server.models / "secret.safetensors").unlink()
+    for secret in secrets:
+        secret.unlink()
     assert (told["task_status"], told["req_params"]["prompt"]) == ("finished", prompt)
     assert "secret" not in str(told["drawn_with"])
     picture = server.get(told["result"][0].removeprefix(f"http://127.0.0.1:{server.port}"))
