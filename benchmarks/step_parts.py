@@ -265,6 +265,7 @@ def words(lab: Lab) -> None:
 
     from benchmarks.parity_models import Random, transformer_weight
     from engine.models.expansion_decoding import Begun, Decoder, WordChoice
+    from engine.models.gpt2 import Gpt2, Gpt2Sizes
 
     big = lab.device.type == "cuda"
     config = GPT2Config() if big else GPT2Config(n_layer=2, n_embd=64, n_head=2, vocab_size=900)
@@ -276,6 +277,9 @@ def words(lab: Lab) -> None:
     weights["lm_head.weight"] = weights["transformer.wte.weight"]
     model.load_state_dict(weights)
     model = model.to(lab.device, lab.dtype)
+    ours = Gpt2(Gpt2Sizes.of_config(config.to_dict())).to(lab.device, lab.dtype).eval()
+    ours.load_state_dict(model.state_dict())
+    ours.tie()
     chooser = torch.Generator().manual_seed(1)
     listed = torch.randperm(config.vocab_size, generator=chooser)[:640]
     bias = torch.full((config.vocab_size,), -8192.0)
@@ -294,7 +298,7 @@ def words(lab: Lab) -> None:
     for count in (1, 4) if big else (1, 2):
         with lab.trying(f"words, {count} at a time"):
             lab.in_time()
-            decoder = Decoder(model, choice, count, 75)
+            decoder = Decoder(ours, choice, count, 75)
             started = time.perf_counter()
             decoder.drawn(texts[:1])
             first = time.perf_counter() - started

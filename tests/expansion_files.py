@@ -36,3 +36,12 @@ def expansion_files(folder: Path) -> Path:
     masks = {f"transformer.h.{layer}.attn.bias": torch.ones(1, 1, 160, 160) for layer in range(2)}
     torch.save({**model.state_dict(), **masks}, folder / MODEL)
     return folder
+
+
+def librarys(folder: Path) -> GPT2LMHeadModel:
+    """The library's model with the weights of a folder."""
+    settings = json.loads((folder / CONFIG).read_text())
+    model = GPT2LMHeadModel(GPT2Config(**settings, attn_implementation="sdpa")).eval()
+    tensors = torch.load(folder / MODEL)
+    model.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.endswith(".attn.bias")})
+    return model

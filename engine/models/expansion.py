@@ -9,7 +9,6 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer
@@ -22,6 +21,7 @@ from engine.gpu.capabilities import Features, Precision
 from engine.models.checkpoint import read_tensors
 from engine.models.expansion_decoding import Begun, Decoder, WordChoice
 from engine.models.fill import fill, unfilled, weights_size
+from engine.models.gpt2 import Gpt2, Gpt2Sizes
 from engine.prompt.lines import cleaned
 
 MODEL, CONFIG, VOCABULARY, MERGES, WORDS = (
@@ -56,7 +56,7 @@ Key = tuple[str, int]
 class Expansion:
     """The model, its tokenizer, and a bias of the vocabulary towards the words of the list."""
 
-    def __init__(self, model: Any, tokenizer: Tokenizer, words: list[str]) -> None:
+    def __init__(self, model: Gpt2, tokenizer: Tokenizer, words: list[str]) -> None:
         self.model, self.tokenizer = model, tokenizer
         weight = model.transformer.wte.weight
         self.device = weight.device
@@ -123,7 +123,7 @@ class Expansion:
     def _begun(self, text: str, seed: int) -> Begun | None:
         """The tokens of a text and how many fit after them; None where none do."""
         ids = self.tokenizer.encode(cleaned(text) + ",", add_special_tokens=False).ids if text else []
-        count = min(-len(ids) % CHUNK, self.model.config.n_positions - len(ids))
+        count = min(-len(ids) % CHUNK, self.model.sizes.positions - len(ids))
         return Begun(tuple(ids), count, seed) if count > 0 else None
 
     def _drawn(self, begun: Mapping[Key, Begun], each: Callable[[], None]) -> dict[Key, list[int]]:
@@ -170,12 +170,9 @@ def _tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def _model(folder: Path, device: torch.device) -> Any:
+def _model(folder: Path, device: torch.device) -> Gpt2:
     """The language model; its output layer is the table of its tokens."""
-    from transformers import GPT2Config, GPT2LMHeadModel  # which takes longer than torch: few engines need it
-
-    settings = json.loads((folder / CONFIG).read_text("utf-8"))
-    config = GPT2Config(**(settings | {"attn_implementation": "sdpa"}))
+    sizes = Gpt2Sizes.of_config(json.loads((folder / CONFIG).read_text("utf-8")))
     tensors = {
         name if name.startswith("transformer.") else f"transformer.{name}": tensor
         for name, tensor in read_tensors(folder / MODEL).items()
@@ -183,7 +180,7 @@ def _model(folder: Path, device: torch.device) -> Any:
     }
     tensors["lm_head.weight"] = tensors["transformer.wte.weight"]
     with unfilled():
-        model = GPT2LMHeadModel(config)
+        model = Gpt2(sizes)
     fill(model, tensors, device, Precision.for_device(device).arithmetic, "the language model")
-    model.lm_head.weight = model.transformer.wte.weight
+    model.tie()
     return model

@@ -17,6 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from engine.gpu.capabilities import Features
 from engine.gpu.graph_capture import capture
+from engine.models.gpt2 import Attention, Gpt2, Gpt2Read
 from engine.sampling.graphs import RunOnce
 
 ALIGNED = 8
@@ -49,9 +50,9 @@ class Decoder:
     Where more of the list is left than ever counts, nothing but its words can be drawn, and only their logits count.
     """
 
-    def __init__(self, model: Any, choice: WordChoice, rows: int, length: int) -> None:
+    def __init__(self, model: Gpt2, choice: WordChoice, rows: int, length: int) -> None:
         self.model, self.choice, self.rows, self.length = model, choice, rows, length
-        table, config = model.lm_head.weight, model.config
+        table, sizes = model.lm_head.weight, model.sizes
         self.device = table.device
         listed = choice.bias == 0
         listed[choice.again] = True
@@ -60,7 +61,7 @@ class Decoder:
         """The tokens that can be drawn."""
         self._again = int((self.words == choice.again).nonzero())
         places = -(-length // ALIGNED) * ALIGNED
-        shape = rows, places, 2, config.n_head, config.n_embd // config.n_head
+        shape = rows, places, 2, sizes.heads, sizes.width // sizes.heads
         self.caches = [table.new_zeros(shape) for _ in model.transformer.h]
         self.allowed = table.new_zeros(rows, len(self.words))
         """The bias of each row, in which what it has drawn is out."""
@@ -93,21 +94,21 @@ class Decoder:
 
     def _begin(self, texts: Sequence[Begun]) -> Tensor:
         """Have the caches hold the texts; the logits `[rows, words]` of what follows, the same text read once."""
-        read: dict[tuple[int, ...], Any] = {}
+        read: dict[tuple[int, ...], Gpt2Read] = {}
         logits = torch.zeros_like(self.allowed)
         for row, text in enumerate(texts):
             given = torch.tensor([text.tokens], device=self.device)
             if text.tokens not in read:
-                read[text.tokens] = self.model(input_ids=given, use_cache=True, logits_to_keep=1)
+                read[text.tokens] = self.model(given)
             output = read[text.tokens]
-            for cache, layer in zip(self.caches, output.past_key_values.layers, strict=True):
-                cache[row, : len(text.tokens), 0] = layer.keys[0].transpose(0, 1)
-                cache[row, : len(text.tokens), 1] = layer.values[0].transpose(0, 1)
+            for cache, (keys, values) in zip(self.caches, output.caches, strict=True):
+                cache[row, : len(text.tokens), 0] = keys[0].transpose(0, 1)
+                cache[row, : len(text.tokens), 1] = values[0].transpose(0, 1)
             bias = self.choice.bias.clone()
             bias[given[0]] = self.choice.never
             bias[self.choice.again] = 0
             self.allowed[row] = bias[self.words]
-            logits[row] = output.logits[0, -1, self.words]
+            logits[row] = output.logits[0, self.words]
         return logits
 
     def _step(self) -> None:
@@ -131,7 +132,7 @@ class Decoder:
 
     def _next(self) -> None:
         """The work of a step."""
-        transformer = self.model.transformer
+        transformer: Any = self.model.transformer
         self.at.add_(1).clamp_(max=self.length - 1)
         hidden = transformer.wte(self.tokens) + transformer.wpe(self.at)
         beyond = self._places > self.at[:, None]
@@ -142,9 +143,9 @@ class Decoder:
         # All logits are made, as for the first word: rounded as those are.
         self._draw(self.model.lm_head(transformer.ln_f(hidden))[:, self.words])
 
-    def _read(self, attn: Any, hidden: Tensor, cache: Tensor, mask: Tensor) -> Tensor:
+    def _read(self, attn: Attention, hidden: Tensor, cache: Tensor, mask: Tensor) -> Tensor:
         """What the rows `[rows, width]` read of what their caches hold, themselves included."""
-        joined = attn.c_attn(hidden).unflatten(-1, (3, attn.num_heads, -1))
+        joined = attn.c_attn(hidden).unflatten(-1, (3, attn.heads, -1))
         cache[self._each, self.at] = joined[:, 1:]
         key, value = cache.permute(2, 0, 3, 1, 4)
         read = scaled_dot_product_attention(joined[:, 0, :, None], key, value, mask)

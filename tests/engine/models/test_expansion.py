@@ -1,5 +1,6 @@
 """Prompt expansion by a small random GPT-2 over a list of words made here."""
 
+import json
 import math
 
 import pytest
@@ -11,7 +12,7 @@ from engine.errors import CheckpointError
 from engine.models.expansion import CONFIG, MERGES, MODEL, NEVER, VOCABULARY, WORDS, Expansion
 from engine.models.expansion_decoding import Decoder, WordChoice
 from engine.prompt.lines import cleaned
-from tests.expansion_files import LISTED, expansion_files
+from tests.expansion_files import LISTED, expansion_files, librarys
 
 CPU = torch.device("cpu")
 
@@ -27,6 +28,12 @@ def expansion(folder):
     return Expansion.load(folder, CPU)
 
 
+@pytest.fixture(scope="module")
+def library(folder):
+    """The same model by the library."""
+    return librarys(folder)
+
+
 class OnlyListed(LogitsProcessor):
     """The rule of the words, written anew for the library's own loop."""
 
@@ -40,12 +47,12 @@ class OnlyListed(LogitsProcessor):
         return scores + torch.tensor(bias)
 
 
-def of_the_librarys_loop(expansion, text, seed):
+def of_the_librarys_loop(library, expansion, text, seed):
     """The same draws by `generate`, from the global generator."""
     ids = expansion.tokenizer.encode(cleaned(text) + ",").ids
     given = torch.tensor([ids])
     torch.manual_seed(seed)
-    drawn = expansion.model.generate(
+    drawn = library.generate(
         given,
         attention_mask=torch.ones_like(given),
         do_sample=True,
@@ -57,12 +64,8 @@ def of_the_librarys_loop(expansion, text, seed):
 
 
 @pytest.mark.parametrize("seed", [0, 12345, 2**32 - 1])
-def test_words_are_drawn_as_the_librarys_sampling_draws_them(expansion, seed):
-    assert expansion.expand("a red cat", seed) == of_the_librarys_loop(expansion, "a red cat", seed)
-
-
-def test_the_language_model_attends_by_torchs_own_attention(expansion):
-    assert expansion.model.config._attn_implementation == "sdpa"
+def test_words_are_drawn_as_the_librarys_sampling_draws_them(library, expansion, seed):
+    assert expansion.expand("a red cat", seed) == of_the_librarys_loop(library, expansion, "a red cat", seed)
 
 
 def test_a_seed_counts_modulo_two_to_the_32(expansion):
@@ -119,12 +122,12 @@ def test_logits_that_equal_the_last_that_counts_may_be_drawn(expansion):
 
 @torch.inference_mode()
 @pytest.mark.parametrize("top_k", [20, 100], ids=["the list alone", "all tokens"])
-def test_steps_of_fixed_places_draw_what_a_growing_cache_does(expansion, top_k):
+def test_steps_of_fixed_places_draw_what_a_growing_cache_does(library, expansion, top_k):
     choice = WordChoice(expansion.choice.bias, NEVER, expansion.choice.again, top_k)
     texts = [expansion._begun("a red cat", 3), expansion._begun("xy ab, zz", 4)]
     decoder = Decoder(expansion.model, choice, rows=3, length=75)
     assert (len(decoder.words) < len(choice.bias)) == (top_k == 20)
-    assert decoder.drawn(texts) == [one_by_one(expansion.model, choice, text) for text in texts]
+    assert decoder.drawn(texts) == [one_by_one(library, choice, text) for text in texts]
 
 
 def test_texts_beside_a_text_change_none_of_its_words(folder):
@@ -176,5 +179,16 @@ def test_unfit_files_are_told(folder, tmp_path):
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     torch.save({"transformer.wte.weight": torch.zeros(3, 3)}, tmp_path / MODEL)
+    with pytest.raises(CheckpointError, match="Prompt expansion cannot use"):
+        Expansion.load(tmp_path, CPU)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"model_type": "bert"}, {"activation_function": "relu"}, {"n_inner": 40}, {"n_head": 3}], ids=str
+)
+def test_a_model_that_computes_otherwise_is_refused(folder, tmp_path, changes):
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / CONFIG).write_text(json.dumps(json.loads((folder / CONFIG).read_text()) | changes))
     with pytest.raises(CheckpointError, match="Prompt expansion cannot use"):
         Expansion.load(tmp_path, CPU)
