@@ -25,6 +25,7 @@ from ray.exceptions import (
     RayError,
 )
 
+from engine.backoff import Backoff
 from engine.fleet.card import READ_AT_ONCE
 from engine.fleet.failures import cause, first_line, reason
 from engine.fleet.file_receiver import receive
@@ -73,7 +74,7 @@ class RemoteCard(Thread):
     ) -> None:
         super().__init__(name=f"card {name}", daemon=True)
         self.actor, self._make_actor = make_actor(), make_actor
-        self._head, self._sender, self._delay = head, sender, FIRST_DELAY
+        self._head, self._sender, self._backoff = head, sender, Backoff(FIRST_DELAY, LONGEST_DELAY)
         self._card, self._send = name, send
         self._work: Queue[Draw | Loss | None] = Queue()
         self._info: CardInfo | None = None
@@ -157,8 +158,8 @@ class RemoteCard(Thread):
             except ConnectionError:  # the web process is gone
                 return
             except Exception:  # a disk that does not answer, a bug: the card must outlive them
-                log.exception("the card %s is begun with again in %.0f s", self._card, self._delay)
-                self._leaving.wait(self._delay)
+                log.exception("the card %s is begun with again in %.0f s", self._card, self._backoff.seconds)
+                self._leaving.wait(self._backoff.seconds)
         ray.kill(self.actor)
         if self._joined:
             self._send(self._card, CardLeft(self._why_left))
@@ -176,7 +177,8 @@ class RemoteCard(Thread):
             if not self._joined:
                 self._joined = True
                 self._send(self._card, CardJoined(info.machine))
-            self._beat, self._info, self._delay = None, info, FIRST_DELAY
+            self._beat, self._info = None, info
+            self._backoff.reset()
             self._forget_work()
             self._tell_files()
             self._send(self._card, info.ready)
@@ -221,10 +223,10 @@ class RemoteCard(Thread):
 
     def _make_again(self, error: RayError) -> None:
         """Make an actor in place of one that could not begin, after a while: its machine lacks something or is gone."""
-        log.error("the card %s cannot begin, tried again in %.0f s: %s", self._card, self._delay, str(error).strip())
+        seconds = self._backoff.next()
+        log.error("the card %s cannot begin, tried again in %.0f s: %s", self._card, seconds, str(error).strip())
         ray.kill(self.actor)
-        if not self._leaving.wait(self._delay):
-            self._delay = min(2 * self._delay, LONGEST_DELAY)
+        if not self._leaving.wait(seconds):
             self.actor = self._make_actor()
 
     def _tell_files(self) -> None:

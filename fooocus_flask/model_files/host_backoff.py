@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from time import monotonic
 from urllib.parse import urlsplit
 
+from engine.backoff import Backoff
+
 FIRST, MOST = 300.0, 3600.0
 """Seconds for which a host is left alone: at first, and at most; each time twice as long."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Hold:
-    """A host is left alone until this moment of the clock, after `wait` seconds."""
+    """A host is left alone until this moment of the clock, and then for as long as `backoff` says."""
 
     until: float
-    wait: float
+    backoff: Backoff
 
 
 class Hosts:
@@ -29,10 +31,9 @@ class Hosts:
 
     def failed(self, url: str) -> None:
         """An address's host could not be reached. What was on its way when it was found out tells nothing new."""
-        hold = self._holds.get(_host(url))
-        if hold is None or hold.until <= self._now():
-            wait = min(2 * hold.wait, MOST) if hold else FIRST
-            self._holds[_host(url)] = Hold(self._now() + wait, wait)
+        hold = self._holds.setdefault(_host(url), Hold(self._now(), Backoff(FIRST, MOST)))
+        if hold.until <= self._now():
+            hold.until = self._now() + hold.backoff.next()
 
     def answered(self, url: str) -> None:
         """An address's host can be reached."""

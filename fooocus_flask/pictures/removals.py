@@ -16,6 +16,7 @@ from gevent.event import Event
 from sqlalchemy import delete, select
 from sqlalchemy.exc import OperationalError
 
+from engine.backoff import Backoff
 from fooocus_flask.database import commit, db
 from fooocus_flask.extension import Extension
 from fooocus_flask.pictures.blocking import in_thread, remove
@@ -54,18 +55,18 @@ class RemovalWorker:
         self._greenlet = None
 
     def _work(self) -> None:
-        delay = FIRST_DELAY
+        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
         while True:
             self._news.wait()
             self._news.clear()
             try:
                 with self.app.app_context():
                     while work_off():
-                        delay = FIRST_DELAY
+                        backoff.reset()
             except (StorageFault, OperationalError) as error:
-                log.error("Deleted pictures stay in the bucket for now; trying again in %.0f s: %s", delay, error)
-                gevent.sleep(delay)
-                delay = min(2 * delay, LONGEST_DELAY)
+                seconds = backoff.next()
+                log.error("Deleted pictures stay in the bucket for now; trying again in %.0f s: %s", seconds, error)
+                gevent.sleep(seconds)
                 self._news.set()
 
 

@@ -14,6 +14,7 @@ from gevent.event import Event
 from gevent.queue import Empty, Queue
 
 from engine import messages
+from engine.backoff import Backoff
 from fooocus_flask import request_ids
 from fooocus_flask.runner.link import EngineLink
 
@@ -98,7 +99,7 @@ class EngineSupervisor:
         self._start_engine, self._listener = start_engine, listener
         self._mail: Queue[Mail] = Queue()
         self._heard = 0.0
-        self._delay = FIRST_DELAY
+        self._backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
         self._awaited = EngineGone.state
         self._retired = Event()
 
@@ -137,24 +138,25 @@ class EngineSupervisor:
                 self.engine = self._start_engine(self._mail.put)
                 self._attend(self.engine)
             except EngineUnusable as error:
-                reason, self._awaited, self._delay = str(error), error.state, LONGEST_DELAY
+                reason, self._awaited, self._backoff.seconds = str(error), error.state, LONGEST_DELAY
                 if reason != self.problem:
                     log.error(
-                        "The lane %s cannot draw: %s. It is tried again every %.0f s", self.name, reason, self._delay
+                        "The lane %s cannot draw: %s. It is tried again every %.0f s", self.name, reason, LONGEST_DELAY
                     )
                 self.problem = reason
             except (EngineGone, OSError) as error:
                 with request_ids.after(self._listener.request_id):
-                    log.error("The engine process is gone (%s); starting another in %.1f s", error, self._delay)
+                    log.error(
+                        "The engine process is gone (%s); starting another in %.1f s", error, self._backoff.seconds
+                    )
                 reason, self._awaited = str(error), getattr(error, "state", EngineGone.state)
             except Exception as error:
-                log.exception("The engine process is started again in %.1f s", self._delay)
+                log.exception("The engine process is started again in %.1f s", self._backoff.seconds)
                 reason, self._awaited = f"{type(error).__name__}: {error}", EngineGone.state
             finally:
                 self._close()
             self._listener.engine_ended(reason)
-            self._retired.wait(self._delay)
-            self._delay = min(2 * self._delay, LONGEST_DELAY)
+            self._retired.wait(self._backoff.next())
 
     def _close(self) -> None:
         """End the engine process, which may take seconds; the listener hears of it before."""
@@ -222,7 +224,7 @@ class EngineSupervisor:
         else:
             self._listener.take(message)
             if isinstance(message, messages.Ended):
-                self._delay = FIRST_DELAY
+                self._backoff.reset()
 
     def _judge(self, beat: messages.Beat) -> None:
         """End an engine whose work has not moved for too long.

@@ -19,6 +19,7 @@ from flask import Flask
 from gevent.event import Event
 
 from engine import messages
+from engine.backoff import Backoff
 from engine.fleet import frames
 from engine.fleet.frames import CardJoined, CardLeft, CardLost, FileBrought, Replace
 from fooocus_flask.environment import ONE_ENGINE
@@ -106,7 +107,7 @@ class Fleet:
         """What each card's machine has, as it was told last."""
         self._coming = ComingFiles(app, self.send)
         self._gone = Event()
-        self._heard, self._delay = 0.0, FIRST_DELAY
+        self._heard, self._backoff = 0.0, Backoff(FIRST_DELAY, LONGEST_DELAY)
         self._greenlet: gevent.Greenlet | None = None
 
     def start(self) -> None:
@@ -166,9 +167,8 @@ class Fleet:
                 self._lose_all()
                 if driver is not None:
                     driver.close()
-            log.error("The fleet's driver is gone; starting another in %.1f s", self._delay)
-            gevent.sleep(self._delay)
-            self._delay = min(2 * self._delay, LONGEST_DELAY)
+            log.error("The fleet's driver is gone; starting another in %.1f s", self._backoff.seconds)
+            gevent.sleep(self._backoff.next())
 
     def _started(self) -> FrameProcess:
         config = self.app.config
@@ -195,7 +195,7 @@ class Fleet:
             return
         card, message = told
         if isinstance(message, CardJoined):
-            self._delay = FIRST_DELAY
+            self._backoff.reset()
             self._machines[card] = message.machine
             self._watcher.card_joined(card, message.machine)
         elif isinstance(message, CardLeft):

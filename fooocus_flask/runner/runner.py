@@ -18,6 +18,7 @@ from flask import Flask
 from gevent.event import Event
 
 from engine import messages
+from engine.backoff import Backoff
 from fooocus_flask import signals
 from fooocus_flask.environment import ONE_ENGINE
 from fooocus_flask.extension import Extension
@@ -199,26 +200,24 @@ class Runner:
 
     def _fetch_inputs(self) -> None:
         """Have the inputs of the tasks that wait, before one is drawn; asked again until the bucket answers."""
-        delay = FIRST_DELAY
+        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
         while True:
             try:
                 until_stored(self.app, retention.fetch_needed)
                 return
             except StorageFault as fault:
                 log.error("The inputs of waiting tasks cannot be had: %s", fault.reason)
-            gevent.sleep(delay)
-            delay = min(2 * delay, LONGEST_DELAY)
+            gevent.sleep(backoff.next())
 
     def _counted_cards(self) -> int:
         """How many graphics cards there are; asked again until that is known."""
-        delay = FIRST_DELAY
+        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
         while True:
             try:
                 return engines.counted_cards(self.app)
             except engines.CardsUnknown as error:
-                log.error("The graphics cards cannot be counted (%s); trying again in %.1f s", error, delay)
-            gevent.sleep(delay)
-            delay = min(2 * delay, LONGEST_DELAY)
+                log.error("The graphics cards cannot be counted (%s); trying again in %.1f s", error, backoff.seconds)
+            gevent.sleep(backoff.next())
 
 
 runner = Extension("fooocus-runner", Runner)

@@ -14,6 +14,7 @@ import gevent
 from flask import Flask
 from gevent.event import Event
 
+from engine.backoff import Backoff
 from fooocus_flask.extension import Extension
 from fooocus_flask.pictures.folder_storage import OUTPUTS, StorageFault
 from fooocus_flask.pictures.storage import storage
@@ -82,7 +83,7 @@ class Uploads:
 
     def _upload(self, path: str) -> str:
         """Upload a picture, again and again for so long; why it failed, empty if it did not."""
-        kept, delay = storage.of(self.app), FIRST_DELAY
+        kept, backoff = storage.of(self.app), Backoff(FIRST_DELAY, LONGEST_DELAY)
         deadline = monotonic() + self.app.config["STORAGE_PATIENCE"]
         while True:
             try:
@@ -92,12 +93,11 @@ class Uploads:
                 reason = fault.reason
             except OSError as error:
                 return str(error)
-            if monotonic() + delay > deadline:
+            if monotonic() + backoff.seconds > deadline:
                 log.error("The picture %s stays on this machine alone: %s", path, reason)
                 return reason
-            log.warning("The picture %s is uploaded again in %.1f s: %s", path, delay, reason)
-            gevent.sleep(delay)
-            delay = min(2 * delay, LONGEST_DELAY)
+            log.warning("The picture %s is uploaded again in %.1f s: %s", path, backoff.seconds, reason)
+            gevent.sleep(backoff.next())
 
 
 uploads = Extension("fooocus-uploads", Uploads)
