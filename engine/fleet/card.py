@@ -89,19 +89,19 @@ class CardActor:
     ) -> Iterator[Event]:
         """Draw a task with these input pictures, by name, and these model files, the first its checkpoint's if it has
         one; the last event is its `Ended`."""
-        self._view.show(files)
-        if task.checkpoint is not None:
-            task = replace(task, checkpoint=str(self._view.path(*files[0].place)))
         outlet = self._outlets[task.task_id] = Outlet()
         outlet.followed = followed
-        with input_folder(pictures) as folder:
-            self._gpu.submit(replace(task, inputs=folder))
-            if task.task_id in self._stopped_early:
-                self._stop(task.task_id)
-            try:
+        try:
+            self._view.show(files)
+            if task.checkpoint is not None:
+                task = replace(task, checkpoint=str(self._view.path(*files[0].place)))
+            with input_folder(pictures) as folder:
+                self._gpu.submit(replace(task, inputs=folder))
+                if outlet.dropped or task.task_id in self._stopped_early:
+                    self._interrupt(task.task_id)
                 yield from outlet
-            finally:
-                del self._outlets[task.task_id]
+        finally:
+            del self._outlets[task.task_id]
 
     # --- the group "control"
 
@@ -129,10 +129,13 @@ class CardActor:
 
     @ray.method(concurrency_group="control")
     def drop(self) -> None:
-        """End whatever is drawn, for nobody hears of it any more: the driver lost sight of this process for a while."""
-        for task_id in list(self._outlets):
-            if interruption := self._gpu.interruption(task_id):
-                interruption.stop()
+        """End whatever is drawn, for nobody hears of it any more: the driver lost sight of this process for a while.
+
+        The same task may come again.
+        """
+        for task_id, outlet in list(self._outlets.items()):
+            outlet.dropped = True  # first, for the task may be submitted just now
+            self._interrupt(task_id)
 
     # --- the group "look"
 
@@ -206,6 +209,9 @@ class CardActor:
 
     def _stop(self, task_id: str) -> None:
         self._stopped_early.append(task_id)  # first, for the task may be submitted just now
+        self._interrupt(task_id)
+
+    def _interrupt(self, task_id: str) -> None:
         if interruption := self._gpu.interruption(task_id):
             interruption.stop()
 

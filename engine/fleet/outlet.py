@@ -20,11 +20,12 @@ PREVIEW_GAP = 0.2
 class Outlet:
     """Events are put in by the threads that draw, and taken by iterating, up to the task's end.
 
-    While nobody follows the task (`followed`), its previews are dropped.
+    While nobody follows the task (`followed`), its previews are dropped. `dropped` is the mark of a task that nobody
+    hears of any more.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self.followed = False
+        self.followed = self.dropped = False
         self._clock, self._previewed = clock, -PREVIEW_GAP
         self._events: deque[Event] = deque()
         self._changed = Condition()
