@@ -241,9 +241,10 @@ def _previous(*layers: Mapping[str, Any]) -> list[str]:
 def _fitting(found: Mapping[str, Any], fields: Mapping[str, str], source: str, notes: list[str]) -> dict[str, Any]:
     """The parameters that these keys set, checked like a request's; notes tell of what does not fit and is left out."""
     fitting: dict[str, Any] = {}
+    schema = GenerateSchema(style_names=style_names)
     for key, field in fields.items():
         if found.get(key) is not None:
-            fitting |= _checked(field, found[key], f"{key} of {source}", notes)
+            fitting |= _checked(schema, field, found[key], f"{key} of {source}", notes)
     if DEPRECATED_LORA in found and "default_loras" not in found:
         instead = [[found[DEPRECATED_LORA], found.get(f"{DEPRECATED_LORA}_weight", 1.0)]]
         notes.append(f"{DEPRECATED_LORA} of {source} is left out: write default_loras: {json.dumps(instead)}")
@@ -260,12 +261,11 @@ def _unused(found: Mapping[str, Any], fields: Mapping[str, str], source: str) ->
     return [f"Keys of {source} that set nothing here: {', '.join(unused[:MOST_KEYS])}{more}"]
 
 
-def _checked(field: str, value: Any, place: str, notes: list[str]) -> dict[str, Any]:
+def _checked(schema: GenerateSchema, field: str, value: Any, place: str, notes: list[str]) -> dict[str, Any]:
     """The parameter, if the value fits; of a list that which fits."""
     told = len(notes)
     if field == "loras" and isinstance(value, list | tuple):
         value = _loras(value, place, notes)
-    schema = GenerateSchema(style_names=style_names)
     faults = list(flat(schema.validate({field: value}), ()))
     unfit = {step: fault.msg for fault in faults for step in fault.loc[1:2] if isinstance(step, int)}
     if isinstance(value, list) and len(unfit) > 0:
