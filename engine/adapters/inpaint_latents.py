@@ -17,22 +17,31 @@ from engine.models.vae import DOWNSCALE, Vae
 class InpaintLatents:
     """Latents `[1, channels, h, w]` in VAE space, fp32.
 
-    `grey` has the masked part grey, for the inpaint head; `fill` is the filled crop, which is pinned outside the mask
-    and may be where sampling starts; `swap` is the same of a refiner's own VAE, if it has one. `mask` `[1, 1, h, w]`
-    is 1 where any pixel is repainted.
+    `grey` has the masked part grey, for the inpaint head, if there is one; `fill` is the filled crop, which is pinned
+    outside the mask and may be where sampling starts; `swap` is the same of a refiner's own VAE, if it has one. `mask`
+    `[1, 1, h, w]` is 1 where any pixel is repainted.
     """
 
-    grey: Tensor
+    grey: Tensor | None
     fill: Tensor
     swap: Tensor | None
     mask: Tensor
 
 
 def inpaint_latents(
-    region: InpaintRegion, vae: Vae, generator: torch.Generator, swap_vae: Vae | None = None
+    region: InpaintRegion,
+    vae: Vae,
+    generator: torch.Generator,
+    swap_vae: Vae | None = None,
+    *,
+    with_grey: bool = True,
 ) -> InpaintLatents:
-    """The region's latents; `generator` is a CPU's, and is drawn from in Fooocus's order."""
-    grey = vae.encode_inpaint(region.crop, region.crop_mask, generator)
+    """The region's latents; `generator` is a CPU's, and is drawn from in Fooocus's order, `with_grey` or without."""
+    grey = None
+    if with_grey:
+        grey = vae.encode_inpaint(region.crop, region.crop_mask, generator)
+    else:
+        vae.skip_noise(region.crop, generator)
     swap = swap_vae.encode(region.fill, generator) if swap_vae is not None else None
     fill = vae.encode(region.fill, generator)
     height, width = fill.shape[-2:]

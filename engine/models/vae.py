@@ -74,6 +74,11 @@ def vae_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 class Autoencoder(Protocol):
     """The networks of a VAE, as diffusers' `AutoencoderKL` is built."""
 
+    @property
+    def config(self) -> Any:
+        """Its settings, `latent_channels` among them."""
+        ...
+
     def encode(self, x: Tensor) -> Any:
         """An answer whose `latent_dist` is the distribution of latents of pictures `[n, 3, 8h, 8w]` in [-1, 1]."""
         ...
@@ -208,6 +213,11 @@ class Vae:
         """
         painted = (torch.from_numpy(mask).float() / 255).round()
         return self._encoded(_unit(image) * (1 - painted) + GREY * painted, generator)
+
+    def skip_noise(self, image: np.ndarray, generator: torch.Generator) -> None:
+        """Draw from the generator what `encode_inpaint` would in one go, so that the next latent has the same noise."""
+        height, width = image.shape[:2]
+        torch.randn(1, self.module.config.latent_channels, height // DOWNSCALE, width // DOWNSCALE, generator=generator)
 
     @torch.inference_mode()
     def encode_mean(self, pixels: Tensor) -> Tensor:

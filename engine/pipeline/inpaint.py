@@ -107,10 +107,11 @@ def inpaint_canvas(
     whose = starts_on(route)
     vae, swap_vae = models.vae_of(whose), models.refiner.vae if models.refiner and route == "vae" else None
     with job.timed("decode"):
-        latents = inpaint_latents(region, vae, generator, swap_vae)
+        latents = inpaint_latents(region, vae, generator, swap_vae, with_grey=head is not None)
     size = latents.fill.shape[-1] * DOWNSCALE, latents.fill.shape[-2] * DOWNSCALE
     attachments: tuple[Attachment, ...] = ()
     if head is not None:
+        assert latents.grey is not None
         grey = latent_format(models.kind_of(whose), job.params.scheduler_name).to_model(latents.grey)
         attachments = (InpaintFeature(head.feature(latents.mask, grey)),)
     start = torch.zeros_like(latents.fill) if settings.empty else latents.fill

@@ -156,3 +156,18 @@ def test_a_regions_latents_are_drawn_in_order(vae):
     assert torch.equal(made.fill, vae.encode(region.fill, source))
     assert made.mask.sum() == 16
     assert inpaint_latents(region, vae, generator()).swap is None
+
+
+@pytest.mark.parametrize(("height", "width", "margin"), [(64, 64, 0), (37, 31, 0), (48, 40, 3)])
+def test_where_no_head_reads_the_grey_picture_it_is_not_encoded_and_the_rest_is_the_same(vae, height, width, margin):
+    image, mask = picture(height, width), np.zeros((height, width), np.uint8)
+    mask[:30, :30] = 255
+    region = InpaintRegion(image, mask, Box(0, height, 0, width), image, mask, image[::-1].copy())
+    wide = Vae(vae.module, margin)
+    encoded, source, other_source = [], generator(), generator()
+    made = inpaint_latents(region, wide, source, swap_vae=wide)
+    with vae.module.encoder.register_forward_pre_hook(lambda _, given: encoded.append(given)):
+        other = inpaint_latents(region, wide, other_source, swap_vae=wide, with_grey=False)
+    assert len(encoded) == 2 and other.grey is None
+    assert torch.equal(other.fill, made.fill) and torch.equal(other.swap, made.swap)
+    assert torch.equal(other_source.get_state(), source.get_state())

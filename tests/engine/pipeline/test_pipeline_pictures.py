@@ -163,6 +163,16 @@ def test_an_inpaint_engine_patches_the_base_for_its_part_of_the_steps(drawn, pip
     assert json.loads(Image.open(path).text["parameters"])["refiner_switch"] == 0.8
 
 
+def test_only_for_an_inpaint_engine_is_a_picture_encoded_once_more(drawn, pipeline, models):
+    base = pipeline.store._base(models / "checkpoints" / "base.safetensors").checkpoint
+    encoder, encoded = base.own_vae.module.encoder, []
+    with encoder.register_forward_pre_hook(lambda _, given: encoded.append(given)):
+        drawn(**INPAINT)
+        plain = len(encoded)
+        drawn(**INPAINT | {"inpaint_engine": "v2.6"})
+    assert (plain, len(encoded) - plain) == (1, 2)
+
+
 def test_the_additional_prompt_of_an_inpainting_comes_first(drawn):
     _, _, (path,) = drawn(**INPAINT, inpaint_additional_prompt="blue eyes")
     assert json.loads(Image.open(path).text["parameters"])["prompt"] == "blue eyes\na red cat"
