@@ -1,4 +1,7 @@
-"""What there is to choose from: models, styles, presets and the words other parameters take."""
+"""What there is to choose from: models, styles, presets and the words other parameters take.
+
+Whoever may draw may read these names, as they are what a request to draw is made of.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from flask import Response, jsonify
 
 from engine import choices
 from engine.prompt.wildcards import Wildcards
+from fooocus_flask.access import scopes
+from fooocus_flask.access.keys import DRAW, READ
 from fooocus_flask.model_files import presets
 from fooocus_flask.model_files.folders import folders, style_names
 from fooocus_flask.submission.parsing import Blueprint
@@ -21,6 +26,7 @@ blueprint = Blueprint(
 
 @blueprint.get("/all-models")
 @blueprint.response(200, AllModelsSchema)
+@scopes.needs(READ, DRAW)
 def all_models() -> dict[str, Any]:
     """List the checkpoint and LoRA files on this server, and on the machines of its fleet."""
     models = catalogue()
@@ -29,6 +35,7 @@ def all_models() -> dict[str, Any]:
 
 @blueprint.get("/styles")
 @blueprint.response(200, names_of("Values of style_selections."))
+@scopes.needs(READ, DRAW)
 def styles() -> Response:
     """List the styles."""
     return jsonify(style_names())
@@ -36,6 +43,7 @@ def styles() -> Response:
 
 @blueprint.get("/presets")
 @blueprint.response(200, names_of("Values of preset."))
+@scopes.needs(READ, DRAW)
 def preset_names() -> Response:
     """List the presets."""
     return jsonify(presets.names())
@@ -43,6 +51,7 @@ def preset_names() -> Response:
 
 @blueprint.get("/sizes")
 @blueprint.response(200, names_of("Usual values of aspect_ratios_selection; others may be asked for."))
+@scopes.needs(READ, DRAW)
 def sizes() -> Response:
     """List the usual sizes."""
     return jsonify([size.replace("×", "*") for size in choices.ASPECT_RATIOS])
@@ -50,6 +59,7 @@ def sizes() -> Response:
 
 @blueprint.get("/samplers")
 @blueprint.response(200, names_of("Values of sampler_name."))
+@scopes.needs(READ, DRAW)
 def samplers() -> Response:
     """List the samplers."""
     return jsonify(choices.SAMPLERS)
@@ -57,6 +67,7 @@ def samplers() -> Response:
 
 @blueprint.get("/schedulers")
 @blueprint.response(200, names_of("Values of scheduler_name."))
+@scopes.needs(READ, DRAW)
 def schedulers() -> Response:
     """List the noise schedules."""
     return jsonify(choices.SCHEDULERS)
@@ -64,6 +75,7 @@ def schedulers() -> Response:
 
 @blueprint.get("/vaes")
 @blueprint.response(200, names_of("Values of vae_name."))
+@scopes.needs(READ, DRAW)
 def vaes() -> Response:
     """List the VAEs."""
     return jsonify([choices.VAE_OF_CHECKPOINT, *catalogue().vaes()])
@@ -71,6 +83,7 @@ def vaes() -> Response:
 
 @blueprint.get("/embeddings")
 @blueprint.response(200, names_of("Files that a prompt names as (embedding:name:1.0)."))
+@scopes.needs(READ, DRAW)
 def embeddings() -> Response:
     """List the embeddings."""
     return jsonify(catalogue().names("embeddings"))
@@ -78,6 +91,7 @@ def embeddings() -> Response:
 
 @blueprint.get("/wildcards")
 @blueprint.response(200, names_of("Names that a prompt has between underscores: __color__."))
+@scopes.needs(READ, DRAW)
 def wildcards() -> Response:
     """List the wildcards."""
     return jsonify(sorted(Wildcards(folders.current()["wildcards"]).names()))
@@ -85,6 +99,7 @@ def wildcards() -> Response:
 
 @blueprint.get("/performance-modes")
 @blueprint.response(200, PerformanceModeSchema(many=True))
+@scopes.needs(READ, DRAW)
 def performance_modes() -> list[choices.Performance]:
     """List the performance modes."""
     return list(choices.PERFORMANCES.values())

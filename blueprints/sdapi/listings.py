@@ -1,4 +1,7 @@
-"""What there is to choose from, in AUTOMATIC1111's shapes; paths are told as far as the models folder only."""
+"""What there is to choose from, in AUTOMATIC1111's shapes; paths are told as far as the models folder only.
+
+Whoever may draw may read the names; styles are told with their templates, to those who may look.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import Any
 from blueprints.sdapi import names
 from blueprints.sdapi.group import blueprint
 from engine.images.metadata import stem
+from fooocus_flask.access import scopes
+from fooocus_flask.access.keys import DRAW, READ
 from fooocus_flask.model_files import folders
 from fooocus_flask.submission.prepare import catalogue
 from schemas.other_apis.sdapi import (
@@ -23,6 +28,7 @@ from schemas.other_apis.sdapi import (
 
 @blueprint.get("/sd-models")
 @blueprint.response(200, SdModelSchema(many=True))
+@scopes.needs(READ, DRAW)
 def sd_models() -> list[dict[str, Any]]:
     """List the checkpoints by title."""
     hashes = names.titles(catalogue())
@@ -41,6 +47,7 @@ def sd_models() -> list[dict[str, Any]]:
 
 @blueprint.get("/sd-vae")
 @blueprint.response(200, SdVaeSchema(many=True))
+@scopes.needs(READ, DRAW)
 def sd_vae() -> list[dict[str, Any]]:
     """List the VAE files."""
     return [{"model_name": name, "filename": f"vae/{name}"} for name in catalogue().vaes()]
@@ -48,6 +55,7 @@ def sd_vae() -> list[dict[str, Any]]:
 
 @blueprint.get("/loras")
 @blueprint.response(200, LoraFileSchema(many=True))
+@scopes.needs(READ, DRAW)
 def loras() -> list[dict[str, Any]]:
     """List the LoRAs by the names that prompts call them."""
     found = [(stem(name), name) for name in catalogue().loras()]
@@ -56,6 +64,7 @@ def loras() -> list[dict[str, Any]]:
 
 @blueprint.get("/samplers")
 @blueprint.response(200, SamplerSchema(many=True))
+@scopes.needs(READ, DRAW)
 def samplers() -> list[dict[str, Any]]:
     """List the samplers by AUTOMATIC1111's names."""
     return names.samplers()
@@ -63,6 +72,7 @@ def samplers() -> list[dict[str, Any]]:
 
 @blueprint.get("/schedulers")
 @blueprint.response(200, SchedulerSchema(many=True))
+@scopes.needs(READ, DRAW)
 def schedulers() -> list[dict[str, Any]]:
     """List the noise schedules by AUTOMATIC1111's names."""
     return names.schedulers()
@@ -70,6 +80,7 @@ def schedulers() -> list[dict[str, Any]]:
 
 @blueprint.get("/upscalers")
 @blueprint.response(200, UpscalerSchema(many=True))
+@scopes.needs(READ, DRAW)
 def upscalers() -> list[dict[str, Any]]:
     """List the upscalers: there is one."""
     scales = {names.NO_UPSCALER: 1, names.UPSCALER: names.UPSCALER_FACTOR}
@@ -79,6 +90,7 @@ def upscalers() -> list[dict[str, Any]]:
 
 @blueprint.get("/latent-upscale-modes")
 @blueprint.response(200, LatentModeSchema(many=True))
+@scopes.needs(READ, DRAW)
 def latent_upscale_modes() -> list[dict[str, Any]]:
     """List the latent upscale modes: there are none, for pictures are enlarged by a network."""
     return []

@@ -1,6 +1,7 @@
 """What a caller may do: endpoints need a scope, and tasks of others are left to those who may do everything.
 
-Looking needs `read`; drawing, tools and control of one's own tasks need `draw`; all else needs `admin`.
+Looking needs `read`; drawing, tools and control of one's own tasks need `draw`; the names of what can be drawn with,
+either; all else needs `admin`.
 """
 
 from __future__ import annotations

@@ -204,8 +204,8 @@ def test_a_picture_is_described_in_words_that_become_the_prompt(visit, photograp
     assert page.evaluate("JSON.parse(localStorage['fooocus.settings'])") == SETTINGS | {"prompt": words}
 
 
-def test_a_key_that_may_not_list_styles_gets_those_of_a_description_all_the_same(visit, photograph):
-    refused = {"status": 403, "json": {"detail": "This key has not the scope read"}}
+def test_where_styles_cannot_be_listed_those_of_a_description_are_taken_all_the_same(visit, photograph):
+    refused = {"status": 403, "json": {"detail": "Forbidden"}}
     page = visit(routes={"**/v1/engines/*": lambda route: route.fulfill(**refused)})
     inputs_open(page, "describe")
     choose(page, photograph, "describe")

@@ -32,7 +32,7 @@ async function describe() {
 
 function use() {
   set("prompt", words.value);
-  const known = lists.value.styles; // none where the key may not list them
+  const known = lists.value.styles; // none where they could not be listed
   const suiting = STYLES[described.value].filter((name) => !known.length || known.includes(name));
   if (withStyles.value && suiting.length) set("style_selections", suiting);
 }
