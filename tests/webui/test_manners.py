@@ -98,6 +98,48 @@ def test_a_key_is_asked_for_and_its_scopes_decide_what_the_page_offers(visit, ma
     page.wait_for_selector("#generate:enabled")
 
 
+PAINTER = {"json": {"name": "painter", "scopes": ["draw"], "per_minute": 0, "queued": 0}}
+REFUSED = {"status": 403, "json": {"detail": "Forbidden"}}
+
+
+def test_a_refusal_that_comes_before_it_is_known_whose_key_it_is_asks_for_no_other(visit, server):
+    held = []
+    routes = {"**/whoami": lambda route: held.append(route), "**/tasks?**": lambda route: route.fulfill(**REFUSED)}
+    page = visit(f"{page_of(server)}/ui/", routes=routes)
+    page.click("nav >> text=Gallery")
+    page.wait_for_selector(".notice >> text=Forbidden")
+    (whoami,) = held
+    whoami.fulfill(**PAINTER)
+    page.get_by_label("Key: painter").wait_for()
+    assert page.locator("dialog").count() == 0
+
+
+def test_a_key_that_is_taken_back_is_asked_for_again(visit):
+    answers = iter([PAINTER, REFUSED])
+    routes = {
+        "**/whoami": lambda route: route.fulfill(**next(answers)),
+        "**/tasks/events*": lambda route: route.fulfill(**REFUSED),
+    }
+    page = visit(routes=routes)
+    page.wait_for_selector("dialog >> text=This server asks for a key.")
+
+
+def test_a_refusal_of_the_key_before_asks_for_no_other(visit):
+    held = []
+
+    def whoami(route):
+        route.fulfill(**PAINTER) if route.request.headers.get("x-api-key") == "another" else held.append(route)
+
+    page = visit(routes={"**/whoami": whoami})
+    page.get_by_label("Key", exact=True).click()
+    page.fill("#key", "another")
+    for press in (lambda: page.keyboard.press("Enter"), lambda: held.pop().fulfill(**REFUSED)):
+        with page.expect_request("**/v1/engines/all-models"):  # the page goes on
+            press()
+    page.get_by_label("Key: painter").wait_for()
+    assert page.locator("dialog").count() == 0
+
+
 def test_below_a_prefix_of_a_proxy_all_of_it_works(visit, server):
     outside, inside = "http://studio.example/deep/down", f"http://127.0.0.1:{server.port}"
 

@@ -4,7 +4,6 @@ import { stored } from "./storage.js";
 
 export const base = new URL("..", document.baseURI).href.replace(/\/$/, "");
 export const key = stored("key", "", "sessionStorage");
-export const keyAsked = signal(""); // why a key is needed; empty: none is
 export const caller = signal(null); // { name, scopes, … }, null while it is not known
 export const reachable = signal(true);
 

@@ -1,6 +1,6 @@
 // Keeps the tasks as they are on the server: one stream of events, taken up again where it broke off.
-import { base, caller, headers, keyAsked, reachable } from "./api.js";
-import { t } from "./i18n.js";
+import { base, headers, reachable } from "./api.js";
+import { whoAmI } from "./key.js";
 import { drop, endings, look, mine, onPicture, onProgress, put, queue, refresh, running, shownId, waiting } from "./tasks.js";
 
 const AGAIN = 2000; // milliseconds before the stream is asked for again
@@ -71,13 +71,10 @@ async function listen(signal) {
     try {
       const answer = await fetch(`${base}/tasks/events?previews=true`, { headers: headers(last ? { "Last-Event-ID": last } : {}), signal });
       reachable.value = true;
-      if (answer.status === 403) {
-        keyAsked.value = caller.value ? "" : t("key.needed");
-        return;
-      }
+      if (answer.status === 403) return await whoAmI(); // whose refusal asks for another key
       if (answer.ok) await read(answer);
     } catch (error) {
-      if (error.name === "AbortError") return;
+      if (error.name === "AbortError" || error.status === 403) return;
       await refresh().catch(() => {}); // which tells whether it is the server that is gone, or only the stream
     }
     await new Promise((resolve) => setTimeout(resolve, AGAIN));

@@ -1,7 +1,8 @@
 // From the settings to a task: posts the request, and waits and goes on where the server asks for time.
 import { signal } from "./lib.js";
-import { call, keyAsked } from "./api.js";
+import { call } from "./api.js";
 import { t } from "./i18n.js";
+import { keyAsked } from "./key.js";
 import { faults, request, seedLocked, set, settings } from "./settings.js";
 import { reveal } from "./reveal.js";
 import { labelOf } from "./schema.js";

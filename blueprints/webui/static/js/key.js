@@ -1,18 +1,25 @@
 // Who asks: the key, whose it is, and the dialog that takes it.
 import { html, signal, useSignal } from "./lib.js";
-import { caller, get, key, keyAsked } from "./api.js";
+import { caller, get, key } from "./api.js";
 import { t } from "./i18n.js";
 import { Dialog } from "./ui.js";
 
 export const keyDialog = signal(false);
+export const keyAsked = signal(""); // why a key is needed; empty: none is
 
 // Whose key it is; only its refusal asks for another: one that may only draw is refused what the page asks for besides.
+// What is told of a key that has been changed meanwhile counts no more.
 export async function whoAmI() {
+  const sent = key.value;
+  const isSent = () => key.value === sent;
   try {
-    caller.value = await get("/whoami");
+    const found = await get("/whoami");
+    if (isSent()) caller.value = found;
   } catch (error) {
-    caller.value = null;
-    if (error.status === 403) keyAsked.value = error.message;
+    if (isSent()) {
+      caller.value = null;
+      if (error.status === 403) keyAsked.value = error.message;
+    }
     throw error;
   }
 }

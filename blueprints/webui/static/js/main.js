@@ -1,12 +1,12 @@
 // Starts the page: words, schema, what is under way; then one of three views, by the address.
 import { effect, html, render, signal } from "./lib.js";
-import { ApiError, keyAsked, reachable } from "./api.js";
+import { ApiError, reachable } from "./api.js";
 import { load, t } from "./i18n.js";
 import { follow } from "./follow.js";
 import { Gallery } from "./gallery.js";
 import { Header, VIEWS } from "./header.js";
 import { InputPanel } from "./inputs.js";
-import { KeyDialog, whoAmI } from "./key.js";
+import { KeyDialog, keyAsked, whoAmI } from "./key.js";
 import { Lightbox } from "./lightbox.js";
 import { Panel } from "./panel.js";
 import { pasteAnywhere } from "./picture.js";
