@@ -19,20 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 
+from benchmarks.lab import Lab, begun, filled, milliseconds, recorded, relative
 from benchmarks.make_checkpoint import vae_module
-from benchmarks.step_lab import (
-    ALL,
-    Lab,
-    Variant,
-    begun,
-    filled,
-    in_fp32,
-    measure,
-    milliseconds,
-    profile,
-    recorded,
-    relative,
-)
+from benchmarks.step_variants import ALL, Variant, in_fp32, measure, profile
 from engine.gpu.fused import fuse
 from engine.sampling import guidance
 from engine.sampling.model_sampling import ModelSampling
