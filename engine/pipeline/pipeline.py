@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 TOGETHER = "Steps were computed for several tasks at once, which rounds otherwise than one alone"
 REHEARSED_STEPS = 2
 """A call of a UNet is run once, and recorded the second time."""
+REHEARSED_PROMPT = "a picture"
+"""An empty prompt is not expanded, and would leave the expansion's model for the first task to load."""
 
 
 class Pipeline:
@@ -161,7 +163,8 @@ class Pipeline:
             if given_up():
                 raise Stopped
 
-        params = GenerateParams.from_dict(task.params | {"image_number": 1, "overwrite_step": REHEARSED_STEPS})
+        short = {"image_number": 1, "overwrite_step": REHEARSED_STEPS}
+        params = GenerateParams.from_dict(task.params | short | {"prompt": task.params["prompt"] or REHEARSED_PROMPT})
         plan = plan_for(params, file_set(self.catalogue, task.checkpoint))
         if self.kernels is not None:
             self.kernels.adopt()

@@ -9,12 +9,14 @@ from threading import Event
 import pytest
 import torch
 
+from engine.files.catalogue import Folders
 from engine.files.identity import identity
 from engine.interruption import Interruption
 from engine.models.checkpoint import read_tensors
 from engine.models.early_reading import EarlyReader
 from engine.pipeline.pipeline import Pipeline
 from engine.process.preload import Preload
+from tests.expansion_files import expansion_files
 from tests.toy import toy_checkpoint, toy_draw, toy_params
 
 
@@ -62,6 +64,15 @@ def test_a_rehearsal_draws_and_saves_nothing(fresh, other, tmp_path):
     before = set(tmp_path.rglob("*"))
     fresh.preload(task, Interruption(lambda: heard.append("step")), preload.given_up.is_set)
     assert len(heard) >= 2 and set(tmp_path.rglob("*")) == before
+
+
+def test_the_expansions_model_is_preloaded_with_a_style_that_expands(toy, other, tmp_path):
+    folder = expansion_files(tmp_path / "prompt_expansion" / "fooocus_expansion")
+    pipeline = Pipeline("cpu", Folders.below(tmp_path), builtin=toy)
+    params = toy_params(prompt="", style_selections=["Fooocus V2"]).to_dict()
+    preload = Preload.from_json(json.dumps({"checkpoint": str(other), "params": params}))
+    pipeline.preload(preload.task, preload.interruption, preload.given_up.is_set)
+    assert ("expansion", str(folder)) in pipeline.store.cache.parts
 
 
 def test_loading_ends_when_another_checkpoint_is_wanted(fresh, other, toy, tmp_path):
