@@ -298,11 +298,15 @@ def _pixels(pictures: Tensor) -> np.ndarray:
 
 
 def _unit(image: np.ndarray) -> Tensor:
-    """A picture as fp32 `[1, 3, h, w]` in [0, 1]."""
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).float()
+    """A picture as fp32 `[1, 3, h, w]` in [0, 1], its channels last in memory.
+
+    The batch's axis is there before the others change places: were it added last, torch would not see that channels
+    are last, and a GPU would convolve the other way, which rounds otherwise than other programs do.
+    """
+    pixels = torch.from_numpy(np.ascontiguousarray(image))[None].float()
     if image.dtype == np.uint8:
         pixels /= 255
-    return pixels.permute(2, 0, 1)[None]
+    return pixels.permute(0, 3, 1, 2)
 
 
 def _cropped(pixels: Tensor) -> Tensor:

@@ -45,6 +45,25 @@ def picture(height, width, seed=0):
     return coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
 
 
+@pytest.mark.parametrize("size", [(32, 40), (37, 43)], ids=str)
+def test_a_gpu_sees_that_the_channels_of_a_picture_come_last(vae, size, monkeypatch):
+    seen, encode = [], vae.module.encode
+    monkeypatch.setattr(vae.module, "encode", lambda pixels: seen.append(pixels) or encode(pixels))
+    image, mask = picture(*size), np.zeros(size, np.uint8)
+    vae.encode(image, generator())
+    vae.encode_tiled(image / np.float32(255), generator())
+    vae.encode_inpaint(picture(32, 40), mask[:32, :40], generator())
+    assert len(seen) == 5
+    # torch tells by the strides alone which way convolutions run on a GPU
+    assert all(pixels.is_contiguous(memory_format=torch.channels_last) or _strided_last(pixels) for pixels in seen)
+
+
+def _strided_last(pixels):
+    """Whether it is a part of a picture whose channels come last."""
+    batch, channel, row, column = pixels.stride()
+    return channel == 1 and channel < column < row < batch
+
+
 @torch.inference_mode()
 def test_a_latent_is_drawn_with_the_generators_noise(vae):
     image = picture(32, 40)
