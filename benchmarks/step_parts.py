@@ -269,6 +269,8 @@ def words(lab: Lab) -> None:
     ours = Gpt2(Gpt2Sizes.of_config(config.to_dict())).to(lab.device, lab.dtype).eval()
     ours.load_state_dict(model.state_dict())
     ours.tie()
+    if big:
+        ours.look_up_activations()
     chooser = torch.Generator().manual_seed(1)
     listed = torch.randperm(config.vocab_size, generator=chooser)[:640]
     bias = torch.full((config.vocab_size,), -8192.0)

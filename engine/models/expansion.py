@@ -183,4 +183,6 @@ def _model(folder: Path, device: torch.device) -> Gpt2:
         model = Gpt2(sizes)
     fill(model, tensors, device, Precision.for_device(device).arithmetic, "the language model")
     model.tie()
+    if Features.for_device(device).graphs and model.lm_head.weight.itemsize == 2:
+        model.look_up_activations()
     return model

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from engine.models.gpt2 import Gpt2, Gpt2Sizes
+from engine.models.gpt2 import Gpt2, Gpt2Sizes, gelu_new, looked_up
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 9])
@@ -32,3 +32,22 @@ def test_what_a_config_leaves_out_is_the_smallest_gpt2s():
 def test_another_model_is_refused():
     with pytest.raises(ValueError, match=r"no plain GPT-2: .*'scale_attn_by_inverse_layer_idx': True"):
         Gpt2Sizes.of_config({"scale_attn_by_inverse_layer_idx": True})
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_activations_read_off_a_table_are_the_same_bits(dtype):
+    every = torch.arange(-1 << 15, 1 << 15).to(torch.int16).view(dtype).reshape(2, 4, -1)
+    found = looked_up(gelu_new, dtype, torch.device("cpu"))(every)
+    assert torch.equal(found.view(torch.int16), gelu_new(every).view(torch.int16))
+
+
+@torch.inference_mode()
+def test_a_model_with_tables_gives_the_same_logits():
+    torch.manual_seed(0)
+    model = Gpt2(Gpt2Sizes(width=32, heads=4, layers=2, positions=16, vocabulary=50)).to(torch.bfloat16).eval()
+    for weight in model.parameters():
+        weight.normal_(std=0.3)
+    texts = torch.randint(50, (2, 7))
+    expected = model(texts).logits
+    model.look_up_activations()
+    assert torch.equal(model(texts).logits, expected)
