@@ -37,8 +37,12 @@ def blocks_of(unet: Any) -> list[Any]:
 
 
 def streamable(block: Any) -> list[Tensor]:
-    """A block's weights without its norms', which a fused transformer uses before the block's own turn."""
-    return tensors_of(block.attn1, block.attn2, block.ff)
+    """A block's weights without those that a fused transformer uses out of the block's own turn.
+
+    They are its norms', before it; and in 8 bits its last bias, after it.
+    """
+    last = block.ff.net[2].bias
+    return [tensor for tensor in tensors_of(block.attn1, block.attn2, block.ff) if tensor is not last]
 
 
 def _is_block(part: nn.Module) -> bool:

@@ -24,10 +24,13 @@ from engine.gpu.eight_bit_arithmetic import multiply_in_eight_bits  # noqa: E402
 from engine.gpu.eight_bit_rows import Unbiased, in_eight_bits  # noqa: E402
 from engine.gpu.fused import fuse  # noqa: E402
 from engine.gpu.guidance_kernels import CHANNELS  # noqa: E402
+from engine.gpu.residency import Residency  # noqa: E402
+from engine.memory_plan import MemoryPlan  # noqa: E402
 from engine.sampling import guidance  # noqa: E402
 from engine.sampling.freeu import FreeU  # noqa: E402
 from engine.sampling.model_sampling import SCHEDULER_KINDS, model_sampling  # noqa: E402
 from engine.sampling.unet_call import UNetCall  # noqa: E402
+from tests.engine.gpu.row_kernels import Watched, output  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +175,19 @@ def test_a_unet_in_eight_bits_computes_with_the_kernels():
     multiply_in_eight_bits(unet)
     in_use.now = kernels
     assert float((call.on(unet) - expected).norm() / expected.norm()) < 0.2
+
+
+@pytest.mark.parametrize("eight", [False, True], ids=["full", "8 bits"])
+def test_streamed_blocks_change_no_byte_of_what_the_kernels_make(eight):
+    unet, call, in_use = *unet_and_call(), Kernels()
+    fuse(unet, in_use, ("row", "attention"))
+    if eight:
+        multiply_in_eight_bits(unet)
+    in_use.now = Watched(kernels)
+    expected, residency = output(unet, call), Residency(torch.device("cpu"))
+    residency.adopt(unet, work=0)
+    residency.follow(MemoryPlan("streamed", 0, 4, 4))
+    assert torch.equal(output(unet, call), expected)
 
 
 def test_a_fused_decoder_computes_with_the_kernels():
