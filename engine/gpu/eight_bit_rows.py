@@ -29,7 +29,8 @@ class Unbiased(NamedTuple):
 
 
 def in_eight_bits(rows: Tensor) -> EightBitRows:
-    """Rows `[..., width]` quantised, each by its largest number."""
+    """Rows `[..., width]` quantised, each by its largest number; the same bytes on every device."""
     wide = rows.float()
-    scale = wide.abs().amax(-1, keepdim=True).clamp(min=LEAST) / LARGEST
+    # Not divided: a GPU multiplies by the reciprocal, a processor does not, and weights are quantised on either.
+    scale = wide.abs().amax(-1, keepdim=True).clamp(min=LEAST) * (1 / LARGEST)
     return EightBitRows((wide / scale).to(EIGHT), scale.reshape(-1, 1))

@@ -13,7 +13,7 @@ from benchmarks.make_checkpoint import unet_module
 from engine.adapters.lora_merge import Patch, PatchedModel
 from engine.gpu.compiled_kernels import Kernels
 from engine.gpu.eight_bit_arithmetic import follow_weight, multiply_in_eight_bits
-from engine.gpu.eight_bit_rows import EIGHT, in_eight_bits
+from engine.gpu.eight_bit_rows import EIGHT, LARGEST, in_eight_bits
 from engine.gpu.fused import fuse
 from engine.gpu.offload import tensors_of
 from engine.sampling.unet_call import UNetCall
@@ -53,6 +53,13 @@ def test_rows_of_any_size_are_held_to_a_sixteenth() -> None:
     assert made.values.dtype == EIGHT
     exact = (made.values.float() * made.scale - rows).abs() <= rows.abs() / 15 + made.scale / 500
     assert exact.all()
+
+
+@torch.inference_mode()
+def test_a_scale_is_a_product_which_all_devices_round_alike() -> None:
+    rows = torch.randn(256, 64).half()
+    wanted = rows.float().abs().amax(-1, keepdim=True) * torch.tensor(1 / LARGEST)
+    assert torch.equal(in_eight_bits(rows).scale, wanted)
 
 
 @on_processors
