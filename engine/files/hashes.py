@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -17,8 +17,11 @@ log = logging.getLogger(__name__)
 DIGITS = 10
 CHUNK = 8 << 20
 
+TICK = 1.0
+"""Seconds between two signs of life of who waits for a hash that another thread computes."""
+
 Progress = Callable[[int, int], None]
-"""Told after every chunk: bytes read so far, bytes in all."""
+"""Told after every chunk: bytes read so far, bytes in all; where another thread reads them, 0 so far."""
 
 
 def file_hash(file: Path, progress: Progress | None = None) -> str:
@@ -57,13 +60,14 @@ class FileState:
 class HashCache:
     """Hashes kept in a file, one JSON object a line; a file that changed in size or time is hashed again.
 
-    Safe to use from several threads of one process; two that want the same hash may both compute it.
+    Safe to use from several threads of one process; of those that want the same hash one computes it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = Lock()
         self._hashes = dict(_read(path))
+        self._computing: dict[FileState, Future[str]] = {}
 
     def known(self, file: Path) -> str | None:
         """The file's hash if it was computed before and the file is still the same; takes no time."""
@@ -81,8 +85,24 @@ class HashCache:
         state = FileState.of_file(file)
         if state not in self._hashes:
             self._hashes = dict(_read(self.path)) | self._hashes  # another engine may have computed it
-        if state in self._hashes:
-            return self._hashes[state]
+        with self._lock:
+            if state in self._hashes:
+                return self._hashes[state]
+            under_way = self._computing.get(state)
+            if under_way is None:
+                mine: Future[str] = Future()
+                self._computing[state] = mine
+        if under_way is not None:
+            return _awaited(under_way, lambda: progress and progress(0, state.size))
+        try:
+            mine.set_result(self._computed(file, state, progress))
+        except BaseException as error:
+            mine.set_exception(error)
+        finally:
+            del self._computing[state]
+        return mine.result()
+
+    def _computed(self, file: Path, state: FileState, progress: Progress | None) -> str:
         computed = file_hash(file, progress)
         with self._lock:
             everything = dict(_read(self.path)) | self._hashes  # other engines write there, too
@@ -100,6 +120,17 @@ class HashCache:
         draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         draft.write_text("".join(json.dumps(entry) + "\n" for entry in there), "utf-8")
         draft.replace(self.path)
+
+
+def _awaited(hash_of: Future[str], alive: Callable[[], object]) -> str:
+    """What another thread computes; `alive` is called now and then."""
+    while True:
+        try:
+            return hash_of.result(TICK)
+        except TimeoutError:
+            if hash_of.done():
+                raise
+            alive()
 
 
 def hash_all(cache: HashCache, files: Iterable[Path], threads: int) -> None:

@@ -72,6 +72,8 @@ def pipeline_maker(
         if hashes and arguments.rehash:
             files, threads = files_to_hash(pipeline.catalogue), arguments.rehash
             Thread(target=hash_all, args=(hashes, files, threads), name="rehash", daemon=True).start()
+        elif hashes and reader and arguments.preload.task.params["save_metadata_to_images"]:
+            Thread(target=hash_after, args=(reader, hashes), name="hash", daemon=True).start()
         return pipeline
 
     return make
@@ -88,6 +90,13 @@ def early_reader(arguments: argparse.Namespace, device: torch.device) -> EarlyRe
     reader = EarlyReader(Path(preload.task.checkpoint), device, preload.given_up, straight=may_stay)
     reader.start()
     return reader
+
+
+def hash_after(reader: EarlyReader, hashes: HashCache) -> None:
+    """Hash what is read early, once it lies in the page cache: the first picture that carries its hash finds it."""
+    reader.join()
+    if not reader.given_up.is_set():
+        hash_all(hashes, [reader.path], 1)
 
 
 def files_to_hash(catalogue: Catalogue) -> list[Path]:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 
@@ -97,3 +99,42 @@ def test_many_are_hashed_at_once_and_one_that_cannot_be_stops_none(tmp_path, cap
     again = HashCache(cache.path)
     assert [again.known(file) for file in files] == [short(file.name.encode()) for file in files]
     assert f"no hash of {tmp_path / 'none'}" in caplog.text
+
+
+class Reading:
+    """A model that is read when `go` is set, in place of the file's own reading."""
+
+    def __init__(self, monkeypatch, error=None):
+        self.begun, self.go, self.times, self.error = Event(), Event(), 0, error
+        monkeypatch.setattr("engine.files.hashes.file_hash", self.read)
+
+    def read(self, file, progress):
+        self.times += 1
+        self.begun.set()
+        assert self.go.wait(60)
+        if self.error:
+            raise self.error
+        return "0123456789"
+
+
+def test_two_threads_that_want_a_hash_compute_it_once_and_who_waits_gives_signs_of_life(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("engine.files.hashes.TICK", 0.01)
+    cache, reading = HashCache(tmp_path / "hash_cache.txt"), Reading(monkeypatch)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(cache.hash, model)
+        assert reading.begun.wait(60)
+        assert cache.hash(model, lambda done, size: reading.go.set()) == first.result() == "0123456789"
+    assert reading.times == 1
+
+
+def test_who_waits_for_a_hash_that_fails_is_told_and_it_can_be_computed_later(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("engine.files.hashes.TICK", 0.01)
+    cache, reading = HashCache(tmp_path / "hash_cache.txt"), Reading(monkeypatch, TimeoutError("the share is gone"))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(cache.hash, model)
+        assert reading.begun.wait(60)
+        with pytest.raises(TimeoutError, match="share"):
+            cache.hash(model, lambda done, size: reading.go.set())
+        assert isinstance(first.exception(), TimeoutError)
+    reading.error = None
+    assert cache.hash(model) == "0123456789"

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from engine.files.catalogue import Folders
+from engine.files.hashes import HashCache
 from engine.files.identity import identity
 from engine.interruption import Interruption
 from engine.models.checkpoint import read_tensors
 from engine.models.early_reading import EarlyReader
 from engine.pipeline.pipeline import Pipeline
 from engine.process.preload import Preload
+from engine.process.startup import hash_after
 from tests.expansion_files import expansion_files
 from tests.toy import toy_checkpoint, toy_draw, toy_params
 
@@ -133,3 +135,14 @@ def test_a_file_that_is_gone_is_left_to_whoever_needs_it(tmp_path):
     reader = EarlyReader(tmp_path / "gone.safetensors", torch.device("cpu"), Event(), straight=True)
     reader.start()
     assert reader.take(tmp_path / "gone.safetensors") is None
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_what_is_read_early_is_hashed_unless_it_is_given_up(other, tmp_path, given_up):
+    gone = Event()
+    reader, hashes = EarlyReader(other, torch.device("cpu"), gone, straight=True), HashCache(tmp_path / "hashes.txt")
+    if given_up:
+        gone.set()
+    reader.start()
+    hash_after(reader, hashes)
+    assert (hashes.known(other) is None) == given_up
