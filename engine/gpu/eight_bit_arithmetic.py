@@ -89,16 +89,18 @@ class EightBitTransformer(FusedTransformer):
 def multiply_in_eight_bits(unet: Any) -> None:
     """Have the blocks of a fused UNet multiply in 8 bits; what becomes of the text stays as it is.
 
-    It comes before anyone notes where weights lie.
+    It comes before anyone notes where weights lie, and how much they take.
     """
+    unet.bytes_in_eight_bits = 0
     for transformer in unet.modules():
         if type(transformer) is FusedTransformer:
             transformer.__class__ = EightBitTransformer
             for block in transformer.transformer_blocks:
-                _quantise_block(block, transformer.kernels)
+                unet.bytes_in_eight_bits += _quantise_block(block, transformer.kernels)
 
 
-def _quantise_block(block: Any, kernels: Kernels) -> None:
+def _quantise_block(block: Any, kernels: Kernels) -> int:
+    """Have a block multiply in 8 bits; what its weights take in these."""
     layers = [block.attn1.to_out[0], block.attn2.to_q, block.attn2.to_out[0], block.ff.net[0].proj, block.ff.net[2]]
     for layer in layers:
         layer.__class__, layer.kernels = EightBitLinear, kernels
@@ -114,6 +116,7 @@ def _quantise_block(block: Any, kernels: Kernels) -> None:
     block.ff.net[0].__class__ = EightBitGate
     # In place of the dropouts, which take tensors only.
     block.ff.net[1] = block.attn1.to_out[1] = block.attn2.to_out[1] = nn.Identity()
+    return sum(owner.eight.nbytes + owner.eight_scale.nbytes for owner in (attn, *layers))
 
 
 @torch.inference_mode()

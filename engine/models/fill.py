@@ -92,10 +92,11 @@ _SIZES: WeakKeyDictionary[Weighted, int] = WeakKeyDictionary()
 
 
 def weights_size(*modules: Weighted) -> int:
-    """Bytes of the weights of modules that are loaded, of which each is counted once."""
+    """Bytes of the weights of modules that are loaded, each counted once, and of what is kept beside them."""
     for module in modules:
         if module not in _SIZES:
             _SIZES[module] = sum(weight.nbytes for weight in module.parameters())
+            _SIZES[module] += getattr(module, "bytes_in_eight_bits", 0)
     return sum(_SIZES[module] for module in modules)
 
 

@@ -15,8 +15,10 @@ from engine.gpu.block_stream import blocks_of
 from engine.gpu.compiled_kernels import Kernels
 from engine.gpu.eight_bit_arithmetic import multiply_in_eight_bits
 from engine.gpu.fused import fuse
+from engine.gpu.offload import ALIGNMENT, tensors_of
 from engine.gpu.residency import Residency
 from engine.memory_plan import MemoryPlan
+from engine.models.fill import weights_size
 from engine.sampling.unet_call import UNetCall
 from tests.engine.gpu import row_kernels
 from tests.engine.gpu.row_kernels import output
@@ -73,3 +75,11 @@ def test_loras_count_in_8_bits_of_blocks_that_are_away_and_come_off_whole(tmp_pa
         outputs.append(output(here, call))
         assert torch.equal(output(streamed, call), outputs[-1])
     assert torch.equal(outputs[0], outputs[2]) and not torch.equal(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize("eight", [False, True], ids=["full", "8 bits"])
+@torch.inference_mode()
+def test_a_unet_is_told_to_be_as_large_as_it_is_on_the_device(eight: bool) -> None:
+    module = unet(eight=eight, kernels=None)
+    told, part = weights_size(module), Residency(CPU).adopt(module, work=0)
+    assert part.needed - ALIGNMENT * len(tensors_of(module)) <= told <= part.needed
