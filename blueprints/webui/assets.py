@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 FOLDER = Path(__file__).with_name("static")
@@ -24,12 +25,17 @@ LATER = frozenset({"js/copy.js", "js/zip.js"})
 
 @dataclass(frozen=True)
 class Asset:
-    """A file of the page; `packed` is it in gzip, None where that is no shorter."""
+    """A file of the page."""
 
     data: bytes
-    packed: bytes | None
     media_type: str
     digest: str
+
+    @cached_property
+    def packed(self) -> bytes | None:
+        """The file in gzip, None where that is no shorter; packed when it is first asked for, not at each start."""
+        packed = gzip.compress(self.data, 9, mtime=0)
+        return packed if len(packed) < len(self.data) else None
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Assets:
 
     @classmethod
     def read(cls, folder: Path = FOLDER) -> Assets:
-        """Read and pack them."""
+        """Read them."""
         paths = sorted(path for path in folder.rglob("*") if path.suffix in MEDIA_TYPES)
         files = {path.relative_to(folder).as_posix(): read_asset(path) for path in paths}
         names = "\n".join(f"{name} {asset.digest}" for name, asset in files.items())
@@ -59,8 +65,7 @@ class Assets:
 def read_asset(path: Path) -> Asset:
     """One file."""
     data = path.read_bytes()
-    packed = gzip.compress(data, 9, mtime=0)
-    return Asset(data, packed if len(packed) < len(data) else None, MEDIA_TYPES[path.suffix], digest_of(data))
+    return Asset(data, MEDIA_TYPES[path.suffix], digest_of(data))
 
 
 def digest_of(data: bytes) -> str:
