@@ -158,7 +158,7 @@ def test_below_a_prefix_of_a_proxy_all_of_it_works(visit, server):
 
 def test_a_browser_that_forbids_to_keep_anything_shows_the_page(visit, server):
     page = visit()
-    page.context.add_init_script("""for (const name of ["localStorage", "sessionStorage"])
+    page.add_init_script("""for (const name of ["localStorage", "sessionStorage"])
         Object.defineProperty(window, name, {get() { throw new DOMException("denied", "SecurityError"); }});""")
     page.reload()
     page.wait_for_selector("#generate")
