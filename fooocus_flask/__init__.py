@@ -22,6 +22,7 @@ from fooocus_flask.runner.downloader import downloader
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.server import descriptors, metrics, openapi
 from fooocus_flask.server.form_parser import Request
+from fooocus_flask.server.url_rules import LazyRule
 from fooocus_flask.submission import request_notes
 from fooocus_flask.tasks import history, history_limit, live
 
@@ -47,7 +48,7 @@ def create_app(**overrides: Any) -> Flask:
     instance = overrides.pop("INSTANCE", None) or os.environ.get("FOOOCUS_INSTANCE")
     instance_path = str(Path(instance).resolve()) if instance else None
     app = Flask(__name__, instance_path=instance_path, instance_relative_config=True, static_folder=None)
-    app.request_class = Request
+    app.request_class, app.url_rule_class = Request, LazyRule
     configure(app, overrides)
     for part in PARTS:
         part.init_app(app)
