@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Three workers for two cores: tests wait for servers a third of their time.
-PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Four workers for two cores: tests wait for servers a third of their time. A fifth would import more than it does.
+PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 PINS := $(VENV)/constraints.txt
 TORCH := $(shell sed -n 's/^ *"\(torch>=[^"]*\)",.*/\1/p' setup.py)
 LOWEST := build/lowest

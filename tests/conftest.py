@@ -43,7 +43,10 @@ def pytest_addoption(parser):
     parser.addoption("--quick", action="store_true", help="leave out what starts servers or draws pictures")
 
 
-LONGEST = tuple(Path(__file__).parent / name for name in ("wire", "webui", "runner"))
+LONGEST = tuple(
+    Path(__file__).parent / name
+    for name in ("wire", "webui", "runner", "faults", "training", "test_install.py", "test_upgrades.py")
+)
 """Tests that would keep one worker busy after all others have ended if they came last."""
 
 gc.disable()  # while thousands of modules and tests are loaded, none of which becomes garbage
