@@ -22,6 +22,7 @@ RUNTIME = [
     "flask-limiter>=4.1,<5",
     "prometheus-client>=0.26,<1",
     "standardwebhooks>=1.1,<2",
+    "pybase64>=1.4,<2",
     # the engine; below 2.14 torch has a small CPU build and a CUDA build under one name
     "torch>=2.9,<2.14",
     "numpy>=2,<3",

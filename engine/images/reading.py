@@ -113,10 +113,19 @@ def size(source: Path | bytes) -> tuple[int, int]:
 def decoded_bytes(source: Path | bytes) -> int:
     """The memory that the picture takes once it is decoded, at most; 0 where it will not be."""
     try:
-        image = _opened(_bytes(source))
+        return head(_bytes(source))[1]
     except UnreadablePicture:
         return 0
-    return image.width * image.height * codecs.BYTES_A_PIXEL
+
+
+def head(data: bytes) -> tuple[str, int]:
+    """The ending that fits this picture's kind, and the memory it takes decoded at most, both as its head says.
+
+    Raises:
+        UnreadablePicture: it has no such head, or is too large.
+    """
+    image = _opened(data)
+    return ENDINGS[str(image.format)], image.width * image.height * codecs.BYTES_A_PIXEL
 
 
 def read(source: Path | bytes) -> Pixels:

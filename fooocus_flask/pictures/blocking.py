@@ -6,7 +6,8 @@ import os
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -83,6 +84,32 @@ def _outcome(work: Callable[..., Outcome], arguments: tuple[Any, ...]) -> tuple[
 
 def put(path: Path, data: bytes) -> None:
     """Write a file whole or not at all; several writers of the same one do not disturb each other."""
+    unfinished = written_beside(path, data)
+    try:
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def put_meanwhile(path: Path, data: bytes) -> Iterator[None]:
+    """Write a file in a thread while the block works, and give it its name once the block has ended well.
+
+    Raises:
+        OSError: it could not be written; nothing is left behind, as where the block raises.
+    """
+    writing = gevent.spawn(in_thread, written_beside, path, data)
+    try:
+        yield
+        in_thread(writing.get().replace, path)
+    except BaseException:
+        writing.link_value(lambda written: in_thread(written.value.unlink, True))
+        raise
+
+
+def written_beside(path: Path, data: bytes) -> Path:
+    """A file of this content, on the disk beside the path that it shall have, under a name that nobody looks for."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
         unfinished = Path(file.name)
@@ -91,10 +118,10 @@ def put(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
             unfinished.chmod(0o644)
-            unfinished.replace(path)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
+    return unfinished
 
 
 def used(file: Path) -> bool:

@@ -1,9 +1,10 @@
-"""Work in threads: who waits for one gets it in turn."""
+"""Work in threads: who waits for one gets it in turn; files that are written meanwhile."""
 
 import gevent
 import pytest
 
-from fooocus_flask.pictures.blocking import Turns, in_thread
+from fooocus_flask.pictures.blocking import Turns, in_thread, put_meanwhile
+from tests.patience import patience
 
 
 def test_places_are_given_in_the_order_in_which_they_are_asked_for():
@@ -43,3 +44,38 @@ def test_who_gives_up_leaves_the_place_to_others():
 def test_what_a_thread_raises_is_raised_here():
     with pytest.raises(ZeroDivisionError):
         in_thread(divmod, 1, 0)
+
+
+def test_a_file_that_is_written_meanwhile_has_its_name_once_the_block_has_ended_well(tmp_path):
+    path = tmp_path / "inputs" / "cat.png"
+    with put_meanwhile(path, b"cat"):
+        in_thread(bytes)
+        assert not path.exists()
+    assert path.read_bytes() == b"cat" and [*path.parent.iterdir()] == [path]
+
+
+def test_nothing_is_left_of_it_where_the_block_raises(tmp_path):
+    with pytest.raises(ValueError, match="no picture"), put_meanwhile(tmp_path / "inputs" / "cat.png", b"cat"):
+        raise ValueError("no picture")
+    with patience():
+        while not (tmp_path / "inputs").exists() or [*(tmp_path / "inputs").iterdir()]:
+            gevent.sleep(0.01)
+
+
+def test_who_is_ended_in_the_block_leaves_nothing(tmp_path):
+    def work():
+        with put_meanwhile(tmp_path / "inputs" / "cat.png", b"cat" * 1_000_000):
+            gevent.sleep(1000)
+
+    working = gevent.spawn(work)
+    gevent.sleep(0)
+    working.kill()
+    with patience():
+        while not (tmp_path / "inputs").exists() or [*(tmp_path / "inputs").iterdir()]:
+            gevent.sleep(0.01)
+
+
+def test_a_file_that_cannot_be_written_is_told_after_the_block(tmp_path):
+    (tmp_path / "inputs").write_bytes(b"no folder")
+    with pytest.raises(OSError, match="inputs"), put_meanwhile(tmp_path / "inputs" / "cat.png", b"cat"):
+        in_thread(bytes)
