@@ -61,7 +61,7 @@ FLAG_NAME = "Flag"
 def storable(text: str) -> str:
     """The text, if every database and file system can keep it."""
     try:
-        text.encode()
+        text.isascii() or text.encode()  # a picture in base64 would be copied
     except UnicodeEncodeError as error:
         message = "Input should be valid Unicode: it holds half of a surrogate pair"
         raise fault("string_unicode", message, text) from error
@@ -280,7 +280,7 @@ class Image(Described, fields.String):
             return value
         if not isinstance(value, str):
             self.refuse(value)
-        if value not in NO_IMAGE_WORDS:
+        if len(value) > LONGEST_NAME or value not in NO_IMAGE_WORDS:  # a picture in base64 would be hashed
             return self.within(value)
         if self.required:
             raise fault("missing", "An image is required: a URL, a data URL or base64", value)
