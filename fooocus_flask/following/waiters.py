@@ -1,4 +1,4 @@
-"""Clients that wait for a task's end: one event each, set when it comes."""
+"""Clients that wait for a task's end: each is handed the ended task when it comes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
 
+import gevent
 from flask import Flask
-from gevent.event import Event
+from gevent.event import AsyncResult
 
 from fooocus_flask import signals
 from fooocus_flask.database import db
@@ -19,7 +20,7 @@ from fooocus_flask.tasks import queue
 STOPPING = "The server is stopping; the task is kept and goes on when it starts again"
 
 
-def _nobody(app: Flask) -> defaultdict[str, set[Event]]:
+def _nobody(app: Flask) -> defaultdict[str, set[AsyncResult[Task | None]]]:
     return defaultdict(set)
 
 
@@ -34,13 +35,14 @@ def wait(task_id: str) -> Task:
         TaskNotFound: there is no such task.
         FooocusError: the server stops before the task ends.
     """
-    events, came = waiting.current(), Event()
+    events, came = waiting.current(), AsyncResult()
     events[task_id].add(came)
     try:
+        for _ in ("claimed", "sent"):  # what was just queued gets to an engine first
+            gevent.sleep(0)
         if not (task := queue.find(task_id)).ended:
             db.session.remove()
-            came.wait()
-            task = queue.find(task_id)
+            task = came.get() or task
     finally:
         events[task_id].discard(came)
         if not events[task_id]:
@@ -54,11 +56,11 @@ def wait(task_id: str) -> Task:
 def wake(app: Flask, task: Task, **_: Any) -> None:
     """Tell those who wait for this task."""
     for came in waiting.of(app).get(task.task_id, ()):
-        came.set()
+        came.set(task)
 
 
 def close(app: Flask, sparing: Collection[str] = ()) -> None:
     """Send everybody away, but those who wait for some tasks."""
     for task_id, group in waiting.of(app).items():
         for came in group if task_id not in sparing else ():
-            came.set()
+            came.set(None)

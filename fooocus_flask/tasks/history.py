@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVarTuple
 
 from flask import Flask
-from sqlalchemy import Row, Select, delete, func, select, tuple_
+from sqlalchemy import Row, Select, delete, func, select, tuple_, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from fooocus_flask import signals
@@ -41,10 +41,11 @@ CLEARED = (Task.id, Task.task_id, Task.key_name, Task.result)
 @signals.picture_done.connect
 def record_picture(app: Flask, task_id: str, path: str, **_: Any) -> None:
     """Keep a picture in its task's row as soon as it lies there."""
-    task = db.session.scalar(select(Task).where(Task.task_id == task_id, Task.task_status == RUNNING))
-    if task is not None and path not in (task.result or ()):
-        task.result = [*(task.result or ()), path]
-        task.pictures_done = len(task.result)
+    asked = select(Task.id, Task.result).where(Task.task_id == task_id, Task.task_status == RUNNING)
+    row = db.session.execute(asked).first()
+    if row is not None and path not in (row.result or ()):
+        result = [*(row.result or ()), path]
+        db.session.execute(update(Task).where(Task.id == row.id).values(result=result, pictures_done=len(result)))
     commit()
 
 

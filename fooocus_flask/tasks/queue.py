@@ -126,8 +126,6 @@ def claim(checkpoints: Collection[str | None] = (), seconds: float = 0.0) -> Tas
 
     Any number of claimers get different tasks.
     """
-    if paused():
-        return None
     chosen: ColumnElement[Any] = _next().with_for_update(skip_locked=True).scalar_subquery()
     if checkpoints:
         soon = Task.rank <= _next(Task.rank).scalar_subquery() + int(seconds * 1000)
@@ -136,7 +134,7 @@ def claim(checkpoints: Collection[str | None] = (), seconds: float = 0.0) -> Tas
             wanted |= Task.checkpoint.is_(None)
         apt = _next().where(soon, wanted).with_for_update(skip_locked=True)
         chosen = func.coalesce(apt.scalar_subquery(), chosen)
-    return _begin((Task.id == chosen) & (Task.task_status == PENDING))
+    return _begin((Task.id == chosen) & (Task.task_status == PENDING) & ~_paused())
 
 
 def claim_alike(first: Task, most: int) -> list[Task]:
@@ -232,7 +230,11 @@ def waiting() -> int:
 
 def paused() -> bool:
     """Whether the operator wants nothing more begun."""
-    return db.session.get(Switch, PAUSED) is not None
+    return bool(db.session.scalar(select(_paused())))
+
+
+def _paused() -> ColumnElement[bool]:
+    return select(Switch.name).where(Switch.name == PAUSED).exists()
 
 
 def pause() -> None:
