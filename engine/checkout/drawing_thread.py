@@ -102,6 +102,8 @@ class DrawingThread(Thread):
             ended = Ended(task_id, "failed", failures.reason(error), notes=run.notes, cause=failures.cause(error))
         del self.runs[task_id]
         self.emit(ended)
+        run.tell_times()
+        program.clear_scratch()
         if gone is not None:
             raise gone
 

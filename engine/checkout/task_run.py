@@ -45,6 +45,8 @@ class TaskRun:
         self._program: Program | None = None
         self._stopping = False
         self._done = 0
+        self._taken: tuple[str, float, float] | None = None
+        self._prompt_tokens: int | None = None
 
     def stop(self) -> None:
         """Have the task end after the current step."""
@@ -75,13 +77,17 @@ class TaskRun:
             program.begin(self._task)
             self._follow(program, clock)
             outcome = self._outcome(program)
-            taken = self.draw.task_id, outcome[0], time.perf_counter() - begun, values.pictures.seconds
-            log.info("task %s %s in %.3f s of Fooocus, its pictures read in %.3f s", *taken)
+            self._taken = outcome[0], time.perf_counter() - begun, values.pictures.seconds
             return self._ended(program, clock, *outcome)
         finally:
             clock.stop()
             self._task = None
-            program.clear_scratch()
+
+    def tell_times(self) -> None:
+        """Log what a task took that has begun and ended; whoever waits for its end has heard of that before."""
+        if self._taken is not None:
+            told = self.draw.task_id, *self._taken
+            log.info("task %s %s in %.3f s of Fooocus, its pictures read in %.3f s", *told)
 
     def _values(self, program: Program) -> TaskValues:
         checkpoint = program.checkpoint_name(self.draw.checkpoint or self.params.base_model_name)
@@ -138,8 +144,9 @@ class TaskRun:
         seed = self.params.image_seed if saved is None or saved.seed is None else saved.seed
         if self.draw.log:
             self._log(path, saved)
-        tokens = program.prompt_tokens(self.params.prompt)
-        self.emit(PictureDone(self.draw.task_id, self._done, str(path), seed, width, height, tokens))
+        self._prompt_tokens = program.prompt_tokens(self.params.prompt)
+        done = PictureDone(self.draw.task_id, self._done, str(path), seed, width, height, self._prompt_tokens)
+        self.emit(done)
         self._done += 1
 
     def _log(self, path: Path, saved: SavedPicture | None) -> None:
@@ -160,10 +167,12 @@ class TaskRun:
         self, program: Program, clock: StageClock, outcome: str, error: str | None = None, cause: str | None = None
     ) -> Ended:
         clock.stop()
+        if self._prompt_tokens is None:
+            self._prompt_tokens = program.prompt_tokens(self.params.prompt)
         drawn_with = {
             "checkpoint": self.params.base_model_name,
             "builtin": False,
             "fooocus": program.version,
-            "prompt_tokens": program.prompt_tokens(self.params.prompt),
+            "prompt_tokens": self._prompt_tokens,
         }
         return Ended(self.draw.task_id, outcome, error, clock.seconds, drawn_with, self.notes, cause)
