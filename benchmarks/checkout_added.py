@@ -47,13 +47,13 @@ def checkout(folder: Path) -> Path:
     return root
 
 
-def renamed(case: dict[str, Any], number: int, pictures: Path) -> dict[str, Any]:
+def renamed(name: str, case: dict[str, Any], number: int, pictures: Path) -> dict[str, Any]:
     """The case with pictures of the same pixels that no request has brought yet."""
     changed = dict(case)
     for member in set(MEMBERS) & set(case):
         changed[member] = f"{number}-{case[member]}"
         data = (pictures / case[member]).read_bytes()
-        (pictures / changed[member]).write_bytes(with_texts(data, {"number": str(number)}))
+        (pictures / changed[member]).write_bytes(with_texts(data, {"case": name, "number": str(number)}))
     return changed
 
 
@@ -70,7 +70,9 @@ def main() -> None:
         try:
             for number in range(times + 1):
                 for case, members in CASES.items():
-                    params = request({"name": case, "size": "128*64", "steps": 2, **renamed(members, number, pictures)})
+                    params = request(
+                        {"name": case, "size": "128*64", "steps": 2, **renamed(case, members, number, pictures)}
+                    )
                     params |= {"base_model_name": MODEL, "prompt": f"a cat, number {number}"}
                     _, seconds, inside, reading = through(server, case, params, pictures)
                     figures[case].append((1000 * (seconds - inside - reading), 1000 * reading))

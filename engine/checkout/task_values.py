@@ -37,6 +37,13 @@ FileName = Callable[[str, str], str]
 """What the program calls the model file of a kind that a request calls so."""
 
 
+def no_strokes(picture: Any) -> Any:
+    """What was painted on a picture: nothing."""
+    import numpy
+
+    return numpy.zeros_like(picture)
+
+
 class TaskValues:
     """The values for one task; an argument that is asked for again gives its next row's value.
 
@@ -109,7 +116,7 @@ class TaskValues:
         found = {name: self.pictures.array(reference) if reference else None for name, reference in given.items()}
         painted = found["inpaint_input_image"]
         if painted is not None:
-            found["inpaint_input_image"] = {"image": painted, "mask": painted * 0}
+            found["inpaint_input_image"] = {"image": painted, "mask": no_strokes(painted)}
         return found
 
     def _models(self, checkpoint: str) -> dict[str, str]:
