@@ -48,7 +48,7 @@ class Request(flask.Request):
             UnsupportedCoding: nothing here unpacks it.
         """
         body, length = super().stream, self.content_length
-        if length:
+        if length is not None:
             body = LargePieces(self.input_stream, length)  # type: ignore[assignment]
         return unpacked(body, self.headers.get("Content-Encoding", ""), self.max_content_length)
 
