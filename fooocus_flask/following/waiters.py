@@ -17,6 +17,8 @@ from fooocus_flask.extension import Extension
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import queue
 
+TURNS = 2
+"""Turns that others get first: what was just queued is claimed in one, and sent to an engine in the next."""
 STOPPING = "The server is stopping; the task is kept and goes on when it starts again"
 
 
@@ -38,7 +40,7 @@ def wait(task_id: str) -> Task:
     events, came = waiting.current(), AsyncResult()
     events[task_id].add(came)
     try:
-        for _ in ("claimed", "sent"):  # what was just queued gets to an engine first
+        for _ in range(TURNS):
             gevent.sleep(0)
         if not (task := queue.find(task_id)).ended:
             db.session.remove()
