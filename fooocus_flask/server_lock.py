@@ -13,7 +13,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 import gevent
 from blinker import signal as named_signal
@@ -96,8 +96,11 @@ class AdvisoryLock:
     def take(self) -> bool:
         """Take it if it is free; whether it is this server's now."""
         if self._connection is None:
-            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection = self._engine.connect()
             connection.detach()  # from the pool, which would give it to others
+            # By the driver itself: the pool would keep what undoes an option of the engine's, one more at each try.
+            driver: Any = connection.connection.dbapi_connection
+            driver.autocommit = True
             for name, value in KEEPALIVES.items():
                 connection.exec_driver_sql(f"SET {name} = {value}")
             if not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({ADVISORY})").scalar():

@@ -6,9 +6,11 @@ import subprocess
 
 import pytest
 from flask_migrate import downgrade
+from sqlalchemy import create_engine
 
 import fooocus_flask
-from fooocus_flask.server_lock import LockHeld, holder
+from fooocus_flask.database import db
+from fooocus_flask.server_lock import LockHeld, holder, lock_of
 from tests import postgresql
 from tests.patience import CEILING, children, gone
 from tests.serving import GUNICORN, LAUNCHER, ROOT, engines
@@ -101,3 +103,19 @@ def test_tables_are_not_changed_under_a_running_server(make_app):
         downgrade(revision="0005")
     with pytest.raises(LockHeld):
         make_app()
+
+
+def test_tries_for_a_lock_that_is_held_leave_nothing_behind(make_app):
+    """A standby tries twice a second, for weeks."""
+    with make_app().app_context():
+        url = db.engine.url
+    if url.get_backend_name() != "postgresql":
+        pytest.skip("a file's lock needs no connection")
+    engine = create_engine(url)
+    first, second = lock_of(engine), lock_of(engine)
+    assert first.take() and not any(second.take() for _ in range(5))
+    assert not any(record.finalize_callback for record in engine.pool._pool.queue)
+    first.release()
+    assert second.take()
+    second.release()
+    engine.dispose()
