@@ -18,10 +18,10 @@ DIGITS = 10
 CHUNK = 8 << 20
 
 TICK = 1.0
-"""Seconds between two signs of life of who waits for a hash that another thread computes."""
+"""Seconds between two looks at how far another thread is whose hash is waited for."""
 
 Progress = Callable[[int, int], None]
-"""Told after every chunk: bytes read so far, bytes in all; where another thread reads them, 0 so far."""
+"""Told after every chunk: bytes read so far, bytes in all."""
 
 
 def file_hash(file: Path, progress: Progress | None = None) -> str:
@@ -57,6 +57,38 @@ class FileState:
         return cls(str(file), stat.st_size, stat.st_mtime_ns)
 
 
+class Hashing:
+    """A hash that one thread computes, for which others may wait."""
+
+    def __init__(self) -> None:
+        self.outcome: Future[str] = Future()
+        self.done = 0
+        """Bytes read so far."""
+
+    def told_to(self, progress: Progress | None) -> Progress:
+        """What the computing thread tells of its progress, which goes on to `progress` too."""
+
+        def told(done: int, size: int) -> None:
+            self.done = done
+            if progress:
+                progress(done, size)
+
+        return told
+
+    def awaited(self, progress: Progress | None, size: int) -> str:
+        """The hash, once it is there; `progress` is told when more was read, and nothing of a thread that hangs."""
+        told = 0
+        while True:
+            try:
+                return self.outcome.result(TICK)
+            except TimeoutError:
+                if self.outcome.done():
+                    raise
+            if progress and self.done > told:
+                told = self.done
+                progress(told, size)
+
+
 class HashCache:
     """Hashes kept in a file, one JSON object a line; a file that changed in size or time is hashed again.
 
@@ -67,7 +99,7 @@ class HashCache:
         self.path = path
         self._lock = Lock()
         self._hashes = dict(_read(path))
-        self._computing: dict[FileState, Future[str]] = {}
+        self._under_way: dict[FileState, Hashing] = {}
 
     def known(self, file: Path) -> str | None:
         """The file's hash if it was computed before and the file is still the same; takes no time."""
@@ -83,26 +115,25 @@ class HashCache:
             OSError: the file cannot be read, or the cache not written.
         """
         state = FileState.of_file(file)
-        if state not in self._hashes:
-            self._hashes = dict(_read(self.path)) | self._hashes  # another engine may have computed it
         with self._lock:
+            if state not in self._hashes:
+                self._hashes = dict(_read(self.path)) | self._hashes  # another engine may have computed it
             if state in self._hashes:
                 return self._hashes[state]
-            under_way = self._computing.get(state)
+            under_way = self._under_way.get(state)
             if under_way is None:
-                mine: Future[str] = Future()
-                self._computing[state] = mine
+                mine = self._under_way[state] = Hashing()
         if under_way is not None:
-            return _awaited(under_way, lambda: progress and progress(0, state.size))
+            return under_way.awaited(progress, state.size)
         try:
-            mine.set_result(self._computed(file, state, progress))
+            mine.outcome.set_result(self._computed(file, state, mine.told_to(progress)))
         except BaseException as error:
-            mine.set_exception(error)
+            mine.outcome.set_exception(error)
         finally:
-            del self._computing[state]
-        return mine.result()
+            del self._under_way[state]
+        return mine.outcome.result()
 
-    def _computed(self, file: Path, state: FileState, progress: Progress | None) -> str:
+    def _computed(self, file: Path, state: FileState, progress: Progress) -> str:
         computed = file_hash(file, progress)
         with self._lock:
             everything = dict(_read(self.path)) | self._hashes  # other engines write there, too
@@ -120,17 +151,6 @@ class HashCache:
         draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         draft.write_text("".join(json.dumps(entry) + "\n" for entry in there), "utf-8")
         draft.replace(self.path)
-
-
-def _awaited(hash_of: Future[str], alive: Callable[[], object]) -> str:
-    """What another thread computes; `alive` is called now and then."""
-    while True:
-        try:
-            return hash_of.result(TICK)
-        except TimeoutError:
-            if hash_of.done():
-                raise
-            alive()
 
 
 def hash_all(cache: HashCache, files: Iterable[Path], threads: int) -> None:

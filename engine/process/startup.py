@@ -69,11 +69,8 @@ def pipeline_maker(
             write=write,
         )
         pipeline.store.early_reader = reader
-        if hashes and arguments.rehash:
-            files, threads = files_to_hash(pipeline.catalogue), arguments.rehash
-            Thread(target=hash_all, args=(hashes, files, threads), name="rehash", daemon=True).start()
-        elif hashes and reader and arguments.preload.task.params["save_metadata_to_images"]:
-            Thread(target=hash_after, args=(reader, hashes), name="hash", daemon=True).start()
+        if hashes is not None:
+            hash_beside(arguments, hashes, pipeline.catalogue, reader)
         return pipeline
 
     return make
@@ -90,6 +87,16 @@ def early_reader(arguments: argparse.Namespace, device: torch.device) -> EarlyRe
     reader = EarlyReader(Path(preload.task.checkpoint), device, preload.given_up, straight=may_stay)
     reader.start()
     return reader
+
+
+def hash_beside(
+    arguments: argparse.Namespace, hashes: HashCache, catalogue: Catalogue, reader: EarlyReader | None
+) -> None:
+    """Compute hashes on a thread of their own: of all model files if that is asked for, else of what is preloaded."""
+    if arguments.rehash:
+        Thread(target=hash_all, args=(hashes, files_to_hash(catalogue), arguments.rehash), daemon=True).start()
+    elif reader is not None and arguments.preload.task.params["save_metadata_to_images"]:
+        Thread(target=hash_after, args=(reader, hashes), daemon=True).start()
 
 
 def hash_after(reader: EarlyReader, hashes: HashCache) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, Timer
 
 import pytest
 
@@ -110,6 +110,7 @@ class Reading:
 
     def read(self, file, progress):
         self.times += 1
+        progress(3, 7)
         self.begun.set()
         assert self.go.wait(60)
         if self.error:
@@ -117,14 +118,17 @@ class Reading:
         return "0123456789"
 
 
-def test_two_threads_that_want_a_hash_compute_it_once_and_who_waits_gives_signs_of_life(model, tmp_path, monkeypatch):
+def test_two_threads_that_want_a_hash_compute_it_once_and_who_waits_tells_what_is_read(model, tmp_path, monkeypatch):
     monkeypatch.setattr("engine.files.hashes.TICK", 0.01)
     cache, reading = HashCache(tmp_path / "hash_cache.txt"), Reading(monkeypatch)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(cache.hash, model)
         assert reading.begun.wait(60)
-        assert cache.hash(model, lambda done, size: reading.go.set()) == first.result() == "0123456789"
+        told = []
+        hear = lambda *progress: told.append(progress) or Timer(0.1, reading.go.set).start()  # noqa: E731
+        assert cache.hash(model, hear) == first.result() == "0123456789"
     assert reading.times == 1
+    assert told == [(3, 7)]  # once, though it was waited for longer: no sign of life of a thread that hangs
 
 
 def test_who_waits_for_a_hash_that_fails_is_told_and_it_can_be_computed_later(model, tmp_path, monkeypatch):
