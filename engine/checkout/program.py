@@ -159,10 +159,13 @@ class Program:
             time.sleep(IDLE_TICK)
 
     def clear_scratch(self) -> None:
-        """Delete what was saved."""
+        """Delete what was saved; what cannot be deleted now is so after the next task."""
         self.saved.clear()
-        for entry in self.scratch.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        try:
+            for entry in self.scratch.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        except OSError as error:
+            log.warning("the scratch folder is not cleared: %s", error)
 
     def unload(self) -> None:
         """Drop all models; whatever needs one loads it again."""

@@ -144,9 +144,8 @@ class TaskRun:
         seed = self.params.image_seed if saved is None or saved.seed is None else saved.seed
         if self.draw.log:
             self._log(path, saved)
-        self._prompt_tokens = program.prompt_tokens(self.params.prompt)
-        done = PictureDone(self.draw.task_id, self._done, str(path), seed, width, height, self._prompt_tokens)
-        self.emit(done)
+        tokens = self._count_tokens(program)
+        self.emit(PictureDone(self.draw.task_id, self._done, str(path), seed, width, height, tokens))
         self._done += 1
 
     def _log(self, path: Path, saved: SavedPicture | None) -> None:
@@ -167,12 +166,16 @@ class TaskRun:
         self, program: Program, clock: StageClock, outcome: str, error: str | None = None, cause: str | None = None
     ) -> Ended:
         clock.stop()
-        if self._prompt_tokens is None:
-            self._prompt_tokens = program.prompt_tokens(self.params.prompt)
         drawn_with = {
             "checkpoint": self.params.base_model_name,
             "builtin": False,
             "fooocus": program.version,
-            "prompt_tokens": self._prompt_tokens,
+            "prompt_tokens": self._count_tokens(program),
         }
         return Ended(self.draw.task_id, outcome, error, clock.seconds, drawn_with, self.notes, cause)
+
+    def _count_tokens(self, program: Program) -> int:
+        """The prompt's tokens, counted once a task."""
+        if self._prompt_tokens is None:
+            self._prompt_tokens = program.prompt_tokens(self.params.prompt)
+        return self._prompt_tokens
