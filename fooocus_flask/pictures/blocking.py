@@ -99,13 +99,24 @@ def put_meanwhile(path: Path, data: bytes) -> Iterator[None]:
     Raises:
         OSError: it could not be written; nothing is left behind, as where the block raises.
     """
-    writing = gevent.spawn(in_thread, written_beside, path, data)
+    # An error that leaves a greenlet is printed by the hub, with a part of the picture.
+    writing = gevent.spawn(_outcome, in_thread, (written_beside, path, data))
     try:
         yield
-        in_thread(writing.get().replace, path)
+        unfinished, error = writing.get()
+        if error is not None:
+            raise error
+        in_thread(unfinished.replace, path)
     except BaseException:
-        writing.link_value(lambda written: in_thread(written.value.unlink, True))
+        writing.link_value(_unlink)
         raise
+
+
+def _unlink(writing: gevent.Greenlet[..., Any]) -> None:
+    """Delete what was written for nothing, if it was written."""
+    unfinished, _error = writing.value
+    if unfinished is not None:
+        in_thread(unfinished.unlink, True)
 
 
 def written_beside(path: Path, data: bytes) -> Path:

@@ -18,7 +18,7 @@ from schemas.submission import MULTIPART
 
 BLANK_LINE, BLANK = re.compile(rb"\r?\n\r?\n"), 4
 """What ends a head, and how many bytes that has at most."""
-PIECE = 1 << 20
+LARGE_PIECE = 1 << 20
 """Bytes of a body that are read at once."""
 
 
@@ -65,7 +65,7 @@ class LargePieces(LimitedStream):
         pieces = []
         while not self.is_exhausted:
             try:
-                piece = self._stream.read(min(PIECE, self.limit - self._pos))
+                piece = self._stream.read(min(LARGE_PIECE, self.limit - self._pos))
             except (OSError, ValueError) as error:
                 raise ClientDisconnected from error
             if not piece:

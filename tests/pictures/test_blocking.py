@@ -75,7 +75,9 @@ def test_who_is_ended_in_the_block_leaves_nothing(tmp_path):
             gevent.sleep(0.01)
 
 
-def test_a_file_that_cannot_be_written_is_told_after_the_block(tmp_path):
+def test_a_file_that_cannot_be_written_is_told_after_the_block_and_nothing_of_it_is_printed(tmp_path, capfd):
     (tmp_path / "inputs").write_bytes(b"no folder")
-    with pytest.raises(OSError, match="inputs"), put_meanwhile(tmp_path / "inputs" / "cat.png", b"cat"):
+    with pytest.raises(OSError, match="inputs"), put_meanwhile(tmp_path / "inputs" / "cat.png", b"a secret cat"):
         in_thread(bytes)
+    gevent.sleep(0)
+    assert capfd.readouterr() == ("", "")
