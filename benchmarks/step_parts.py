@@ -248,15 +248,13 @@ def hopper_attention(lab: Lab) -> None:
         lab.say(f"self-attention µs {heads}×{tokens}", **told)
 
 
-def words(lab: Lab) -> None:
-    """Prompt expansion: the library's loop, one token at a time, and steps of fixed places; and whose words agree."""
+def language_models(lab: Lab, *, big: bool) -> tuple[Any, Any]:
+    """The library's GPT-2 and the engine's, with the same random weights."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     from benchmarks.parity_models import Random, transformer_weight
-    from engine.models.expansion_decoding import Begun, Decoder, WordChoice
     from engine.models.gpt2 import Gpt2, Gpt2Sizes
 
-    big = lab.device.type == "cuda"
     config = GPT2Config() if big else GPT2Config(n_layer=2, n_embd=64, n_head=2, vocab_size=900)
     config._attn_implementation = "sdpa"
     model: Any = GPT2LMHeadModel(config).eval()
@@ -271,14 +269,23 @@ def words(lab: Lab) -> None:
     ours.tie()
     if big:
         ours.look_up_activations()
+    return model, ours
+
+
+def words(lab: Lab) -> None:
+    """Prompt expansion: the library's loop, one token at a time, and steps of fixed places; and whose words agree."""
+    from engine.models.expansion_decoding import Begun, Decoder, WordChoice
+
+    big = lab.device.type == "cuda"
+    model, ours = language_models(lab, big=big)
+    vocabulary = model.config.vocab_size
     chooser = torch.Generator().manual_seed(1)
-    listed = torch.randperm(config.vocab_size, generator=chooser)[:640]
-    bias = torch.full((config.vocab_size,), -8192.0)
+    listed = torch.randperm(vocabulary, generator=chooser)[:640]
+    bias = torch.full((vocabulary,), -8192.0)
     bias[listed] = 0
     choice = WordChoice(bias.to(lab.device, lab.dtype), -8192.0, int(listed[0]), 100)
     prompts = [
-        tuple(torch.randint(config.vocab_size, (9 + n % 8,), generator=chooser).tolist())
-        for n in range(16 if big else 4)
+        tuple(torch.randint(vocabulary, (9 + n % 8,), generator=chooser).tolist()) for n in range(16 if big else 4)
     ]
     texts = [Begun(prompt, 75 - len(prompt), 100 + n) for n, prompt in enumerate(prompts)]
     expected = [one_by_one(model, choice, text) for text in texts]
