@@ -17,7 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from engine.gpu.capabilities import Features
 from engine.gpu.graph_capture import capture
-from engine.models.gpt2 import Attention, Gpt2, Gpt2Read
+from engine.models.gpt2 import Gpt2, Gpt2Attention, Gpt2Read
 from engine.sampling.graphs import RunOnce
 
 ALIGNED = 8
@@ -143,7 +143,7 @@ class Decoder:
         # All logits are made, as for the first word: rounded as those are.
         self._draw(self.model.lm_head(transformer.ln_f(hidden))[:, self.words])
 
-    def _read(self, attn: Attention, hidden: Tensor, cache: Tensor, mask: Tensor) -> Tensor:
+    def _read(self, attn: Gpt2Attention, hidden: Tensor, cache: Tensor, mask: Tensor) -> Tensor:
         """What the rows `[rows, width]` read of what their caches hold, themselves included."""
         joined = attn.c_attn(hidden).unflatten(-1, (3, attn.heads, -1))
         cache[self._each, self.at] = joined[:, 1:]

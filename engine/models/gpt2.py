@@ -85,7 +85,7 @@ def looked_up(function: Elementwise, dtype: torch.dtype, device: torch.device) -
     return lambda x: table[x.view(torch.int16).long()]  # a negative index counts from the end, as the sign bit does
 
 
-class Projection(nn.Module):
+class Conv1D(nn.Module):
     """A linear layer whose weight is `[inputs, outputs]`."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -98,13 +98,13 @@ class Projection(nn.Module):
         return flat.unflatten(0, hidden.shape[:-1])
 
 
-class Attention(nn.Module):
+class Gpt2Attention(nn.Module):
     """Tokens read those before them, and themselves."""
 
     def __init__(self, sizes: Gpt2Sizes) -> None:
         super().__init__()
         self.heads = sizes.heads
-        self.c_attn, self.c_proj = Projection(sizes.width, 3 * sizes.width), Projection(sizes.width, sizes.width)
+        self.c_attn, self.c_proj = Conv1D(sizes.width, 3 * sizes.width), Conv1D(sizes.width, sizes.width)
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the tokens `[texts, tokens, width]` read, and their keys and values."""
@@ -115,26 +115,26 @@ class Attention(nn.Module):
         return self.c_proj(read.transpose(1, 2).flatten(2)), key, value
 
 
-class FeedForward(nn.Module):
+class Gpt2FeedForward(nn.Module):
     """The second half of a block."""
 
     def __init__(self, sizes: Gpt2Sizes) -> None:
         super().__init__()
         self.activation: Elementwise = gelu_new
-        self.c_fc, self.c_proj = Projection(sizes.width, 4 * sizes.width), Projection(4 * sizes.width, sizes.width)
+        self.c_fc, self.c_proj = Conv1D(sizes.width, 4 * sizes.width), Conv1D(4 * sizes.width, sizes.width)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Its output, of the shape of `hidden`."""
         return self.c_proj(self.activation(self.c_fc(hidden)))
 
 
-class Block(nn.Module):
+class Gpt2Block(nn.Module):
     """One layer, which norms what it reads."""
 
     def __init__(self, sizes: Gpt2Sizes) -> None:
         super().__init__()
         self.ln_1, self.ln_2 = (nn.LayerNorm(sizes.width, eps=sizes.eps) for _ in range(2))
-        self.attn, self.mlp = Attention(sizes), FeedForward(sizes)
+        self.attn, self.mlp = Gpt2Attention(sizes), Gpt2FeedForward(sizes)
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Its output, of the shape of `hidden`, and its tokens' keys and values."""
@@ -143,14 +143,14 @@ class Block(nn.Module):
         return hidden + self.mlp(self.ln_2(hidden)), key, value
 
 
-class Transformer(nn.Module):
+class Gpt2Transformer(nn.Module):
     """All before the logits, under the library's names."""
 
     def __init__(self, sizes: Gpt2Sizes) -> None:
         super().__init__()
         self.wte = nn.Embedding(sizes.vocabulary, sizes.width)
         self.wpe = nn.Embedding(sizes.positions, sizes.width)
-        self.h = nn.ModuleList(Block(sizes) for _ in range(sizes.layers))
+        self.h = nn.ModuleList(Gpt2Block(sizes) for _ in range(sizes.layers))
         self.ln_f = nn.LayerNorm(sizes.width, eps=sizes.eps)
 
 
@@ -159,7 +159,7 @@ class Gpt2(nn.Module):
 
     def __init__(self, sizes: Gpt2Sizes) -> None:
         super().__init__()
-        self.sizes, self.transformer = sizes, Transformer(sizes)
+        self.sizes, self.transformer = sizes, Gpt2Transformer(sizes)
         self.lm_head = nn.Linear(sizes.width, sizes.vocabulary, bias=False)
 
     def tie(self) -> None:
@@ -171,7 +171,7 @@ class Gpt2(nn.Module):
         table = self.transformer.wte.weight
         activation = looked_up(gelu_new, table.dtype, table.device)
         for module in self.modules():
-            if isinstance(module, FeedForward):
+            if isinstance(module, Gpt2FeedForward):
                 module.activation = activation
 
     def forward(self, tokens: Tensor) -> Gpt2Read:
