@@ -5,7 +5,7 @@ import io
 import pytest
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from fooocus_flask.server.form_parser import PIECE, Request
+from fooocus_flask.server.form_parser import LARGE_PIECE, Request
 
 
 def request(data, length, **more):
@@ -14,13 +14,13 @@ def request(data, length, **more):
     return Request({"REQUEST_METHOD": "POST", "CONTENT_LENGTH": str(length), **stream, **more})
 
 
-@pytest.mark.parametrize("length", [0, 1, PIECE, 2 * PIECE + 7])
+@pytest.mark.parametrize("length", [0, 1, LARGE_PIECE, 2 * LARGE_PIECE + 7])
 def test_a_body_is_read_whole_and_nothing_beyond_its_length(length):
     body = bytes(range(256)) * (length // 256 + 1)
     assert request(body + b"next", length).get_data() == body[:length]
 
 
-@pytest.mark.parametrize("there", [0, 5, PIECE])
+@pytest.mark.parametrize("there", [0, 5, LARGE_PIECE])
 def test_a_client_that_leaves_within_its_body_is_told_from_one_that_sent_all(there):
     with pytest.raises(ClientDisconnected):
         request(b"x" * there, there + 1).get_data()
