@@ -196,7 +196,6 @@ def test_a_command_starts_no_engine_and_is_not_patched(tmp_path, database):
 
 # --- what keys may do
 
-OWN, OTHERS = "own", "others"
 LISTS = [
     *(
         ("GET", f"/v1/engines/{name}")

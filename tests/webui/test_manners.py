@@ -140,6 +140,15 @@ def test_a_refusal_of_the_key_before_asks_for_no_other(visit):
     assert page.locator("dialog").count() == 0
 
 
+def test_a_view_is_opened_where_the_page_is_and_not_loaded_anew(visit, server):
+    page = visit(page_of(server))  # at the root, whose files lie below another path
+    page.evaluate("() => { window.sameDocument = true; }")
+    for link, hash_ in ((".nav-link >> nth=1", "#/gallery"), (".brand", "#/draw")):
+        page.click(link)
+        page.wait_for_function("hash => location.hash === hash", arg=hash_)
+        assert page.evaluate("() => window.sameDocument && location.pathname") == "/"
+
+
 def test_below_a_prefix_of_a_proxy_all_of_it_works(visit, server):
     outside, inside = "http://studio.example/deep/down", f"http://127.0.0.1:{server.port}"
 

@@ -15,12 +15,15 @@ effect(() => {
 
 const isDark = () => (theme.value || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
 
+// With the path: the page's base is another one, and an address of a hash alone would lead there.
+const addressOf = (name) => `${location.pathname}${location.search}#/${name}`;
+
 export function Header({ view }) {
   const busy = waiting.value.length + allRunning.value.length;
   return html`<header class="bar">
-    <a class="brand" href="#/draw" aria-label="Fooocus"><span class="brand-mark" aria-hidden="true"></span><span class="brand-name">Fooocus</span></a>
+    <a class="brand" href=${addressOf("draw")} aria-label="Fooocus"><span class="brand-mark" aria-hidden="true"></span><span class="brand-name">Fooocus</span></a>
     <nav aria-label=${t("nav")}>
-      ${VIEWS.map((name) => html`<a href=${`#/${name}`} class="nav-link" aria-current=${name === view ? "page" : undefined}>
+      ${VIEWS.map((name) => html`<a href=${addressOf(name)} class="nav-link" aria-current=${name === view ? "page" : undefined}>
         ${t(`view.${name}`)}${name === "queue" && busy > 0 && html`<span class="count" aria-label=${t("queue.count", { n: busy })}>${busy}</span>`}
       </a>`)}
     </nav>
