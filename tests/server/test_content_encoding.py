@@ -59,6 +59,7 @@ def test_other_codings_are_refused_with_those_that_work(client, coding):
         ("deflate", b"\x78\x9c" + BODY),
         ("gzip", gzip.compress(BODY) + b"x"),
     ],
+    ids=["not packed", "cut short", "not deflated", "with more behind it"],  # what is packed tells when it was
 )
 def test_a_body_that_is_not_what_it_says_is_told(client, coding, data):
     reply = client.post(GENERATE, data=data, headers={"Content-Encoding": coding})

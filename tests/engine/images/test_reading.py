@@ -152,7 +152,11 @@ def test_a_profile_leaves_alpha_alone():
     assert read(saved(pixels, icc_profile=profile))[0, 0, 3] == 99
 
 
-@pytest.mark.parametrize("profile", [b"no profile", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()])
+@pytest.mark.parametrize(
+    "profile",
+    [b"no profile", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()],
+    ids=["broken", "sRGB"],  # the latter tells when it was made
+)
 def test_a_broken_profile_and_that_of_srgb_change_nothing(profile):
     pixels = noise()
     assert np.array_equal(read(saved(pixels, icc_profile=profile)), np.asarray(pixels))
