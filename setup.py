@@ -71,7 +71,7 @@ TEST = [
     "ruff>=0.14",
     "mypy>=1.18",
     "jsonschema>=4.25,<5",
-    "schemathesis>=4.32,<5",
+    "schemathesis>=4.32.5,<5",
     "onnx>=1.19,<2",
     "playwright>=1.60,<2",  # drives an installed Chromium; its own browsers are not needed
 ]

@@ -15,7 +15,7 @@ effect(() => {
 
 const isDark = () => (theme.value || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
 
-// With the path: the page's base is another one, and an address of a hash alone would lead there.
+// A hash alone would lead to the page's base.
 const addressOf = (name) => `${location.pathname}${location.search}#/${name}`;
 
 export function Header({ view }) {
