@@ -54,12 +54,17 @@ def test_a_file_that_is_written_meanwhile_has_its_name_once_the_block_has_ended_
     assert path.read_bytes() == b"cat" and [*path.parent.iterdir()] == [path]
 
 
+def becomes_empty(folder):
+    """What was written in this folder is gone, once it has been written."""
+    with patience():
+        while not folder.exists() or [*folder.iterdir()]:
+            gevent.sleep(0.01)
+
+
 def test_nothing_is_left_of_it_where_the_block_raises(tmp_path):
     with pytest.raises(ValueError, match="no picture"), put_meanwhile(tmp_path / "inputs" / "cat.png", b"cat"):
         raise ValueError("no picture")
-    with patience():
-        while not (tmp_path / "inputs").exists() or [*(tmp_path / "inputs").iterdir()]:
-            gevent.sleep(0.01)
+    becomes_empty(tmp_path / "inputs")
 
 
 def test_who_is_ended_in_the_block_leaves_nothing(tmp_path):
@@ -70,9 +75,7 @@ def test_who_is_ended_in_the_block_leaves_nothing(tmp_path):
     working = gevent.spawn(work)
     gevent.sleep(0)
     working.kill()
-    with patience():
-        while not (tmp_path / "inputs").exists() or [*(tmp_path / "inputs").iterdir()]:
-            gevent.sleep(0.01)
+    becomes_empty(tmp_path / "inputs")
 
 
 def test_a_file_that_cannot_be_written_is_told_after_the_block_and_nothing_of_it_is_printed(tmp_path, capfd):
