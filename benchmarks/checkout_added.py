@@ -16,11 +16,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.checkout import MEMBERS, through
+from benchmarks.checkout import renamed, through
 from benchmarks.gpu import show
 from benchmarks.parity import request
 from benchmarks.parity_pictures import write_pictures
-from engine.images.codecs import with_texts
 from tests.empty_models import EMPTY_MODEL
 from tests.standin import make_standin, standin_server
 
@@ -47,16 +46,6 @@ def checkout(folder: Path) -> Path:
     return root
 
 
-def renamed(name: str, case: dict[str, Any], number: int, pictures: Path) -> dict[str, Any]:
-    """The case with pictures of the same pixels that no request has brought yet."""
-    changed = dict(case)
-    for member in set(MEMBERS) & set(case):
-        changed[member] = f"{number}-{case[member]}"
-        data = (pictures / case[member]).read_bytes()
-        (pictures / changed[member]).write_bytes(with_texts(data, {"case": name, "number": str(number)}))
-    return changed
-
-
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -70,10 +59,9 @@ def main() -> None:
         try:
             for number in range(times + 1):
                 for case, members in CASES.items():
-                    params = request(
-                        {"name": case, "size": "128*64", "steps": 2, **renamed(case, members, number, pictures)}
-                    )
+                    params = request({"name": case, "size": "128*64", "steps": 2, **members})
                     params |= {"base_model_name": MODEL, "prompt": f"a cat, number {number}"}
+                    params = renamed(params, f"{case} {number}", pictures)
                     _, seconds, inside, reading = through(server, case, params, pictures)
                     figures[case].append((1000 * (seconds - inside - reading), 1000 * reading))
         finally:

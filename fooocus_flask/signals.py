@@ -25,7 +25,7 @@ task_progressed = _signals.signal(
 picture_done = _signals.signal(
     "picture-done",
     "A picture lies in the outputs folder. task_id, index, path (below that folder), seed, width, height; "
-    "prompt_tokens: what the task's prompt counts.",
+    "prompt_tokens: what the task's prompt counts; paths: of all its pictures that lie there.",
 )
 task_ended = _signals.signal(
     "task-ended", "A task ended, well or not. task: its row; seconds: what each stage took, by name."

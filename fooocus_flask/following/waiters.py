@@ -1,4 +1,4 @@
-"""Clients that wait for a task's end: one event each, set when it comes."""
+"""Clients that wait for a task's end: each is handed the ended task when it comes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
 
+import gevent
 from flask import Flask
-from gevent.event import Event
+from gevent.event import AsyncResult
 
 from fooocus_flask import signals
 from fooocus_flask.database import db
@@ -16,10 +17,12 @@ from fooocus_flask.extension import Extension
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import queue
 
+TURNS = 2
+"""Turns that others get first: what was just queued is claimed in one, and sent to an engine in the next."""
 STOPPING = "The server is stopping; the task is kept and goes on when it starts again"
 
 
-def _nobody(app: Flask) -> defaultdict[str, set[Event]]:
+def _nobody(app: Flask) -> defaultdict[str, set[AsyncResult[Task | None]]]:
     return defaultdict(set)
 
 
@@ -34,17 +37,18 @@ def wait(task_id: str) -> Task:
         TaskNotFound: there is no such task.
         FooocusError: the server stops before the task ends.
     """
-    events, came = waiting.current(), Event()
-    events[task_id].add(came)
+    everybody, came = waiting.current(), AsyncResult()
+    everybody[task_id].add(came)
     try:
+        for _ in range(TURNS):
+            gevent.sleep(0)
         if not (task := queue.find(task_id)).ended:
             db.session.remove()
-            came.wait()
-            task = queue.find(task_id)
+            task = came.get() or queue.find(task_id)
     finally:
-        events[task_id].discard(came)
-        if not events[task_id]:
-            del events[task_id]
+        everybody[task_id].discard(came)
+        if not everybody[task_id]:
+            del everybody[task_id]
     if not task.ended:
         raise FooocusError(STOPPING, status=503)
     return task
@@ -54,11 +58,11 @@ def wait(task_id: str) -> Task:
 def wake(app: Flask, task: Task, **_: Any) -> None:
     """Tell those who wait for this task."""
     for came in waiting.of(app).get(task.task_id, ()):
-        came.set()
+        came.set(task)
 
 
 def close(app: Flask, sparing: Collection[str] = ()) -> None:
     """Send everybody away, but those who wait for some tasks."""
     for task_id, group in waiting.of(app).items():
         for came in group if task_id not in sparing else ():
-            came.set()
+            came.set(None)

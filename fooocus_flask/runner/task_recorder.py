@@ -31,6 +31,11 @@ class DrawnTask:
     pictures: dict[int, str] = field(default_factory=dict)
     percent: int = 0
 
+    @property
+    def paths(self) -> list[str]:
+        """Those of all its pictures that lie there, an earlier attempt's first."""
+        return [*dict.fromkeys([*(self.task.result or ()), *self.pictures.values()])]
+
 
 class TaskRecorder:
     """The tasks that one lane's engine draws now; several are drawn as one batch.
@@ -119,6 +124,7 @@ class TaskRecorder:
             width=done.width,
             height=done.height,
             prompt_tokens=done.prompt_tokens,
+            paths=drawn.paths,
         )
 
     def _end(self, drawn: DrawnTask, ended: messages.Ended) -> None:

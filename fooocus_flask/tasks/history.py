@@ -39,13 +39,10 @@ CLEARED = (Task.id, Task.task_id, Task.key_name, Task.result)
 
 
 @signals.picture_done.connect
-def record_picture(app: Flask, task_id: str, path: str, **_: Any) -> None:
-    """Keep a picture in its task's row as soon as it lies there."""
-    asked = select(Task.id, Task.result).where(Task.task_id == task_id, Task.task_status == RUNNING)
-    row = db.session.execute(asked).first()
-    if row is not None and path not in (row.result or ()):
-        result = [*(row.result or ()), path]
-        db.session.execute(update(Task).where(Task.id == row.id).values(result=result, pictures_done=len(result)))
+def record_pictures(app: Flask, task_id: str, paths: Sequence[str], **_: Any) -> None:
+    """Keep a running task's pictures in its row as soon as they lie there."""
+    running = (Task.task_id == task_id) & (Task.task_status == RUNNING)
+    db.session.execute(update(Task).where(running).values(result=list(paths), pictures_done=len(paths)))
     commit()
 
 

@@ -86,8 +86,7 @@ def enqueue(new: NewTask, base_url: str, options: QueueOptions | None = None) ->
     )
     try:
         begin_write()
-        _check_room(options)
-        task.rank = max(now, _latest()) - advance
+        task.rank = max(now, _latest(options)) - advance
         db.session.add(task)
         db.session.flush()
         db.session.add(Prompt(record_id=task.id, prompt=params.prompt.lower()))
@@ -225,7 +224,7 @@ def ask_to_stop(task_id: str) -> bool:
 
 def waiting() -> int:
     """How many tasks wait."""
-    return db.session.scalar(select(func.count()).select_from(Task).where(Task.task_status == PENDING)) or 0
+    return db.session.scalar(_count()) or 0
 
 
 def paused() -> bool:
@@ -278,6 +277,7 @@ def end(
         commit()
         change.by = int(task is not None)
     if task is not None:
+        db.session.expunge(task)  # whoever is handed it may keep it, whatever becomes of this session
         signals.send(signals.task_ended, application(), task=task, seconds=dict(seconds or {}))
     return task
 
@@ -299,26 +299,44 @@ def _move(which: ColumnElement[bool], status: str, **values: Any) -> Task | None
     return db.session.scalar(change.returning(Task), execution_options=FRESH)
 
 
-def _latest() -> int:
-    """The moment by which the latest waiting task is ranked: later than now, if the clock was set back since."""
+def _latest(options: QueueOptions) -> int:
+    """The moment by which the latest waiting task is ranked: later than now, if the clock was set back since.
+
+    Raises:
+        QueueFull: QUEUE_LIMIT tasks wait already.
+        KeyQueueFull: as many of the client's wait as may.
+    """
+    limit = current_app.config["QUEUE_LIMIT"]
     moment = (Task.rank + Task.priority * _priority_mills()).label("moment")
-    last = select(moment).where(Task.task_status == PENDING).order_by(Task.id.desc()).limit(1)
-    return int(db.session.scalar(last) or 0)
+    last = select(moment).where(Task.task_status == PENDING).order_by(Task.id.desc()).limit(1).scalar_subquery()
+    count = _count().scalar_subquery() if limit else null()
+    latest, found = db.session.execute(select(last, count)).one()
+    if limit and found >= limit:
+        raise QueueFull(found, SECONDS_A_TASK)
+    _check_key(options)
+    return int(latest or 0)
+
+
+def _check_key(options: QueueOptions) -> None:
+    """See that as many of the client's tasks may wait as will.
+
+    Raises:
+        KeyQueueFull: one too many.
+    """
+    most = options.most_waiting
+    if not most:
+        return
+    # Until the commit nobody else counts for this key; on SQLite nobody else writes at all.
+    db.session.execute(select(Key.id).where(Key.name == options.key_name).with_for_update())
+    if (db.session.scalar(_count(Task.key_name == options.key_name)) or 0) >= most:
+        raise KeyQueueFull(str(options.key_name), most, SECONDS_A_TASK)
+
+
+def _count(*which: ColumnElement[bool]) -> Select[int]:
+    """How many tasks wait, of those that are meant."""
+    return select(func.count()).select_from(Task).where(Task.task_status == PENDING, *which)
 
 
 def _priority_mills() -> float:
     """Milliseconds of waiting that a point of priority stands for."""
     return float(current_app.config["PRIORITY_SECONDS"]) * 1000
-
-
-def _check_room(options: QueueOptions) -> None:
-    limit, most = current_app.config["QUEUE_LIMIT"], options.most_waiting
-    if limit and (count := waiting()) >= limit:
-        raise QueueFull(count, SECONDS_A_TASK)
-    if not most:
-        return
-    # Until the commit nobody else counts for this key; on SQLite nobody else writes at all.
-    db.session.execute(select(Key.id).where(Key.name == options.key_name).with_for_update())
-    mine = (Task.task_status == PENDING) & (Task.key_name == options.key_name)
-    if (db.session.scalar(select(func.count()).select_from(Task).where(mine)) or 0) >= most:
-        raise KeyQueueFull(str(options.key_name), most, SECONDS_A_TASK)

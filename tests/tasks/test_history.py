@@ -10,9 +10,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import event
 
+from engine.messages import PictureDone
 from fooocus_flask import logs, signals
 from fooocus_flask.database import db
 from fooocus_flask.pictures import outputs
+from fooocus_flask.runner.task_recorder import TaskRecorder
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Delivery, Task
 from fooocus_flask.tasks import history, queue
@@ -175,9 +177,11 @@ def test_another_attempt_writes_the_same_files(context, add):
 
 
 def test_pictures_are_kept_as_they_come_and_only_once(context, add):
-    task_id = add("running", result=[])
-    for path in ("a.png", "b.png", "a.png"):
-        signals.send(signals.picture_done, context, task_id=task_id, path=path, index=0, seed=1, width=8, height=8)
+    task_id = add("running", result=["a.png"])
+    recorder = TaskRecorder(context, lambda: None)
+    recorder.hold(queue.find(task_id))
+    for index, name in enumerate(("a.png", "b.png")):
+        recorder.take(PictureDone(task_id, index, str(outputs.folder() / name), 1, 8, 8, 0))
     task = queue.find(task_id)
     assert (task.result, task.pictures_done) == (["a.png", "b.png"], 2)
 
