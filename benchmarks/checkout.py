@@ -11,10 +11,10 @@
 Both ways read the same model files, random ones of full size, which lie in `--models` (made where they are not).
 `--python` runs the checkout. A picture drawn both ways must have the same bytes. The service's own time, `added_ms`, is
 the client's wait from the first byte that it sends, less what the program took for the same task, and less `read_ms`,
-in which it reads the request's pictures: by itself it does so too, and its own seconds have that in them. A first
-request with a picture, like the first of all, does not count: what a server needs for it is not in its memory yet.
-Repeated ones are told by their median, and bring files that no request has brought. Each figure is printed as it
-comes; the last line is JSON.
+in which it reads the request's pictures: by itself it does so too, and its own seconds have that in them. Each file is
+one that no request has brought; but the first request of all and the first with a picture do not count, for what a
+server needs for them is not in its memory yet. What is added is told by the median of the repeated ones, the waits are
+those of the first. Each figure is printed as it comes; the last line is JSON.
 """
 
 from __future__ import annotations
@@ -183,10 +183,10 @@ def through(server: Server, name: str, params: dict[str, Any], pictures: Path) -
 
 
 def halves(arguments: argparse.Namespace, config: Path) -> dict[str, Any]:
-    """Each case's seconds, both ways or one; the first is drawn once before."""
+    """Each case's seconds, both ways or one."""
     named = {case["name"]: case for case in CASES}
     requests = {name: request(named[name]) | arguments.change for name in arguments.cases}
-    requests = {WARM: requests[next(iter(requests))] | {"prompt": "to load all there is"}} | requests
+    requests = warm_up(requests, arguments.models / "pictures") | requests
     with tempfile.TemporaryDirectory() as folder:
         pictures = arguments.pictures or Path(folder) / "alone"
         if arguments.half != "service":
@@ -205,19 +205,24 @@ def beside(
     found: dict[str, Any] = {}
     with service(arguments, config, folder) as server:
         given = arguments.models / "pictures"
-        warm = [requests.pop(WARM), *[each for each in requests.values() if brings_picture(each)][:1]]
-        for number, params in enumerate(warm):
-            through(server, WARM, renamed(params, f"{WARM}-{number}", given), given)
         for name, params in requests.items():
-            tries = [params, *(renamed(params, f"{name}-{number}", given) for number in range(1, arguments.repeat))]
+            tries = [renamed(params, f"{name}-{number}", given) for number in range(arguments.repeat)]
             drawn = [through(server, name, each, given) for each in tries]
-            found[name] = told(pictures / f"{name}.png", drawn) | {"alone_s": theirs.get(name)}
-            show(name, found[name])
+            if not name.startswith(WARM):
+                found[name] = {"alone_s": theirs.get(name)} | told(pictures / f"{name}.png", drawn)
+                show(name, found[name])
     added = [case["added_ms"] for case in found.values()]
     same = sum(case["same_bytes"] for case in found.values())
     total = {"same": same, "of": len(found), "added_ms": round(statistics.median(added), 1), "most_ms": max(added)}
     show("in all", total)
     return {"cases": found, "in_all": total}
+
+
+def warm_up(requests: dict[str, Any], pictures: Path) -> dict[str, Any]:
+    """What is drawn before: the first request with other words, and the first that brings a picture with another."""
+    first = next(iter(requests.values())) | {"prompt": "to load all there is"}
+    with_one = [renamed(params, WARM, pictures) for params in requests.values() if brings_picture(params)]
+    return {WARM: first} | {f"{WARM}-picture": params for params in with_one[:1]}
 
 
 def brings_picture(params: dict[str, Any]) -> bool:
@@ -237,7 +242,7 @@ def told(own: Path, drawn: list[tuple[bytes, float, float, float]]) -> dict[str,
     _, seconds, inside, reading = map(list, zip(*drawn, strict=True))
     added = [all - own - read for all, own, read in zip(seconds, inside, reading, strict=True)]
     return {
-        "client_s": round(statistics.median(seconds), 3),
+        "client_s": round(seconds[0], 3),
         "added_ms": round(1000 * statistics.median(added), 1),
         "worst_ms": round(1000 * max(added), 1),
         "read_ms": round(1000 * statistics.median(reading), 1),

@@ -1,7 +1,8 @@
 """The queue, and a task's states: pending, running, then finished, failed or stop; only forwards, and only here.
 
 The rows are the queue. Every function needs an application context and is one transaction; its signal is sent after
-its commit.
+its commit. Tasks that were begun or ended belong to no session any more: whoever is handed one may keep it, where a
+rollback would take the values of its session's rows.
 """
 
 from __future__ import annotations
@@ -185,6 +186,7 @@ def _begin(which: ColumnElement[bool]) -> Task | None:
         _owe(task, "started")
     commit()
     if task is not None:
+        db.session.expunge(task)
         signals.send(signals.task_started, application(), task=task)
     return task
 
@@ -277,7 +279,7 @@ def end(
         commit()
         change.by = int(task is not None)
     if task is not None:
-        db.session.expunge(task)  # whoever is handed it may keep it, whatever becomes of this session
+        db.session.expunge(task)
         signals.send(signals.task_ended, application(), task=task, seconds=dict(seconds or {}))
     return task
 
@@ -300,7 +302,8 @@ def _move(which: ColumnElement[bool], status: str, **values: Any) -> Task | None
 
 
 def _latest(options: QueueOptions) -> int:
-    """The moment by which the latest waiting task is ranked: later than now, if the clock was set back since.
+    """The moment by which the latest waiting task is ranked, if another may wait: later than now, if the clock was set
+    back since.
 
     Raises:
         QueueFull: QUEUE_LIMIT tasks wait already.
@@ -318,10 +321,10 @@ def _latest(options: QueueOptions) -> int:
 
 
 def _check_key(options: QueueOptions) -> None:
-    """See that as many of the client's tasks may wait as will.
+    """See that one more of the client's tasks may wait.
 
     Raises:
-        KeyQueueFull: one too many.
+        KeyQueueFull: as many wait as may.
     """
     most = options.most_waiting
     if not most:

@@ -176,6 +176,16 @@ def test_another_attempt_writes_the_same_files(context, add):
     assert first == second and len(set(first)) == 2
 
 
+def test_a_task_that_was_begun_or_ended_may_be_kept_whatever_becomes_of_the_session(context, add):
+    add("pending", params=TWO)
+    begun = queue.claim()
+    ended = queue.end(begun.task_id, "finished")
+    queue.waiting()
+    db.session.rollback()
+    db.session.remove()
+    assert (len(begun.files), ended.task_status) == (2, "finished")
+
+
 def test_pictures_are_kept_as_they_come_and_only_once(context, add):
     task_id = add("running", result=["a.png"])
     recorder = TaskRecorder(context, lambda: None)
