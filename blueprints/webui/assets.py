@@ -19,7 +19,7 @@ MEDIA_TYPES = {
 }
 """Types of the files that are served; others, such as licences, lie beside them for people."""
 
-LATER = frozenset({"js/copy.js", "js/zip.js"})
+LATER = frozenset({"js/copy.js", "js/deliveries.js", "js/zip.js"})
 """Modules that the page imports at the press of a button."""
 
 

@@ -48,6 +48,19 @@ def test_a_picture_is_looked_at_large_with_its_parameters_and_the_next_by_key(ga
     assert gallery.evaluate("document.activeElement.className") == "card-open"
 
 
+def test_a_task_s_webhooks_are_listed_and_sent_again(visit, make_server, receiver):
+    receiver.answers = [500, 200]
+    server = make_server(FOOOCUS_ALLOW_PRIVATE_ADDRESSES="true", FOOOCUS_WEBHOOK_DELAYS="[3600]").ready()
+    server.draw({"webhook_url": receiver.url})
+    receiver.take()
+    page = visit(page_of(server) + "/#/gallery", wait=".card-open")
+    page.click(".card-open")
+    page.click("dialog >> text=Webhooks")
+    page.wait_for_selector(f"dialog td >> text={receiver.url}")
+    page.click("dialog td button")
+    receiver.take()
+
+
 def test_marking_words_beside_a_picture_leads_to_no_other(gallery):
     gallery.click(".card-open >> nth=1")
     gallery.wait_for_selector("dialog >> text=Picture 1 of 2")

@@ -2,8 +2,7 @@
 import { html, signal, useEffect, useRef, useSignal } from "./lib.js";
 import { own } from "./api.js";
 import { t } from "./i18n.js";
-import { PictureActions, deleteTasks, retry } from "./actions.js";
-import { Deliveries } from "./deliveries.js";
+import { PictureActions, deleteTasks, showDeliveries, retry } from "./actions.js";
 import { Dialog, IconButton, notice } from "./ui.js";
 import { whole } from "./tasks.js";
 import { Parameters } from "./telling.js";
@@ -35,7 +34,7 @@ const aboutTask = (task) => [
 
 export function Lightbox() {
   const start = useRef(null);
-  const told = useSignal(false);
+  const told = useSignal(null);
   const task = seen.value?.tasks[seen.value.at];
   useEffect(() => {
     if (!task) return undefined;
@@ -67,8 +66,8 @@ export function Lightbox() {
       </div>
       <div class="lightbox-side">
         ${url && html`<${PictureActions} task=${task} url=${url} onLeave=${close} />`}
-        <div class="actions"><button type="button" onClick=${again}>${t("retry")}</button>${task.webhook_url && html`<button type="button" onClick=${() => (told.value = true)}>${t("deliveries")}</button>`}<button type="button" class="danger" onClick=${remove}>${t("delete")}</button></div>
-        ${told.value && html`<${Deliveries} task=${task} onClose=${() => (told.value = false)} />`}
+        <div class="actions"><button type="button" onClick=${again}>${t("retry")}</button>${task.webhook_url && html`<button type="button" onClick=${() => showDeliveries(task, (shown) => (told.value = shown))}>${t("deliveries")}</button>`}<button type="button" class="danger" onClick=${remove}>${t("delete")}</button></div>
+        ${told.value && html`<${told.value.Dialog} task=${task} onClose=${() => (told.value = null)} />`}
         <${Parameters} params=${{ ...task.req_params, image_seed: task.seed }} more=${aboutTask(task)} />
       </div>
     </div>

@@ -2,13 +2,13 @@
 import { html, signal, useEffect } from "./lib.js";
 import { call, caller, may } from "./api.js";
 import { t } from "./i18n.js";
-import { Deliveries } from "./deliveries.js";
+import { showDeliveries } from "./actions.js";
 import { Progress } from "./stage.js";
 import { allRunning, cancel, mine, pause, promptOf, put, queue, refresh, waiting } from "./tasks.js";
 import { IconButton, notice } from "./ui.js";
 
 const HIGHEST = 10;
-const told = signal(null); // the task whose deliveries are shown
+const told = signal(null); // the task whose webhooks are shown, and their dialog
 const act = (work) => work.catch((error) => notice(error.message, "error"));
 
 const isMine = (task) => (task.key_name ? task.key_name === caller.value?.name : mine.value.includes(task.task_id));
@@ -34,7 +34,7 @@ function Row({ task }) {
     </div>
     <div class="row">
       ${waits && html`<${IconButton} icon="up" label=${t("raise")} disabled=${!mayChange || task.priority >= HIGHEST} onClick=${() => act(raise(task))} />`}
-      ${task.webhook_url && html`<button type="button" onClick=${() => (told.value = task)}>${t("deliveries")}</button>`}
+      ${task.webhook_url && html`<button type="button" onClick=${() => showDeliveries(task, (shown) => (told.value = shown))}>${t("deliveries")}</button>`}
       <button type="button" class="danger" disabled=${!mayChange} onClick=${() => act(cancel(task.task_id).then(refresh))}>${t(waits ? "cancel" : "stop")}</button>
     </div>
   </li>`;
@@ -61,6 +61,6 @@ export function Queue() {
     </div>
     ${rows.length ? html`<ol class="plain">${rows.map((task) => html`<${Row} key=${task.task_id} task=${task} />`)}</ol>` : html`<p class="hint empty-list">${t("queue.empty")}</p>`}
     <${Downloads} />
-    ${told.value && html`<${Deliveries} task=${told.value} onClose=${() => (told.value = null)} />`}
+    ${told.value && html`<${told.value.Dialog} task=${told.value.task} onClose=${() => (told.value = null)} />`}
   </section>`;
 }
