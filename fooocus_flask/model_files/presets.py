@@ -73,7 +73,8 @@ AT_START = {key: field for key, field in FIELDS.items() if field not in NOT_AT_S
 }
 """Which parameter's default each key sets that Fooocus's `config.txt`, the environment or the start's preset has."""
 
-
+SCHEMA = GenerateSchema(style_names=style_names)
+"""What a preset's values must fit, made once: making one copies all its fields."""
 DEPRECATED_LORA = "default_lora"
 """How presets of Fooocus of its first months named their one LoRA; with `_weight` behind it, its weight."""
 MOST_KEYS, LONGEST_KEY = 8, 64
@@ -241,10 +242,9 @@ def _previous(*layers: Mapping[str, Any]) -> list[str]:
 def _fitting(found: Mapping[str, Any], fields: Mapping[str, str], source: str, notes: list[str]) -> dict[str, Any]:
     """The parameters that these keys set, checked like a request's; notes tell of what does not fit and is left out."""
     fitting: dict[str, Any] = {}
-    schema = GenerateSchema(style_names=style_names)
     for key, field in fields.items():
         if found.get(key) is not None:
-            fitting |= _checked(schema, field, found[key], f"{key} of {source}", notes)
+            fitting |= _checked(field, found[key], f"{key} of {source}", notes)
     if DEPRECATED_LORA in found and "default_loras" not in found:
         instead = [[found[DEPRECATED_LORA], found.get(f"{DEPRECATED_LORA}_weight", 1.0)]]
         notes.append(f"{DEPRECATED_LORA} of {source} is left out: write default_loras: {json.dumps(instead)}")
@@ -261,22 +261,22 @@ def _unused(found: Mapping[str, Any], fields: Mapping[str, str], source: str) ->
     return [f"Keys of {source} that set nothing here: {', '.join(unused[:MOST_KEYS])}{more}"]
 
 
-def _checked(schema: GenerateSchema, field: str, value: Any, place: str, notes: list[str]) -> dict[str, Any]:
+def _checked(field: str, value: Any, place: str, notes: list[str]) -> dict[str, Any]:
     """The parameter, if the value fits; of a list that which fits."""
     told = len(notes)
     if field == "loras" and isinstance(value, list | tuple):
         value = _loras(value, place, notes)
-    faults = list(flat(schema.validate({field: value}), ()))
+    faults = list(flat(SCHEMA.validate({field: value}), ()))
     unfit = {step: fault.msg for fault in faults for step in fault.loc[1:2] if isinstance(step, int)}
     if isinstance(value, list) and len(unfit) > 0:
         notes += [f"{place}: {_named(value[index])} is left out: {reason}" for index, reason in unfit.items()]
         value = [entry for index, entry in enumerate(value) if index not in unfit]
-        faults = list(flat(schema.validate({field: value}), ()))
+        faults = list(flat(SCHEMA.validate({field: value}), ()))
     if faults:
         notes.append(f"{place} is left out: {_reasons(faults)}")
     if faults or (value == [] and len(notes) > told):  # of a list of which nothing fits, nothing is meant
         return {}
-    checked: dict[str, Any] = schema.load({field: value})
+    checked: dict[str, Any] = SCHEMA.load({field: value})
     return checked
 
 
