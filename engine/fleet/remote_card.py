@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ from engine.fleet.outlet import Event
 from engine.fleet.versions import CardInfo, differences
 from engine.images.picture_file import PictureFile, write_picture
 from engine.interruption import Stopped
-from engine.messages import Draw, Ended, Look, Message, Progressed, Seen
+from engine.messages import Beat, Draw, Ended, Look, Message, Progressed, Seen
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,8 @@ ASKED_AGAIN = 0.3
 """Seconds before a card is asked again that starts."""
 FILES_EVERY = 30.0
 """Seconds after which a machine is asked again which model files it has."""
+MUTE = 60.0
+"""Seconds that a task's next event is waited for while the card draws nothing, until its process is ended."""
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 """Seconds before an actor is made again that could not begin; doubled each time."""
 
@@ -82,7 +84,9 @@ class RemoteCard(Thread):
         self._joined = False
         self._leaving = Flag()
         self._why_left = ""
-        self._stream: Iterable[Any] = ()
+        self._stream: Iterator[Any] = iter(())
+        self._waits_since: float | None = None
+        """When the card's thread began to wait for its task's next event; None while it does not wait."""
         self._stopped: set[str] = set()
         self._followed: set[str] = set()
         self._coming: set[str] = set()
@@ -143,10 +147,27 @@ class RemoteCard(Thread):
             if not done:
                 return
             try:
-                self._send(self._card, ray.get(self._beat))
+                beat: Beat = ray.get(self._beat)
             except RayError as error:
                 self._lose(info, "a sign of life", error)
+            else:
+                self._send(self._card, beat)
+                self._replace_if_mute(beat)
         self._beat = self.actor.beat.remote()
+
+    def _replace_if_mute(self, beat: Beat) -> None:
+        """End a process that draws nothing while its task's next event is waited for: what it told got lost on its way,
+        and Ray does not always find out."""
+        since = self._waits_since
+        if since is None or beat.stages or monotonic() - since < MUTE:
+            return
+        self._waits_since = None
+        log.warning(
+            "The card %s draws nothing, and nothing was heard of its task for %.0f s: its process is ended",
+            self._card,
+            MUTE,
+        )
+        Thread(target=self.replace, daemon=True).start()
 
     # --- the card's thread
 
@@ -274,11 +295,12 @@ class RemoteCard(Thread):
         except Exception as error:  # this thread must outlive its work
             log.exception("task %s failed", task.task_id)
             self.actor.stop.remote(task.task_id)
+            self._waits_since = monotonic()
             list(self._stream)  # the card takes nothing else before it is rid of these events
             ended = Ended(task.task_id, "failed", reason(error), notes=task.notes, cause=cause(error))
             self._send(self._card, ended)
         finally:
-            self._stream = ()
+            self._stream, self._waits_since = iter(()), None
             self._stopped.discard(task.task_id)
             self._followed.discard(task.task_id)
 
@@ -298,23 +320,28 @@ class RemoteCard(Thread):
         followed = task.task_id in self._followed
         draw = self.actor.draw.options(_generator_backpressure_num_objects=READ_AT_ONCE)
         self._stream = draw.remote(task, given, files, followed=followed)
-        for event in self._stream:
-            yield self._received(event)
+        while (event := self._next()) is not None:
+            yield event
             if (now := task.task_id in self._followed) != followed:  # it may have been told too early
                 followed = now
                 self.actor.follow.remote(task.task_id, followed)
 
-    def _received(self, event: Any) -> Event:
-        """What Ray has for this reference.
+    def _next(self) -> Event | None:
+        """The next event of the stream; None after the last.
 
         Raises:
-            RayActorError: the machine that held it is gone.
+            RayActorError: the process is gone, or the machine that held the event.
         """
+        self._waits_since = monotonic()
         try:
-            found: Event = ray.get(event)
+            event: Event = ray.get(next(self._stream))
+        except StopIteration:
+            return None
         except ObjectLostError as error:
             raise RayActorError(error_msg=first_line(error)) from error
-        return found
+        finally:
+            self._waits_since = None
+        return event
 
     def _bring(self, message: BringFile) -> None:
         """Copy a model file to the head, and tell how far it is."""
