@@ -190,7 +190,7 @@ def test_pictures_are_kept_as_they_come_and_only_once(context, add):
     task_id = add("running", result=["a.png"])
     recorder = TaskRecorder(context, lambda: None)
     recorder.hold(queue.find(task_id))
-    for index, name in enumerate(("a.png", "b.png")):
+    for index, name in ((0, "a.png"), (1, "b.png"), (0, "a.png")):
         recorder.take(PictureDone(task_id, index, str(outputs.folder() / name), 1, 8, 8, 0))
     task = queue.find(task_id)
     assert (task.result, task.pictures_done) == (["a.png", "b.png"], 2)
