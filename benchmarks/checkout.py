@@ -186,7 +186,7 @@ def halves(arguments: argparse.Namespace, config: Path) -> dict[str, Any]:
     """Each case's seconds, both ways or one."""
     named = {case["name"]: case for case in CASES}
     requests = {name: request(named[name]) | arguments.change for name in arguments.cases}
-    requests = warm_up(requests, arguments.models / "pictures") | requests
+    requests = warm_up(requests) | requests
     with tempfile.TemporaryDirectory() as folder:
         pictures = arguments.pictures or Path(folder) / "alone"
         if arguments.half != "service":
@@ -218,11 +218,11 @@ def beside(
     return {"cases": found, "in_all": total}
 
 
-def warm_up(requests: dict[str, Any], pictures: Path) -> dict[str, Any]:
-    """What is drawn before: the first request with other words, and the first that brings a picture with another."""
+def warm_up(requests: dict[str, Any]) -> dict[str, Any]:
+    """What is drawn before: the first request with other words, and the first that brings a picture."""
     first = next(iter(requests.values())) | {"prompt": "to load all there is"}
-    with_one = [renamed(params, WARM, pictures) for params in requests.values() if brings_picture(params)]
-    return {WARM: first} | {f"{WARM}-picture": params for params in with_one[:1]}
+    bringing = [params for params in requests.values() if brings_picture(params)]
+    return {WARM: first} | {f"{WARM}-picture": params for params in bringing[:1]}
 
 
 def brings_picture(params: dict[str, Any]) -> bool:
@@ -240,7 +240,7 @@ def told(own: Path, drawn: list[tuple[bytes, float, float, float]]) -> dict[str,
     if not same:
         own.with_name(f"{own.stem}-service.png").write_bytes(first)
     _, seconds, inside, reading = map(list, zip(*drawn, strict=True))
-    added = [all - own - read for all, own, read in zip(seconds, inside, reading, strict=True)]
+    added = [wait - drew - read for wait, drew, read in zip(seconds, inside, reading, strict=True)]
     return {
         "client_s": round(seconds[0], 3),
         "added_ms": round(1000 * statistics.median(added), 1),

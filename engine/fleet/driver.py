@@ -12,7 +12,6 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Thread
 from time import monotonic, sleep
 from typing import Any
 
@@ -110,7 +109,7 @@ class Driver:
         elif isinstance(message, BringFile):
             remote.bring(message)
         elif isinstance(message, Replace):
-            Thread(target=remote.replace, daemon=True).start()
+            remote.replace()
 
     def _see(self, there: list[Machine], leaving: set[str]) -> None:
         """Take in the machines that came, let those go that left, and those leave that are to."""

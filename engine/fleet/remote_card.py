@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Event as Flag
@@ -122,8 +123,8 @@ class RemoteCard(Thread):
             self._looks.submit(self._bring, message)
 
     def replace(self) -> None:
-        """End the process; Ray starts another."""
-        ray.kill(self.actor, no_restart=False)
+        """End the process, beside all else; Ray starts another."""
+        Thread(target=partial(ray.kill, self.actor, no_restart=False), daemon=True).start()
 
     def leave(self, reason: str, *, at_once: bool) -> None:
         """Take no more tasks: the one under way may end, unless the machine is gone."""
@@ -167,7 +168,7 @@ class RemoteCard(Thread):
             self._card,
             MUTE,
         )
-        Thread(target=self.replace, daemon=True).start()
+        self.replace()
 
     # --- the card's thread
 

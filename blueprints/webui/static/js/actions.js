@@ -33,8 +33,8 @@ export async function save(url) {
   download(await answer.blob(), fileName(own(url)));
 }
 
-// Shows a task's webhooks, by a dialog that is loaded when it is asked for: `show` is given { task, Dialog }.
-export const showDeliveries = (task, show) => act(import("./deliveries.js").then(({ Deliveries }) => show({ task, Dialog: Deliveries })));
+// Puts { task, Dialog } into the signal `shown`: the dialog of a task's webhooks, which is loaded when it is asked for.
+export const showDeliveries = (task, shown) => act(import("./deliveries.js").then(({ Deliveries }) => (shown.value = { task, Dialog: Deliveries })));
 
 export async function retry(task) {
   submitted((await call("POST", `/tasks/${task.task_id}/retry`)).data);

@@ -2,7 +2,7 @@
 import { html, signal, useEffect, useRef, useSignal } from "./lib.js";
 import { own } from "./api.js";
 import { t } from "./i18n.js";
-import { PictureActions, deleteTasks, showDeliveries, retry } from "./actions.js";
+import { PictureActions, deleteTasks, retry, showDeliveries } from "./actions.js";
 import { Dialog, IconButton, notice } from "./ui.js";
 import { whole } from "./tasks.js";
 import { Parameters } from "./telling.js";
@@ -66,7 +66,7 @@ export function Lightbox() {
       </div>
       <div class="lightbox-side">
         ${url && html`<${PictureActions} task=${task} url=${url} onLeave=${close} />`}
-        <div class="actions"><button type="button" onClick=${again}>${t("retry")}</button>${task.webhook_url && html`<button type="button" onClick=${() => showDeliveries(task, (shown) => (told.value = shown))}>${t("deliveries")}</button>`}<button type="button" class="danger" onClick=${remove}>${t("delete")}</button></div>
+        <div class="actions"><button type="button" onClick=${again}>${t("retry")}</button>${task.webhook_url && html`<button type="button" onClick=${() => showDeliveries(task, told)}>${t("deliveries")}</button>`}<button type="button" class="danger" onClick=${remove}>${t("delete")}</button></div>
         ${told.value && html`<${told.value.Dialog} task=${task} onClose=${() => (told.value = null)} />`}
         <${Parameters} params=${{ ...task.req_params, image_seed: task.seed }} more=${aboutTask(task)} />
       </div>

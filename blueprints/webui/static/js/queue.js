@@ -34,7 +34,7 @@ function Row({ task }) {
     </div>
     <div class="row">
       ${waits && html`<${IconButton} icon="up" label=${t("raise")} disabled=${!mayChange || task.priority >= HIGHEST} onClick=${() => act(raise(task))} />`}
-      ${task.webhook_url && html`<button type="button" onClick=${() => showDeliveries(task, (shown) => (told.value = shown))}>${t("deliveries")}</button>`}
+      ${task.webhook_url && html`<button type="button" onClick=${() => showDeliveries(task, told)}>${t("deliveries")}</button>`}
       <button type="button" class="danger" disabled=${!mayChange} onClick=${() => act(cancel(task.task_id).then(refresh))}>${t(waits ? "cancel" : "stop")}</button>
     </div>
   </li>`;
