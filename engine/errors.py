@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import errno
 
+MEMORY_WORDS = ("allocate memory", "can't start new thread")
+"""What errors of no kind of their own say where there is too little memory."""
+NO_PRIMITIVE = "could not create a primitive"
+"""All that oneDNN says where there is none for the code that it makes; of what it cannot do, it says more."""
+
 
 class TooLittleMemory(MemoryError):
     """A task that does not fit the memory there is; the text says what would."""
@@ -15,6 +20,12 @@ class NoSuchDevice(ValueError):
 
 class CheckpointError(ValueError):
     """A model file that cannot be used; the text says why and what would work."""
+
+
+def is_memory_full(error: BaseException) -> bool:
+    """Whether the machine's memory was too small: for data, for the stack of a thread, or for code made on the way."""
+    told = str(error)
+    return isinstance(error, MemoryError) or told == NO_PRIMITIVE or any(words in told for words in MEMORY_WORDS)
 
 
 def is_disk_full(error: BaseException) -> bool:

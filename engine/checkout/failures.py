@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.checkout.pictures import UnusablePicture
 from engine.checkout.program import MissingModelFile, WorkerEnded
-from engine.errors import is_disk_full
+from engine.errors import is_disk_full, is_memory_full
 
 LONGEST = 200
 TOLD = (NotImplementedError, ValueError, AssertionError)
@@ -30,8 +30,7 @@ def reason(error: BaseException) -> str:
 
 def cause(error: BaseException) -> str:
     """Of what kind a failure is, in the words of `Ended`."""
-    text = str(error).casefold()
-    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+    if is_memory_full(error) or "out of memory" in str(error).casefold():
         return "memory"
     if is_disk_full(error):
         return "space"

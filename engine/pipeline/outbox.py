@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ class Outbox:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="outbox-pictures")
         self._waiting: list[Future[Any]] = []
-        self._over = False
+        self._computed: Future[Any] | None = None
 
     @property
     def busy(self) -> bool:
@@ -50,12 +50,14 @@ class Outbox:
 
     def compute(self, work: Callable[[], Result]) -> Future[Result]:
         """Compute a picture after those before it; the future holds its result."""
-        return self._submitted(self._beside, work)
+        self._computed = computed = self._submitted(self._beside, work)
+        return computed
 
     def settle(self) -> None:
         """Wait until all pictures before are computed, whatever became of them."""
-        if not self._over:
-            self._beside.submit(lambda: None).result()
+        if self._computed is not None:  # else a thread would be begun, for which there may be no memory left
+            wait([self._computed])
+            self._computed = None
 
     def __enter__(self) -> Outbox:
         return self
@@ -63,7 +65,6 @@ class Outbox:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._over = True
         self._beside.shutdown(wait=True)
         self._thread.shutdown(wait=True)
         if error is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-from engine.errors import TooLittleMemory, is_disk_full
+from engine.errors import TooLittleMemory, is_disk_full, is_memory_full
 
 PACKAGE = "engine."
 
@@ -45,7 +45,7 @@ def cause(error: Exception) -> str:
     from engine.gpu.out_of_memory import is_out_of_memory
 
     full = isinstance(error, RuntimeError) and is_out_of_memory(error)
-    if full or isinstance(error, MemoryError) or "allocate memory" in str(error):
+    if full or is_memory_full(error):
         return "memory"
     if is_disk_full(error):
         return "space"

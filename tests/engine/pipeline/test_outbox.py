@@ -1,7 +1,7 @@
 """What a task sends goes out in order, off the drawing thread; errors come back."""
 
 from concurrent.futures import Future
-from threading import Event, get_ident
+from threading import Event, active_count, get_ident
 
 import pytest
 
@@ -60,6 +60,13 @@ def test_settling_waits_for_pictures_but_not_for_those_who_wait_for_one():
         assert done == [0, 1, 2]
         there.set_result(None)
     outbox.settle()
+
+
+def test_settling_begins_no_thread_where_nothing_was_computed():
+    with Outbox(lambda message: None) as outbox:
+        before = active_count()
+        outbox.settle()
+        assert active_count() == before
 
 
 def test_what_turns_out_to_be_no_message_is_not_sent():

@@ -18,6 +18,9 @@ from engine.process.failures import reason
     [
         (torch.cuda.OutOfMemoryError("CUDA out of memory"), "The GPU ran out of memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "The engine ran out of memory"),
+        (RuntimeError("can't start new thread"), "The engine ran out of memory"),
+        (RuntimeError("could not create a primitive"), "The engine ran out of memory"),
+        (RuntimeError("could not create a primitive descriptor for a deconvolution"), "The engine failed in a way"),
         (CheckpointError("a.safetensors cannot be drawn with"), "a.safetensors cannot be drawn with"),
         (OSError(errno.ENOSPC, "No space left on device"), "The disk is full: free some space"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "The disk is full: free some space"),
