@@ -9,6 +9,8 @@ from engine.images.codecs import PNG_MARK, fast_zlib
 
 CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 """By PNG's colour type: grey and RGB, without and with alpha."""
+PIECE = 1 << 15
+"""Packed bytes that are unpacked at once: memory for all pixels would take as long to be had as they do."""
 EIGHT_BITS, ANIMATION, LAST_FILTER = 8, (b"acTL", b"fcTL", b"fdAT"), 4
 
 
@@ -28,18 +30,24 @@ def is_whole(data: bytes) -> bool:
     width, height, bits, colours, *methods = struct.unpack("!IIBBBBB", chunks[0][1])
     if bits != EIGHT_BITS or colours not in CHANNELS or any(methods):
         return False
-    return _holds_rows(b"".join(pixels), height, 1 + width * CHANNELS[colours])
+    return _hold_rows(pixels, height, 1 + width * CHANNELS[colours])
 
 
-def _holds_rows(packed: bytes, height: int, stride: int) -> bool:
-    """Whether it unpacks to exactly so many rows of so many bytes, each led by the number of a filter."""
-    unpacking = fast_zlib.decompressobj()
-    try:
-        rows = unpacking.decompress(packed, height * stride + 1)
-    except Exception:  # zlib and isal have errors of their own
-        return False
-    ended = unpacking.eof and not unpacking.unused_data
-    return ended and len(rows) == height * stride and max(rows[::stride], default=0) <= LAST_FILTER
+def _hold_rows(pixels: list[memoryview], height: int, stride: int) -> bool:
+    """Whether they unpack to exactly so many rows of so many bytes, each led by the number of a filter."""
+    unpacking, missing = fast_zlib.decompressobj(), height * stride
+    for packed in pixels:
+        for begin in range(0, len(packed), PIECE):
+            if unpacking.eof:
+                return False
+            try:
+                rows = unpacking.decompress(packed[begin : begin + PIECE], missing + 1)
+            except Exception:  # zlib and isal have errors of their own
+                return False
+            if len(rows) > missing or max(rows[missing % stride :: stride], default=0) > LAST_FILTER:
+                return False
+            missing -= len(rows)
+    return unpacking.eof and not unpacking.unused_data and missing == 0
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
