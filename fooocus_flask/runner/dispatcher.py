@@ -84,7 +84,7 @@ class Dispatcher:
 
     def _claim(self) -> Task | None:
         """The next task to draw: one left in the middle, which no lane draws, else one that waits."""
-        while (task := queue.reclaim(self.task_ids) or queue.claim(*self._preference())) is not None:
+        while (task := queue.claim(*self._preference(), drawn=self.task_ids)) is not None:
             if task.stop_asked:
                 queue.end(task.task_id, STOPPED)
             elif task.files is None:

@@ -116,7 +116,9 @@ def find(task_id: str) -> Task:
     return task
 
 
-def claim(checkpoints: Collection[str | None] = (), seconds: float = 0.0) -> Task | None:
+def claim(
+    checkpoints: Collection[str | None] = (), seconds: float = 0.0, drawn: Collection[str] | None = None
+) -> Task | None:
     """The first task in the queue, now running; None if none waits, or the queue is paused.
 
     The first is the one of the least `rank`: the moment it was queued, so many seconds earlier or later for each
@@ -124,7 +126,8 @@ def claim(checkpoints: Collection[str | None] = (), seconds: float = 0.0) -> Tas
     One whose model files are still to come is passed over until they are there. Before the first goes one that wants
     one of these checkpoints, if its turn is at most so many seconds later.
 
-    Any number of claimers get different tasks.
+    Any number of claimers get different tasks. One that knows of all tasks that are drawn names them as `drawn`: before
+    all others it gets one that was left in the middle, which runs and is none of those, for its next attempt.
     """
     chosen: ColumnElement[Any] = _next().with_for_update(skip_locked=True).scalar_subquery()
     if checkpoints:
@@ -134,7 +137,11 @@ def claim(checkpoints: Collection[str | None] = (), seconds: float = 0.0) -> Tas
             wanted |= Task.checkpoint.is_(None)
         apt = _next().where(soon, wanted).with_for_update(skip_locked=True)
         chosen = func.coalesce(apt.scalar_subquery(), chosen)
-    return _begin((Task.id == chosen) & (Task.task_status == PENDING) & ~_paused())
+    may_begin = (Task.task_status == PENDING) & ~_paused()
+    if drawn is None:
+        return _begin((Task.id == chosen) & may_begin)
+    left = _left(drawn).scalar_subquery()
+    return _begin((Task.id == func.coalesce(left, chosen)) & (may_begin | (Task.id == left)), alone=not drawn)
 
 
 def claim_alike(first: Task, most: int) -> list[Task]:
@@ -155,14 +162,9 @@ def claim_alike(first: Task, most: int) -> list[Task]:
     return found
 
 
-def reclaim(held: Collection[str]) -> Task | None:
-    """A task that was left in the middle, now in its next attempt: it runs, and is none of those that are drawn.
-
-    Only who knows of all that are drawn may ask.
-    """
-    left = select(Task.id).where(Task.task_status == RUNNING, Task.task_id.not_in(held)).order_by(Task.id).limit(1)
-    found = db.session.scalar(left)
-    return None if found is None else _begin(Task.id == found)
+def _left(drawn: Collection[str]) -> Select[Any]:
+    """The first task that was left in the middle: it runs, and is none of those that are drawn."""
+    return select(Task.id).where(Task.task_status == RUNNING, Task.task_id.not_in(drawn)).order_by(Task.id).limit(1)
 
 
 def head() -> int | None:
@@ -177,12 +179,12 @@ def _next(column: InstrumentedAttribute[int] = Task.id) -> Select[Any]:
     return waiting.order_by(Task.rank, Task.id).limit(1)
 
 
-def _begin(which: ColumnElement[bool]) -> Task | None:
-    """The task, now running; it has no `files` where its parameters cannot be read."""
+def _begin(which: ColumnElement[bool], *, alone: bool = False) -> Task | None:
+    """The task, now running; it has no `files` where its parameters cannot be read. `alone`: no other task runs."""
     again = {"start_mills": func.coalesce(Task.start_mills, mills()), "attempts": Task.attempts + 1, "progress": 0}
     task = _move(which, RUNNING, **again)
     if task is not None and task.files is None:
-        task.files, task.result = _file_names(task), []
+        task.files, task.result = _file_names(task, alone=alone), []
         _owe(task, "started")
     commit()
     if task is not None:
@@ -191,15 +193,20 @@ def _begin(which: ColumnElement[bool]) -> Task | None:
     return task
 
 
-def _file_names(task: Task) -> list[str] | None:
+def _file_names(task: Task, *, alone: bool) -> list[str] | None:
     """Paths for the task's pictures, none of which another running task has; None where the row cannot be read."""
     try:
         params = task.params
     except (KeyError, TypeError, ValueError):  # of a version with other members
         return None
-    running = select(Task.files).where(Task.task_status == RUNNING, Task.id != task.id)
-    taken = {path for files in db.session.scalars(running) for path in files or ()}
+    taken = set() if alone else _taken(task)
     return outputs.names(params, dt.datetime.now(), stem=file_stem(task), taken=taken)
+
+
+def _taken(task: Task) -> set[str]:
+    """The paths that the other running tasks have for their pictures."""
+    running = select(Task.files).where(Task.task_status == RUNNING, Task.id != task.id)
+    return {path for files in db.session.scalars(running) for path in files or ()}
 
 
 def file_stem(task: Task) -> str:

@@ -70,10 +70,12 @@ def test_eight_claimers_never_get_the_same_task(app):
 
 def test_tasks_that_are_drawn_at_once_have_pictures_of_their_own(app, add):
     named = {"save_name": "cat", "image_number": 2}
-    add("pending", params=named), add("pending", params=named)
+    add("pending", params=named), add("pending", params=named), add("pending", params=named)
     with app.app_context():
-        first, second = queue.claim().files, queue.claim().files
-    assert not set(first) & set(second) and first[0].endswith("/cat-0.png")
+        first = queue.claim(drawn=())
+        second = queue.claim(drawn={first.task_id})
+        files = [*first.files, *second.files, *queue.claim().files]
+    assert len(set(files)) == len(files) == 6 and files[0].endswith("/cat-0.png")
 
 
 # --- which lane draws what

@@ -93,11 +93,12 @@ def test_times_are_taken_at_the_claim_and_at_the_end_whoever_follows(context, ad
 
 
 def test_a_task_left_in_the_middle_is_claimed_again_unless_it_is_drawn(context, add):
-    add("pending", params=TWO)
+    waiting = add("pending", params=TWO)
     left = add("running", params=TWO, start_mills=5, attempts=1)
-    task = queue.reclaim(())
+    task = queue.claim(drawn=())
     assert (task.task_id, task.attempts, task.start_mills) == (left, 2, 5)
-    assert queue.reclaim({left}) is None
+    assert queue.claim(drawn={left}).task_id == waiting
+    assert queue.claim(drawn={left, waiting}) is None
 
 
 def test_priority_goes_first_until_others_have_waited_long_enough(context, add):
@@ -144,7 +145,7 @@ def test_a_paused_queue_begins_nothing_but_goes_on_with_what_was_begun(context, 
     left, waiting = add("running", params=TWO), add("pending", params=TWO)
     queue.pause()
     queue.pause()
-    assert queue.claim() is None and queue.reclaim(()).task_id == left
+    assert queue.claim() is None and queue.claim(drawn={left}) is None and queue.claim(drawn=()).task_id == left
     queue.end(left, "finished")
     assert queue.claim() is None and queue.paused()
     queue.resume()
@@ -172,7 +173,7 @@ def test_a_task_that_waits_cannot_be_finished(context, add):
 
 def test_another_attempt_writes_the_same_files(context, add):
     add("pending", params=TWO)
-    first, second = queue.claim().files, queue.reclaim(()).files
+    first, second = queue.claim(drawn=()).files, queue.claim(drawn=()).files
     assert first == second and len(set(first)) == 2
 
 
