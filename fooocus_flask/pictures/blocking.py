@@ -36,7 +36,7 @@ def in_pool(pool: ThreadPool, turns: Turns, work: Callable[..., Outcome], *argum
     """
     outcome: Outcome
     with turns:
-        outcome, error = pool.apply(_outcome, (work, arguments))
+        outcome, error = pool.apply(attempted, (work, arguments))
     if error is not None:
         raise error
     return outcome
@@ -75,7 +75,8 @@ _turns: WeakKeyDictionary[Hub, Turns] = WeakKeyDictionary()
 """Those of each hub's threads."""
 
 
-def _outcome(work: Callable[..., Outcome], arguments: tuple[Any, ...]) -> tuple[Outcome | None, Exception | None]:
+def attempted(work: Callable[..., Outcome], arguments: tuple[Any, ...]) -> tuple[Outcome | None, Exception | None]:
+    """What the work gives, or what it raises: the hub would print an error that leaves a greenlet, with its picture."""
     try:
         return work(*arguments), None
     except Exception as error:  # handed on to whoever waits
@@ -99,8 +100,7 @@ def put_meanwhile(path: Path, data: bytes) -> Iterator[None]:
     Raises:
         OSError: it could not be written; nothing is left behind, as where the block raises.
     """
-    # An error that leaves a greenlet is printed by the hub, with a part of the picture.
-    writing = gevent.spawn(_outcome, in_thread, (written_beside, path, data))
+    writing = gevent.spawn(attempted, in_thread, (written_beside, path, data))
     try:
         yield
         unfinished, error = writing.get()

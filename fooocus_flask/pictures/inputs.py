@@ -10,12 +10,13 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import gevent
 import pybase64
 from flask import current_app, request
 from gevent.pool import Pool
@@ -26,11 +27,11 @@ from engine.images.reading import MOST_BYTES, UnreadablePicture
 from fooocus_flask.access import file_tokens, limits
 from fooocus_flask.errors import Forbidden, InvalidRequest
 from fooocus_flask.pictures import urls
+from fooocus_flask.pictures.blocking import attempted, put_meanwhile
 from fooocus_flask.pictures.blocking import in_thread as in_thread
-from fooocus_flask.pictures.blocking import put_meanwhile
 from fooocus_flask.pictures.decoding import room
 from fooocus_flask.pictures.fetching import NotFetched, fetch
-from fooocus_flask.pictures.folder_storage import INPUTS, OUTPUTS, Storage, StorageFault
+from fooocus_flask.pictures.folder_storage import INPUTS, OUTPUTS, Storage
 from fooocus_flask.pictures.storage import storage
 from schemas.faults import Fault
 from schemas.fields import Upload
@@ -45,12 +46,29 @@ DATA_URL = re.compile(r"data:[^,]{0,255}?;base64,", re.IGNORECASE)
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 OWN_PATH = re.compile(r"/(inputs|outputs|files)/([^?#]*\.[a-z]+)(\?[^#]*)?(#.*)?")
 
+NO_PICTURE = "Input should be a picture: {}"
+
 Place = tuple[str | int, ...]
 """Where a picture stands in a request, such as `("controlnet_image", 0, "cn_img")`."""
 
 
 class NotAPicture(Exception):
     """There is no usable picture here; the text says why."""
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A picture that was brought, and where it is kept; `size` is the memory it takes to see that it is whole, in
+    bytes, 0 if it is there already."""
+
+    data: bytes
+    path: Path
+    size: int
+
+    @property
+    def reference(self) -> str:
+        """The path of its URL."""
+        return f"/inputs/{self.path.name}"
 
 
 @dataclass(frozen=True)
@@ -74,16 +92,36 @@ class InputStore:
             NotAPicture: it is none, or cannot be had.
             StorageFault: the bucket does not take it.
         """
+        arrived = self.receive(sent)
+        self.store(arrived)
+        return arrived.reference
+
+    def receive(self, sent: str | Upload) -> Arrived:
+        """Have the bytes of what was sent, which begin like a picture.
+
+        Raises:
+            NotAPicture: they do not, or cannot be had.
+        """
         data = self.data(sent)
         try:
-            path, size = in_thread(self._place, data)
-            if size:
-                with room.of(size, self.client), put_meanwhile(path, data):
-                    in_thread(reading.ending, data)
+            return in_thread(self._arrived, data)
         except UnreadablePicture as error:
-            raise NotAPicture(f"Input should be a picture: {error}") from error
-        self.storage.ensure(f"{INPUTS}/{path.name}")
-        return f"/inputs/{path.name}"
+            raise NotAPicture(NO_PICTURE.format(error)) from error
+
+    def store(self, arrived: Arrived) -> None:
+        """Write a picture that is new here, once it is sure that all of it can be decoded.
+
+        Raises:
+            NotAPicture: it cannot.
+            StorageFault: the bucket does not take it.
+        """
+        try:
+            if arrived.size:
+                with room.of(arrived.size, self.client), put_meanwhile(arrived.path, arrived.data):
+                    in_thread(reading.ending, arrived.data)
+        except UnreadablePicture as error:
+            raise NotAPicture(NO_PICTURE.format(error)) from error
+        self.storage.ensure(f"{INPUTS}/{arrived.path.name}")
 
     def data(self, sent: str | Upload) -> bytes:
         """The bytes of a picture as it was sent: an upload, a URL, a data URL or base64. They may be anything.
@@ -105,13 +143,15 @@ class InputStore:
             raise NotAPicture(f"The picture cannot be fetched: {error}") from error
 
     def path(self, reference: str) -> Path:
-        """The file of a picture that is kept, by the path of its URL.
+        """The file of a picture that is kept, or just being stored, by the path of its URL.
 
         Raises:
             FileNotFoundError: it is not there (any more).
         """
-        self.storage.fetch(reference[1:])
         name = reference.removeprefix("/inputs/")
+        if storing := _storing.get(self.folder / name):
+            storing.join()
+        self.storage.fetch(reference[1:])
         if path := found(self.folder, name):
             return path
         raise FileNotFoundError(f"the input picture {name} is gone")
@@ -130,15 +170,18 @@ class InputStore:
             raise NotAPicture(f"There is no picture {own} on this server")
         return path.read_bytes()
 
-    def _place(self, data: bytes) -> tuple[Path, int]:
-        """Where a picture is kept, and how many bytes it takes to see that it is whole; 0 if it is there, as it was."""
+    def _arrived(self, data: bytes) -> Arrived:
         ending, size = reading.head(data)
         path = self.folder / f"{hashlib.sha256(data).hexdigest()}.{ending}"
         try:
             os.utime(path)  # its time is when it was last brought
         except FileNotFoundError:
-            return path, size
-        return path, 0
+            return Arrived(data, path, size)
+        return Arrived(data, path, 0)
+
+
+_storing: dict[Path, gevent.Greenlet[..., Any]] = {}
+"""The pictures of requests that are being stored, by the path that each will have."""
 
 
 def stored_path(own: str) -> str:
@@ -173,40 +216,67 @@ def given(sent: str | Upload, *place: str | int) -> bytes:
         raise InvalidRequest([Fault("image_error", str(error), sent, loc=("body", *place))]) from error
 
 
-def resolve(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of a generation request, each picture replaced by the path of its URL on this server.
+@contextmanager
+def resolved(sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Have the members of a generation request, each picture replaced by the path of its URL on this server.
+
+    The pictures are looked at and stored while the block works; after it they are there.
 
     Raises:
-        InvalidRequest: one of them is none or cannot be had; all such faults at once.
+        InvalidRequest: one of them is none or cannot be had; all such faults at once, and then those that the block
+            found.
         StorageFault: the bucket does not take one.
     """
-    places = dict(pictures(sent))
-    values = dict(sent)
-    if any(place[0] == CONTROL_IMAGES for place in places):
-        values[CONTROL_IMAGES] = [dict(part) for part in sent[CONTROL_IMAGES]]
-    server, faults = current(), []
+    server, places = current(), dict(pictures(sent))
     require_open(server, places)
+    received = Pool(AT_ONCE).map(lambda place: attempted(server.receive, (places[place],)), places)
+    arrivals = {place: arrived for place, (arrived, _) in zip(places, received, strict=True) if arrived}
+    storing = {place: _stored_beside(server, arrived) for place, arrived in arrivals.items()}
 
-    def kept(place: Place) -> str | Fault | StorageFault:
-        try:
-            return server.keep(places[place])
-        except StorageFault as fault:
-            return fault
-        except NotAPicture as error:
-            return Fault("image_error", str(error), places[place], loc=("body", *place))
+    def faults() -> list[Fault]:
+        errors = [error or storing[place].get()[1] for place, (_, error) in zip(places, received, strict=True)]
+        return [image_fault(place, places[place], error) for place, error in zip(places, errors, strict=True) if error]
 
-    for place, outcome in zip(places, Pool(AT_ONCE).map(kept, places), strict=True):
-        if isinstance(outcome, StorageFault):
-            raise outcome
-        if isinstance(outcome, Fault):
-            faults.append(outcome)
-        elif len(place) == 1:
-            values[str(place[0])] = outcome
+    if len(arrivals) < len(places):
+        raise InvalidRequest(faults())
+    try:
+        yield with_references(sent, {place: arrived.reference for place, arrived in arrivals.items()})
+    except InvalidRequest as refused:
+        raise InvalidRequest([*faults(), *refused.faults]) from refused
+    if found := faults():
+        raise InvalidRequest(found)
+
+
+def _stored_beside(server: InputStore, arrived: Arrived) -> gevent.Greenlet[..., Any]:
+    """A greenlet that stores the picture, and gives the error that kept it from that as the second of two values."""
+    storing = gevent.spawn(attempted, server.store, (arrived,))
+    _storing[arrived.path] = storing
+    storing.link(lambda _: _storing.pop(arrived.path, None))
+    return storing
+
+
+def image_fault(place: Place, sent: str | Upload, error: Exception) -> Fault:
+    """What is wrong with the picture at this place of a request.
+
+    Raises:
+        Exception: the error, if it says nothing of the picture.
+    """
+    if not isinstance(error, NotAPicture):
+        raise error
+    return Fault("image_error", str(error), sent, loc=("body", *place))
+
+
+def with_references(params: Mapping[str, Any], references: Mapping[Place, str]) -> dict[str, Any]:
+    """The parameters with other references to the pictures at these places."""
+    changed = dict(params)
+    if any(place[0] == CONTROL_IMAGES for place in references):
+        changed[CONTROL_IMAGES] = [dict(part) for part in params[CONTROL_IMAGES]]
+    for place, reference in references.items():
+        if len(place) == 1:
+            changed[str(place[0])] = reference
         else:
-            values[CONTROL_IMAGES][place[1]][CONTROL_IMAGE] = outcome
-    if faults:
-        raise InvalidRequest(faults)
-    return values
+            changed[CONTROL_IMAGES][place[1]][CONTROL_IMAGE] = reference
+    return changed
 
 
 def missing(params: Mapping[str, Any]) -> list[Fault]:
@@ -254,16 +324,7 @@ def pictures(params: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
 
 def with_urls(params: Mapping[str, Any], base: str) -> dict[str, Any]:
     """A task's parameters with the full URLs of its pictures, as records hand them out."""
-    shown = dict(params)
-    for place, path in pictures(params):
-        url = urls.absolute(path, base)
-        if len(place) == 1:
-            shown[str(place[0])] = url
-        else:
-            parts = [*shown[CONTROL_IMAGES]]
-            parts[int(place[1])] = parts[int(place[1])] | {CONTROL_IMAGE: url}
-            shown[CONTROL_IMAGES] = parts
-    return shown
+    return with_references(params, {place: urls.absolute(path, base) for place, path in pictures(params)})
 
 
 def decoded(text: str) -> bytes:

@@ -73,7 +73,8 @@ def submit(
     if key and (task := idempotency.earlier(key, asked)):
         return Submission(task, replayed=True)
     members = {name: value for name, value in sent.items() if name not in QUEUE_MEMBERS}
-    new = prepare(inputs.resolve(members | dict(settled or {})))
+    with inputs.resolved(members | dict(settled or {})) as complete:
+        new = prepare(complete)
     new = replace(new, notes=[*request_notes.current(), *translation.notes, *new.notes])
     return enqueue_once(new, queue_options(sent, key, asked, translation))
 

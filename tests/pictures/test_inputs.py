@@ -140,7 +140,8 @@ def load(**members):
 def test_the_words_for_no_picture_bring_none(app, word):
     with app.test_request_context():
         sent = load(uov_input_image=word, controlnet_image=[{"cn_img": word}])
-        assert inputs.resolve(sent) == sent
+        with inputs.resolved(sent) as found:
+            assert found == sent
 
 
 def test_every_picture_of_a_request_is_replaced_by_its_url(app):
@@ -148,7 +149,8 @@ def test_every_picture_of_a_request_is_replaced_by_its_url(app):
         sent = load(
             uov_input_image=BARE, enhance_input_image=BARE, controlnet_image=[{}, {"cn_img": BARE, "cn_type": "CPDS"}]
         )
-        found = inputs.resolve(sent)
+        with inputs.resolved(sent) as found:
+            pass
     url = found["uov_input_image"]
     assert url.startswith("/inputs/") and found["enhance_input_image"] == found["controlnet_image"][1]["cn_img"] == url
     assert found["controlnet_image"][0]["cn_img"] is None and found["controlnet_image"][1]["cn_type"] == "CPDS"
@@ -157,8 +159,9 @@ def test_every_picture_of_a_request_is_replaced_by_its_url(app):
 
 def test_all_faults_are_told_at_their_places(app):
     members = {"inpaint_input_image": "x" * 900, "uov_input_image": BARE}
-    with app.test_request_context(), pytest.raises(InvalidRequest) as told:
-        inputs.resolve(load(**members, controlnet_image=[{}, {"cn_img": "http://10.0.0.1/"}]))
+    sent = load(**members, controlnet_image=[{}, {"cn_img": "http://10.0.0.1/"}])
+    with app.test_request_context(), pytest.raises(InvalidRequest) as told, inputs.resolved(sent):
+        raise AssertionError("a picture is missing")
     faults = told.value.detail
     assert [fault["loc"] for fault in faults] == [
         ["body", "inpaint_input_image"],
@@ -171,6 +174,16 @@ def test_all_faults_are_told_at_their_places(app):
 def test_a_bad_picture_is_a_422(client):
     reply = client.post(GENERATE, json={"uov_input_image": "x"})
     assert reply.status_code == 422 and reply.json["detail"][0]["loc"] == ["body", "uov_input_image"]
+
+
+def test_what_is_wrong_with_pictures_is_told_beside_what_else_is(app, client):
+    cut_short = base64.b64encode(RED[:-30]).decode()
+    asked = {"uov_input_image": cut_short, "uov_method": "Vary (Subtle)", "base_model_name": "none.safetensors"}
+    reply = client.post(GENERATE, json=asked)
+    assert [fault["loc"][1] for fault in reply.json["detail"]] == ["uov_input_image", "base_model_name"]
+    with patience():
+        while [*Path(app.config["INPUT_PATH"]).iterdir()]:
+            gevent.sleep(0.01)
 
 
 def test_a_picture_that_is_long_in_coming_holds_up_nobody(app, client, host):  # noqa: F811
@@ -200,7 +213,8 @@ def test_a_record_tells_full_urls_that_open(app, client, add):
         params = records.stored(task, "http://localhost")["req_params"]
         assert params["uov_input_image"] == params["controlnet_image"][0]["cn_img"] != path
         assert task.req_params["controlnet_image"] == [{"cn_img": path}]
-        assert inputs.resolve(load(uov_input_image=params["uov_input_image"]))["uov_input_image"] == path
+        with inputs.resolved(load(uov_input_image=params["uov_input_image"])) as found:
+            assert found["uov_input_image"] == path
     assert client.get(path).status_code == 403
     reply = client.get(params["uov_input_image"].removeprefix("http://localhost"))
     assert (reply.data, reply.headers["X-Content-Type-Options"]) == (RED, "nosniff")

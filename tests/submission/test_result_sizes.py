@@ -1,5 +1,6 @@
 """Pictures that would become too large on their way are refused at the member that makes them so."""
 
+import base64
 import io
 
 import pytest
@@ -54,6 +55,13 @@ def test_an_outpainted_picture_may_be_as_large_as_the_setting_says(client, pictu
     sent = {"inpaint_input_image": picture(500, 100), "outpaint_selections": selections}
     refused = answer(client, **sent, outpaint_distance=distances)
     assert refused == ([] if taken else [("outpaint_distance", MOST)])
+
+
+def test_a_picture_that_comes_with_its_request_is_measured(client):
+    out = io.BytesIO()
+    Image.effect_noise((600, 600), 50).save(out, "PNG")
+    sent = {"uov_input_image": base64.b64encode(out.getvalue()).decode(), "uov_method": "Upscale (2x)"}
+    assert answer(client, **sent) == [("uov_input_image", MOST // 4), ("upscale_multiple", MOST)]
 
 
 def test_a_picture_is_measured_upright(client, picture):
