@@ -47,14 +47,15 @@ def post_fork(server, worker):
 
 
 def post_worker_init(worker):
-    """Have garbage found quickly, warn of an open server, and send clients away when the worker is told to stop.
+    """Settle the worker's memory, warn of an open server, and send clients away when the worker is told to stop.
 
     An open stream would hold it for 30 seconds.
     """
     import fooocus_flask  # not before gevent has patched the worker
-    from fooocus_flask.server import garbage, launcher
+    from fooocus_flask.server import garbage, heap, launcher
 
     garbage.settle()
+    heap.keep_freed()
     hosts = [address[0] for address in worker.cfg.address if isinstance(address, tuple)]
     for host in launcher.open_hosts(worker.wsgi, hosts):
         worker.log.warning("\n%s", launcher.warning(host))

@@ -28,7 +28,7 @@ from fooocus_flask.access import callers, file_tokens
 from fooocus_flask.errors import StartError
 from fooocus_flask.following import webhooks
 from fooocus_flask.model_files import presets
-from fooocus_flask.server import garbage
+from fooocus_flask.server import garbage, heap
 from fooocus_flask.server.command_line import api_port, legacy_ports, overrides, parser, webui_port
 from fooocus_flask.server.http_requests import RequestHandler
 
@@ -179,6 +179,7 @@ def serve(app: Flask, socks: Sequence[socket.socket], greeting: str = "", page: 
 
     handlers = [gevent.signal_handler(number, stop) for number in (signal.SIGTERM, signal.SIGINT)]
     garbage.settle()
+    heap.keep_freed()
     for server in servers:
         server.start()
     fooocus_flask.start(app)
