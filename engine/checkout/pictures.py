@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import time
 from pathlib import Path, PurePosixPath
@@ -80,9 +81,26 @@ def store(source: Path | bytes, path: Path) -> None:
     Raises:
         OSError: it could not be written; nothing is left behind.
     """
+    if isinstance(source, Path) and _linked(source, path):
+        return
     with whole_file(path) as file:
         if isinstance(source, bytes):
             file.write(source)
         else:
             with source.open("rb") as original:
                 shutil.copyfileobj(original, file, 1 << 20)
+
+
+def _linked(source: Path, path: Path) -> bool:
+    """Give the file this name too, whatever had it; whether one disk has both. A copy of 2 MB would take 3 ms."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part")
+    unfinished.unlink(missing_ok=True)
+    try:
+        os.link(source, unfinished)
+    except OSError:  # another disk, or one without links
+        return False
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    return True

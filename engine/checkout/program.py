@@ -125,7 +125,7 @@ class Program:
         """
         if self._worker is None:
             self._start(values)
-        names = self.arguments.in_order(self._evaluate)
+        names = self.arguments.in_order(self._evaluation())
         return _followed(getattr(self._worker, TASK), tell)([values.take(name) for name in names])
 
     def begin(self, task: Any) -> None:
@@ -232,11 +232,11 @@ class Program:
         known = {"modules": sys.modules["modules"], "flags": self.flags, "config": self.config}
         return {name: eval(_compiled(defaults[name]), dict(known)) for name in names if name in defaults}
 
-    def _evaluate(self, expression: ast.expr) -> Any:
-        """What an expression of the task's source is worth."""
+    def _evaluation(self) -> Callable[[ast.expr], Any]:
+        """What gives the worth of expressions of the task's source."""
         known = dict(vars(self._worker))
         exec(compile(ast.Module(list(self.arguments.imports), []), TASK, "exec"), known)
-        return eval(_compiled(expression), known)
+        return lambda expression: eval(_compiled(expression), known)
 
     @staticmethod
     def _module(name: str) -> Any:

@@ -40,7 +40,7 @@ class TaskRun:
         self.draw, self.emit, self.heartbeat, self.give_way = draw, emit, heartbeat, give_way
         self.params = GenerateParams.from_dict(draw.params)
         self.notes = list(draw.notes)
-        self._news: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+        self._news: SimpleQueue[tuple[str, Any, float]] = SimpleQueue()
         self._task: Any = None
         self._program: Program | None = None
         self._stopping = False
@@ -75,9 +75,9 @@ class TaskRun:
                 return self._ended(program, clock, "stopped")
             begun = time.perf_counter()
             program.begin(self._task)
-            self._follow(program, clock)
+            finished = self._follow(program, clock)
             outcome = self._outcome(program)
-            self._taken = outcome[0], time.perf_counter() - begun, values.pictures.seconds
+            self._taken = outcome[0], finished - begun, values.pictures.seconds
             return self._ended(program, clock, *outcome)
         finally:
             clock.stop()
@@ -95,19 +95,19 @@ class TaskRun:
         return TaskValues(self.params, pictures, checkpoint, program.file_name, program.others)
 
     def _hear(self, kind: str, item: Any) -> None:
-        self._news.put((kind, item))
+        self._news.put((kind, item, time.perf_counter()))
 
     def _interrupt(self, how: str) -> None:
         program, task = self._program, self._task
         if program is not None and task is not None:
             program.interrupt(task, how)
 
-    def _follow(self, program: Program, clock: StageClock) -> None:
-        """Turn what the program says into messages, until it has ended the task."""
+    def _follow(self, program: Program, clock: StageClock) -> float:
+        """Turn what the program says into messages, until it has ended the task; when it said so."""
         while True:
             self.give_way()
             try:
-                kind, item = self._news.get(timeout=TICK)
+                kind, item, said = self._news.get(timeout=TICK)
             except Empty:
                 program.check_worker()
                 continue
@@ -118,7 +118,7 @@ class TaskRun:
             if flag == "preview":
                 self._tell(clock, *product)
             elif flag == "finish":
-                return
+                return said
 
     def _tell(self, clock: StageClock, percent: int, message: str, picture: Any) -> None:
         clock.hear(message)

@@ -1,10 +1,14 @@
-"""What a Fooocus is given as a picture's pixels."""
+"""Pictures on their way to a Fooocus and from it."""
+
+import errno
+import os
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from engine.checkout.pictures import decoded
+from engine.checkout.pictures import decoded, store
 from tests.engine.images.test_reading import noise, saved
 
 
@@ -26,3 +30,16 @@ def test_a_picture_is_turned_as_it_says(kind):
     turned[0x0112] = 6  # to the right
     upright = decoded(saved(noise(), kind))
     assert np.array_equal(decoded(saved(noise(), kind, exif=turned)), np.rot90(upright, -1))
+
+
+@pytest.mark.parametrize("one_disk", [True, False])
+def test_a_file_gets_its_name_in_place_of_an_earlier_one_and_stays_where_it_was(tmp_path, monkeypatch, one_disk):
+    if not one_disk:
+        monkeypatch.setattr(os, "link", Mock(side_effect=OSError(errno.EXDEV, "Invalid cross-device link")))
+    source, path = tmp_path / "scratch.png", tmp_path / "outputs" / "2024-07-05" / "a.png"
+    source.write_bytes(b"new")
+    store(b"earlier", path)
+    path.with_name(".a.png.part").write_bytes(b"left by a killed process")
+    store(source, path)
+    source.unlink()
+    assert path.read_bytes() == b"new" and [*path.parent.iterdir()] == [path]
