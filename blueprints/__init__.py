@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pkgutil import iter_modules
@@ -20,7 +21,7 @@ def discover(off: Collection[str] = ()) -> Iterator[Blueprint]:
         TypeError: an entry point names something else.
     """
     names = sorted(module.name for module in iter_modules(__path__))
-    points = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
+    points = installed()
     known = [*names, *(point.name for point in points)]
     if unknown := sorted(set(off).difference(known)):
         raise ValueError(f"There is no blueprint {', '.join(unknown)}; there are {', '.join(known)}")
@@ -30,6 +31,12 @@ def discover(off: Collection[str] = ()) -> Iterator[Blueprint]:
     for point in points:
         if point.name not in off:
             yield loaded(point)
+
+
+@cache
+def installed() -> list[EntryPoint]:
+    """The entry points of other packages, by name; the descriptions of all that are installed are read once."""
+    return sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
 
 
 def loaded(point: EntryPoint) -> Blueprint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import gevent
 import sqlalchemy as sa
@@ -49,7 +50,7 @@ def upgrade(app: Flask, engine: Engine) -> bool:
         LockHeld: another server is running on the database.
     """
     config: Config = app.extensions["migrate"].migrate.get_config()
-    scripts = ScriptDirectory.from_config(config)
+    scripts = migrations(config.get_main_option("script_location") or "")
     with engine.connect() as connection:
         revision = MigrationContext.configure(connection).get_current_revision()
     if revision == scripts.get_current_head():
@@ -63,6 +64,12 @@ def upgrade(app: Flask, engine: Engine) -> bool:
     with server_lock.holder.of(app).taken(), signs_of_life(app):
         command.upgrade(config, "head")
     return True
+
+
+@cache
+def migrations(folder: str) -> ScriptDirectory:
+    """The migrations in this folder, which are read once."""
+    return ScriptDirectory(folder)
 
 
 @contextmanager
