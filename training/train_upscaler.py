@@ -283,7 +283,7 @@ def train(options: argparse.Namespace, pool) -> None:
     if options.tiny:
         facts, pictures = facts[: 4 * EVERY], pictures[: 4 * EVERY]
     sheet, held = split(facts, pictures, device, Backdrops.read(options.bundle, device))
-    count, most = (6, 3) if options.tiny else (options.canvases, 24)
+    count, most = (2, 2) if options.tiny else (options.canvases, 24)
     plan, held_plan = (ask(pool, s.facts, n, seed, False) for s, n, seed in ((sheet, count, 3), (held, most, 7)))
     _, vae, _ = models.resumed(options.base)
     vae = vae.requires_grad_(False).eval().to(device)
