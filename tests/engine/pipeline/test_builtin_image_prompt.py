@@ -30,6 +30,7 @@ def drawn(tmp_path_factory):
 
     def draw(name, **changes):
         wish = {"aspect_ratios_selection": f"{SIDE}×{SIDE}", "overwrite_step": 12, "image_seed": 3}
+        wish |= {"disable_preview": True}
         ended = pipeline.draw(toy_draw(folder, name, inputs=str(folder), **wish | changes), lambda _: None)
         assert ended.outcome == "finished"
         return np.asarray(Image.open(folder / f"{name}-0.png"))

@@ -26,7 +26,8 @@ def drawn(tmp_path_factory):
     folder, pipeline = tmp_path_factory.mktemp("pictures"), Pipeline("cpu")
 
     def draw(name, notes=None, **changes):
-        wish = {"prompt": "a red apple, 3d render", "aspect_ratios_selection": f"{SIDE}×{SIDE}", "overwrite_step": 10}
+        wish = {"prompt": "a red apple, 3d render", "overwrite_step": 8, "disable_preview": True}
+        wish |= {"aspect_ratios_selection": f"{SIDE}×{SIDE}"}
         ended = pipeline.draw(toy_draw(folder, name, inputs=str(folder), **wish | changes), lambda _: None)
         assert ended.outcome == "finished"
         if notes is not None:
