@@ -21,7 +21,7 @@ def discover(off: Collection[str] = ()) -> Iterator[Blueprint]:
         TypeError: an entry point names something else.
     """
     names = sorted(module.name for module in iter_modules(__path__))
-    points = installed()
+    points = plugins()
     known = [*names, *(point.name for point in points)]
     if unknown := sorted(set(off).difference(known)):
         raise ValueError(f"There is no blueprint {', '.join(unknown)}; there are {', '.join(known)}")
@@ -34,7 +34,7 @@ def discover(off: Collection[str] = ()) -> Iterator[Blueprint]:
 
 
 @cache
-def installed() -> list[EntryPoint]:
+def plugins() -> list[EntryPoint]:
     """The entry points of other packages, by name; the descriptions of all that are installed are read once."""
     return sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
 

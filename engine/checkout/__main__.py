@@ -32,7 +32,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="engine.checkout", description="The engine process over a Fooocus.")
     parser.add_argument("fd", type=int, help="the inherited socket to the web process")
     parser.add_argument("--beat", type=float, default=5.0, help="seconds between signs of life")
-    parser.add_argument("--scratch", type=Path, required=True, help="folder for pictures before they are moved")
+    parser.add_argument("--scratch", type=Path, required=True, help="folder that pictures are drawn into")
     parsed = parser.parse_args(words[:mark])
     parsed.flags = words[mark + 1 :]
     return parsed

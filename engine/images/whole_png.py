@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import islice
 
 from engine.images.codecs import PNG_MARK, fast_zlib
 
 CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 """By PNG's colour type: grey and RGB, without and with alpha."""
+MOST_CHUNKS = 10_000
+"""Chunks that are looked at: libpng's hold 8 KiB, and a file of chunks of one byte is left to the decoder."""
 PIECE = 1 << 15
 """Packed bytes that are unpacked at once: memory for all pixels would take as long to be had as they do."""
 EIGHT_BITS, ANIMATION, LAST_FILTER = 8, (b"acTL", b"fcTL", b"fdAT"), 4
@@ -20,7 +23,7 @@ def is_whole(data: bytes) -> bool:
     False says nothing: the file may be interlaced, of 16 bits, with a palette, animated or damaged. What stands before
     the pixels is not looked at; whoever opened the file has read it.
     """
-    chunks = [*_chunks(data)]
+    chunks = [*islice(_chunks(data), MOST_CHUNKS)]
     kinds = [kind for kind, _ in chunks]
     pixels = [content for kind, content in chunks if kind == b"IDAT"]
     if not pixels or kinds[0] != b"IHDR" or kinds.count(b"IHDR") != 1 or set(ANIMATION) & set(kinds):
@@ -30,10 +33,10 @@ def is_whole(data: bytes) -> bool:
     width, height, bits, colours, *methods = struct.unpack("!IIBBBBB", chunks[0][1])
     if bits != EIGHT_BITS or colours not in CHANNELS or any(methods):
         return False
-    return _hold_rows(pixels, height, 1 + width * CHANNELS[colours])
+    return _unpack_to_rows(pixels, height, 1 + width * CHANNELS[colours])
 
 
-def _hold_rows(pixels: list[memoryview], height: int, stride: int) -> bool:
+def _unpack_to_rows(pixels: list[memoryview], height: int, stride: int) -> bool:
     """Whether they unpack to exactly so many rows of so many bytes, each led by the number of a filter."""
     unpacking, missing = fast_zlib.decompressobj(), height * stride
     for packed in pixels:

@@ -30,13 +30,13 @@ LOADERS = {
 def lean_imports() -> Iterator[None]:
     """Import diffusers' networks inside, without methods that load files; whatever was imported before stays as it is.
 
-    Afterwards all of diffusers can be imported as ever, except that it knows of no transformers. No other thread
-    may import what is absent meanwhile.
+    Afterwards all of diffusers can be imported as ever, except that it knows of no transformers, and of no package
+    that was installed under another name than its own. No other thread may import what is absent meanwhile.
     """
     absent = [name for name in ABSENT if name not in sys.modules]
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None is what Python takes for absent
     read_all = importlib.metadata.packages_distributions
-    importlib.metadata.packages_distributions = dict  # what it asks for is found by its own name
+    importlib.metadata.packages_distributions = dict  # it looks for each by its own name then
     standing: dict[str, ModuleType] = {}
     try:
         for made in (*map(_unexecuted, PACKAGES), *(_loader(name, *classes) for name, classes in LOADERS.items())):

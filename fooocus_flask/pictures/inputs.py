@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import gevent
 import pybase64
 from flask import current_app, request
+from gevent.event import AsyncResult
 from gevent.pool import Pool
 from werkzeug.security import safe_join
 
@@ -149,11 +149,11 @@ class InputStore:
             FileNotFoundError: it is not there (any more).
         """
         name = reference.removeprefix("/inputs/")
-        if storing := _storing.get(self.folder / name):
-            storing.join()
-        self.storage.fetch(reference[1:])
-        if path := found(self.folder, name):
-            return path
+        coming = _coming.get(self.folder / name)
+        if coming is None or not coming.error.get():
+            self.storage.fetch(reference[1:])
+            if path := found(self.folder, name):
+                return path
         raise FileNotFoundError(f"the input picture {name} is gone")
 
     def own(self, text: str) -> str | None:
@@ -178,10 +178,6 @@ class InputStore:
         except FileNotFoundError:
             return Arrived(data, path, size)
         return Arrived(data, path, 0)
-
-
-_storing: dict[Path, gevent.Greenlet[..., Any]] = {}
-"""The pictures of requests that are being stored, by the path that each will have."""
 
 
 def stored_path(own: str) -> str:
@@ -216,11 +212,38 @@ def given(sent: str | Upload, *place: str | int) -> bytes:
         raise InvalidRequest([Fault("image_error", str(error), sent, loc=("body", *place))]) from error
 
 
+class Coming:
+    """A picture of a request that is on its way: its bytes are had, then it is looked at and stored."""
+
+    def __init__(self) -> None:
+        self.reference: AsyncResult[str | None] = AsyncResult()
+        """The path of its URL, before it is stored; None where its bytes cannot be had, or begin like no picture."""
+        self.error: AsyncResult[Exception | None] = AsyncResult()
+        """What keeps it from being stored; None once it is."""
+
+    def keep(self, server: InputStore, sent: str | Upload) -> None:
+        """Have it on this server."""
+        arrived, error = attempted(server.receive, (sent,))
+        if arrived is not None:
+            _coming[arrived.path] = self
+        self.reference.set(arrived and arrived.reference)
+        if arrived is not None:
+            _, error = attempted(server.store, (arrived,))
+            if _coming.get(arrived.path) is self:  # nobody else brings the same
+                del _coming[arrived.path]
+        self.error.set(error)
+
+
+_coming: dict[Path, Coming] = {}
+"""The pictures of requests that are being stored, by the path that each will have."""
+
+
 @contextmanager
 def resolved(sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Have the members of a generation request, each picture replaced by the path of its URL on this server.
 
-    The pictures are looked at and stored while the block works; after it they are there.
+    The pictures are looked at and stored while the block works; after it they are there. The block is not begun where
+    one cannot be had, or begins like no picture.
 
     Raises:
         InvalidRequest: one of them is none or cannot be had; all such faults at once, and then those that the block
@@ -229,30 +252,23 @@ def resolved(sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """
     server, places = current(), dict(pictures(sent))
     require_open(server, places)
-    received = Pool(AT_ONCE).map(lambda place: attempted(server.receive, (places[place],)), places)
-    arrivals = {place: arrived for place, (arrived, _) in zip(places, received, strict=True) if arrived}
-    storing = {place: _stored_beside(server, arrived) for place, arrived in arrivals.items()}
+    coming, pool = {place: Coming() for place in places}, Pool(AT_ONCE)
+    for place, picture in places.items():
+        pool.spawn(coming[place].keep, server, picture)
+    references = {place: picture.reference.get() for place, picture in coming.items()}
 
     def faults() -> list[Fault]:
-        errors = [error or storing[place].get()[1] for place, (_, error) in zip(places, received, strict=True)]
-        return [image_fault(place, places[place], error) for place, error in zip(places, errors, strict=True) if error]
+        errors = {place: picture.error.get() for place, picture in coming.items()}
+        return [image_fault(place, places[place], error) for place, error in errors.items() if error]
 
-    if len(arrivals) < len(places):
+    if None in references.values():
         raise InvalidRequest(faults())
     try:
-        yield with_references(sent, {place: arrived.reference for place, arrived in arrivals.items()})
+        yield with_references(sent, references)
     except InvalidRequest as refused:
         raise InvalidRequest([*faults(), *refused.faults]) from refused
     if found := faults():
         raise InvalidRequest(found)
-
-
-def _stored_beside(server: InputStore, arrived: Arrived) -> gevent.Greenlet[..., Any]:
-    """A greenlet that stores the picture, and gives the error that kept it from that as the second of two values."""
-    storing = gevent.spawn(attempted, server.store, (arrived,))
-    _storing[arrived.path] = storing
-    storing.link(lambda _: _storing.pop(arrived.path, None))
-    return storing
 
 
 def image_fault(place: Place, sent: str | Upload, error: Exception) -> Fault:
@@ -266,7 +282,7 @@ def image_fault(place: Place, sent: str | Upload, error: Exception) -> Fault:
     return Fault("image_error", str(error), sent, loc=("body", *place))
 
 
-def with_references(params: Mapping[str, Any], references: Mapping[Place, str]) -> dict[str, Any]:
+def with_references(params: Mapping[str, Any], references: Mapping[Place, str | None]) -> dict[str, Any]:
     """The parameters with other references to the pictures at these places."""
     changed = dict(params)
     if any(place[0] == CONTROL_IMAGES for place in references):

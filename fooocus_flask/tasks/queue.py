@@ -180,11 +180,14 @@ def _next(column: InstrumentedAttribute[int] = Task.id) -> Select[Any]:
 
 
 def _begin(which: ColumnElement[bool], *, alone: bool = False) -> Task | None:
-    """The task, now running; it has no `files` where its parameters cannot be read. `alone`: no other task runs."""
+    """The task, now running; it has no `files` where its parameters cannot be read.
+
+    `alone` means that, if it waited, no other task runs.
+    """
     again = {"start_mills": func.coalesce(Task.start_mills, mills()), "attempts": Task.attempts + 1, "progress": 0}
     task = _move(which, RUNNING, **again)
     if task is not None and task.files is None:
-        task.files, task.result = _file_names(task, alone=alone), []
+        task.files, task.result = _file_names(task, alone=alone and task.attempts == 1), []
         _owe(task, "started")
     commit()
     if task is not None:

@@ -54,6 +54,6 @@ def test_a_group_that_is_switched_off_is_not_served(make_app):
 
 def test_an_entry_point_that_is_no_blueprint_fails_the_start(monkeypatch):
     wrong = EntryPoint("wrong", "os:sep", blueprints.ENTRY_POINTS)
-    monkeypatch.setattr(blueprints, "installed", lambda: [wrong])
+    monkeypatch.setattr(blueprints, "plugins", lambda: [wrong])
     with pytest.raises(TypeError, match="wrong = os:sep"):
         list(blueprints.discover())

@@ -2,12 +2,14 @@
 
 import base64
 import datetime as dt
+import errno
 import io
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
-import gevent
+import gevent.event
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -15,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from fooocus_flask.database import db
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.pictures import inputs, retention
+from fooocus_flask.pictures.blocking import attempted
 from fooocus_flask.pictures.inputs import InputStore, NotAPicture
 from fooocus_flask.submission.forms import form_body
 from fooocus_flask.tasks import records
@@ -157,6 +160,52 @@ def test_every_picture_of_a_request_is_replaced_by_its_url(app):
     assert sent["controlnet_image"][1]["cn_img"] == BARE
 
 
+def test_a_picture_that_is_just_coming_is_waited_for_and_a_damaged_one_is_gone(app):
+    with app.test_request_context():
+        with inputs.resolved(load(uov_input_image=BARE)) as found:
+            assert inputs.current().path(found["uov_input_image"]).read_bytes() == RED
+        damaged = load(uov_input_image=base64.b64encode(RED[:-30]).decode())
+        with (
+            pytest.raises(InvalidRequest, match="cut short"),
+            inputs.resolved(damaged) as found,
+            pytest.raises(FileNotFoundError),
+        ):
+            inputs.current().path(found["uov_input_image"])
+    assert inputs._coming == {}
+
+
+def test_of_two_who_bring_a_picture_the_second_is_waited_for_though_the_first_could_not_store_it(app, monkeypatch):
+    first_may_fail, put = gevent.event.Event(), inputs.put_meanwhile
+    full_disk = OSError(errno.ENOSPC, "No space left on device")
+
+    @contextmanager
+    def failing(path, data):
+        monkeypatch.setattr(inputs, "put_meanwhile", put)
+        yield
+        first_may_fail.wait()
+        raise full_disk
+
+    def bring():
+        with app.test_request_context(), inputs.resolved(load(uov_input_image=BARE)) as found:
+            return inputs.current().path(found["uov_input_image"]).name
+
+    monkeypatch.setattr(inputs, "put_meanwhile", failing)
+    with patience():
+        first = gevent.spawn(attempted, bring, ())
+        while inputs.put_meanwhile is failing:
+            gevent.sleep(0.01)
+        second = gevent.spawn(attempted, bring, ())
+        first_may_fail.set()
+        assert second.get()[1] is None and second.get()[0].endswith(".png")
+        assert isinstance(first.get()[1], OSError) and inputs._coming == {}
+
+
+def test_what_goes_wrong_beside_pictures_is_raised(app):
+    sent = load(uov_input_image=BARE)
+    with app.test_request_context(), pytest.raises(ArithmeticError, match="no numbers"), inputs.resolved(sent):
+        raise ArithmeticError("no numbers")
+
+
 def test_all_faults_are_told_at_their_places(app):
     members = {"inpaint_input_image": "x" * 900, "uov_input_image": BARE}
     sent = load(**members, controlnet_image=[{}, {"cn_img": "http://10.0.0.1/"}])
@@ -182,7 +231,7 @@ def test_what_is_wrong_with_pictures_is_told_beside_what_else_is(app, client):
     reply = client.post(GENERATE, json=asked)
     assert [fault["loc"][1] for fault in reply.json["detail"]] == ["uov_input_image", "base_model_name"]
     with patience():
-        while [*Path(app.config["INPUT_PATH"]).iterdir()]:
+        while [*Path(app.config["INPUT_PATH"]).glob("*")]:
             gevent.sleep(0.01)
 
 

@@ -41,5 +41,15 @@ def test_a_file_gets_its_name_in_place_of_an_earlier_one_and_stays_where_it_was(
     store(b"earlier", path)
     path.with_name(".a.png.part").write_bytes(b"left by a killed process")
     store(source, path)
+    assert path.samefile(source) is one_disk
     source.unlink()
     assert path.read_bytes() == b"new" and [*path.parent.iterdir()] == [path]
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    source, path = tmp_path / "scratch.png", tmp_path / "outputs" / "a.png"
+    source.write_bytes(b"new")
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(OSError, match="Input/output"):
+        store(source, path)
+    assert [*path.parent.iterdir()] == []

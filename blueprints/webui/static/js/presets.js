@@ -67,8 +67,11 @@ export function Presets() {
   });
   const save = () => download(new Blob([JSON.stringify(request(), null, 2)], { type: "application/json" }), "fooocus.json");
   const copy = async () => {
-    const { CopyDialog } = await import("./copy.js");
-    copying.value = CopyDialog;
+    try {
+      copying.value = (await import("./copy.js")).CopyDialog;
+    } catch (error) {
+      notice(error.message, "error");
+    }
   };
   const clear = async () => {
     if (await confirm(t("reset.sure"), t("reset"))) reset();
