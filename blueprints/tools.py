@@ -14,7 +14,7 @@ from engine.required_files import mask_needs
 from fooocus_flask.access import limits, scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.model_files.folders import folders, style_names
-from fooocus_flask.pictures import inputs
+from fooocus_flask.pictures import inputs, sent_pictures
 from fooocus_flask.pictures.blocking import in_thread
 from fooocus_flask.pictures.decoding import room
 from fooocus_flask.runner import picture_requests
@@ -117,7 +117,7 @@ def describe_image(query: dict[str, Any]) -> tuple[dict[str, str], dict[str, str
 @scopes.needs(DRAW)
 def read_metadata(arguments: dict[str, Any]) -> dict[str, Any]:
     """Read the parameters out of a picture: a PNG, JPEG or WebP of Fooocus, a web UI or another program."""
-    data = inputs.given(arguments["image"], "image")
+    data = sent_pictures.given(arguments["image"], "image")
     with room.of(inputs.in_thread(reading.decoded_bytes, data), limits.whose()):
         return inputs.in_thread(from_metadata.from_picture, data, catalogue(), style_names())
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.images import codecs, reading
 from fooocus_flask.access import limits
-from fooocus_flask.pictures import inputs
+from fooocus_flask.pictures import sent_pictures
 from fooocus_flask.pictures.decoding import room
 from fooocus_flask.pictures.inputs import in_thread
 from schemas.fields import Upload
@@ -22,7 +22,7 @@ def ours(sent: str | Upload) -> tuple[Upload, list[str]]:
     Raises:
         InvalidRequest: it is no picture.
     """
-    data = inputs.given(sent, "mask")
+    data = sent_pictures.given(sent, "mask")
     with room.of(in_thread(reading.decoded_bytes, data), limits.whose()):
         mask = in_thread(of_alpha, data)
     return (Upload(data), [LIGHT_MEANS_REDRAW]) if mask is None else (Upload(mask), [])

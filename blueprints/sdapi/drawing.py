@@ -15,7 +15,7 @@ from fooocus_flask.access import scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.model_files.folders import style_names
-from fooocus_flask.pictures import inputs
+from fooocus_flask.pictures import inputs, sent_pictures
 from fooocus_flask.submission.prepare import catalogue
 from fooocus_flask.submission.submit import Submission, Translation, submit
 from schemas.answers import DRAWN_HEADERS, TASK_REFUSALS
@@ -60,7 +60,7 @@ def img2img(sent: dict[str, Any]) -> Response:
 @scopes.needs(DRAW)
 def extra_single_image(sent: dict[str, Any]) -> Response:
     """Enlarge a picture."""
-    picture = inputs.given(sent["image"], "image")
+    picture = sent_pictures.given(sent["image"], "image")
     size = inputs.in_thread(reading.size, picture)
     models, own = catalogue(), options.stored()
     chosen = own | {"sd_model_checkpoint": options.model(own, models)}

@@ -10,7 +10,7 @@ from engine.images import a1111, metadata_reading, reading
 from fooocus_flask.access import limits, scopes
 from fooocus_flask.access.keys import DRAW
 from fooocus_flask.errors import InvalidRequest
-from fooocus_flask.pictures import inputs
+from fooocus_flask.pictures import inputs, sent_pictures
 from fooocus_flask.pictures.decoding import room
 from fooocus_flask.runner import picture_requests
 from schemas.other_apis.sdapi import INTERROGATORS, CaptionSchema, InterrogateSchema, PngInfoAnswerSchema, PngInfoSchema
@@ -22,7 +22,7 @@ from schemas.other_apis.sdapi import INTERROGATORS, CaptionSchema, InterrogateSc
 @scopes.needs(DRAW)
 def png_info(sent: dict[str, Any]) -> dict[str, Any]:
     """Read the parameters out of a picture."""
-    data = inputs.given(sent["image"], "image")
+    data = sent_pictures.given(sent["image"], "image")
     with room.of(inputs.in_thread(reading.decoded_bytes, data), limits.whose()):
         return inputs.in_thread(carried, data)
 

@@ -16,8 +16,9 @@ from sqlalchemy import select
 
 from fooocus_flask.database import db
 from fooocus_flask.extension import Extension
+from fooocus_flask.pictures.blocking import in_thread
 from fooocus_flask.pictures.folder_storage import INPUTS, OUTPUTS
-from fooocus_flask.pictures.inputs import in_thread, pictures
+from fooocus_flask.pictures.sent_pictures import pictures
 from fooocus_flask.pictures.storage import storage
 from fooocus_flask.pictures.thumbnails import thumbnails
 from fooocus_flask.tables import PENDING, RUNNING, Task

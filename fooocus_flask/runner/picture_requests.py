@@ -10,7 +10,7 @@ from engine.messages import Seen
 from engine.required_files import Need, description_needs
 from fooocus_flask.model_files import addresses
 from fooocus_flask.model_files.checkout import checkout
-from fooocus_flask.pictures import inputs
+from fooocus_flask.pictures import sent_pictures
 from fooocus_flask.runner.downloader import downloader
 from fooocus_flask.runner.runner import runner
 from fooocus_flask.submission.prepare import catalogue
@@ -29,6 +29,6 @@ def describe(arguments: Mapping[str, Any], kind: str) -> Seen:
 def inspect(purpose: str, options: Mapping[str, Any], arguments: Mapping[str, Any], needs: Iterable[Need]) -> Seen:
     """What the engine sees in the member `image`, once the model files are here."""
     awaited = require_files(arguments, needs, catalogue(), addresses.sources_for())
-    picture = inputs.given(arguments["image"], "image")
+    picture = sent_pictures.given(arguments["image"], "image")
     downloader.current().have(awaited)
     return runner.current().inspect(purpose, options, picture)

@@ -11,7 +11,7 @@ from engine.params import GenerateParams
 from fooocus_flask.access import callers
 from fooocus_flask.errors import FooocusError, InvalidRequest
 from fooocus_flask.model_files.folders import style_names
-from fooocus_flask.pictures import inputs
+from fooocus_flask.pictures import sent_pictures
 from fooocus_flask.submission.draft import Draft
 from fooocus_flask.submission.prepare import checked, settled
 from fooocus_flask.submission.submit import Submission, enqueue_once
@@ -43,7 +43,7 @@ def retry(task: Task) -> Submission:
 def again(task: Task) -> NewTask:
     """The task as a new one, whose first note names the old one."""
     params = parameters(task)
-    if faults := inputs.missing(params.to_dict()):
+    if faults := sent_pictures.missing(params.to_dict()):
         raise InvalidRequest(faults)
     members = frozenset(params.to_dict())  # all of them were settled on, and none gives way
     new = checked(Draft(params, asked=members))

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from fooocus_flask.access import callers
 from fooocus_flask.errors import FooocusError
-from fooocus_flask.pictures import inputs, urls
+from fooocus_flask.pictures import sent_pictures, urls
 from fooocus_flask.submission import request_notes
 from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Task
@@ -73,7 +73,7 @@ def submit(
     if key and (task := idempotency.earlier(key, asked)):
         return Submission(task, replayed=True)
     members = {name: value for name, value in sent.items() if name not in QUEUE_MEMBERS}
-    with inputs.resolved(members | dict(settled or {})) as complete:
+    with sent_pictures.resolved(members | dict(settled or {})) as complete:
         new = prepare(complete)
     new = replace(new, notes=[*request_notes.current(), *translation.notes, *new.notes])
     return enqueue_once(new, queue_options(sent, key, asked, translation))

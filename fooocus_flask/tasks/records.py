@@ -13,7 +13,7 @@ from fooocus_flask.access import callers
 from fooocus_flask.access.keys import ADMIN
 from fooocus_flask.model_files.awaited_file import from_row
 from fooocus_flask.model_files.transfers import transfers
-from fooocus_flask.pictures import inputs, urls
+from fooocus_flask.pictures import sent_pictures, urls
 from fooocus_flask.tables import RUNNING, Task
 from fooocus_flask.tasks import estimates, live
 from schemas.tasks import BRIEF_PROMPT
@@ -77,7 +77,7 @@ def brief(task: Task, base: str, place: estimates.Place = estimates.NOWHERE) -> 
 
 def parameters(task: Task, base: str) -> dict[str, Any]:
     """What was asked for, with absolute URLs; no webhook where it is the operator's: sent back, it is that again."""
-    told = inputs.with_urls(task.req_params, base)
+    told = sent_pictures.with_urls(task.req_params, base)
     return told | {"webhook_url": ""} if is_operators_webhook(task) else told
 
 

@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from fooocus_flask.database import db
 from fooocus_flask.errors import InvalidRequest
-from fooocus_flask.pictures import inputs, retention
+from fooocus_flask.pictures import inputs, retention, sent_pictures
 from fooocus_flask.pictures.blocking import attempted
 from fooocus_flask.pictures.inputs import InputStore, NotAPicture
 from fooocus_flask.submission.forms import form_body
@@ -143,7 +143,7 @@ def load(**members):
 def test_the_words_for_no_picture_bring_none(app, word):
     with app.test_request_context():
         sent = load(uov_input_image=word, controlnet_image=[{"cn_img": word}])
-        with inputs.resolved(sent) as found:
+        with sent_pictures.resolved(sent) as found:
             assert found == sent
 
 
@@ -152,7 +152,7 @@ def test_every_picture_of_a_request_is_replaced_by_its_url(app):
         sent = load(
             uov_input_image=BARE, enhance_input_image=BARE, controlnet_image=[{}, {"cn_img": BARE, "cn_type": "CPDS"}]
         )
-        with inputs.resolved(sent) as found:
+        with sent_pictures.resolved(sent) as found:
             pass
     url = found["uov_input_image"]
     assert url.startswith("/inputs/") and found["enhance_input_image"] == found["controlnet_image"][1]["cn_img"] == url
@@ -162,12 +162,12 @@ def test_every_picture_of_a_request_is_replaced_by_its_url(app):
 
 def test_a_picture_that_is_just_coming_is_waited_for_and_a_damaged_one_is_gone(app):
     with app.test_request_context():
-        with inputs.resolved(load(uov_input_image=BARE)) as found:
+        with sent_pictures.resolved(load(uov_input_image=BARE)) as found:
             assert inputs.current().path(found["uov_input_image"]).read_bytes() == RED
         damaged = load(uov_input_image=base64.b64encode(RED[:-30]).decode())
         with (
             pytest.raises(InvalidRequest, match="cut short"),
-            inputs.resolved(damaged) as found,
+            sent_pictures.resolved(damaged) as found,
             pytest.raises(FileNotFoundError),
         ):
             inputs.current().path(found["uov_input_image"])
@@ -186,7 +186,7 @@ def test_of_two_who_bring_a_picture_the_second_is_waited_for_though_the_first_co
         raise full_disk
 
     def bring():
-        with app.test_request_context(), inputs.resolved(load(uov_input_image=BARE)) as found:
+        with app.test_request_context(), sent_pictures.resolved(load(uov_input_image=BARE)) as found:
             return inputs.current().path(found["uov_input_image"]).name
 
     monkeypatch.setattr(inputs, "put_meanwhile", failing)
@@ -202,14 +202,14 @@ def test_of_two_who_bring_a_picture_the_second_is_waited_for_though_the_first_co
 
 def test_what_goes_wrong_beside_pictures_is_raised(app):
     sent = load(uov_input_image=BARE)
-    with app.test_request_context(), pytest.raises(ArithmeticError, match="no numbers"), inputs.resolved(sent):
+    with app.test_request_context(), pytest.raises(ArithmeticError, match="no numbers"), sent_pictures.resolved(sent):
         raise ArithmeticError("no numbers")
 
 
 def test_all_faults_are_told_at_their_places(app):
     members = {"inpaint_input_image": "x" * 900, "uov_input_image": BARE}
     sent = load(**members, controlnet_image=[{}, {"cn_img": "http://10.0.0.1/"}])
-    with app.test_request_context(), pytest.raises(InvalidRequest) as told, inputs.resolved(sent):
+    with app.test_request_context(), pytest.raises(InvalidRequest) as told, sent_pictures.resolved(sent):
         raise AssertionError("a picture is missing")
     faults = told.value.detail
     assert [fault["loc"] for fault in faults] == [
@@ -262,7 +262,7 @@ def test_a_record_tells_full_urls_that_open(app, client, add):
         params = records.stored(task, "http://localhost")["req_params"]
         assert params["uov_input_image"] == params["controlnet_image"][0]["cn_img"] != path
         assert task.req_params["controlnet_image"] == [{"cn_img": path}]
-        with inputs.resolved(load(uov_input_image=params["uov_input_image"])) as found:
+        with sent_pictures.resolved(load(uov_input_image=params["uov_input_image"])) as found:
             assert found["uov_input_image"] == path
     assert client.get(path).status_code == 403
     reply = client.get(params["uov_input_image"].removeprefix("http://localhost"))
