@@ -10,7 +10,8 @@ import pytest
 
 from tests.serving import small
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 SETTINGS = {name: value for name, value in small().items() if name != "prompt"}
 """What the page has kept, as if a person had set it: small pictures of the toy checkpoint."""
 WAIT = 120
