@@ -45,7 +45,7 @@ def given(sent: str | Upload, *place: str | int) -> bytes:
             in_thread(reading.ending, data)
         return data
     except (NotAPicture, UnreadablePicture) as error:
-        raise InvalidRequest([Fault("image_error", str(error), sent, loc=("body", *place))]) from error
+        raise InvalidRequest([image_fault(place, sent, error)]) from error
 
 
 @contextmanager
@@ -68,8 +68,14 @@ def resolved(sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     references = {place: picture.reference.get() for place, picture in coming.items()}
 
     def faults() -> list[Fault]:
-        errors = {place: picture.error.get() for place, picture in coming.items()}
-        return [image_fault(place, places[place], error) for place, error in errors.items() if error]
+        found = []
+        for place, picture in coming.items():
+            error = picture.error.get()
+            if isinstance(error, NotAPicture):
+                found.append(image_fault(place, places[place], error))
+            elif error is not None:
+                raise error
+        return found
 
     if None in references.values():
         raise InvalidRequest(faults())
@@ -81,15 +87,9 @@ def resolved(sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         raise InvalidRequest(found)
 
 
-def image_fault(place: Place, sent: str | Upload, error: Exception) -> Fault:
-    """What is wrong with the picture at this place of a request.
-
-    Raises:
-        Exception: the error, if it says nothing of the picture.
-    """
-    if not isinstance(error, NotAPicture):
-        raise error
-    return Fault("image_error", str(error), sent, loc=("body", *place))
+def image_fault(place: Place, sent: str | Upload, why: Exception | str) -> Fault:
+    """What is wrong with the picture at this place of a request."""
+    return Fault("image_error", str(why), sent, loc=("body", *place))
 
 
 def with_references(params: Mapping[str, Any], references: Mapping[Place, str | None]) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def missing(params: Mapping[str, Any]) -> list[Fault]:
             server.storage.ensure(path[1:])
         except FileNotFoundError:
             text = "The picture is no longer on this server; send the request again with it"
-            faults.append(Fault("image_error", text, path, loc=("body", *place)))
+            faults.append(image_fault(place, path, text))
     return faults
 
 
@@ -133,7 +133,7 @@ def require_open(server: InputStore, places: Mapping[Place, str | Upload]) -> No
         try:
             file_tokens.check(own, parse_qs(urlsplit(str(sent).strip()).query).get("token", [None])[0])
         except Forbidden as error:
-            faults.append(Fault("image_error", str(error), sent, loc=("body", *place)))
+            faults.append(image_fault(place, sent, error))
     if faults:
         raise InvalidRequest(faults)
 
