@@ -2,11 +2,9 @@
 import { html } from "./lib.js";
 import { call, own } from "./api.js";
 import { t } from "./i18n.js";
-import { download, confirm, IconButton, notice } from "./ui.js";
+import { act, download, confirm, IconButton, notice } from "./ui.js";
 import { apply, open, set, setPicture } from "./settings.js";
 import { endings, remove, submitted } from "./tasks.js";
-
-const act = (work) => work.catch((error) => notice(error.message, "error"));
 
 export function reuse(task) {
   apply({ ...task.req_params, image_seed: task.seed });

@@ -5,7 +5,7 @@ import { Field, useFile, wordsOf } from "./fields.js";
 import { helpOf, labelOf, members } from "./schema.js";
 import { apply, request, reset, set, settings, unset, value } from "./settings.js";
 import { stored } from "./storage.js";
-import { confirm, download, IconButton, notice } from "./ui.js";
+import { act, confirm, download, IconButton, notice } from "./ui.js";
 
 const own = stored("presets", {});
 const OWN = "own:";
@@ -66,13 +66,7 @@ export function Presets() {
     }
   });
   const save = () => download(new Blob([JSON.stringify(request(), null, 2)], { type: "application/json" }), "fooocus.json");
-  const copy = async () => {
-    try {
-      copying.value = (await import("./copy.js")).CopyDialog;
-    } catch (error) {
-      notice(error.message, "error");
-    }
-  };
+  const copy = () => act(import("./copy.js").then(({ CopyDialog }) => (copying.value = CopyDialog)));
   const clear = async () => {
     if (await confirm(t("reset.sure"), t("reset"))) reset();
   };

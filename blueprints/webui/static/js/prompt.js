@@ -8,11 +8,9 @@ import { Offer, offerPasted } from "./pasted.js";
 import { caller, may } from "./api.js";
 import { faults, open, panels, set, value } from "./settings.js";
 import { cancel, running, shown, ended, skip } from "./tasks.js";
-import { Icon, notice } from "./ui.js";
+import { act, Icon } from "./ui.js";
 
 export const prompt = signal(null); // the text area, for those who put words into it
-
-const act = (work) => work.catch((error) => notice(error.message, "error"));
 
 function Buttons() {
   const task = running.value ?? (shown.value && !ended(shown.value) ? shown.value : null);

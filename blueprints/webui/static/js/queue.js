@@ -5,11 +5,10 @@ import { t } from "./i18n.js";
 import { showDeliveries } from "./actions.js";
 import { Progress } from "./stage.js";
 import { allRunning, cancel, mine, pause, promptOf, put, queue, refresh, waiting } from "./tasks.js";
-import { IconButton, notice } from "./ui.js";
+import { act, IconButton } from "./ui.js";
 
 const HIGHEST = 10;
 const told = signal(null); // the task whose webhooks are shown, and their dialog
-const act = (work) => work.catch((error) => notice(error.message, "error"));
 
 const isMine = (task) => (task.key_name ? task.key_name === caller.value?.name : mine.value.includes(task.task_id));
 

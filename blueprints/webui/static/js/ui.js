@@ -105,6 +105,9 @@ export function notice(text, kind = "info") {
   if (kind !== "error") setTimeout(close, 6000);
 }
 
+// Tells why work failed, a promise.
+export const act = (work) => work.catch((error) => notice(error.message, "error"));
+
 // Tell those who listen instead of looking.
 export function say(text) {
   spoken.value = text;
