@@ -23,6 +23,7 @@ RUNTIME = [
     "prometheus-client>=0.26,<1",
     "standardwebhooks>=1.1,<2",
     "pybase64>=1.4,<2",
+    "msgspec>=0.19,<1",
     # the engine; below 2.14 torch has a small CPU build and a CUDA build under one name
     "torch>=2.9,<2.14",
     "numpy>=2,<3",

@@ -6,6 +6,8 @@ import json
 from itertools import chain
 from typing import Any, NoReturn
 
+import msgspec
+
 MOST_MARKS = 100_000
 """Commas and opening brackets in a text, those of prompts among them: no more values than that are ever built."""
 FEW = 500
@@ -31,11 +33,24 @@ def read(text: bytes | str) -> Any:
     if most_nodes(text) > MOST_MARKS:
         raise TooManyNodes(f"it has more than {MOST_MARKS} commas and brackets")
     try:
-        value = json.loads(text, parse_constant=refuse_constant)
+        value = _decoded(text)
     except RecursionError as error:
         raise ValueError(TOO_DEEP) from error
     check(value)
     return value
+
+
+def _decoded(text: bytes | str) -> Any:
+    """The value that the standard library has for a text; msgspec needs a third of the time for a picture in base64.
+
+    Raises:
+        ValueError: the standard library says what is wrong. It also reads what msgspec does not: other encodings than
+            UTF-8, half of a surrogate pair, numbers beyond a float.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError):
+        return json.loads(text, parse_constant=refuse_constant)
 
 
 def check(value: Any) -> None:

@@ -1,6 +1,7 @@
 """JSON from clients: how many values, and how deep."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -16,6 +17,25 @@ def test_nesting_has_a_bound_of_its_own(open_, close):
     for depth in (MOST + 1, 900, 90_000):
         with pytest.raises(ValueError, match="nested more than 32 levels deep"):
             json_text.read(open_ * depth + inner + close * depth)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('{"a": 1, "a": 2}', "1e400", "-1e400", "0.1e-400", "-0.0", "1E5", "1" * 400, "1234567890123456789.5", "null"),
+        *('"\\ud800"', '"\\ud83d\\ude00"', '"\x7f\\/"', "\ufeff1", ' [1 , "é"]\n', "true", "-9223372036854775809"),
+        *("NaN", "[Infinity]", "-Infinity", "[1,]", "01", "1.", '"a\tb"', "[1] 2", "", "{a: 1}", "'a'", "1" * 5000),
+    ],
+)
+@pytest.mark.parametrize("kind", [str, str.encode, lambda text: text.encode("utf-16"), lambda text: text.encode() * 2])
+def test_a_text_has_the_value_and_the_fault_that_the_standard_library_has(text, kind):
+    def outcome(read):
+        try:
+            return repr(read(kind(text)))
+        except ValueError as error:
+            return type(error), str(error)
+
+    assert outcome(json_text.read) == outcome(partial(json.loads, parse_constant=json_text.refuse_constant))
 
 
 def test_brackets_in_texts_are_no_nesting():
