@@ -206,7 +206,8 @@ def beside(
     with service(arguments, config, folder) as server:
         given = arguments.models / "pictures"
         for name, params in requests.items():
-            tries = [renamed(params, f"{name}-{number}", given) for number in range(arguments.repeat)]
+            times = 1 if name.startswith(WARM) else arguments.repeat
+            tries = [renamed(params, f"{name}-{number}", given) for number in range(times)]
             drawn = [through(server, name, each, given) for each in tries]
             if not name.startswith(WARM):
                 found[name] = {"alone_s": theirs.get(name)} | told(pictures / f"{name}.png", drawn)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from engine.choices import OUTPUT_QUALITY
@@ -53,6 +53,14 @@ class EnhanceStep:
     enhance_inpaint_respective_field: float
     enhance_inpaint_erode_or_dilate: float
     enhance_mask_invert: bool
+
+
+PARTS: dict[str, type[Lora | ImagePrompt | EnhanceStep]] = {
+    "loras": Lora,
+    "controlnet_image": ImagePrompt,
+    "enhance_ctrls": EnhanceStep,
+}
+"""The members that are lists of objects, and what each object is."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +188,8 @@ class GenerateParams:
 
     def to_dict(self) -> dict[str, Any]:
         """The parameters as JSON-ready values, under the names a request uses."""
-        return asdict(self)
+        values = dict(vars(self))  # `asdict` copies each value, in ten times the time
+        return values | {name: tuple(dict(vars(part)) for part in values[name]) for name in PARTS}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerateParams:
@@ -189,14 +198,13 @@ class GenerateParams:
         Raises:
             KeyError: a field without a default is missing.
         """
-        parts = {"loras": Lora, "controlnet_image": ImagePrompt, "enhance_ctrls": EnhanceStep}
         taken: dict[str, Any] = {}
         for field in fields(cls):
             if field.default is not MISSING and field.name not in values:
                 continue
             value = values[field.name]
-            if field.name in parts:
-                value = tuple(parts[field.name](**part) for part in value)
+            if field.name in PARTS:
+                value = tuple(PARTS[field.name](**part) for part in value)
             elif isinstance(value, list):
                 value = tuple(value)
             taken[field.name] = value

@@ -42,7 +42,8 @@ CLEARED = (Task.id, Task.task_id, Task.key_name, Task.result)
 def record_pictures(app: Flask, task_id: str, paths: Sequence[str], **_: Any) -> None:
     """Keep a running task's pictures in its row as soon as they lie there."""
     running = (Task.task_id == task_id) & (Task.task_status == RUNNING)
-    db.session.execute(update(Task).where(running).values(result=list(paths), pictures_done=len(paths)))
+    change = update(Task).where(running).values(result=list(paths), pictures_done=len(paths))
+    db.session.execute(change, execution_options={"synchronize_session": False})  # it holds no tasks
     commit()
 
 

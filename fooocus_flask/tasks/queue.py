@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -55,6 +56,8 @@ SECONDS_A_TASK = 10
 PAUSED = "queue-paused"
 FRESH = {"populate_existing": True}
 """Rows come from the database even where the session knows them."""
+AS_RETURNED = {"synchronize_session": False}
+"""The session does not work out for itself what a statement changed that returns the row."""
 
 
 def enqueue(new: NewTask, base_url: str, options: QueueOptions | None = None) -> Task:
@@ -173,6 +176,7 @@ def head() -> int | None:
     return found
 
 
+@cache
 def _next(column: InstrumentedAttribute[int] = Task.id) -> Select[Any]:
     """Of the tasks that could be drawn now, the first one's."""
     waiting = select(column).where(Task.task_status == PENDING, Task.downloads.is_(null()))
@@ -244,6 +248,7 @@ def paused() -> bool:
     return bool(db.session.scalar(select(_paused())))
 
 
+@cache
 def _paused() -> ColumnElement[bool]:
     return select(Switch.name).where(Switch.name == PAUSED).exists()
 
@@ -308,7 +313,7 @@ def _owe(task: Task, event: str) -> None:
 def _move(which: ColumnElement[bool], status: str, **values: Any) -> Task | None:
     """Change one task's state if it may still change so; the caller commits."""
     change = update(Task).where(which, Task.task_status.in_(BEFORE[status])).values(task_status=status, **values)
-    return db.session.scalar(change.returning(Task), execution_options=FRESH)
+    return db.session.scalar(change.returning(Task), execution_options=FRESH | AS_RETURNED)
 
 
 def _latest(options: QueueOptions) -> int:
