@@ -49,6 +49,8 @@ LONGEST = tuple(
 )
 """Tests that would keep one worker busy after all others have ended if they came last."""
 
+FEW_SEARCHES = 20_000
+"""New objects after which garbage is looked for: tests make much that is gone at once, and hold little for long."""
 gc.disable()  # while thousands of modules and tests are loaded, none of which becomes garbage
 
 
@@ -56,6 +58,7 @@ def pytest_collection_finish():
     """Look for garbage again, and not among what was loaded: a whole search takes a third of a second there."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(FEW_SEARCHES)
     gc.enable()
 
 
