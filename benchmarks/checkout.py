@@ -206,10 +206,11 @@ def beside(
     with service(arguments, config, folder) as server:
         given = arguments.models / "pictures"
         for name, params in requests.items():
-            times = 1 if name.startswith(WARM) else arguments.repeat
+            warm = name.startswith(WARM)
+            times = 1 if warm else arguments.repeat
             tries = [renamed(params, f"{name}-{number}", given) for number in range(times)]
             drawn = [through(server, name, each, given) for each in tries]
-            if not name.startswith(WARM):
+            if not warm:
                 found[name] = {"alone_s": theirs.get(name)} | told(pictures / f"{name}.png", drawn)
                 show(name, found[name])
     added = [case["added_ms"] for case in found.values()]

@@ -188,7 +188,7 @@ class GenerateParams:
 
     def to_dict(self) -> dict[str, Any]:
         """The parameters as JSON-ready values, under the names a request uses."""
-        values = dict(vars(self))  # `asdict` copies each value, in ten times the time
+        values = dict(vars(self))  # none can be changed, so none is copied, as `asdict` does in ten times the time
         return values | {name: tuple(dict(vars(part)) for part in values[name]) for name in PARTS}
 
     @classmethod

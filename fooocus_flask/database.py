@@ -47,6 +47,11 @@ class TableBase(DeclarativeBase):
     """Every table's base."""
 
 
+FRESH = {"populate_existing": True}
+"""An option of statements: rows come from the database even where the session knows them."""
+UNSYNCHRONISED = {"synchronize_session": False}
+"""An option of updates: the session does not work out itself what they change of the rows that it knows."""
+
 # Rows stay readable after their commit: they travel in signals and answers as plain values.
 db = SQLAlchemy(model_class=TableBase, session_options={"expire_on_commit": False})
 migrate = Migrate(directory=str(MIGRATIONS), render_as_batch=True)

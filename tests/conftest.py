@@ -23,8 +23,8 @@ from fooocus_flask.submission.prepare import prepare
 from fooocus_flask.tables import Prompt, Task
 from fooocus_flask.tasks.ended_count import ended_count
 from schemas.generate import GenerateSchema
+from tests import garbage, postgresql
 from tests import gateway as gateways
-from tests import postgresql
 from tests.empty_models import EMPTY_MODEL
 from tests.receiving import Receiver, receiving
 from tests.serving import Server, small
@@ -49,17 +49,12 @@ LONGEST = tuple(
 )
 """Tests that would keep one worker busy after all others have ended if they came last."""
 
-FEW_SEARCHES = 20_000
-"""New objects after which garbage is looked for: tests make much that is gone at once, and hold little for long."""
 gc.disable()  # while thousands of modules and tests are loaded, none of which becomes garbage
 
 
 def pytest_collection_finish():
-    """Look for garbage again, and not among what was loaded: a whole search takes a third of a second there."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(FEW_SEARCHES)
-    gc.enable()
+    """Look for garbage again."""
+    garbage.settle()
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -29,7 +29,7 @@ from standardwebhooks import Webhook
 from engine.files.downloads import shown
 from fooocus_flask import request_ids, signals
 from fooocus_flask.clock import mills
-from fooocus_flask.database import commit, db
+from fooocus_flask.database import FRESH, commit, db
 from fooocus_flask.errors import NotFound
 from fooocus_flask.extension import Extension
 from fooocus_flask.following.webhook_secret import signer
@@ -369,8 +369,7 @@ def replay(task: Task, number: int) -> dict[str, Any]:
     """
     change = update(Delivery).where(Delivery.id == number, Delivery.record_id == task.id)
     change = change.values(due_mills=mills(), attempts=0, delivered_mills=None)
-    fresh = {"populate_existing": True}
-    found: Delivery | None = db.session.scalar(change.returning(Delivery), execution_options=fresh)
+    found: Delivery | None = db.session.scalar(change.returning(Delivery), execution_options=FRESH)
     commit()
     if found is None:
         raise NotFound(f"The task {task.task_id} has no delivery {number}")

@@ -22,7 +22,7 @@ from engine.files.known_files import KnownFile
 from engine.interruption import Stopped
 from engine.required_files import Need
 from fooocus_flask import signals
-from fooocus_flask.database import commit, db
+from fooocus_flask.database import FRESH, commit, db
 from fooocus_flask.errors import FooocusError
 from fooocus_flask.extension import Extension
 from fooocus_flask.model_files.awaited_file import Awaited, from_row, to_row
@@ -258,7 +258,7 @@ def awaited() -> dict[str, list[Awaited]]:
 
 def waiting_for(file: KnownFile) -> list[tuple[Task, Awaited]]:
     """The tasks that wait for this file, and how."""
-    rows = db.session.scalars(select(Task).where(*WAITING).execution_options(populate_existing=True)).all()
+    rows = db.session.scalars(select(Task).where(*WAITING), execution_options=FRESH).all()
     waiting = ((task, other) for task in rows for other in from_row(task.downloads))
     return [(task, other) for task, other in waiting if other.place == file.place]
 

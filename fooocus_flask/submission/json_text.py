@@ -41,11 +41,13 @@ def read(text: bytes | str) -> Any:
 
 
 def _decoded(text: bytes | str) -> Any:
-    """The value that the standard library has for a text; msgspec needs a third of the time for a picture in base64.
+    """What a JSON text holds, as the standard library has it.
+
+    msgspec reads a picture in base64 in half of the time. What it refuses, the standard library reads (other encodings
+    than UTF-8, half of a surrogate pair, numbers beyond a float), or refuses in its own words.
 
     Raises:
-        ValueError: the standard library says what is wrong. It also reads what msgspec does not: other encodings than
-            UTF-8, half of a surrogate pair, numbers beyond a float.
+        ValueError: it is no JSON.
     """
     try:
         return msgspec.json.decode(text)

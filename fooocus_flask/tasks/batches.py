@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from engine.choices import NO_MODEL
 from engine.modes import modes_of
 from engine.params import GenerateParams
@@ -42,4 +40,4 @@ def plain(params: GenerateParams) -> bool:
 
 
 def _shared(params: GenerateParams) -> dict[str, object]:
-    return {name: value for name, value in asdict(params).items() if name not in OWN}
+    return {name: value for name, value in params.to_dict().items() if name not in OWN}

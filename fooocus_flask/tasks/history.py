@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from fooocus_flask import signals
 from fooocus_flask.access import scopes
-from fooocus_flask.database import commit, db
+from fooocus_flask.database import UNSYNCHRONISED, commit, db
 from fooocus_flask.extension import application
 from fooocus_flask.pictures import outputs, removals
 from fooocus_flask.pictures.blocking import in_thread, remove
@@ -43,7 +43,7 @@ def record_pictures(app: Flask, task_id: str, paths: Sequence[str], **_: Any) ->
     """Keep a running task's pictures in its row as soon as they lie there."""
     running = (Task.task_id == task_id) & (Task.task_status == RUNNING)
     change = update(Task).where(running).values(result=list(paths), pictures_done=len(paths))
-    db.session.execute(change, execution_options={"synchronize_session": False})  # it holds no tasks
+    db.session.execute(change, execution_options=UNSYNCHRONISED)
     commit()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Mapping
-from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,7 +18,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from fooocus_flask import request_ids, signals
 from fooocus_flask.clock import mills
-from fooocus_flask.database import begin_write, commit, db
+from fooocus_flask.database import FRESH, UNSYNCHRONISED, begin_write, commit, db
 from fooocus_flask.errors import KeyQueueFull, QueueFull, TaskNotFound
 from fooocus_flask.extension import application
 from fooocus_flask.model_files.awaited_file import to_row
@@ -54,10 +53,17 @@ SECONDS_A_TASK = 10
 """A guess for clients that are told to come back."""
 
 PAUSED = "queue-paused"
-FRESH = {"populate_existing": True}
-"""Rows come from the database even where the session knows them."""
-AS_RETURNED = {"synchronize_session": False}
-"""The session does not work out for itself what a statement changed that returns the row."""
+IS_PAUSED = select(Switch.name).where(Switch.name == PAUSED).exists()
+
+
+def _first(column: InstrumentedAttribute[int]) -> Select[Any]:
+    """Of the tasks that could be drawn now, the first one's."""
+    waiting = select(column).where(Task.task_status == PENDING, Task.downloads.is_(null()))
+    return waiting.order_by(Task.rank, Task.id).limit(1)
+
+
+FIRST, FIRST_RANK = _first(Task.id), _first(Task.rank)
+"""Made once: SQLAlchemy takes as long to make a statement as to have it asked."""
 
 
 def enqueue(new: NewTask, base_url: str, options: QueueOptions | None = None) -> Task:
@@ -132,15 +138,15 @@ def claim(
     Any number of claimers get different tasks. One that knows of all tasks that are drawn names them as `drawn`: before
     all others it gets one that was left in the middle, which runs and is none of those, for its next attempt.
     """
-    chosen: ColumnElement[Any] = _next().with_for_update(skip_locked=True).scalar_subquery()
+    chosen: ColumnElement[Any] = FIRST.with_for_update(skip_locked=True).scalar_subquery()
     if checkpoints:
-        soon = Task.rank <= _next(Task.rank).scalar_subquery() + int(seconds * 1000)
+        soon = Task.rank <= FIRST_RANK.scalar_subquery() + int(seconds * 1000)
         wanted: ColumnElement[bool] = Task.checkpoint.in_([name for name in checkpoints if name is not None])
         if None in checkpoints:
             wanted |= Task.checkpoint.is_(None)
-        apt = _next().where(soon, wanted).with_for_update(skip_locked=True)
+        apt = FIRST.where(soon, wanted).with_for_update(skip_locked=True)
         chosen = func.coalesce(apt.scalar_subquery(), chosen)
-    may_begin = (Task.task_status == PENDING) & ~_paused()
+    may_begin = (Task.task_status == PENDING) & ~IS_PAUSED
     if drawn is None:
         return _begin((Task.id == chosen) & may_begin)
     left = _left(drawn).scalar_subquery()
@@ -154,7 +160,7 @@ def claim_alike(first: Task, most: int) -> list[Task]:
     """
     found: list[Task] = []
     while len(found) < most and not paused():
-        following = db.session.scalar(_next(), execution_options=FRESH)
+        following = db.session.scalar(FIRST, execution_options=FRESH)
         task = None if following is None else db.session.get(Task, following)
         if task is None or task.attempts or not alike(first, task):
             break
@@ -172,15 +178,8 @@ def _left(drawn: Collection[str]) -> Select[Any]:
 
 def head() -> int | None:
     """The number of the row that comes first in the queue."""
-    found: int | None = db.session.scalar(_next())
+    found: int | None = db.session.scalar(FIRST)
     return found
-
-
-@cache
-def _next(column: InstrumentedAttribute[int] = Task.id) -> Select[Any]:
-    """Of the tasks that could be drawn now, the first one's."""
-    waiting = select(column).where(Task.task_status == PENDING, Task.downloads.is_(null()))
-    return waiting.order_by(Task.rank, Task.id).limit(1)
 
 
 def _begin(which: ColumnElement[bool], *, alone: bool = False) -> Task | None:
@@ -245,12 +244,7 @@ def waiting() -> int:
 
 def paused() -> bool:
     """Whether the operator wants nothing more begun."""
-    return bool(db.session.scalar(select(_paused())))
-
-
-@cache
-def _paused() -> ColumnElement[bool]:
-    return select(Switch.name).where(Switch.name == PAUSED).exists()
+    return bool(db.session.scalar(select(IS_PAUSED)))
 
 
 def pause() -> None:
@@ -313,7 +307,7 @@ def _owe(task: Task, event: str) -> None:
 def _move(which: ColumnElement[bool], status: str, **values: Any) -> Task | None:
     """Change one task's state if it may still change so; the caller commits."""
     change = update(Task).where(which, Task.task_status.in_(BEFORE[status])).values(task_status=status, **values)
-    return db.session.scalar(change.returning(Task), execution_options=FRESH | AS_RETURNED)
+    return db.session.scalar(change.returning(Task), execution_options=FRESH | UNSYNCHRONISED)
 
 
 def _latest(options: QueueOptions) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gc
 import io
 import json
 from collections import Counter
@@ -18,6 +17,7 @@ from schemas.fields import NO_IMAGE_WORDS, Bounded, Items, Object
 from schemas.other_apis import openai_images
 from schemas.other_apis.sdapi import ExtraImageSchema, ImageToImageSchema, TextToImageSchema
 from schemas.submission import IDEMPOTENCY_HEADER, SubmissionSchema
+from tests import garbage
 from tests.wire.files import INPUT, OUTPUT
 
 TINY = {
@@ -94,8 +94,7 @@ def picture() -> str:
 
 PICTURE = picture()
 
-gc.freeze()  # to look for garbage among all that was imported takes a sixth of the time
-gc.set_threshold(200_000)
+garbage.settle()
 
 
 @schemathesis.hook
