@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 
@@ -14,7 +14,7 @@ class Message:
 
     def to_wire(self) -> tuple[dict[str, Any], bytes]:
         """The message as a JSON object with its kind, and the bytes that travel beside it."""
-        values = asdict(self)
+        values = dict(vars(self))
         blob = values.pop(self.BLOB) if self.BLOB else b""
         return {"kind": type(self).__name__, **values}, blob
 
