@@ -7,7 +7,10 @@ OBJECTS_A_SEARCH = 20_000
 
 
 def settle() -> None:
-    """Leave out what is there; call it once, when all is loaded. To go through it takes a third of a second."""
+    """Leave out what is there; call it once, when all is loaded. To go through it takes a third of a second.
+
+    The server's own `settle` does nearly the same, but half a second of imports come with it.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(OBJECTS_A_SEARCH)

@@ -35,26 +35,14 @@ def outcome(read, text):
 @pytest.mark.parametrize(
     "text",
     [
-        *(
-            '{"a": 1, "a": 2}',
-            "1e400",
-            "-1e400",
-            "0.1e-400",
-            "-0",
-            "-0.0",
-            "1E5",
-            "1234567890123456789.5",
-            "null",
-            "true",
-        ),
+        *('{"a": 1, "a": 2}', "null", "true"),
+        *("1e400", "-1e400", "0.1e-400", "-0", "-0.0", "1E5", "1234567890123456789.5"),
         *(str(2**64 - 1), str(2**64), BIG, "-9223372036854775809", pytest.param("1" * 400, id="400 digits")),
         *('"\\ud800"', '"\\udc00"', '"\\ud83d\\ude00"', '"\x7f\\/"', '"\\u0000"', "\ufeff1", ' [1 , "é"]\n'),
         *("NaN", "[Infinity]", "-Infinity", "[1,]", "01", "1.", '"a\tb"', '"\0"', "[1] 2", "", "{a: 1}", "'a'"),
-        *(
-            pytest.param('"\ud800"', id="half a pair"),
-            pytest.param("1" * 5000, id="5000 digits"),
-            pytest.param("-" + "9" * 4300, id="4300 digits"),
-        ),
+        pytest.param('"\ud800"', id="half a pair"),
+        pytest.param("1" * 5000, id="5000 digits"),
+        pytest.param("-" + "9" * 4300, id="4300 digits"),
     ],
 )
 def test_a_text_has_the_value_and_the_fault_that_the_standard_library_has(text):
