@@ -50,6 +50,7 @@ LONGEST = tuple(
 """Tests that would keep one worker busy after all others have ended if they came last."""
 
 gc.disable()  # while thousands of modules and tests are loaded, none of which becomes garbage
+os.environ["OMP_NUM_THREADS"] = "1"  # tests share their machine: two threads beside a busy process take longer than one
 
 
 def pytest_collection_finish():

@@ -7,7 +7,7 @@ OBJECTS_A_SEARCH = 20_000
 
 
 def settle() -> None:
-    """Leave out what is there; call it once, when all is loaded. To go through it takes a third of a second.
+    """Leave out what is there; call it when all is loaded. To go through it takes a third of a second.
 
     The server's own `settle` does nearly the same, but half a second of imports come with it.
     """

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -251,3 +253,15 @@ def engines(of: int) -> list[int]:
         if b"engine.process" in Path(f"/proc/{child}/cmdline").read_bytes():
             found.append(child)
     return found
+
+
+@contextmanager
+def halted(*pids: int) -> Iterator[None]:
+    """Have these processes do nothing meanwhile."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)

@@ -1,17 +1,17 @@
 """The toy checkpoint, made once, and a pipeline that draws with it."""
 
 import pytest
-import torch
 
 from engine.images import inpaint, variation
 from engine.pipeline.pipeline import Pipeline
+from tests import garbage
 from tests.toy import toy_checkpoint
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """Tests share their machine."""
-    torch.set_num_threads(1)
+@pytest.fixture(scope="module")
+def settled():
+    """For tests of models that leave memory, which look for garbage each time: not among what others have left."""
+    garbage.settle()
 
 
 @pytest.fixture(scope="session")

@@ -209,6 +209,5 @@ def test_the_program_plays_rounds(database):
         capture_output=True,
         text=True,
         timeout=CEILING,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0 and done.stdout.count("0/0 kept") == len(STATES) * (len(VICTIMS) + 1), done.stderr

@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from contextlib import contextmanager
 
 import gevent
 import numpy as np
@@ -22,7 +21,7 @@ from fooocus_flask.runner.engines import VISIBLE
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import estimates, live, queue
 from tests.patience import patience
-from tests.serving import Server, engines
+from tests.serving import Server, engines, halted
 
 speaks_sql = pytest.mark.sql("runner/database_retry", "runner/dispatcher", "runner/lane", "tasks/queue")
 
@@ -301,18 +300,6 @@ def drawing(server, **members):
     return streams
 
 
-@contextmanager
-def halted(*pids):
-    """Have these engines do nothing meanwhile."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
 def name_of(stream):
     """The id of the task that is followed."""
     return stream.header("X-Task-Id")
@@ -388,7 +375,8 @@ def data_url():
 
 def test_a_server_that_is_told_to_stop_lets_both_pictures_end(server):
     first, second = drawing(server)
-    left = server.submit()
+    with halted(*engines(server.process.pid)):
+        left = server.submit()
     assert server.stop() == 0
     assert [len(stream.events()[-1]["images"]) for stream in (first, second)] == [1, 1]
     for stream in (first, second):

@@ -17,7 +17,7 @@ from fooocus_flask.runner import engines as starts
 from fooocus_flask.runner.attempts import MOST_ATTEMPTS
 from fooocus_flask.tasks import queue
 from tests.patience import exit_status, gone, patience
-from tests.serving import GUNICORN, LAUNCHER, Server, engines
+from tests.serving import GUNICORN, LAUNCHER, Server, engines, halted
 
 speaks_sql = pytest.mark.sql("runner/dispatcher", "runner/task_recorder", "runner/runner", "following/waiters")
 
@@ -120,9 +120,10 @@ PATIENT_GUNICORN = [*GUNICORN[:-1], "--graceful-timeout", "300", GUNICORN[-1]]
 def test_a_server_that_is_told_to_stop_lets_the_picture_under_way_end(make_server, make_app, command):
     server = make_server(command, FOOOCUS_SHUTDOWN_DEADLINE="300").ready()  # whatever else the machine does
     stream, engine = drawing(server)
-    task_id, waiting = stream.header("X-Task-Id"), server.submit()
-    for process in (engine, server.process.pid):  # a service manager may tell all of them
-        os.kill(process, signal.SIGTERM)
+    with halted(engine):
+        task_id, waiting = stream.header("X-Task-Id"), server.submit()
+        for process in (engine, server.process.pid):  # a service manager may tell all of them
+            os.kill(process, signal.SIGTERM)
     assert len(stream.events()[-1]["images"]) == 1
     assert exit_status(server.process) == 0
     server.said(f"task={task_id} status=finished ")

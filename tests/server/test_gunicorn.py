@@ -59,7 +59,7 @@ def test_an_open_server_is_warned_of(gunicorn):
 def test_a_server_with_a_key_is_not_warned_of(tmp_path, database):
     """`Server` waits for an address of 127.0.0.1, and this one listens on all of them."""
     command = [word.replace("127.0.0.1", "0.0.0.0") for word in GUNICORN]
-    here = {"FOOOCUS_INSTANCE": str(tmp_path), "OMP_NUM_THREADS": "1", **postgresql.environment(tmp_path)}
+    here = {"FOOOCUS_INSTANCE": str(tmp_path), **postgresql.environment(tmp_path)}
     environ = {**os.environ, **here, "FOOOCUS_API_KEY": "k"}
     with subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True) as process:
         told = []

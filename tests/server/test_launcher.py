@@ -40,7 +40,7 @@ WSGI = ROOT / "wsgi.py"
 def started(tmp_path, *argv, **environ):
     """`python wsgi.py` with these flags, its state in a folder of its own."""
     command = [sys.executable, str(WSGI), "--instance", str(tmp_path), *argv]
-    environ = {**os.environ, "OMP_NUM_THREADS": "1", "API_PORT": "0", **postgresql.environment(tmp_path), **environ}
+    environ = {**os.environ, "API_PORT": "0", **postgresql.environment(tmp_path), **environ}
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

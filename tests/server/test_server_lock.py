@@ -22,7 +22,7 @@ SENTENCE = "wsgi.py: Another server is running on the database "
 
 def started(instance, command, **environ):
     """A server on this instance, of which nothing is expected."""
-    here = {"FOOOCUS_INSTANCE": str(instance), "OMP_NUM_THREADS": "1", "API_PORT": "0"}
+    here = {"FOOOCUS_INSTANCE": str(instance), "API_PORT": "0"}
     environ = {**os.environ, **here, **postgresql.environment(instance), **environ}
     return subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

@@ -144,7 +144,7 @@ def full():
 
 def ended(instance, command, before=None):
     """Start a server that ends by itself: its exit status, and what it said."""
-    here = {"FOOOCUS_INSTANCE": str(instance), "OMP_NUM_THREADS": "1", "API_PORT": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    here = {"FOOOCUS_INSTANCE": str(instance), "API_PORT": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     environ = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"} | here
     done = subprocess.run(
         command, cwd=ROOT, env=environ, preexec_fn=before, capture_output=True, text=True, timeout=CEILING

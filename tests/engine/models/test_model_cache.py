@@ -7,6 +7,8 @@ import torch
 
 from engine.models.model_cache import ModelCache, default_budget
 
+pytestmark = pytest.mark.usefixtures("settled")
+
 CPU = torch.device("cpu")
 
 

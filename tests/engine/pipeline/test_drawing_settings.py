@@ -17,6 +17,8 @@ from tests.engine.picture_models import picture_models
 from tests.engine.pipeline.test_memory import OutOfMemoryAt, lora, unet_of
 from tests.engine.pipeline.test_pipeline import drawn, pixels
 
+pytestmark = pytest.mark.usefixtures("settled")
+
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
 ADA, AMD = Card("cuda", (8, 9), "RTX 4090", bf16=True), Card("cuda", (9, 4), "MI300X", bf16=True, hip=True)
 RTX, OLD, CPU = Card("cuda", (8, 6), "RTX 3060", bf16=True), Card("cuda", (6, 1), "GTX 1080"), Card("cpu")
