@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -37,6 +36,7 @@ from engine.plan import Plan
 from engine.prompt.lora_tags import MAX_LORAS, all_loras, over_the_limit
 from engine.sampling.latent_format import latent_format
 from engine.sampling.step import Whose
+from engine.sampling.unet import UNet
 
 
 class ModelStore:
@@ -154,7 +154,7 @@ class ModelStore:
 
         return self.cache.get(("base", identity(path)), load, _bytes(path))
 
-    def _attend(self, unet: Any) -> None:
+    def _attend(self, unet: UNet) -> None:
         """Have a UNet attend as it was asked for: split, half of an attention's heads at a time."""
         if self.attention == "split":
             split_attention(unet)

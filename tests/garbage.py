@@ -1,4 +1,4 @@
-"""Looking for garbage in a process of the tests: seldom, and never among what is loaded before they begin."""
+"""Looking for garbage in a process of the tests: seldom, and never among what was there when it was last settled."""
 
 import gc
 
@@ -7,7 +7,7 @@ OBJECTS_A_SEARCH = 20_000
 
 
 def settle() -> None:
-    """Leave out what is there; call it when all is loaded. To go through it takes a third of a second.
+    """Leave out what is there now. To go through it takes a third of a second.
 
     The server's own `settle` does nearly the same, but half a second of imports come with it.
     """

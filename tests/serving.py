@@ -55,7 +55,7 @@ class Server:
         set_here = {
             "FOOOCUS_INSTANCE": str(self.instance),
             "FOOOCUS_MODELS_PATH": str(self.models),
-            "OMP_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",  # for `python -m tests.wire` and `tests.faults`, which no conftest prepares
             "FOOOCUS_ENGINE_THREADS": "1",  # toys are too small for two: they would wait for one another
             "API_PORT": "0",
         }
@@ -150,6 +150,10 @@ class Server:
     def stop(self, how: int = signal.SIGTERM) -> int:
         """End it; its exit status."""
         self.process.send_signal(how)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait until it has ended and all that it said is read; its exit status."""
         status = exit_status(self.process)
         self._reader.join(CEILING)
         return status

@@ -100,7 +100,7 @@ def room(name: str, packages: tuple[str, ...]) -> int:
     return packages.index(parts[1]) + 1 if len(parts) > 1 and parts[1] in packages else 0
 
 
-def upward(top: str, packages: tuple[str, ...]) -> list[str]:
+def to_later_packages(top: str, packages: tuple[str, ...]) -> list[str]:
     """The imports inside `top` that lead to a later package."""
     inside = [name for name in graph() if name.split(".")[0] == top and name != FACTORY]
     return [
@@ -124,7 +124,7 @@ def test_the_four_tops_import_one_way():
 
 @pytest.mark.parametrize(("top", "packages"), [("engine", ENGINE), ("fooocus_flask", APPLICATION)])
 def test_no_package_imports_a_later_one(top, packages):
-    assert upward(top, packages) == []
+    assert to_later_packages(top, packages) == []
 
 
 @pytest.mark.parametrize(("top", "packages"), [("engine", ENGINE), ("fooocus_flask", APPLICATION)])

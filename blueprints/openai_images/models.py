@@ -34,7 +34,7 @@ REFUSALS = {
 def list_models() -> Response:
     """List what `model` may name."""
     found = in_thread(made_at, catalogue())
-    return jsonify(object="list", data=[told(name, created) for name, created in (found | others()).items()])
+    return jsonify(object="list", data=[model_object(name, created) for name, created in (found | others()).items()])
 
 
 @blueprint.get("/models/<path:model_id>")
@@ -46,7 +46,7 @@ def one_model(model_id: str) -> Response:
     name = next((name for name in (model_id, unquote(model_id)) if name in there), None)
     if name is None:
         raise not_found(model_id)
-    return jsonify(told(name, there[name]))
+    return jsonify(model_object(name, there[name]))
 
 
 def made_at(models: Catalogue) -> dict[str, int]:
@@ -60,7 +60,7 @@ def others() -> dict[str, int]:
     return dict.fromkeys((*presets.names(), *aliases()), 0)
 
 
-def told(name: str, created: int) -> dict[str, Any]:
+def model_object(name: str, created: int) -> dict[str, Any]:
     """A model as their clients read it."""
     return {"id": name, "object": "model", "created": created, "owned_by": OWNER}
 

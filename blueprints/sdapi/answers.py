@@ -56,7 +56,7 @@ def drawn(submission: Submission, sent: Members) -> Response:
     send = sent.get("send_images", True)
 
     def body(task: EndedTask, pictures: Sequence[bytes]) -> dict[str, Any]:
-        texts = [told(task.params, data, index) for index, data in enumerate(pictures)]
+        texts = [infotext(task.params, data, index) for index, data in enumerate(pictures)]
         images = [base64.b64encode(data).decode() for data in pictures] if send else []
         return {"images": images, "parameters": parameters, "info": json.dumps(info(task, texts, sent))}
 
@@ -90,7 +90,7 @@ def written(task: EndedTask, paths: Sequence[Path], body: Body) -> bytes:
     return json.dumps(made, ensure_ascii=False, separators=(",", ":"), default=str).encode()
 
 
-def told(params: GenerateParams, picture: bytes, index: int) -> str:
+def infotext(params: GenerateParams, picture: bytes, index: int) -> str:
     """The text in a picture's file; where it carries none, the same of what was asked for."""
     found = metadata_reading.parameter_text(metadata_reading.texts_of(picture))
     if found:

@@ -99,7 +99,7 @@ def load_unet(
     return unet
 
 
-def split_attention(unet: Any) -> None:
+def split_attention(unet: UNet) -> None:
     """Have a UNet's attentions compute half of their heads at a time, in less memory than all."""
     for part in unet.modules():
         if isinstance(part, Attention):

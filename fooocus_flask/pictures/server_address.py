@@ -20,12 +20,12 @@ LOCAL = "localhost"
 LONGEST_SHOWN = 100
 
 
-def nothing_told(app: Flask) -> set[str]:
+def no_starts(app: Flask) -> set[str]:
     """The starts of URLs that were told in the log."""
     return set()
 
 
-told = Extension("fooocus-server-address", nothing_told)
+logged_starts = Extension("fooocus-server-address", no_starts)
 
 
 def start_of_urls() -> str:
@@ -34,8 +34,8 @@ def start_of_urls() -> str:
         return request.url_root.rstrip("/")
     name, port = socket_name()
     start = f"http://{f'[{name}]' if ':' in name else name}:{port}"
-    if start not in told.current():
-        told.current().add(start)
+    if start not in logged_starts.current():
+        logged_starts.current().add(start)
         log.warning(
             "URLs in webhooks begin with %s where clients ask for another host, such as %r: set BASE_URL or "
             "TRUSTED_HOSTS if receivers know this server by one",

@@ -59,10 +59,10 @@ def entries(task: Task, base: str) -> Iterator[str]:
     """A task's pictures, each with how it was drawn."""
     paths = task.result or []
     for index, (path, url) in enumerate(zip(paths, urls.pictures(paths, base), strict=True)):
-        yield log_page.entry(PurePosixPath(path).name, url, told(task, index))
+        yield log_page.entry(PurePosixPath(path).name, url, drawing_rows(task, index))
 
 
-def told(task: Task, index: int) -> list[Row]:
+def drawing_rows(task: Task, index: int) -> list[Row]:
     """What the row tells of how a picture was drawn; without a seed that is not the picture's own."""
     try:
         params = task.params

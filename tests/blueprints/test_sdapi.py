@@ -463,7 +463,7 @@ def test_info_is_json_as_a_text_with_what_each_picture_tells(server):
 def test_a_picture_without_metadata_is_told_from_what_was_asked_for():
     out = io.BytesIO()
     Image.new("RGB", (8, 8)).save(out, "PNG")
-    told = answers.told(toy_params(negative_prompt="dogs"), out.getvalue(), 1)
+    told = answers.infotext(toy_params(negative_prompt="dogs"), out.getvalue(), 1)
     assert told.startswith(
         "a red cat\nNegative prompt: dogs\nSteps: 3, Sampler: DPM++ 2M SDE Karras, Seed: 8, Size: 128x96"
     )

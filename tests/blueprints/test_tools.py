@@ -15,7 +15,7 @@ import fooocus_flask
 from engine.files import builtin_set
 from fooocus_flask.runner.runner import runner
 from tests.conftest import new_app
-from tests.serving import GENERATE, small
+from tests.serving import GENERATE, halted, small
 from tests.tool_models import tool_models
 
 pytestmark = pytest.mark.pictures
@@ -83,7 +83,7 @@ def test_the_engines_libraries_tell_nobody(client, home):
 
 
 def test_a_mask_by_words_and_the_boxes_behind_it(client):
-    """A long picture: the detector enlarges it least."""
+    """The picture is long: the detector sees a fifth of the pixels that it makes of `PICTURE`."""
     picture = base64.b64encode(png(width=240, height=24)).decode()
     body = {"image": picture, "mask_model": "sam", "dino_prompt_text": "hair", "box_threshold": 0}
     boxes = mask_in(client.post(MASK, json=body | {"dino_debug": True}))
@@ -217,12 +217,10 @@ def test_an_engine_that_dies_is_told_and_the_next_one_answers(app, client):
 
 def test_there_is_an_end_to_what_waits(app, client):
     assert client.post(MASK, json={"image": PICTURE}).status_code == 200
-    pid = runner.of(app).lanes[0].supervisor.engine.pid
-    os.kill(pid, signal.SIGSTOP)
-    answers = [gevent.spawn(app.test_client().post, MASK, json={"image": PICTURE}) for _ in range(20)]
-    while sum(answer.ready() for answer in answers) < 4:
-        gevent.sleep(0.01)
-    os.kill(pid, signal.SIGCONT)
+    with halted(runner.of(app).lanes[0].supervisor.engine.pid):
+        answers = [gevent.spawn(app.test_client().post, MASK, json={"image": PICTURE}) for _ in range(20)]
+        while sum(answer.ready() for answer in answers) < 4:
+            gevent.sleep(0.01)
     gevent.joinall(answers, raise_error=True)
     assert sorted(answer.value.status_code for answer in answers) == [200] * 16 + [429] * 4
 

@@ -10,7 +10,7 @@ from tests.toy import toy_checkpoint
 
 @pytest.fixture(scope="module")
 def settled():
-    """For tests of models that leave memory, which look for garbage each time: not among what others have left."""
+    """Leave what other modules have left out of searches for garbage: each model that leaves memory begins one."""
     garbage.settle()
 
 

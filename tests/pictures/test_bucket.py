@@ -30,7 +30,7 @@ from tests import postgresql
 from tests.conftest import picture
 from tests.gateway import BUCKET, KEY, SECRET, Gateway, binary
 from tests.patience import patiently
-from tests.serving import GENERATE, ROOT, small
+from tests.serving import GENERATE, ROOT, halted, small
 
 speaks_sql = pytest.mark.sql("pictures/removals")
 
@@ -166,14 +166,11 @@ def test_no_connection_of_the_database_is_held_while_the_bucket_is_asked(gateway
     one = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 1}
     app = make_app(**SETTINGS, STORAGE_SERVE="proxy", SQLALCHEMY_ENGINE_OPTIONS=one)
     path, data = kept(app)
-    os.kill(gateway.process.pid, signal.SIGSTOP)
-    try:
+    with halted(gateway.process.pid):
         asking = gevent.spawn(app.test_client().get, f"/outputs/{path}")
         turns = storage.of(app).bucket.turns
         patiently(lambda seconds: gevent.sleep(seconds) or turns.free < turns.places, "the bucket is not asked")
         assert app.test_client().get("/tasks").status_code == 200
-    finally:
-        os.kill(gateway.process.pid, signal.SIGCONT)
     assert asking.get().data == data
 
 

@@ -155,7 +155,7 @@ def until(condition, what):
     return found
 
 
-def halted(host):
+def wait_until_halted(host):
     """Wait until the host stands still in the middle of a file."""
     until(host.halted.is_set, "nobody asked the host")
 
@@ -190,7 +190,7 @@ def test_a_picture_itself_waits_too(client):
 def test_progress_is_told_in_the_record_and_others_overtake(client, host, checkpoint_bytes):
     host.halt_at = 1_000_000
     first, second = submitted(client), submitted(client)
-    halted(host)
+    wait_until_halted(host)
     (file,) = until(lambda: [file for file in record(client, first)["downloads"] if file["bytes_done"] > 900_000], "?")
     assert file.pop("bytes_done") <= 1_000_000
     assert file == {"file": f"checkpoints/{NEW}", "url": f"{host.base}/{NEW}", "bytes_total": len(checkpoint_bytes)}
@@ -220,7 +220,7 @@ def test_what_cannot_be_had_fails_every_task_that_waits_for_it(client, host):
     host.halt_at = host.break_at = 1000
     host.breaks = 1
     waiting = submitted(client)
-    halted(host)
+    wait_until_halted(host)
     host.halt_at, host.statuses = None, [500] * 10
     host.go_on.set()
     told = ended(client, waiting)
@@ -281,7 +281,7 @@ def test_a_disk_without_room_is_told(client, models, monkeypatch):
 def test_a_task_that_waits_is_stopped_and_its_download_with_it(client, host, models):
     host.halt_at = 2_000_000
     keep, stop = submitted(client), submitted(client)
-    halted(host)
+    wait_until_halted(host)
     assert client.post(f"/tasks/{stop}/cancel").json["task_status"] == "stop"
     assert client.post("/v1/engine/control", json={"action": "stop", "task_id": stop}).json["message"] != "task stoped"
     under_way = transfers.of(client.application)
@@ -318,7 +318,7 @@ def test_what_is_secret_in_an_operators_address_is_not_told(client, host, preset
     preset(checkpoint_downloads={NEW: f"{host.base}/{NEW}?token=secret"})
     host.halt_at = 1000
     waiting = submitted(client)
-    halted(host)
+    wait_until_halted(host)
     assert record(client, waiting)["downloads"][0]["url"] == f"{host.base}/{NEW}"
     host.statuses, host.halt_at = [404], None
     client.post(f"/tasks/{waiting}/cancel")
@@ -534,7 +534,7 @@ def test_places_and_guesses_leave_out_those_who_wait(client, host):
     app = client.application
     host.halt_at = 1000
     waiting = submitted(client)
-    halted(host)
+    wait_until_halted(host)
     with app.app_context():
         queue.pause()
         first, second = (queue.enqueue(loaded(**drawable()), "http://h") for _ in range(2))

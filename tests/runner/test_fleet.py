@@ -23,6 +23,7 @@ from fooocus_flask.model_files.fleet_files import fleet_files
 from fooocus_flask.runner import fleet as fleets
 from tests.fleet_cluster import FleetCluster, FleetServer, cards, cut, drivers, fleet_environment, out_of_sight
 from tests.patience import patience, patiently
+from tests.serving import halted
 from tests.standin import make_standin
 
 LONG = {"overwrite_step": 40}
@@ -285,10 +286,9 @@ def test_a_file_comes_whole_though_the_card_that_gives_it_cannot_be_reached_for_
     try:
         stream = fleet.follow(base_model_name="large.safetensors")
         stream.until("Copying large.safetensors, ")
-        os.kill(card, signal.SIGSTOP)  # what it is asked for from now on is under way when the connection breaks
-        time.sleep(1)
-        assert cut(driver, card)
-        os.kill(card, signal.SIGCONT)
+        with halted(card):  # what it is asked for from now on is under way when the connection breaks
+            time.sleep(1)
+            assert cut(driver, card)
         fleet.said(r"given up until it answers again.*\(asked for large\.safetensors.*look at the machine.*\n")
         assert stream.events()[-1]["message"] == "Finished"
         assert there.stat().st_size == (checkpoints / "large.safetensors").stat().st_size

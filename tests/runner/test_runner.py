@@ -16,7 +16,7 @@ from fooocus_flask.runner import engine_supervisor, runner
 from fooocus_flask.runner import engines as starts
 from fooocus_flask.runner.attempts import MOST_ATTEMPTS
 from fooocus_flask.tasks import queue
-from tests.patience import exit_status, gone, patience
+from tests.patience import gone, patience
 from tests.serving import GUNICORN, LAUNCHER, Server, engines, halted
 
 speaks_sql = pytest.mark.sql("runner/dispatcher", "runner/task_recorder", "runner/runner", "following/waiters")
@@ -118,14 +118,15 @@ PATIENT_GUNICORN = [*GUNICORN[:-1], "--graceful-timeout", "300", GUNICORN[-1]]
 
 @pytest.mark.parametrize("command", [LAUNCHER, PATIENT_GUNICORN], ids=("launcher", "gunicorn"))
 def test_a_server_that_is_told_to_stop_lets_the_picture_under_way_end(make_server, make_app, command):
-    server = make_server(command, FOOOCUS_SHUTDOWN_DEADLINE="300").ready()  # whatever else the machine does
+    patient = {"FOOOCUS_SHUTDOWN_DEADLINE": "300", "FOOOCUS_ENGINE_SILENCE": "300"}  # whatever else the machine does
+    server = make_server(command, **patient).ready()
     stream, engine = drawing(server)
-    with halted(engine):
+    with halted(engine):  # else the picture may end before the server is told
         task_id, waiting = stream.header("X-Task-Id"), server.submit()
         for process in (engine, server.process.pid):  # a service manager may tell all of them
             os.kill(process, signal.SIGTERM)
     assert len(stream.events()[-1]["images"]) == 1
-    assert exit_status(server.process) == 0
+    assert server.wait() == 0
     server.said(f"task={task_id} status=finished ")
     with make_app(INSTANCE=server.instance).app_context():  # left to the next server, as if it had just come
         assert (queue.find(waiting).task_status, queue.find(waiting).attempts) == ("pending", 0)

@@ -264,7 +264,7 @@ def test_control_nets_take_turns_and_are_counted_until_they_are_there(pictured, 
 
     memory.adopt_nets = adopted
     sizes = []
-    gc.disable()  # which would come in between only by chance
+    gc.disable()  # a search at an arbitrary moment would come in between
     try:
         for _ in range(2):
             drawn(pipeline, tmp_path, **pictured[1], controlnet_image=2 * [image_prompt("PyraCanny")])
