@@ -20,9 +20,9 @@ run: install
 test: $(VENV)/.installed-test
 	$(BIN)/python $(PYTEST) $(ARGS)
 
-# Without what starts servers or draws pictures; the options of `tests/conftest.py` say what that is.
+# Without what starts servers or draws pictures; the options of `tests/conftest.py` say what that is. It seldom waits.
 quick: $(VENV)/.installed-test
-	$(BIN)/python $(PYTEST) --quick $(ARGS)
+	$(BIN)/python $(PYTEST) -n 3 --quick $(ARGS)
 
 # The real clients of tests/clients, in an environment of their own; without it their tests are skipped.
 clients: $(CLIENTS)/.installed

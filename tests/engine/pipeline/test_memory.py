@@ -31,7 +31,7 @@ from tests.engine.pipeline.test_pipeline import Watcher, drawn, pixels
 from tests.patience import CEILING
 from tests.toy import toy_checkpoint, toy_draw
 
-pytestmark = pytest.mark.usefixtures("settled")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("settled")]
 
 SMALLER = ("turns", "alone", "streamed")
 

@@ -22,7 +22,7 @@ from tests.engine.pipeline.test_pipeline import Watcher, pixels
 from tests.toy import toy_draw
 
 FULL = "CUDA out of memory, as this test has it"
-pytestmark = pytest.mark.usefixtures("settled", "redrawn_small")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("settled", "redrawn_small")]
 
 
 class RunsOutOfMemory:
