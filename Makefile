@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Four workers for two cores, for tests wait for servers; three leave the cores idle, a fifth imports more than it does.
+# Four workers for two cores, for tests wait for servers; three leave the cores idle at times, a fifth imports too much.
 PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 PINS := $(VENV)/constraints.txt
 TORCH := $(shell sed -n 's/^ *"\(torch>=[^"]*\)",.*/\1/p' setup.py)

@@ -519,7 +519,7 @@ def test_clients_that_wait_for_a_description_are_limited_and_sent_away_at_a_stop
                 downloader.current().have([file])
 
         waiting = [gevent.spawn(wait) for _ in range(MOST_CLIENTS)]
-        until(host.halted.is_set, "nobody asked the host")
+        wait_until_halted(host)
         with pytest.raises(Exception, match="which is the limit") as caught:
             downloader.current().have([file])
         assert caught.value.status == 429

@@ -47,6 +47,7 @@ def test_a_card_computes_in_no_format_that_it_lacks(card, settings, precision):
     assert DrawingSettings(**settings).precision(card) == precision
 
 
+@pytest.mark.slow
 def test_products_in_eight_bits_stand_in_the_record_where_they_are_in_force_and_in_a_note_elsewhere(toy, tmp_path):
     settings = DrawingSettings(unet_arithmetic="fp8")
     told = Pipeline("cpu", builtin=toy, settings=settings)
@@ -93,6 +94,7 @@ def test_a_setting_acts_as_told_and_the_record_says_so(pipeline, plain, toy, tmp
         assert sum(weight.nbytes for weight in weights) < 0.3 * sum(w.nbytes for w in unet_of(pipeline).parameters())
 
 
+@pytest.mark.slow
 def test_fp8_takes_loras_and_gives_them_back_and_is_streamed(toy, tmp_path):
     settings = DrawingSettings(unet_storage="fp8_e4m3fn")
     resident, planned = (
@@ -131,6 +133,7 @@ def test_text_encoders_in_fp32_round_no_lora(toy, tmp_path):
     base.patches.apply([])
 
 
+@pytest.mark.slow
 def test_a_vae_on_the_processor_takes_no_turn_on_the_card(toy, tmp_path):
     told = Pipeline("cpu", builtin=toy, least="alone", settings=DrawingSettings(vae_format="cpu"))
     _, ended = drawn(told, tmp_path)
@@ -139,6 +142,7 @@ def test_a_vae_on_the_processor_takes_no_turn_on_the_card(toy, tmp_path):
     assert not told.renderer.residency.has(vae.module) and told.memory._parts.vae == 0
 
 
+@pytest.mark.slow
 def test_everything_stays_where_that_is_asked_for_and_steps_down_only_when_it_must(toy, tmp_path):
     for keep, plan in ((False, "alone"), (True, "resident")):
         crowded = Pipeline("cpu", builtin=toy, keep=keep)
@@ -155,6 +159,7 @@ def models(tmp_path_factory):
     return picture_models(tmp_path_factory.mktemp("models"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["fp8_e4m3fn", "fp16"])
 def test_control_nets_image_prompts_and_inpainting_go_with_every_storage(models, redraw_at, tmp_path, storage):
     redraw_at(256)

@@ -30,7 +30,7 @@ class Engine:
         self.socket.settimeout(CEILING)
         options = ["--threads", "1", "--device", "cpu", "--builtin", str(builtin)]
         command = [sys.executable, "-m", "engine.process", str(far.fileno()), *options]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}  # `--threads` goes before it
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}  # which `--threads` overrides
         self.process = subprocess.Popen(command, pass_fds=[far.fileno()], cwd=ROOT, env=environment)
         far.close()
         self.stream = self.socket.makefile("rb")
