@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from tests.patience import CEILING, TICK, Patience, children, exit_status, reada
 
 ROOT = Path(__file__).parents[1]
 GENERATE = "/v1/engine/generate/"
+LASTING = {"overwrite_step": 200}
+"""A picture that lasts a second or more on a fast machine, and so longer than what a test does while it is drawn."""
 LAUNCHER = [sys.executable, "wsgi.py"]
 GUNICORN = [sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "1", "-b", "127.0.0.1:0", "wsgi:app"]
 
@@ -88,11 +90,12 @@ class Server:
             self.lines.append("<end of output>")
             self._news.notify_all()
 
-    def said(self, pattern: str) -> re.Match[str]:
-        """The first match in what was printed since the last start; waits for it."""
+    def said(self, pattern: str, since: int = 0) -> re.Match[str]:
+        """The first match in what was printed since the last start, and after so many lines; waits for it."""
 
         def found() -> re.Match[str] | None:
-            return next((match for line in self.lines[self._seen :] if (match := re.search(pattern, line))), None)
+            lines = self.lines[max(since, self._seen) :]
+            return next((match for line in lines if (match := re.search(pattern, line))), None)
 
         patience = Patience(self.working)
         with self._news:
@@ -268,4 +271,15 @@ def halted(*pids: int) -> Iterator[None]:
         yield
     finally:
         for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # killed meanwhile
+                os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def held(server: Server, number: int = 1, **members: Any) -> Iterator[list[Stream]]:
+    """The streams of that many tasks, which as many free engines of a server have, and do not draw meanwhile."""
+    with halted(*engines(server.process.pid)):
+        streams = [server.follow(**members) for _ in range(number)]
+        while sum(bool(lane["drawing"]) for lane in server.get("/ready").json["lanes"]) < number:
+            time.sleep(TICK / 10)
+        yield streams

@@ -68,13 +68,17 @@ BODIES: dict[str, Body] = {}
 
 @dataclass(frozen=True)
 class WebhookMessage:
-    """Something to be sent; `id` tells a receiver what it has seen already, `request` is for the log."""
+    """Something to be sent; `id` tells a receiver what it has seen already, `request` is for the log.
+
+    `due_mills` is when its delivery was due; none of what is sent at once or not at all.
+    """
 
     url: str
     id: str
     event: str
     body: bytes
     request: str | None = None
+    due_mills: int | None = None
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ class WebhookSender:
             answer = post(message)
         self._note_answer(receiver_host(message.url), answer)
         with self.app.app_context():
-            record_outcome(message.id, answer)
+            record_outcome(message, answer)
 
 
 class ProgressSender:
@@ -252,7 +256,7 @@ def message_of(message_id: str) -> WebhookMessage | None:
     task = delivery and db.session.get(Task, delivery.record_id)
     if delivery is None or delivery.due_mills is None or task is None:
         return None
-    return WebhookMessage(delivery.url, message_id, delivery.event, body(task), task.request_id)
+    return WebhookMessage(delivery.url, message_id, delivery.event, body(task), task.request_id, delivery.due_mills)
 
 
 def body_for(api: str) -> Callable[[Body], Body]:
@@ -319,14 +323,22 @@ def retry_after(header: str | None) -> float:
     return min(max(0.0, seconds), LONGEST_WAIT)
 
 
-def record_outcome(message_id: str, answer: ReceiverAnswer) -> None:
-    """Record what became of a try: delivered, due again later, or given up."""
-    delivery = find_delivery(message_id)
+def record_outcome(message: WebhookMessage, answer: ReceiverAnswer) -> None:
+    """Record a try and what comes of it; a message that was replayed meanwhile stays due, whatever it was answered."""
+    delivery = find_delivery(message.id)
     if delivery is None:
         return
+    delivery.answer, delivery.tried_mills = answer.text, mills()
+    if delivery.due_mills in (None, message.due_mills):
+        apply_answer(delivery, answer)
+    commit()
+    signals.send(signals.delivery_tried, sender.current().app, delivery=delivery, good=answer.good)
+
+
+def apply_answer(delivery: Delivery, answer: ReceiverAnswer) -> None:
+    """Make a delivery that was tried delivered, due again later, or given up."""
     now, delays = mills(), current_app.config["WEBHOOK_DELAYS"]
-    delivery.answer, delivery.tried_mills, delivery.due_mills = answer.text, now, None
-    delivery.attempts += 1
+    delivery.attempts, delivery.due_mills = delivery.attempts + 1, None
     if answer.good:
         delivery.delivered_mills = now
         log.info("Webhook %s to %s delivered at try %d", delivery.message_id, shown(delivery.url), delivery.attempts)
@@ -341,8 +353,6 @@ def record_outcome(message_id: str, answer: ReceiverAnswer) -> None:
         delivery.due_mills = now + int(max(delay, answer.wait) * 1000)
     else:
         log.warning("Webhook %s given up after %d tries: %s", shown(delivery.url), delivery.attempts, answer.text)
-    commit()
-    signals.send(signals.delivery_tried, sender.current().app, delivery=delivery, good=answer.good)
 
 
 def deliveries(task: Task) -> list[dict[str, Any]]:

@@ -2,10 +2,11 @@
 
 import pytest
 
+from tests.serving import LASTING
+
 speaks_sql = pytest.mark.sql("tasks/queue")
 
 CONTROL = "/v1/engine/control"
-LONG = {"overwrite_step": 120}
 
 
 def control(server, action, **body):
@@ -15,14 +16,14 @@ def control(server, action, **body):
 
 def drawing(server, **members):
     """The stream of a task that draws."""
-    stream = server.follow(**(LONG | members))
+    stream = server.follow(**(LASTING | members))
     stream.until("Sampling step")
     return stream
 
 
 @speaks_sql
 def test_stop_ends_the_running_task_and_keeps_what_is_done(server):
-    stream = server.follow(overwrite_step=50, image_number=2)
+    stream = server.follow(image_number=2, **LASTING)
     while "image 2/2" not in stream.event()["message"]:
         pass
     assert control(server, "stop") == "task stoped"
@@ -34,7 +35,7 @@ def test_stop_ends_the_running_task_and_keeps_what_is_done(server):
 
 
 def test_skip_drops_one_picture_and_goes_on(server):
-    stream = drawing(server, image_number=2, overwrite_step=50)
+    stream = drawing(server, image_number=2)
     assert control(server, "skip") == "task skiped"
     assert len(stream.events()[-1]["images"]) == 1
     told = server.get(f"/tasks/{stream.header('X-Task-Id')}").json
@@ -43,7 +44,7 @@ def test_skip_drops_one_picture_and_goes_on(server):
 
 def test_a_stopped_picture_is_an_answer_without_one(server):
     stream = drawing(server)
-    waiting = server.submit(**LONG)
+    waiting = server.submit(**LASTING)
     assert server.ask("POST", CONTROL, {"action": "stop", "task_id": waiting}).json == {"message": "task stoped"}
     assert control(server, "stop") == "task stoped"
     assert stream.events()[-1]["images"] == []

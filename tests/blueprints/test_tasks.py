@@ -16,6 +16,7 @@ from fooocus_flask.clock import mills
 from fooocus_flask.database import db
 from fooocus_flask.tasks import history
 from schemas.tasks import Cursor
+from tests.serving import LASTING
 
 pytestmark = pytest.mark.sql("tasks/history")
 
@@ -196,7 +197,7 @@ def test_a_waiting_task_has_no_result_yet(client, add):
 
 
 def test_a_running_task_tells_progress_and_last_preview(server):
-    stream = server.follow(overwrite_step=80)
+    stream = server.follow(**LASTING)
     while not stream.event()["preview"]:
         pass
     told = server.get(f"/tasks/{stream.header('X-Task-Id')}").json

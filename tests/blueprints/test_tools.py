@@ -182,9 +182,11 @@ def test_the_kind_of_picture_is_checked_wherever_it_stands(client):
 def test_masks_are_made_between_the_steps_of_a_picture_and_change_nothing_of_it(app, client):
     def drawn(looks):
         body = small(overwrite_step=20, async_process=True)
-        task_id = client.post(GENERATE, json=body).json["task_id"]
-        url = f"/tasks/{task_id}"
-        answers = [gevent.spawn(app.test_client().post, MASK, json={"image": PICTURE}) for _ in range(looks)]
+        with halted(lane.supervisor.engine.pid):  # until all is asked for
+            url = f"/tasks/{client.post(GENERATE, json=body).json['task_id']}"
+            answers = [gevent.spawn(app.test_client().post, MASK, json={"image": PICTURE}) for _ in range(looks)]
+            while not (lane.task_id and lane.inspections.waiting == looks):
+                gevent.sleep(0.01)
         gevent.joinall(answers, raise_error=True)
         assert [answer.value.status_code for answer in answers] == [200] * looks
         between = client.get(url).json["task_status"]
@@ -194,6 +196,7 @@ def test_masks_are_made_between_the_steps_of_a_picture_and_change_nothing_of_it(
         return between, client.get(record["result"][0].partition("localhost")[2]).data
 
     assert client.post(MASK, json={"image": PICTURE}).status_code == 200  # the engine is ready now
+    (lane,) = runner.of(app).lanes
     (between, with_looks), (_, without) = drawn(4), drawn(0)
     assert between in ("running", "pending")
     pixels = [np.asarray(Image.open(io.BytesIO(data))) for data in (with_looks, without)]

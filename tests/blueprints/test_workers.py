@@ -10,7 +10,7 @@ from fooocus_flask.clock import mills
 from fooocus_flask.model_files.folders import folders
 from fooocus_flask.runner.fleet_lane import FleetLane
 from fooocus_flask.runner.runner import runner
-from tests.serving import small
+from tests.serving import held, small
 
 WORKERS = "/v1/engine/workers"
 TOY = small()["base_model_name"]
@@ -38,9 +38,8 @@ def test_cards_that_are_not_counted_yet_are_not_told(make_app):
 def test_a_card_tells_the_task_it_draws_and_the_checkpoint_it_holds_afterwards(server):
     server.draw()
     begun = mills()
-    stream = server.follow(overwrite_step=60)
-    stream.until("Sampling step")
-    told = only(server)
+    with held(server) as (stream,):
+        told = only(server)
     assert told["card"] and told["machine"] == platform.node()
     assert (told["state"], told["task_id"]) == ("drawing", stream.header("X-Task-Id"))
     assert told["checkpoint"] == TOY and begun <= told["since_mills"] <= mills()

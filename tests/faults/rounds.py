@@ -19,8 +19,8 @@ VICTIMS = ("engine", "server")
 """Whom a round kills: with several engines all of them, or the server; and `ONE_OF_SEVERAL`."""
 ONE_OF_SEVERAL = "one engine"
 WORDS = {"loading": "Loading", "sampling": "Sampling step", "saving": "Saving"}
-SETTINGS = {"FOOOCUS_ALLOW_PRIVATE_ADDRESSES": "true", "FOOOCUS_WEBHOOK_DELAYS": "[1, 1, 1, 1, 1, 1, 1, 1, 1]"}
-"""What a server of these rounds is started with: its webhooks go to this machine, and are soon tried again."""
+SETTINGS = {"FOOOCUS_ALLOW_PRIVATE_ADDRESSES": "true", "FOOOCUS_WEBHOOK_DELAYS": str([1] * 600)}
+"""What a server of these rounds has: webhooks go to this machine, and are tried again as long as a round may last."""
 
 
 class BrokenPromise(AssertionError):
@@ -121,13 +121,22 @@ class Round:
             BrokenPromise: not so.
         """
         self.receiver.answers = [200]
-        while self.owed:
-            try:
-                _, _, body = self.receiver.take()
-            except TimeoutError:
-                raise BrokenPromise(f"nobody was told of {self.owed}") from None
-            if body["task_status"] == "finished":
-                self.owed.discard(body["task_id"])
+        try:
+            while self.owed:
+                self.delivered(self.owed.pop())
+        except TimeoutError as error:
+            raise BrokenPromise(str(error)) from None
+
+    def delivered(self, task_id: str) -> None:
+        """Return when the record says that the receiver took what it is owed of this task."""
+
+        def attempt(seconds: float) -> bool:
+            (told,) = self.server.get(f"/tasks/{task_id}/deliveries").json
+            if not told["delivered_mills"]:
+                sleep(seconds / 10)
+            return told["delivered_mills"] is not None
+
+        patiently(attempt, f"nobody was told of {task_id}", self.server.process.pid)
 
 
 def leftovers(outputs: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from tests.faults import bucket, starts
 from tests.faults.rounds import ONE_OF_SEVERAL, SETTINGS, STATES, VICTIMS, play
 from tests.gateway import Gateway, binary
 from tests.patience import CEILING, patience, patiently
-from tests.serving import Server, engines
+from tests.serving import Server, engines, held
 
 speaks_sql = pytest.mark.sql("runner/runner", "following/webhooks")
 
@@ -130,12 +130,12 @@ def test_outputs_that_cannot_be_written_fail_the_task(server):
 
 def test_a_locked_database_costs_time_and_no_task(server):
     server.ready()
-    stream = server.follow(overwrite_step=60)
-    stream.until("Sampling step")
     (engine,) = engines(server.process.pid)
-    other = sqlite3.connect(server.instance / "db.sqlite3", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    server.said("The database is asked again")
+    with held(server) as (stream,):
+        other = sqlite3.connect(server.instance / "db.sqlite3", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        before = len(server.lines)
+    server.said("The database is asked again", before)
     other.execute("ROLLBACK")
     other.close()
     assert len(stream.events()[-1]["images"]) == 1
@@ -184,12 +184,12 @@ def test_a_clock_set_back_delays_no_webhook(make_app, add, receiver, monkeypatch
 def test_a_disk_full_for_the_database_refuses_and_forgets_nothing(server):
     """Nothing that was acknowledged is lost, nothing is acknowledged that is not kept, and it goes on by itself."""
     before = int(server.ready().get("/tasks").headers["X-Total-Count"])
-    stream = server.follow(overwrite_step=60)
-    stream.until("Sampling step")
-    limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-    refused = server.draw({"async_process": True})
+    with held(server) as (stream,):
+        limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        refused = server.draw({"async_process": True})
+        lines = len(server.lines)
     assert (refused.status, refused.headers["Retry-After"]) == (503, "5") and "database" in refused.json["detail"]
-    server.said("The database is asked again")
+    server.said("The database is asked again", lines)
     assert server.get("/ping").status == 200
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limits)
     assert len(stream.events()[-1]["images"]) == 1

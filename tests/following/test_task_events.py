@@ -12,11 +12,12 @@ from fooocus_flask.access import keys
 from fooocus_flask.following import task_events
 from fooocus_flask.tasks import queue
 from tests.patience import patience
-from tests.serving import Stream
+from tests.serving import LASTING, Stream
 
 speaks_sql = pytest.mark.sql("following/task_events", "tasks/history")
 
 EVENTS = "/tasks/events"
+CONTROL = "/v1/engine/control"
 EVENT = re.compile(r"event: (\w+)\n(?:id: ([0-9a-f]{8}-\d+)\n)?data: (\{.*\})")
 
 
@@ -129,12 +130,14 @@ def test_a_client_goes_on_where_it_left_off(server):
 
 def test_previews_come_where_they_are_asked_for(server):
     stream, plain = Stream(server, f"{EVENTS}?previews=true"), Stream(server, EVENTS)
-    server.submit(overwrite_step=50)
-    previews, none = ([told.get("preview") for _, _, told in read_until(one, "ended")] for one in (stream, plain))
-    for one in (stream, plain):
-        one.close()
-    assert any(preview and preview.startswith("data:image/png;base64,") for preview in previews)
-    assert set(none) == {None}
+    task_id, preview = server.submit(image_number=32, **LASTING), None
+    while not preview:
+        preview = next(told.get("preview") for kind, _, told in read_until(stream, "progress") if kind == "progress")
+    stream.close()
+    assert preview.startswith("data:image/png;base64,")
+    server.ask("POST", CONTROL, {"action": "stop", "task_id": task_id})
+    assert {told.get("preview") for _, _, told in read_until(plain, "ended")} == {None}
+    plain.close()
 
 
 @pytest.mark.parametrize("last_id", ["0123abcd-1", "nonsense", "-", "0" * 5000, "0123abcd-" + "9" * 5000])

@@ -123,7 +123,8 @@ def test_an_answer_is_noted_on_the_message_it_answers_alone(app, add, receiver):
         record = queue.find(add("finished", webhook_url=receiver.url)).id
         db.session.add(Delivery(record_id=record, url=receiver.url, message_id="msg_other", due_mills=2**45))
         db.session.commit()
-        webhooks.record_outcome("msg_deleted", webhooks.ReceiverAnswer(True, "200"))
+        deleted = webhooks.WebhookMessage(receiver.url, "msg_deleted", "ended", b"{}")
+        webhooks.record_outcome(deleted, webhooks.ReceiverAnswer(True, "200"))
     assert (delivery(app).message_id, delivery(app).due_mills, delivery(app).answer) == ("msg_other", 2**45, None)
 
 
@@ -161,6 +162,26 @@ def test_the_deliveries_are_told_and_sent_again(app, add, client, receiver):
     for nobody in (999, 2**31, 2**63, 10**40):
         assert client.post(f"/tasks/{task_id}/deliveries/{nobody}/replay").status_code == 404
     assert client.post(f"/tasks/{add()}/deliveries/{told['id']}/replay").status_code == 404
+
+
+@pytest.mark.parametrize("first", [200, 503])
+def test_one_that_is_to_be_sent_again_while_it_is_under_way_is(app, add, client, receiver, monkeypatch, first):
+    """Whatever the receiver answers to the try under way, which has no other after it."""
+    app.config["WEBHOOK_DELAYS"] = ()
+    receiver.answers, post = [first, 200], webhooks.post
+
+    def post_and_replay(message):
+        monkeypatch.setattr(webhooks, "post", post)
+        answer, task_id = post(message), json.loads(message.body)["task_id"]
+        (told,) = client.get(f"/tasks/{task_id}/deliveries").json
+        assert client.post(f"/tasks/{task_id}/deliveries/{told['id']}/replay").status_code == 200
+        return answer
+
+    monkeypatch.setattr(webhooks, "post", post_and_replay)
+    finish(app, add, receiver)
+    done = delivery(app)
+    assert receiver.take()[1]["webhook-id"] == receiver.take()[1]["webhook-id"] == done.message_id
+    assert (done.attempts, done.due_mills, done.answer) == (1, None, "200") and done.delivered_mills
 
 
 def test_a_receiver_hears_what_it_asked_for(server, receiver):

@@ -348,8 +348,9 @@ def test_a_server_draws_into_the_bucket_through_an_outage_and_is_killed_in_an_up
     assert len(stored) == 6
 
     gateway.stop()
+    lines = len(server.lines)
     lost = server.submit(image_number=2, image_seed=20)
-    server.said(r"_\d+\.png is uploaded again in 1")
+    server.said(r"_\d+\.png is uploaded again in 1", lines)
     server.stop(signal.SIGKILL)
     server.environment["FOOOCUS_STORAGE_PATIENCE"] = "1"
     server.start()

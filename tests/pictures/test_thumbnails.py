@@ -89,6 +89,9 @@ def test_several_at_once_are_made_once(app, cat):
     made = thumbnails.of(app)
     with room.of(room.size):
         asking = [gevent.spawn(made.have, cat, "2024-07-05/cat.png", 320) for _ in range(8)]
+        with patience():
+            while not room._waiting:
+                gevent.sleep(0.01)
         assert gevent.joinall(asking, timeout=0.3) == []
         assert len(room._waiting) == 1  # one of them waits for its turn, the others for that one
     with patience():

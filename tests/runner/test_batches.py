@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 from flask import Flask
@@ -12,7 +13,7 @@ from fooocus_flask.environment import SettingError, read
 from fooocus_flask.runner import engines as starts
 from fooocus_flask.runner import runner
 from fooocus_flask.tasks import queue
-from tests.serving import engines
+from tests.serving import engines, halted
 
 speaks_sql = pytest.mark.sql("runner/dispatcher", "runner/task_recorder", "tasks/queue", "tasks/batches")
 
@@ -132,11 +133,12 @@ def test_a_server_draws_a_batch_and_an_engine_s_death_costs_each_an_attempt(make
     assert all(any(NOTE in note for note in each["notes"]) for each in told)
     assert len({each["result"][0] for each in told}) == 3
 
-    streams = together(server.follow, 2, overwrite_step=40)
-    for stream in streams:
-        stream.until("Sampling step")
     (engine,) = engines(server.process.pid)
-    os.kill(engine, signal.SIGKILL)
+    with halted(engine):
+        streams = together(server.follow, 2)
+        while len(server.get("/tasks?query=current").json["current"]) < 2:
+            time.sleep(0.05)
+        os.kill(engine, signal.SIGKILL)
     for stream in streams:
         stream.events()
         told = server.ended(stream.header("X-Task-Id"))

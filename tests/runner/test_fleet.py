@@ -335,7 +335,7 @@ def test_a_card_that_cannot_begin_is_told_and_the_others_draw(fleet, cluster, tm
 
 
 def test_a_card_that_hangs_is_replaced_and_its_task_drawn_again(fleet, machines):
-    stream = fleet.follow(**LONG)
+    stream = fleet.follow(**LONGER)
     stream.until("Sampling step")
     before, lines = set(cards(os.getpid())), len(fleet.lines)
     try:

@@ -21,7 +21,7 @@ from fooocus_flask.runner.engines import VISIBLE
 from fooocus_flask.tables import Task
 from fooocus_flask.tasks import estimates, live, queue
 from tests.patience import patience
-from tests.serving import Server, engines, halted
+from tests.serving import LASTING, Server, engines, halted, held
 
 speaks_sql = pytest.mark.sql("runner/database_retry", "runner/dispatcher", "runner/lane", "tasks/queue")
 
@@ -289,17 +289,6 @@ def server(pair):
     return pair
 
 
-LONG = {"overwrite_step": 40}
-
-
-def drawing(server, **members):
-    """Two streams whose tasks are drawn at once."""
-    streams = [server.follow(**LONG | members) for _ in range(2)]
-    for stream in streams:
-        stream.until("Sampling step")
-    return streams
-
-
 def name_of(stream):
     """The id of the task that is followed."""
     return stream.header("X-Task-Id")
@@ -312,10 +301,7 @@ def picture(server, record):
 
 
 def test_two_tasks_are_drawn_at_once_and_the_lane_changes_no_byte(server):
-    with halted(*engines(server.process.pid)):
-        streams = [server.follow() for _ in range(2)]
-        while not all(each["drawing"] for each in server.get("/ready").json["lanes"]):
-            time.sleep(0.05)
+    with held(server, 2) as streams:
         text = server.get("/metrics").body.decode()
         assert 'fooocus_lane_drawing{lane="0"} 1.0' in text and 'fooocus_lane_ready{lane="1"} 1.0' in text
         current = server.get("/tasks?query=current")
@@ -329,7 +315,10 @@ def test_two_tasks_are_drawn_at_once_and_the_lane_changes_no_byte(server):
 
 
 def test_stop_and_skip_reach_the_lane_that_draws_the_task(server):
-    first, second = drawing(server, image_number=2)
+    with held(server, 2, image_number=2, **LASTING) as (first, second):
+        pass  # they begin at once
+    for stream in (first, second):
+        stream.until("Sampling step")
     control = "/v1/engine/control"
     assert server.ask("POST", control, {"action": "skip", "task_id": name_of(second)}).json["message"] == "task skiped"
     assert server.ask("POST", control, {"action": "stop", "task_id": name_of(first)}).json["message"] == "task stoped"
@@ -339,9 +328,8 @@ def test_stop_and_skip_reach_the_lane_that_draws_the_task(server):
 
 
 def test_a_killed_engine_costs_its_own_task_an_attempt(server):
-    first, second = drawing(server)
-    before = engines(server.process.pid)
-    os.kill(before[0], signal.SIGKILL)
+    with held(server, 2) as (first, second):
+        os.kill(engines(server.process.pid)[0], signal.SIGKILL)
     assert [stream.events()[-1]["message"] for stream in (first, second)] == ["Finished"] * 2
     told = [server.ended(name_of(stream)) for stream in (first, second)]
     assert [task["task_status"] for task in told] == ["finished"] * 2
@@ -374,8 +362,7 @@ def data_url():
 
 
 def test_a_server_that_is_told_to_stop_lets_both_pictures_end(server):
-    first, second = drawing(server)
-    with halted(*engines(server.process.pid)):  # else a picture may end before the server is told
+    with held(server, 2) as (first, second):
         left = server.submit()
         server.process.terminate()
     assert server.wait() == 0

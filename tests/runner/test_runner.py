@@ -17,17 +17,14 @@ from fooocus_flask.runner import engines as starts
 from fooocus_flask.runner.attempts import MOST_ATTEMPTS
 from fooocus_flask.tasks import queue
 from tests.patience import gone, patience
-from tests.serving import GUNICORN, LAUNCHER, Server, engines, halted
+from tests.serving import GUNICORN, LASTING, LAUNCHER, Server, engines, held
 
 speaks_sql = pytest.mark.sql("runner/dispatcher", "runner/task_recorder", "runner/runner", "following/waiters")
-
-LONG = {"overwrite_step": 40}
-"""Long enough to be hurt while it is drawn, and no longer: its steps cost as much as a server's start."""
 
 
 def drawing(server, **members):
     """The stream of a task that draws, and the engine process that draws it."""
-    stream = server.follow(**LONG | members)
+    stream = server.follow(**LASTING | members)
     stream.until("Sampling step")
     (engine,) = engines(server.process.pid)
     return stream, engine
@@ -61,7 +58,7 @@ def watched(tmp_path_factory, models, database):
 
 def test_a_killed_engine_costs_an_attempt_and_the_server_goes_on_answering(hasty):
     server = hasty.ready()
-    stream, engine = drawing(server, image_number=2, overwrite_step=20)
+    stream, engine = drawing(server, image_number=2, overwrite_step=100)
     following = server.submit()
     os.kill(engine, signal.SIGKILL)
     assert server.get("/ping").json == "pong"
@@ -120,8 +117,8 @@ PATIENT_GUNICORN = [*GUNICORN[:-1], "--graceful-timeout", "300", GUNICORN[-1]]
 def test_a_server_that_is_told_to_stop_lets_the_picture_under_way_end(make_server, make_app, command):
     patient = {"FOOOCUS_SHUTDOWN_DEADLINE": "300", "FOOOCUS_ENGINE_SILENCE": "300"}  # whatever else the machine does
     server = make_server(command, **patient).ready()
-    stream, engine = drawing(server)
-    with halted(engine):  # else the picture may end before the server is told
+    (engine,) = engines(server.process.pid)
+    with held(server) as (stream,):
         task_id, waiting = stream.header("X-Task-Id"), server.submit()
         for process in (engine, server.process.pid):  # a service manager may tell all of them
             os.kill(process, signal.SIGTERM)
@@ -209,13 +206,13 @@ def test_loading_may_take_longer_than_a_step(make_app, stages, still, stuck):
 
 def test_a_stop_outlives_the_server(hasty):
     server = hasty.ready()
-    stream, engine = drawing(server)
-    os.kill(engine, signal.SIGSTOP)  # it cannot obey
-    task_id = stream.header("X-Task-Id")
-    assert server.ask("POST", "/v1/engine/control", {"action": "stop"}).json == {"message": "task stoped"}
-    server.process.kill()
-    os.kill(engine, signal.SIGKILL)
-    server.stop(signal.SIGKILL)
+    (engine,) = engines(server.process.pid)
+    with held(server) as (stream,):  # it cannot obey
+        task_id = stream.header("X-Task-Id")
+        assert server.ask("POST", "/v1/engine/control", {"action": "stop"}).json == {"message": "task stoped"}
+        server.process.kill()
+        os.kill(engine, signal.SIGKILL)
+    server.wait()
     stream.close()
     server.start()
     assert server.ended(task_id)["task_status"] == "stop"
@@ -223,7 +220,7 @@ def test_a_stop_outlives_the_server(hasty):
 
 @speaks_sql
 def test_a_server_that_stops_counts_no_attempt(app, add):
-    task_id, attempts = add("pending"), []
+    task_id, attempts = add("pending", params=LASTING), []
 
     def look(app, task, **_):
         attempts.append(task.attempts)

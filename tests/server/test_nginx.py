@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.serving import GUNICORN, ROOT, Server, event
+from tests.serving import GUNICORN, LASTING, ROOT, Server, event
 
 NGINX = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
 
@@ -94,7 +94,7 @@ def below(url):
 
 
 def test_events_come_one_by_one(nginx):
-    stream = nginx.follow(overwrite_step=50)
+    stream = nginx.follow(**LASTING)
     chunks = stream.chunks()
     assert event(chunks[-1])["message"] == "Finished"
     reads = [data for _, data in stream.reads if b"data: {" in data]

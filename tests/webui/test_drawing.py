@@ -10,7 +10,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from tests.serving import LAUNCHER, Server, engines
+from tests.serving import LASTING, LAUNCHER, Server, engines
 from tests.webui.conftest import PHONE, SETTINGS, page_of, second_tab
 
 IN_A_SMALL_ROOM = [
@@ -19,7 +19,7 @@ IN_A_SMALL_ROOM = [
     *("sh", *LAUNCHER),
 ]
 """Starts a server whose folder of inputs is a disk of 64 kB, seen by it alone."""
-LONG = SETTINGS | {"overwrite_step": 200, "aspect_ratios_selection": "128*128"}
+LONG = SETTINGS | LASTING | {"image_number": 32}
 
 
 def prompt_of(server, page):

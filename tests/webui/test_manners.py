@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fooocus_flask.access import keys
-from tests.serving import ROOT
+from tests.serving import LASTING, ROOT
 from tests.webui.conftest import PHONE, SETTINGS, page_of
 
 AXE = Path(__file__).with_name("vendor") / "axe.min.js"
@@ -47,7 +47,7 @@ def test_axe_finds_no_fault_in_the_pictures(visit):
 @pytest.mark.parametrize("viewport", [None, PHONE], ids=["desktop", "phone"])
 def test_axe_finds_no_fault_while_drawing_in_the_queue_in_the_gallery_and_in_dialogs(visit, viewport):
     options = {"viewport": viewport} if viewport else {}
-    page = visit(settings=SETTINGS | {"overwrite_step": 200, "aspect_ratios_selection": "128*128"}, **options)
+    page = visit(settings=SETTINGS | LASTING | {"image_number": 32}, **options)
     for _ in range(2):
         page.click("#generate")
         page.wait_for_function("() => !document.querySelector('#generate').disabled")

@@ -1,6 +1,7 @@
 """Plans forced on the real pipeline: parts leave their device for the host and come back, and no byte changes."""
 
 import gc
+from itertools import count
 from threading import Event
 from time import sleep
 from weakref import WeakSet
@@ -325,8 +326,11 @@ def test_an_upscaler_has_the_others_leave_before_it_takes_smaller_tiles(pictured
 def test_no_weights_move_while_a_picture_is_decoded_beside_the_sampling(pipeline, toy, tmp_path):
     stepping, decoding, failed, moved = Pipeline("cpu", builtin=toy), Event(), Event(), []
     base = stepping.store._base(stepping.catalogue.builtin).checkpoint
+    calls, steps = count(1), 3
 
     def full(*_):
+        if next(calls) > steps and not failed.is_set():  # else the second picture may be sampled before
+            assert decoding.wait(CEILING)
         if decoding.is_set() and not failed.is_set():
             failed.set()
             raise torch.OutOfMemoryError("CUDA out of memory, as this test has it")
@@ -344,8 +348,8 @@ def test_no_weights_move_while_a_picture_is_decoded_beside_the_sampling(pipeline
         moved.append(decoding.is_set()),
         adopt(*modules, **how),
     )[1]
-    plain, _ = drawn(pipeline, tmp_path, task_id="plain", image_number=2)
-    stepped, ended = drawn(stepping, tmp_path, task_id="stepped", image_number=2)
+    plain, _ = drawn(pipeline, tmp_path, task_id="plain", image_number=2, overwrite_step=steps)
+    stepped, ended = drawn(stepping, tmp_path, task_id="stepped", image_number=2, overwrite_step=steps)
     assert moved and not any(moved) and ended.drawn_with["memory"]["plan"] == "turns"
     assert np.array_equal(plain, stepped)
 

@@ -190,7 +190,8 @@ def test_progress_rises_and_names_steps_and_images(pipeline, tmp_path):
     ]
 
 
-def test_every_step_has_a_small_preview(pipeline, tmp_path):
+def test_every_step_has_a_small_preview(pipeline, tmp_path, monkeypatch):
+    monkeypatch.setattr("engine.pipeline.outbox.MOST_WAITING", 100)  # however late its thread is
     watcher = Watcher()
     pipeline.draw(toy_draw(tmp_path), watcher)
     previews = [event.preview for event in watcher.heard if isinstance(event, Progressed) and event.preview]

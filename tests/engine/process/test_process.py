@@ -16,7 +16,7 @@ from engine.process import wire
 from engine.process.gpu_thread import GpuThread
 from engine.process.log_context import LogContext
 from tests.patience import CEILING, exit_status
-from tests.serving import ROOT
+from tests.serving import ROOT, halted
 from tests.toy import toy_draw
 
 pytestmark = pytest.mark.slow
@@ -156,9 +156,10 @@ def test_nothing_is_loaded_after_models_were_dropped(pipeline, tmp_path):
 
 
 def test_a_waiting_task_can_be_stopped_before_it_begins(engine, tmp_path):
-    engine.send(toy_draw(tmp_path, "first"))
-    engine.send(toy_draw(tmp_path, "second"))
-    engine.send(Stop("second"))
+    with halted(engine.process.pid):  # else both may be drawn before
+        engine.send(toy_draw(tmp_path, "first"))
+        engine.send(toy_draw(tmp_path, "second"))
+        engine.send(Stop("second"))
     assert engine.last().outcome == "finished"
     second = engine.last()
     assert (second.task_id, second.outcome) == ("second", "stopped")
