@@ -276,9 +276,9 @@ def halted(*pids: int) -> Iterator[None]:
 
 
 @contextmanager
-def held(server: Server, number: int = 1, **members: Any) -> Iterator[list[Stream]]:
-    """The streams of that many tasks, which as many free engines of a server have, and do not draw meanwhile."""
-    with halted(*engines(server.process.pid)):
+def held(server: Server, number: int = 1, *cards: int, **members: Any) -> Iterator[list[Stream]]:
+    """The streams of that many tasks, which as many free engines of a server, or cards, have and do not draw meanwhile."""
+    with halted(*cards or engines(server.process.pid)):
         streams = [server.follow(**members) for _ in range(number)]
         while sum(bool(lane["drawing"]) for lane in server.get("/ready").json["lanes"]) < number:
             time.sleep(TICK / 10)

@@ -147,7 +147,7 @@ def test_the_queue_is_paused_and_resumed(server):
 
 
 def test_a_task_may_end_with_the_client_that_follows_it(server):
-    stream = drawing(server, cancel_on_disconnect=True, overwrite_step=200, image_number=32)
+    stream = drawing(server, cancel_on_disconnect=True, image_number=32)
     task_id = stream.header("X-Task-Id")
     stream.close()
     assert server.ended(task_id)["task_status"] == "stop"

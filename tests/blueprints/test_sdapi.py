@@ -17,6 +17,7 @@ from fooocus_flask.errors import InvalidRequest
 from fooocus_flask.submission import parsing
 from fooocus_flask.submission.prepare import catalogue
 from schemas.other_apis.sdapi import TextToImageSchema
+from tests.serving import LASTING
 from tests.toy import toy_params
 
 speaks_sql = pytest.mark.sql("blueprints/sdapi/options", "tables")
@@ -406,10 +407,10 @@ def test_of_several_tasks_that_run_the_callers_own_is_told_and_stopped(client, a
 
 
 def test_progress_and_interruption_of_a_task_that_draws(server):
-    stream = server.follow(overwrite_step=120)
+    stream = server.follow(**LASTING)
     stream.until("Sampling step")
     now = server.get(f"{API}/progress").json
-    assert 0 < now["progress"] < 1 and now["state"]["sampling_steps"] == 120 > now["state"]["sampling_step"] > 0
+    assert 0 < now["progress"] < 1 and now["state"]["sampling_steps"] == 200 > now["state"]["sampling_step"] > 0
     assert now["state"]["job_count"] == 1 and now["textinfo"].startswith("Sampling step")
     assert server.get(f"{API}/progress?skip_current_image=true").json["current_image"] is None
     assert server.ask("POST", f"{API}/interrupt").json == {}

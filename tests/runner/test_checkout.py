@@ -14,6 +14,7 @@ from fooocus_flask.environment import SettingError
 from fooocus_flask.model_files.checkout import CheckoutError
 from fooocus_flask.runner import checkout_engine
 from tests.patience import patiently
+from tests.serving import LASTING
 from tests.standin import make_standin, standin_server
 
 CONTROL = "/v1/engine/control"
@@ -239,13 +240,13 @@ def test_masks_and_descriptions_are_its_own(fooocus, checkout):
 def test_a_mask_does_not_wait_for_the_task_under_way_and_a_caption_does(fooocus, checkout):
     put(checkout, "clip_vision/model_base_caption_capfilt_large.pth", "inpaint/isnet-general-use.onnx")
     image = base64.b64encode(png()).decode()
-    stream = fooocus.follow(image_number=3, overwrite_step=200)
+    stream = fooocus.follow(image_number=30, **LASTING)
     stream.until("Sampling step")
     mask = fooocus.ask("POST", "/v1/tools/generate_mask", {"image": image, "mask_model": "isnet-general-use"})
     assert mask.status == 200, mask.body
     assert fooocus.ask("POST", CONTROL, {"action": "stop"}).json["message"] == "task stoped"
     *_, last = stream.events()
-    assert len(last["images"]) < 3
+    assert len(last["images"]) < 30
     task_id = fooocus.submit(overwrite_step=60)
     described = fooocus.ask("POST", "/v1/tools/describe-image?image_type=Photo", {"image": image})
     assert described.json == {"describe": "a field of light"}

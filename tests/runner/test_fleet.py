@@ -23,12 +23,10 @@ from fooocus_flask.model_files.fleet_files import fleet_files
 from fooocus_flask.runner import fleet as fleets
 from tests.fleet_cluster import FleetCluster, FleetServer, cards, cut, drivers, fleet_environment, out_of_sight
 from tests.patience import patience, patiently
-from tests.serving import halted
+from tests.serving import LASTING, halted, held
 from tests.standin import make_standin
 
-LONG = {"overwrite_step": 40}
-LONGER = {"overwrite_step": 120}
-"""On a busy machine one card may begin a second after the other, and both are to draw at once."""
+LONG = {"overwrite_step": 120}
 LARGE = 256 << 20
 CONTROL = "/v1/engine/control"
 
@@ -221,7 +219,7 @@ def test_pictures_that_requests_bring_reach_the_card(fleet, server):
 
 
 def test_previews_go_to_those_who_follow_and_a_stop_reaches_the_card(fleet):
-    stream = fleet.follow(overwrite_step=200)
+    stream = fleet.follow(**LASTING)
     events = [stream.event() for _ in range(4)]
     assert any(event["preview"] for event in [*events, stream.until("Sampling step")])
     worker = worker_of(fleet, name_of(stream))
@@ -232,11 +230,9 @@ def test_previews_go_to_those_who_follow_and_a_stop_reaches_the_card(fleet):
 
 
 def test_a_card_that_dies_is_replaced_and_its_task_drawn_again(fleet, server):
-    expected = picture(server, server.draw(LONGER).json)
-    streams = [fleet.follow(**LONGER) for _ in range(2)]
-    for stream in streams:
-        stream.until("Sampling step")
-    os.kill(cards(os.getpid())[0], signal.SIGKILL)
+    expected = picture(server, server.draw().json)
+    with held(fleet, 2, *cards(os.getpid())) as streams:
+        os.kill(cards(os.getpid())[0], signal.SIGKILL)
     for stream in streams:
         assert stream.events()[-1]["message"] == "Finished"
         assert picture(fleet, fleet.ended(name_of(stream))) == expected
@@ -246,11 +242,12 @@ def test_a_card_that_dies_is_replaced_and_its_task_drawn_again(fleet, server):
 def test_a_card_that_cannot_be_reached_for_a_moment_draws_on_and_its_task_is_drawn_again(fleet, server):
     expected = picture(server, server.draw(LONG).json)
     before, processes = "".join(fleet.lines).count("attempt=2"), set(cards(os.getpid()))
-    streams = [fleet.follow(**LONG) for _ in range(2)]
+    with held(fleet, 2, *processes, **LONG) as streams:
+        lines = len(fleet.lines)
     for stream in streams:
         stream.until("Sampling step")
     assert cut(drivers(fleet.process.pid)[0], min(processes))
-    fleet.said(r"given up until it answers again.*look at the machine.*\n")
+    fleet.said(r"given up until it answers again.*look at the machine.*\n", lines)
     for stream in [*streams, fleet.follow(**LONG), fleet.follow(**LONG)]:
         assert stream.events()[-1]["message"] == "Finished"
         assert picture(fleet, fleet.ended(name_of(stream))) == expected
@@ -314,7 +311,8 @@ def test_a_machine_that_falls_silent_is_listed_no_longer_than_ray_takes_to_find_
 
 def test_a_machine_that_is_told_to_leave_ends_its_picture_first(fleet, cluster, machines):
     """It does not come back; the tests after this one need one machine."""
-    streams = [fleet.follow(**LONG) for _ in machines]
+    with held(fleet, len(machines), *cards(os.getpid()), **LONG) as streams:
+        pass  # they begin at once
     for stream in streams:
         stream.until("Sampling step")
     before = "".join(fleet.lines).count("attempt=2")
@@ -335,7 +333,7 @@ def test_a_card_that_cannot_begin_is_told_and_the_others_draw(fleet, cluster, tm
 
 
 def test_a_card_that_hangs_is_replaced_and_its_task_drawn_again(fleet, machines):
-    stream = fleet.follow(**LONGER)
+    stream = fleet.follow(**LONG)
     stream.until("Sampling step")
     before, lines = set(cards(os.getpid())), len(fleet.lines)
     try:

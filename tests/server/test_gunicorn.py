@@ -74,7 +74,7 @@ def test_a_server_with_a_key_is_not_warned_of(tmp_path, database):
 def test_there_is_one_engine_and_an_open_stream_does_not_hold_the_stop(gunicorn):
     before = len(gunicorn.lines)
     (engine,) = engines(gunicorn.process.pid)
-    stream = gunicorn.follow(overwrite_step=200, image_number=32)
+    stream = gunicorn.follow(image_number=32, **LASTING)
     stream.event()
     assert gunicorn.stop() == 0
     assert not any("status=finished" in line for line in gunicorn.lines[before:])  # it would have drawn for minutes
