@@ -277,7 +277,7 @@ def halted(*pids: int) -> Iterator[None]:
 
 @contextmanager
 def held(server: Server, number: int = 1, *cards: int, **members: Any) -> Iterator[list[Stream]]:
-    """The streams of that many tasks, which as many free engines of a server, or cards, have and do not draw meanwhile."""
+    """The streams of that many tasks, which as many free engines have (or these cards), and do not draw meanwhile."""
     with halted(*cards or engines(server.process.pid)):
         streams = [server.follow(**members) for _ in range(number)]
         while sum(bool(lane["drawing"]) for lane in server.get("/ready").json["lanes"]) < number:
