@@ -13,8 +13,9 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain, repeat
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import gevent
@@ -68,6 +69,16 @@ def patiently(attempt: Callable[[float], Found | None], what: str, pid: int | No
         if not patience.lasts():
             raise TimeoutError(what)
     return found
+
+
+def eventually(find: Callable[[], Found | None], what: str, pid: int | None = None) -> Found:
+    """What a function finds, which is called less and less often, for what it asks for is work too.
+
+    Raises:
+        TimeoutError: patience ended before it found anything.
+    """
+    pauses = chain((TICK / 2**times for times in range(5, 0, -1)), repeat(TICK))
+    return patiently(lambda _: find() or sleep(next(pauses)), what, pid)
 
 
 @contextmanager

@@ -4,8 +4,10 @@ import json
 import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Any
 
 from tests.patience import taken
 
@@ -40,6 +42,10 @@ class Receiver(ThreadingHTTPServer):
     def take(self):
         """The next thing that was sent."""
         return taken(self.got, "nobody was told of anything more")
+
+    def rest(self) -> list[tuple[str, Message, Any]]:
+        """All that was sent and not taken yet."""
+        return [self.got.get() for _ in range(self.got.qsize())]
 
 
 @contextmanager

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from tests import postgresql
-from tests.patience import CEILING, TICK, Patience, children, exit_status, readable
+from tests.patience import CEILING, TICK, Patience, children, eventually, exit_status, readable
 
 ROOT = Path(__file__).parents[1]
 GENERATE = "/v1/engine/generate/"
 LASTING = {"overwrite_step": 200}
-"""A picture that lasts a second or more on a fast machine, and so longer than what a test does while it is drawn."""
+"""Members of a request whose picture takes the most steps there are: a second and more on a fast machine."""
 LAUNCHER = [sys.executable, "wsgi.py"]
 GUNICORN = [sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "1", "-b", "127.0.0.1:0", "wsgi:app"]
 
@@ -277,9 +277,25 @@ def halted(*pids: int) -> Iterator[None]:
 
 @contextmanager
 def held(server: Server, number: int = 1, *cards: int, **members: Any) -> Iterator[list[Stream]]:
-    """The streams of that many tasks, which as many free engines have (or these cards), and do not draw meanwhile."""
-    with halted(*cards or engines(server.process.pid)):
+    """Streams of that many tasks; free engines of the server, or these cards, have them and stand still meanwhile."""
+
+    def lanes(drawing: bool) -> bool:
+        told = server.get("/ready").json["lanes"]
+        return [lane["drawing"] for lane in told if lane["state"] == "ready"].count(drawing) >= number
+
+    eventually(lambda: lanes(drawing=False), f"no {number} engines are free", server.working)
+    stopped = cards or engines(server.process.pid)
+    assert len(stopped) >= number
+    with halted(*stopped):
         streams = [server.follow(**members) for _ in range(number)]
-        while sum(bool(lane["drawing"]) for lane in server.get("/ready").json["lanes"]) < number:
-            time.sleep(TICK / 10)
+        eventually(lambda: lanes(drawing=True), f"{number} tasks are not begun", server.working)
         yield streams
+
+
+def one_by_one(server: Server) -> bool:
+    """Whether each event is read by itself, none with the headers; a client that is kept busy may read two at once."""
+    with held(server, **LASTING) as (stream,):
+        pass  # the headers are read, and nothing has happened
+    chunks = [chunk for chunk in stream.chunks() if not chunk.startswith(b": ping")]
+    reads = [data for _, data in stream.reads if b"data: {" in data]
+    return len(chunks) > 3 and [data.count(b"data: {") for data in reads] == [1] * len(chunks)

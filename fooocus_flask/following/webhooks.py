@@ -29,7 +29,7 @@ from standardwebhooks import Webhook
 from engine.files.downloads import shown
 from fooocus_flask import request_ids, signals
 from fooocus_flask.clock import mills
-from fooocus_flask.database import FRESH, commit, db
+from fooocus_flask.database import FRESH, begin_write, commit, db
 from fooocus_flask.errors import NotFound
 from fooocus_flask.extension import Extension
 from fooocus_flask.following.webhook_secret import signer
@@ -70,7 +70,7 @@ BODIES: dict[str, Body] = {}
 class WebhookMessage:
     """Something to be sent; `id` tells a receiver what it has seen already, `request` is for the log.
 
-    `due_mills` is when its delivery was due; none of what is sent at once or not at all.
+    `due_mills` is when its delivery was due; None for progress, which is no row.
     """
 
     url: str
@@ -245,9 +245,13 @@ def is_due(now: int) -> ColumnElement[bool]:
     return Delivery.due_mills.is_not(None) & ((Delivery.due_mills <= now) | (last > now + CLOCK_SLACK))
 
 
-def find_delivery(message_id: str) -> Delivery | None:
-    """The delivery of this message; None if it was deleted with its task."""
-    return db.session.scalar(select(Delivery).where(Delivery.message_id == message_id))
+def find_delivery(message_id: str, locked: bool = False) -> Delivery | None:
+    """The delivery of this message; None if it was deleted with its task. One that is locked nobody else changes."""
+    chosen = select(Delivery).where(Delivery.message_id == message_id)
+    if locked:
+        begin_write()
+        chosen = chosen.with_for_update()
+    return db.session.scalar(chosen)
 
 
 def message_of(message_id: str) -> WebhookMessage | None:
@@ -324,23 +328,26 @@ def retry_after(header: str | None) -> float:
 
 
 def record_outcome(message: WebhookMessage, answer: ReceiverAnswer) -> None:
-    """Record a try and what comes of it; a message that was replayed meanwhile stays due, whatever it was answered."""
-    delivery = find_delivery(message.id)
+    """Record a try and what comes of it, unless that was decided meanwhile: by a replay, or by a 410 to another."""
+    delivery = find_delivery(message.id, locked=True)
     if delivery is None:
+        commit()
         return
     delivery.answer, delivery.tried_mills = answer.text, mills()
-    if delivery.due_mills in (None, message.due_mills):
+    if delivery.due_mills == message.due_mills or (delivery.due_mills is None and answer.good):
         apply_answer(delivery, answer)
+    else:
+        log.info("Webhook %s to %s: %s; what was decided meanwhile stands", message.id, shown(message.url), answer.text)
     commit()
     signals.send(signals.delivery_tried, sender.current().app, delivery=delivery, good=answer.good)
 
 
 def apply_answer(delivery: Delivery, answer: ReceiverAnswer) -> None:
-    """Make a delivery that was tried delivered, due again later, or given up."""
-    now, delays = mills(), current_app.config["WEBHOOK_DELAYS"]
+    """Have a delivery that was tried just now be delivered, due again later, or given up."""
+    delays = current_app.config["WEBHOOK_DELAYS"]
     delivery.attempts, delivery.due_mills = delivery.attempts + 1, None
     if answer.good:
-        delivery.delivered_mills = now
+        delivery.delivered_mills = delivery.tried_mills
         log.info("Webhook %s to %s delivered at try %d", delivery.message_id, shown(delivery.url), delivery.attempts)
     elif answer.status == GONE:
         log.warning("Webhook %s is gone: what is owed to it is given up", shown(delivery.url))
@@ -350,7 +357,7 @@ def apply_answer(delivery: Delivery, answer: ReceiverAnswer) -> None:
         failure = (delivery.message_id, shown(delivery.url), delivery.attempts, answer.text)
         log.info("Webhook %s to %s failed at try %d: %s", *failure)
         delay = delays[delivery.attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)
-        delivery.due_mills = now + int(max(delay, answer.wait) * 1000)
+        delivery.due_mills = mills() + int(max(delay, answer.wait) * 1000)
     else:
         log.warning("Webhook %s given up after %d tries: %s", shown(delivery.url), delivery.attempts, answer.text)
 

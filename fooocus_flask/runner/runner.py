@@ -88,8 +88,8 @@ class Runner:
 
     def drain(self, seconds: float) -> bool:
         """Begin nothing more, and wait this long for the tasks under way; whether they have ended."""
-        self.dispatcher.draining = True
-        if self.task_ids and seconds > 0:
+        begun, self.dispatcher.draining = self.dispatcher.draining, True
+        if self.task_ids and seconds > 0 and not begun:  # under gunicorn two ask for it
             log.info("Tasks under way may end before the server stops: %d, within %.0f s", len(self.task_ids), seconds)
         deadline = monotonic() + seconds
         idle = all(lane.idle.wait(max(0.0, deadline - monotonic())) for lane in [*self.lanes])

@@ -184,8 +184,10 @@ def test_masks_are_made_between_the_steps_of_a_picture_and_change_nothing_of_it(
         body = small(overwrite_step=20, async_process=True)
         with halted(lane.supervisor.engine.pid):  # until all is asked for
             url = f"/tasks/{client.post(GENERATE, json=body).json['task_id']}"
+            while not lane.task_id:  # which the engine is told of before all others
+                gevent.sleep(0.01)
             answers = [gevent.spawn(app.test_client().post, MASK, json={"image": PICTURE}) for _ in range(looks)]
-            while not (lane.task_id and lane.inspections.waiting == looks):
+            while lane.inspections.waiting < looks:
                 gevent.sleep(0.01)
         gevent.joinall(answers, raise_error=True)
         assert [answer.value.status_code for answer in answers] == [200] * looks

@@ -7,10 +7,9 @@ import random
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import sleep
 from typing import Any
 
-from tests.patience import gone, patiently
+from tests.patience import eventually, gone
 from tests.receiving import Receiver
 from tests.serving import Server, engines
 
@@ -105,14 +104,11 @@ class Round:
     def outcome(self, task_id: str) -> dict[str, Any]:
         """The task's record once it has ended, or when nothing works any more."""
 
-        def attempt(seconds: float) -> dict[str, Any] | None:
+        def ended() -> dict[str, Any] | None:
             record: dict[str, Any] = self.server.get(f"/tasks/{task_id}").json
-            if record["task_status"] not in ("pending", "running"):
-                return record
-            sleep(seconds / 10)
-            return None
+            return record if record["task_status"] not in ("pending", "running") else None
 
-        return patiently(attempt, f"{task_id} does not end", self.server.process.pid)
+        return eventually(ended, f"{task_id} does not end", self.server.process.pid)
 
     def check_webhooks(self) -> None:
         """Whatever is owed is delivered to a receiver that is well again.
@@ -121,22 +117,24 @@ class Round:
             BrokenPromise: not so.
         """
         self.receiver.answers = [200]
-        try:
-            while self.owed:
-                self.delivered(self.owed.pop())
-        except TimeoutError as error:
-            raise BrokenPromise(str(error)) from None
+        for task_id in self.owed:
+            try:
+                delivered(self.server, task_id)
+            except TimeoutError as error:
+                raise BrokenPromise(str(error)) from None
+        finished = {body["task_id"] for _, _, body in self.receiver.rest() if body["task_status"] == "finished"}
+        if not self.owed <= finished:
+            raise BrokenPromise(f"nobody was told of the end of {self.owed - finished}")
 
-    def delivered(self, task_id: str) -> None:
-        """Return when the record says that the receiver took what it is owed of this task."""
 
-        def attempt(seconds: float) -> bool:
-            (told,) = self.server.get(f"/tasks/{task_id}/deliveries").json
-            if not told["delivered_mills"]:
-                sleep(seconds / 10)
-            return told["delivered_mills"] is not None
+def delivered(server: Server, task_id: str) -> None:
+    """Return when the record says that the receiver took what it is owed of this task."""
 
-        patiently(attempt, f"nobody was told of {task_id}", self.server.process.pid)
+    def moment() -> int | None:
+        (told,) = server.get(f"/tasks/{task_id}/deliveries").json
+        return told["delivered_mills"]
+
+    eventually(moment, f"nobody was told of {task_id}", server.process.pid)
 
 
 def leftovers(outputs: Path) -> list[Path]:

@@ -16,9 +16,9 @@ from fooocus_flask.following import webhooks
 from fooocus_flask.tables import Delivery
 from fooocus_flask.tasks import queue
 from tests.faults import bucket, starts
-from tests.faults.rounds import ONE_OF_SEVERAL, SETTINGS, STATES, VICTIMS, play
+from tests.faults.rounds import ONE_OF_SEVERAL, SETTINGS, STATES, VICTIMS, delivered, play
 from tests.gateway import Gateway, binary
-from tests.patience import CEILING, patience, patiently
+from tests.patience import CEILING, patience
 from tests.serving import Server, engines, held
 
 speaks_sql = pytest.mark.sql("runner/runner", "following/webhooks")
@@ -91,15 +91,10 @@ def test_a_webhook_that_is_due_outlives_the_server(server, receiver):
     server.stop(signal.SIGKILL)
     receiver.answers = [200]
     server.start()
-
-    def delivered(seconds):
-        (told,) = server.get(f"/tasks/{task_id}/deliveries").json
-        return told["delivered_mills"] or time.sleep(seconds / 10)
-
-    # Its answer is recorded a little after the receiver has it, which is told again of what was not recorded.
-    patiently(delivered, "the webhook is not delivered", server.process.pid)
-    for _ in range(max(1, receiver.got.qsize())):
-        _, headers, body = receiver.take()
+    delivered(server, task_id)  # a little later than the receiver is told, and again if its first answer was lost
+    heard = receiver.rest()
+    assert heard
+    for _, headers, body in heard:
         assert (headers["webhook-id"], body["task_id"], body["task_status"]) == (first, task_id, "finished")
 
 
@@ -132,9 +127,8 @@ def test_a_locked_database_costs_time_and_no_task(server):
     server.ready()
     (engine,) = engines(server.process.pid)
     with held(server) as (stream,):
-        other = sqlite3.connect(server.instance / "db.sqlite3", isolation_level=None)
+        other, before = sqlite3.connect(server.instance / "db.sqlite3", isolation_level=None), len(server.lines)
         other.execute("BEGIN IMMEDIATE")
-        before = len(server.lines)
     server.said("The database is asked again", before)
     other.execute("ROLLBACK")
     other.close()
@@ -185,9 +179,9 @@ def test_a_disk_full_for_the_database_refuses_and_forgets_nothing(server):
     """Nothing that was acknowledged is lost, nothing is acknowledged that is not kept, and it goes on by itself."""
     before = int(server.ready().get("/tasks").headers["X-Total-Count"])
     with held(server) as (stream,):
+        lines = len(server.lines)
         limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         refused = server.draw({"async_process": True})
-        lines = len(server.lines)
     assert (refused.status, refused.headers["Retry-After"]) == (503, "5") and "database" in refused.json["detail"]
     server.said("The database is asked again", lines)
     assert server.get("/ping").status == 200

@@ -128,6 +128,20 @@ def test_an_answer_is_noted_on_the_message_it_answers_alone(app, add, receiver):
     assert (delivery(app).message_id, delivery(app).due_mills, delivery(app).answer) == ("msg_other", 2**45, None)
 
 
+def test_what_was_given_up_while_it_was_under_way_is_not_tried_again(app, add, receiver):
+    """The receiver answered 410 to another message meanwhile."""
+    message = webhooks.WebhookMessage(receiver.url, "msg_late", "ended", b"{}", due_mills=1)
+    with app.app_context():
+        record = queue.find(add("finished", webhook_url=receiver.url)).id
+        db.session.add(Delivery(record_id=record, url=receiver.url, message_id=message.id, due_mills=None))
+        db.session.commit()
+        webhooks.record_outcome(message, webhooks.ReceiverAnswer(False, "503", 503))
+    assert (delivery(app).due_mills, delivery(app).answer, delivery(app).delivered_mills) == (None, "503", None)
+    with app.app_context():
+        webhooks.record_outcome(message, webhooks.ReceiverAnswer(True, "200", 200))
+    assert delivery(app).delivered_mills and delivery(app).due_mills is None
+
+
 def test_a_receiver_may_ask_for_time(app, add, receiver):
     receiver.answers, receiver.headers = [503], {"Retry-After": "3600"}
     with app.app_context():

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import pytest
 from flask import Flask
@@ -13,7 +12,8 @@ from fooocus_flask.environment import SettingError, read
 from fooocus_flask.runner import engines as starts
 from fooocus_flask.runner import runner
 from fooocus_flask.tasks import queue
-from tests.serving import engines, halted
+from tests.patience import eventually
+from tests.serving import LASTING, engines, halted
 
 speaks_sql = pytest.mark.sql("runner/dispatcher", "runner/task_recorder", "tasks/queue", "tasks/batches")
 
@@ -37,7 +37,7 @@ def app(one):
     return one.app
 
 
-def held(now):
+def given(now):
     """The tasks that the lane has, once all is given as far as may be."""
     now.dispatcher.assign_all()
     return list(now.lanes[0].tasks.ids)
@@ -46,7 +46,7 @@ def held(now):
 @speaks_sql
 def test_a_lane_takes_as_many_as_the_setting_says(one, add):
     tasks = [add("pending", rank=rank, params={"prompt": f"cat {rank}", "image_seed": rank}) for rank in range(4)]
-    assert held(one) == tasks[:3] and not one.lanes[0].free
+    assert given(one) == tasks[:3] and not one.lanes[0].free
     assert [queue.find(task).task_status for task in tasks] == ["running"] * 3 + ["pending"]
     assert len({file for task in tasks[:3] for file in queue.find(task).files}) == 3
 
@@ -67,13 +67,13 @@ def test_a_lane_takes_as_many_as_the_setting_says(one, add):
 @speaks_sql
 def test_one_that_is_not_alike_waits_with_all_behind_it(one, add, other):
     first, _, _ = add("pending", rank=1), add("pending", rank=2, params=other), add("pending", rank=3)
-    assert held(one) == [first]
+    assert given(one) == [first]
 
 
 @speaks_sql
 def test_each_ends_by_itself_and_the_lane_is_free_after_the_last(one, add):
     first, second = add("pending", rank=1), add("pending", rank=2)
-    assert held(one) == [first, second]
+    assert given(one) == [first, second]
     lane = one.lanes[0]
     for task, left in ((second, [first]), (first, [])):
         lane.take(Ended(task, "finished"))
@@ -84,7 +84,7 @@ def test_each_ends_by_itself_and_the_lane_is_free_after_the_last(one, add):
 @speaks_sql
 def test_a_task_that_was_tried_before_is_drawn_alone(one, add):
     left, first = add("running", rank=1, attempts=1, files=[], result=[]), add("pending", rank=2)
-    assert held(one) == [left]
+    assert given(one) == [left]
     assert queue.find(first).task_status == "pending"
 
 
@@ -98,12 +98,12 @@ def test_a_lane_that_dies_while_others_are_taken_up_is_given_none_of_them(one, a
         return claim_alike(*args)
 
     monkeypatch.setattr(queue, "claim_alike", dying)
-    assert held(one) == [] and lane.idle.is_set()
+    assert given(one) == [] and lane.idle.is_set()
     assert [queue.find(task).attempts for task in tasks] == [0, 0, 0]
     monkeypatch.setattr(queue, "claim_alike", claim_alike)
     lane.ready.set()
     for task in tasks:
-        assert held(one) == [task]
+        assert given(one) == [task]
         lane.take(Ended(task, "finished"))
     assert {queue.find(task).task_status for task in tasks} == {"finished"}
 
@@ -135,10 +135,11 @@ def test_a_server_draws_a_batch_and_an_engine_s_death_costs_each_an_attempt(make
 
     (engine,) = engines(server.process.pid)
     with halted(engine):
-        streams = together(server.follow, 2)
-        while len(server.get("/tasks?query=current").json["current"]) < 2:
-            time.sleep(0.05)
-        os.kill(engine, signal.SIGKILL)
+        streams = together(server.follow, 2, **LASTING)
+        eventually(lambda: len(server.get("/tasks?query=current").json["current"]) == 2, "they are not begun")
+    for stream in streams:
+        stream.until("Sampling step")
+    os.kill(engine, signal.SIGKILL)
     for stream in streams:
         stream.events()
         told = server.ended(stream.header("X-Task-Id"))

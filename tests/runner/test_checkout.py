@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-import time
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from PIL import Image
 from fooocus_flask.environment import SettingError
 from fooocus_flask.model_files.checkout import CheckoutError
 from fooocus_flask.runner import checkout_engine
-from tests.patience import patiently
+from tests.patience import eventually
 from tests.serving import LASTING
 from tests.standin import make_standin, standin_server
 
@@ -72,9 +71,7 @@ def test_a_picture_at_once_is_in_our_folder_with_what_drew_it(fooocus):
     first, second = (fooocus.get("/" + url.split("/", 3)[3]).body for url in record["result"])
     assert colour(first) != colour(second)
     scratch = fooocus.instance / "fooocus" / "0"
-    patiently(
-        lambda seconds: not list(scratch.iterdir()) or time.sleep(seconds / 10), "the scratch folder is not empty"
-    )
+    eventually(lambda: not list(scratch.iterdir()), "the scratch folder is not empty", fooocus.process.pid)
 
 
 def test_image_bytes_are_the_same_for_the_same_request(fooocus):
@@ -105,13 +102,19 @@ def test_a_webhook_hears_of_the_end(fooocus, receiver):
 # --- stop, skip, failures, crashes
 
 
+def picture_after(stream, number):
+    """The number of a picture behind this one, once it is drawn."""
+    while True:
+        found = re.search(r"image (\d+)/", stream.event()["message"])
+        if found and int(found[1]) > number:
+            return int(found[1])
+
+
 def test_stop_keeps_what_is_drawn_and_skip_goes_on(fooocus):
     stream = fooocus.follow(image_number=30, overwrite_step=20)
-    while not re.search(r"image ([2-9]|\d\d)/30", stream.event()["message"]):
-        pass
+    second = picture_after(stream, 1)
     assert fooocus.ask("POST", CONTROL, {"action": "skip"}).json["message"] == "task skiped"
-    while not re.search(r"image ([3-9]|\d\d)/30", stream.event()["message"]):
-        pass
+    picture_after(stream, second)
     assert fooocus.ask("POST", CONTROL, {"action": "stop"}).json["message"] == "task stoped"
     *_, last = stream.events()
     assert 1 <= len(last["images"]) < 29

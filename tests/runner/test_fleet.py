@@ -26,7 +26,6 @@ from tests.patience import patience, patiently
 from tests.serving import LASTING, halted, held
 from tests.standin import make_standin
 
-LONG = {"overwrite_step": 120}
 LARGE = 256 << 20
 CONTROL = "/v1/engine/control"
 
@@ -230,9 +229,12 @@ def test_previews_go_to_those_who_follow_and_a_stop_reaches_the_card(fleet):
 
 
 def test_a_card_that_dies_is_replaced_and_its_task_drawn_again(fleet, server):
-    expected = picture(server, server.draw().json)
-    with held(fleet, 2, *cards(os.getpid())) as streams:
-        os.kill(cards(os.getpid())[0], signal.SIGKILL)
+    expected = picture(server, server.draw(LASTING).json)
+    with held(fleet, 2, *cards(os.getpid()), **LASTING) as streams:
+        pass  # they begin at once
+    for stream in streams:
+        stream.until("Sampling step")
+    os.kill(cards(os.getpid())[0], signal.SIGKILL)
     for stream in streams:
         assert stream.events()[-1]["message"] == "Finished"
         assert picture(fleet, fleet.ended(name_of(stream))) == expected
@@ -240,15 +242,15 @@ def test_a_card_that_dies_is_replaced_and_its_task_drawn_again(fleet, server):
 
 
 def test_a_card_that_cannot_be_reached_for_a_moment_draws_on_and_its_task_is_drawn_again(fleet, server):
-    expected = picture(server, server.draw(LONG).json)
+    expected = picture(server, server.draw(LASTING).json)
     before, processes = "".join(fleet.lines).count("attempt=2"), set(cards(os.getpid()))
-    with held(fleet, 2, *processes, **LONG) as streams:
+    with held(fleet, 2, *processes, **LASTING) as streams:
         lines = len(fleet.lines)
     for stream in streams:
         stream.until("Sampling step")
     assert cut(drivers(fleet.process.pid)[0], min(processes))
     fleet.said(r"given up until it answers again.*look at the machine.*\n", lines)
-    for stream in [*streams, fleet.follow(**LONG), fleet.follow(**LONG)]:
+    for stream in [*streams, fleet.follow(**LASTING), fleet.follow(**LASTING)]:
         assert stream.events()[-1]["message"] == "Finished"
         assert picture(fleet, fleet.ended(name_of(stream))) == expected
     assert "".join(fleet.lines).count("attempt=2") <= before + 1
@@ -311,7 +313,7 @@ def test_a_machine_that_falls_silent_is_listed_no_longer_than_ray_takes_to_find_
 
 def test_a_machine_that_is_told_to_leave_ends_its_picture_first(fleet, cluster, machines):
     """It does not come back; the tests after this one need one machine."""
-    with held(fleet, len(machines), *cards(os.getpid()), **LONG) as streams:
+    with held(fleet, len(machines), *cards(os.getpid()), **LASTING) as streams:
         pass  # they begin at once
     for stream in streams:
         stream.until("Sampling step")
@@ -333,7 +335,7 @@ def test_a_card_that_cannot_begin_is_told_and_the_others_draw(fleet, cluster, tm
 
 
 def test_a_card_that_hangs_is_replaced_and_its_task_drawn_again(fleet, machines):
-    stream = fleet.follow(**LONG)
+    stream = fleet.follow(**LASTING)
     stream.until("Sampling step")
     before, lines = set(cards(os.getpid())), len(fleet.lines)
     try:
@@ -349,7 +351,7 @@ def test_a_card_that_hangs_is_replaced_and_its_task_drawn_again(fleet, machines)
 
 
 def test_a_driver_that_dies_is_started_again_and_nothing_is_lost(fleet):
-    stream = fleet.follow(**LONG)
+    stream = fleet.follow(**LASTING)
     stream.until("Sampling step")
     os.kill(drivers(fleet.process.pid)[0], signal.SIGKILL)
     assert stream.events()[-1]["message"] == "Finished"

@@ -317,11 +317,11 @@ def test_two_tasks_are_drawn_at_once_and_the_lane_changes_no_byte(server):
 def test_stop_and_skip_reach_the_lane_that_draws_the_task(server):
     with held(server, 2, image_number=2, **LASTING) as (first, second):
         pass  # they begin at once
-    for stream in (first, second):
-        stream.until("Sampling step")
     control = "/v1/engine/control"
-    assert server.ask("POST", control, {"action": "skip", "task_id": name_of(second)}).json["message"] == "task skiped"
+    first.until("Sampling step")
     assert server.ask("POST", control, {"action": "stop", "task_id": name_of(first)}).json["message"] == "task stoped"
+    second.until("Sampling step")
+    assert server.ask("POST", control, {"action": "skip", "task_id": name_of(second)}).json["message"] == "task skiped"
     assert [len(stream.events()[-1]["images"]) for stream in (first, second)] == [0, 1]
     told = [server.ended(name_of(stream)) for stream in (first, second)]
     assert [(task["task_status"], task["pictures_done"]) for task in told] == [("stop", 0), ("finished", 1)]
