@@ -245,13 +245,24 @@ def is_due(now: int) -> ColumnElement[bool]:
     return Delivery.due_mills.is_not(None) & ((Delivery.due_mills <= now) | (last > now + CLOCK_SLACK))
 
 
-def find_delivery(message_id: str, locked: bool = False) -> Delivery | None:
-    """The delivery of this message; None if it was deleted with its task. One that is locked nobody else changes."""
-    chosen = select(Delivery).where(Delivery.message_id == message_id)
-    if locked:
-        begin_write()
-        chosen = chosen.with_for_update()
-    return db.session.scalar(chosen)
+def find_delivery(message_id: str) -> Delivery | None:
+    """The delivery of this message; None if it was deleted with its task."""
+    return db.session.scalar(select(Delivery).where(Delivery.message_id == message_id))
+
+
+def lock_deliveries(message: WebhookMessage, answer: ReceiverAnswer) -> None:
+    """Have nobody else change, until the commit, what this answer changes: the message's delivery, and after a 410 all
+    that is owed to its receiver. Who locks several does so in one order, or two of them would wait for each other."""
+    begin_write()
+    chosen = Delivery.message_id == message.id
+    if answer.status == GONE:
+        chosen |= is_owed_to(message.url)
+    db.session.execute(select(Delivery.id).where(chosen).order_by(Delivery.id).with_for_update())
+
+
+def is_owed_to(url: str) -> ColumnElement[bool]:
+    """Which deliveries to this receiver are still to be made."""
+    return (Delivery.url == url) & Delivery.due_mills.is_not(None)
 
 
 def message_of(message_id: str) -> WebhookMessage | None:
@@ -329,7 +340,8 @@ def retry_after(header: str | None) -> float:
 
 def record_outcome(message: WebhookMessage, answer: ReceiverAnswer) -> None:
     """Record a try and what comes of it, unless that was decided meanwhile: by a replay, or by a 410 to another."""
-    delivery = find_delivery(message.id, locked=True)
+    lock_deliveries(message, answer)
+    delivery = find_delivery(message.id)
     if delivery is None:
         commit()
         return
@@ -351,8 +363,8 @@ def apply_answer(delivery: Delivery, answer: ReceiverAnswer) -> None:
         log.info("Webhook %s to %s delivered at try %d", delivery.message_id, shown(delivery.url), delivery.attempts)
     elif answer.status == GONE:
         log.warning("Webhook %s is gone: what is owed to it is given up", shown(delivery.url))
-        owed = (Delivery.url == delivery.url) & Delivery.due_mills.is_not(None)
-        db.session.execute(update(Delivery).where(owed).values(due_mills=None, answer=answer.text))
+        given_up = update(Delivery).where(is_owed_to(delivery.url))
+        db.session.execute(given_up.values(due_mills=None, answer=answer.text))
     elif delivery.attempts <= len(delays):
         failure = (delivery.message_id, shown(delivery.url), delivery.attempts, answer.text)
         log.info("Webhook %s to %s failed at try %d: %s", *failure)

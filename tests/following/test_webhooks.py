@@ -6,6 +6,7 @@ import socket
 import stat
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Barrier
 
 import gevent
 import pytest
@@ -19,7 +20,7 @@ from fooocus_flask.pictures import urls
 from fooocus_flask.server import launcher
 from fooocus_flask.tables import Delivery
 from fooocus_flask.tasks import queue
-from tests.patience import CEILING, patience
+from tests.patience import CEILING, eventually, patience
 from tests.serving import Server
 
 pytestmark = pytest.mark.sql("following/webhooks")
@@ -115,6 +116,36 @@ def test_a_receiver_that_is_gone_is_left_alone(app, add, receiver):
     assert receiver.got.qsize() == 1
     with app.app_context():
         assert [row.answer for row in db.session.query(Delivery)] == ["410", "410"]
+
+
+class AtOnce(list):
+    """One answer, which is given once so many wait for it."""
+
+    def __init__(self, answer, number):
+        super().__init__([answer])
+        self.all_wait = Barrier(number)
+
+    def __getitem__(self, place):
+        self.all_wait.wait(CEILING)
+        return super().__getitem__(place)
+
+
+def test_several_may_hear_at_once_that_a_receiver_is_gone(server, receiver):
+    """Each gives up what is owed to all, and none waits for another that waits for it."""
+    receiver.answers = AtOnce(410, webhooks.AT_ONE_HOST)
+    lines = len(server.ready().lines)
+    server.ask("POST", "/v1/engine/queue/pause")
+    tasks = [server.submit(webhook_url=receiver.url) for _ in range(webhooks.AT_ONE_HOST)]
+    for task_id in tasks:
+        server.ask("POST", f"/tasks/{task_id}/cancel")
+
+    def answers():
+        told = [server.get(f"/tasks/{task_id}/deliveries").json[0] for task_id in tasks]
+        return all(each["tried_mills"] for each in told) and [(each["answer"], each["due_mills"]) for each in told]
+
+    assert eventually(answers, "an answer is not recorded", server.process.pid) == [("410", None)] * len(tasks)
+    assert "tried again" not in "".join(server.lines[lines:])
+    server.ask("POST", "/v1/engine/queue/resume")
 
 
 def test_an_answer_is_noted_on_the_message_it_answers_alone(app, add, receiver):

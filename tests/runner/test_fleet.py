@@ -230,6 +230,10 @@ def test_previews_go_to_those_who_follow_and_a_stop_reaches_the_card(fleet):
 
 def test_a_card_that_dies_is_replaced_and_its_task_drawn_again(fleet, server):
     expected = picture(server, server.draw(LASTING).json)
+    with held(fleet, 2, *cards(os.getpid())) as streams:
+        pass  # each has the model afterwards
+    for stream in streams:
+        stream.events()
     with held(fleet, 2, *cards(os.getpid()), **LASTING) as streams:
         pass  # they begin at once
     for stream in streams:

@@ -19,7 +19,7 @@ KEPT = f"""async () => {{
     const {{keptPictures}} = await {MODULE.replace("settings", "storage")};
     return JSON.stringify(await keptPictures()) === JSON.stringify((await {MODULE}).pictures.value);
 }}"""
-"""Whether the browser has kept the pictures that the page shows, which takes it a moment."""
+"""Whether the browser has kept the pictures that the page shows, once it has kept what it was given."""
 PAINTED = """() => {
     const {width, height} = document.querySelector('#mask');
     const data = document.querySelector('#mask').getContext('2d').getImageData(0, 0, width, height).data;
@@ -118,7 +118,7 @@ def test_strokes_are_taken_back_one_by_one_and_a_mask_outlives_a_reload(visit, p
     assert counts[0] == 0 < counts[1] < counts[2]
     page.get_by_label("Undo").click()
     assert page.evaluate(PAINTED) == counts[1]
-    page.wait_for_function(KEPT)
+    assert page.evaluate(KEPT)
     page.reload()
     page.wait_for_function(f"() => document.querySelector('#mask')?.width === 256 && ({PAINTED})() > 0")
     page.click("text=Clear")
@@ -131,7 +131,7 @@ def test_a_mask_that_was_cleared_twice_comes_back_by_undoing(visit, photograph):
     choose(page, photograph, "inpaint")
     paint(page, 0.3)
     before = page.evaluate(PAINTED)
-    page.wait_for_function(KEPT)
+    assert page.evaluate(KEPT)
     page.reload()
     page.wait_for_function(f"() => document.querySelector('#mask')?.width === 256 && ({PAINTED})() > 0")
     page.click("text=Clear")
@@ -204,7 +204,7 @@ def test_a_picture_is_described_in_words_that_become_the_prompt(visit, photograp
     styles = page.evaluate("JSON.parse(localStorage['fooocus.settings']).style_selections")
     assert styles == ["Fooocus V2", "Fooocus Enhance", "Fooocus Sharp"]
     page.evaluate("localStorage.removeItem('fooocus.settings')")
-    page.wait_for_function(KEPT)
+    assert page.evaluate(KEPT)
     page.reload()
     page.get_by_label("Apply styles", exact=True).uncheck()
     page.click("[role=tabpanel] button:text-is('Describe')")
@@ -269,7 +269,7 @@ def test_the_brush_has_the_colour_that_one_likes_and_the_mask_stays_the_same(vis
     page.fill(".brush-color", "#10c020")
     assert page.evaluate(COLOUR) == [0x10, 0xC0, 0x20]
     assert before and page.evaluate(mask) == before
-    page.wait_for_function(KEPT)
+    assert page.evaluate(KEPT)
     page.reload()
     page.wait_for_function(f"() => document.querySelector('#mask')?.width === 256 && ({PAINTED})() > 0")
     assert page.evaluate(COLOUR) == [0x10, 0xC0, 0x20] and page.input_value(".brush-color") == "#10c020"
