@@ -228,16 +228,22 @@ def test_previews_go_to_those_who_follow_and_a_stop_reaches_the_card(fleet):
     assert fleet.ended(name_of(stream))["task_status"] == "stop"
 
 
+def drawing(fleet, number):
+    """The streams of so many tasks, which as many cards begin at once and draw."""
+    with held(fleet, number, *cards(os.getpid()), **LASTING) as streams:
+        pass
+    for stream in streams:
+        stream.until("Sampling step")
+    return streams
+
+
 def test_a_card_that_dies_is_replaced_and_its_task_drawn_again(fleet, server):
     expected = picture(server, server.draw(LASTING).json)
     with held(fleet, 2, *cards(os.getpid())) as streams:
         pass  # each has the model afterwards
     for stream in streams:
         stream.events()
-    with held(fleet, 2, *cards(os.getpid()), **LASTING) as streams:
-        pass  # they begin at once
-    for stream in streams:
-        stream.until("Sampling step")
+    streams = drawing(fleet, 2)
     os.kill(cards(os.getpid())[0], signal.SIGKILL)
     for stream in streams:
         assert stream.events()[-1]["message"] == "Finished"
@@ -248,10 +254,7 @@ def test_a_card_that_dies_is_replaced_and_its_task_drawn_again(fleet, server):
 def test_a_card_that_cannot_be_reached_for_a_moment_draws_on_and_its_task_is_drawn_again(fleet, server):
     expected = picture(server, server.draw(LASTING).json)
     before, processes = "".join(fleet.lines).count("attempt=2"), set(cards(os.getpid()))
-    with held(fleet, 2, *processes, **LASTING) as streams:
-        lines = len(fleet.lines)
-    for stream in streams:
-        stream.until("Sampling step")
+    streams, lines = drawing(fleet, 2), len(fleet.lines)
     assert cut(drivers(fleet.process.pid)[0], min(processes))
     fleet.said(r"given up until it answers again.*look at the machine.*\n", lines)
     for stream in [*streams, fleet.follow(**LASTING), fleet.follow(**LASTING)]:
@@ -317,10 +320,7 @@ def test_a_machine_that_falls_silent_is_listed_no_longer_than_ray_takes_to_find_
 
 def test_a_machine_that_is_told_to_leave_ends_its_picture_first(fleet, cluster, machines):
     """It does not come back; the tests after this one need one machine."""
-    with held(fleet, len(machines), *cards(os.getpid()), **LASTING) as streams:
-        pass  # they begin at once
-    for stream in streams:
-        stream.until("Sampling step")
+    streams = drawing(fleet, len(machines))
     before = "".join(fleet.lines).count("attempt=2")
     leaving = threading.Thread(target=cluster.tell_to_leave, args=(machines.pop()[0],))
     leaving.start()
